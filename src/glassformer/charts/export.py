@@ -1,0 +1,91 @@
+"""A chart as a file: the suffix says which kind. No browser and no network take part."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glassformer.charts.theme import FONT, LIGHT
+from glassformer.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    import altair as alt
+
+SUFFIXES = (".svg", ".pdf", ".png", ".html", ".json")
+SNIPPET = "window.vegaEmbed = vegaEmbed;"  # what a page's bundled script offers to the page
+
+
+def save_chart(chart: alt.TopLevelMixin, path: str | Path) -> Path:
+    """Write ``chart`` to ``path`` and return the path; folders on the way are made.
+
+    ``.svg``, ``.pdf`` and ``.png`` (at twice the size in pixels) are pictures, ``.html`` is one interactive file that
+    needs no network, ``.json`` is the Vega-Lite specification. Any other suffix is a :class:`ConfigError`.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(
+            f"A chart cannot be written to {str(path)!r}: its suffix is {suffix!r}. {nearest(suffix, SUFFIXES)}",
+            subject="chart",
+        )
+    spec: dict[str, Any] = chart.to_dict()
+    content = _render(spec, suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def _render(spec: dict[str, Any], suffix: str) -> bytes | str:
+    import vl_convert
+
+    version = _grammar_version()
+    match suffix:
+        case ".svg":
+            return vl_convert.vegalite_to_svg(spec, vl_version=version)
+        case ".pdf":
+            return vl_convert.vegalite_to_pdf(spec, vl_version=version)
+        case ".png":
+            return vl_convert.vegalite_to_png(spec, vl_version=version, scale=2)
+        case ".html":
+            return _page(spec, vl_convert.javascript_bundle(SNIPPET, vl_version=version))
+        case _:
+            return json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
+
+
+def _grammar_version() -> str:
+    """The Vega-Lite version that Altair writes, as vl-convert names it: ``6.1``."""
+    from altair import SCHEMA_VERSION
+
+    return ".".join(SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def _page(spec: dict[str, Any], script: str) -> str:
+    """One HTML file with the chart's specification and the library that draws it inside."""
+    config = spec.get("config", {})
+    background = config.get("background", LIGHT.background)
+    title = spec.get("title", "")
+    name = title.get("text", "") if isinstance(title, dict) else title
+    # "</" would end the script element early, wherever it stands in the data
+    data = json.dumps(spec, ensure_ascii=False).replace("</", "<\\/")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(str(name) or "glassformer chart")}</title>
+<style>
+body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; }}
+body {{ background: {background}; font-family: {FONT}; }}
+</style>
+</head>
+<body>
+<main id="chart"></main>
+<script>{script}</script>
+<script>
+vegaEmbed("#chart", {data}, {{ renderer: "svg", actions: false }});
+</script>
+</body>
+</html>
+"""

@@ -1,0 +1,116 @@
+"""``glassformer``: the table of commands, and what happens when one goes wrong.
+
+Commands are imported when they are called, so that ``glassformer --help`` answers at once.
+
+Exit status: 0 done, 2 a mistake the user can mend (one message, no traceback), 130 stopped by Ctrl-C; anything else is
+a fault of ours and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from glassformer import __version__
+from glassformer.errors import GlassformerError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives (``package.module:function``) and the one line that ``--help`` says of it."""
+
+    place: str
+    summary: str
+
+
+# To add a command: write cli/NAME.py with one function, and its row here, in the order of the help page.
+# The summary is the first line of the function's docstring.
+COMMANDS = {
+    "doctor": Command("glassformer.cli.doctor:doctor", "Say what this machine is, and what is slow or missing on it."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands stand for themselves by name and summary until one is called; that one is imported."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first argument names, imported, and the arguments left."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in COMMANDS else command, rest
+
+
+def load(name: str) -> Any:
+    """Import a command: the parser that typer makes from its function."""
+    module, _, function = COMMANDS[name].place.partition(":")
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    single.command(name=name)(getattr(importlib.import_module(module), function))
+    return typer.main.get_command(single)
+
+
+def program() -> Any:
+    """The whole command line, its commands not yet imported."""
+    app = typer.Typer(
+        cls=LazyGroup, name="glassformer", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    )
+    app.callback()(_glassformer)
+    group: Any = typer.main.get_command(app)
+    group.commands = {name: TyperCommand(name=name, help=row.summary) for name, row in COMMANDS.items()}
+    return group
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"glassformer {__version__}")
+        raise typer.Exit
+
+
+def _glassformer(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """A glass-box Transformer workbench: build, train, take apart and look inside small Transformers."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status. ``args`` without the program's name; default ``sys.argv``."""
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        program().main(args=args or ["--help"], prog_name="glassformer")
+    except GlassformerError as error:
+        _complain(error)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return _reader_left()
+    except SystemExit as exit_:
+        status = exit_.code
+        assert status is None or isinstance(status, int)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return _reader_left()
+        return status or 0
+    return 0
+
+
+def _complain(error: GlassformerError) -> None:
+    """The message on standard error: no markup read from it, no wrapping when it goes to a file."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+
+def _reader_left() -> int:
+    """``glassformer ... | head``: nobody reads on, which is no fault; nor may Python's own flush at exit fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

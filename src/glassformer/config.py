@@ -1,0 +1,258 @@
+"""What every configuration here is: a frozen, nested, validated record whose fields are documented where they stand.
+
+A field's docstring is its help text, its entry in the docs and its label in the web form. Unknown keys are
+refused with the nearest match; values that do not fit are refused with what came and what was expected; and
+all complaints come at once.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from glassformer.errors import ConfigError, nearest
+
+Tree = dict[str, Any]
+
+
+class Config(BaseModel):
+    """A frozen record of settings. Subclasses override :meth:`complaints` for what fields say only together."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+    )
+
+    def complaints(self) -> Iterator[str]:
+        """Every reason why these settings, each fine alone, cannot work together."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _refuse_with_every_reason(self) -> Self:
+        found = list(self.complaints())
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+    @classmethod
+    def build(cls, tree: Mapping[str, Any], *, base: Self | None = None, subject: str = "") -> Self:
+        """Read a nested mapping, or raise one :class:`ConfigError` that holds every complaint.
+
+        With ``base``, a value that is refused is put back to the base's, so that the complaints about the
+        *other* values still come in the same message.
+        """
+        subject = subject or cls.subject()
+        try:
+            return cls.model_validate(_jsonable(tree))
+        except ValidationError as error:
+            complaints = list(_explain(cls, error))
+            if base is not None:
+                complaints += _complaints_of_the_rest(cls, tree, base.to_dict(), error)
+            raise ConfigError(dict.fromkeys(complaints), subject=subject) from None
+
+    @classmethod
+    def subject(cls) -> str:
+        """What messages call this configuration."""
+        return "configuration"
+
+    def override(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with dotted changes: ``config.override({"attention.n_heads": 8, "residual": "none"})``.
+
+        Values may be text, as a command line gives them (``"8"``, ``"true"``, ``"none"``); they are read as the
+        field's type.
+        """
+        tree = self.to_dict()
+        complaints = []
+        for path, value in changes.items():
+            try:
+                _put(type(self), tree, path.split("."), value, path)
+            except ConfigError as error:
+                complaints += error.complaints
+        try:
+            result = type(self).build(tree, base=self)
+        except ConfigError as error:
+            raise ConfigError([*complaints, *error.complaints], subject=error.subject) from None
+        if complaints:
+            raise ConfigError(complaints, subject=self.subject())
+        return result
+
+    def to_dict(self) -> Tree:
+        """The nested plain mapping that :meth:`build` reads back."""
+        tree: Tree = self.model_dump(mode="json")
+        return tree
+
+    def to_json(self) -> str:
+        """The same as indented JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Read ``["model.residual=none", "training.seed=3"]`` into a mapping; every malformed one is named."""
+    changes, complaints = {}, []
+    for assignment in assignments:
+        path, sign, value = assignment.partition("=")
+        if not sign or not path.strip():
+            complaints.append(f"--set takes NAME=VALUE, as in model.residual=none; it got {assignment!r}.")
+        else:
+            changes[path.strip()] = value.strip()
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    return changes
+
+
+def _put(cls: type[Config], tree: Tree, path: list[str], value: Any, whole: str) -> None:
+    """Set one dotted path in ``tree``, reading text as the declared type of the field."""
+    head, *rest = path
+    if head not in cls.model_fields:
+        raise ConfigError(f"'{whole}' is not a setting. {nearest(head, cls.model_fields)}")
+    annotation = cls.model_fields[head].annotation
+    inner = _config_class(annotation)
+    if rest:
+        if inner is None:
+            if _accepts_mapping(annotation):  # free-form options of a user's part
+                tree.setdefault(head, {})[".".join(rest)] = _read_loose(value)
+                return
+            raise ConfigError(f"'{whole}' is not a setting: '{head}' is a value, it has no parts of its own.")
+        if not isinstance(tree.get(head), dict):
+            tree[head] = {}
+        _put(inner, tree[head], rest, value, whole)
+    elif inner is not None and not isinstance(value, Mapping) and not _reads_none(annotation, value):
+        names = ", ".join(f"{whole}.{name}" for name in list(inner.model_fields)[:3])
+        raise ConfigError(f"'{whole}' is a group of settings, not one value; set one of them, as in {names}.")
+    else:
+        tree[head] = _read(annotation, value)
+
+
+def _read(annotation: Any, value: Any) -> Any:
+    """Text as a value of the annotated type; anything that is not text, and text that does not fit, unchanged."""
+    if not isinstance(value, str):
+        return value
+    choices = _members(annotation)
+    if value in [choice for member in choices for choice in typing.get_args(member) if _is_literal(member)]:
+        return value
+    if type(None) in choices and value.lower() in ("none", "null"):
+        return None
+    if bool in choices and value.lower() in ("true", "false", "yes", "no", "on", "off"):
+        return value.lower() in ("true", "yes", "on")
+    for kind in (int, float):
+        if kind in choices:
+            try:
+                return kind(value.replace("_", ""))
+            except ValueError:
+                continue
+    if str in choices:
+        return value
+    for member in choices:
+        if typing.get_origin(member) in (tuple, list):
+            inside = typing.get_args(member)[0]
+            return [_read(inside, item.strip()) for item in value.strip("[]()").split(",") if item.strip()]
+    return value
+
+
+def _read_loose(value: Any) -> Any:
+    """Text as JSON where it is JSON (``3``, ``0.5``, ``true``), else the text itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, each once; a plain type is its own only member. ``Annotated`` is looked through."""
+    if hasattr(annotation, "__metadata__"):
+        return _members(annotation.__origin__)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(member for option in typing.get_args(annotation) for member in _members(option))
+    return (annotation,)
+
+
+def _is_literal(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is typing.Literal
+
+
+def _accepts_mapping(annotation: Any) -> bool:
+    return any(typing.get_origin(member) in (dict, Mapping) for member in _members(annotation))
+
+
+def _reads_none(annotation: Any, value: Any) -> bool:
+    optional = type(None) in _members(annotation)
+    return optional and (value is None or (isinstance(value, str) and value.lower() in ("none", "null")))
+
+
+def _config_class(annotation: Any) -> type[Config] | None:
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, Config):
+            return member
+    return None
+
+
+def _jsonable(value: Any) -> Any:
+    """Lists for tuples and dicts for configs, so that strict validation sees what JSON would hold."""
+    if isinstance(value, Config):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_jsonable(item) for item in value)
+    return value
+
+
+def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
+    """Pydantic's complaints in our words: the dotted name, what came, what was expected."""
+    for item in error.errors():
+        names = [str(part) for part in item["loc"]]
+        path, came = ".".join(names), item["input"]
+        if item["type"] == "extra_forbidden":
+            yield f"'{path}' is not a setting. {nearest(names[-1], _fields_at(cls, names[:-1]))}"
+        elif item["type"] == "missing":
+            yield f"{path} is missing."
+        elif item["type"] == "value_error":
+            yield from str(item["ctx"]["error"]).split("\n")
+        else:
+            expected = item["msg"].removeprefix("Input should be ")
+            yield f"{path} is {came!r}; expected {expected}."
+
+
+def _fields_at(cls: type[Config], names: list[str]) -> Iterator[str]:
+    for name in names:
+        field = cls.model_fields.get(name)
+        inner = _config_class(field.annotation) if field else None
+        if inner is None:
+            return
+        cls = inner
+    yield from cls.model_fields
+
+
+def _complaints_of_the_rest(cls: type[Config], tree: Mapping[str, Any], base: Tree, error: ValidationError) -> list[str]:
+    """The complaints about everything else, once each refused value is put back to the base's."""
+    mended: Tree = json.loads(json.dumps(_jsonable(tree)))
+    refused = [item["loc"] for item in error.errors() if item["type"] != "value_error"]
+    if not refused:
+        return []
+    for loc in refused:
+        target, source = mended, base
+        for name in loc[:-1]:
+            if not isinstance(target.get(name), dict):
+                break
+            target, source = target[name], source.get(name) or {}
+        else:
+            if loc[-1] in source:
+                target[loc[-1]] = source[loc[-1]]
+            else:
+                target.pop(loc[-1], None)
+    try:
+        cls.model_validate(_jsonable(mended))
+    except ValidationError as rest:
+        return list(_explain(cls, rest))
+    return []

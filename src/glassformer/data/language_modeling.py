@@ -1,0 +1,207 @@
+"""The batches a language model is trained and validated on.
+
+Shapes: B samples (windows of consecutive tokens), T = ``seq_len`` tokens each; a sample's target is its input moved
+on by one token.
+
+Training windows begin at uniformly random places. They are drawn anew for each step by a counter-based generator
+(Philox 4x64-10, Salmon et al. 2011) whose key is the seed and whose counter is the step: no state to save, so a
+resumed run goes on exactly where it was, and the machines of a distributed run agree without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from glassformer.data.config import DataConfig
+from glassformer.data.preparation import SPLITS, prepare_folder, read_manifest
+from glassformer.data.spool import Progress
+from glassformer.data.token_files import TokenFile, token_dtype
+from glassformer.data.tokenizers import Tokenizer, load_tokenizer
+from glassformer.errors import DataError
+from glassformer.places import cache_folder
+
+Split = Literal["train", "validation"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Some windows of a text."""
+
+    inputs: torch.Tensor
+    """int64 [B, T]"""
+
+    targets: torch.Tensor
+    """int64 [B, T]: the token after each of ``inputs``."""
+
+    offsets: npt.NDArray[np.int64]
+    """int64 [B]: where in the split each sample begins, for messages."""
+
+    @property
+    def tokens(self) -> int:
+        """Number of predicted tokens, B · T."""
+        return self.targets.numel()
+
+
+class LanguageModelingData:
+    """A prepared text: tokenizer, training and validation tokens, and batches of them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a prepared folder (see :mod:`glassformer.data.preparation`); :class:`DataError` if it is not whole."""
+        self.folder = folder
+        self.manifest: dict[str, Any] = read_manifest(folder)
+        """Exact counts of characters, bytes and tokens of each split, and the SHA-256 of its tokens."""
+        self.tokenizer: Tokenizer = load_tokenizer(folder)
+        dtype = token_dtype(self.tokenizer.vocab_size)
+        self._splits = {name: TokenFile.open(folder / self.manifest["splits"][name]["file"], dtype) for name in SPLITS}
+        for name, tokens in self._splits.items():
+            if len(tokens) != self.manifest["splits"][name]["tokens"]:
+                raise DataError(f"The {name} tokens in {str(folder)!r} are cut short. Delete that folder.")
+
+    @property
+    def train(self) -> TokenFile:
+        """The training tokens."""
+        return self._splits["train"]
+
+    @property
+    def validation(self) -> TokenFile:
+        """The validation tokens."""
+        return self._splits["validation"]
+
+    @cached_property
+    def config(self) -> DataConfig:
+        """The configuration with which the data were prepared."""
+        return DataConfig.build(self.manifest["config"])
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens the tokenizer has."""
+        return self.tokenizer.vocab_size
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know: files that were skipped, characters read as <unk>."""
+        return list(self.manifest["notes"])
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of these data: the same text, tokenizer and split give the same."""
+        return self.folder.name
+
+    def bytes_per_token(self, split: Split) -> float:
+        """UTF-8 bytes of text per token: bits per byte = nats per token / (ln 2 · bytes per token)."""
+        counts = self.manifest["splits"][split]
+        return float(counts["bytes"] / counts["tokens"])
+
+    def batch(
+        self, step: int, *, seed: int, batch_size: int, seq_len: int, rank: int = 0, world_size: int = 1
+    ) -> TokenBatch:
+        """The training batch of a step: a pure function of its arguments.
+
+        ``batch_size`` windows are drawn for all ranks together; a rank gets its share, consecutive rows of them
+        (B = batch_size / world_size). Raises :class:`DataError` if the text is shorter than a window.
+        """
+        assert step >= 0, "steps count from 0"
+        assert 0 <= rank < world_size, "ranks are 0 … world_size - 1"
+        assert batch_size % world_size == 0, "every rank gets the same number of samples"
+        places = len(self.train) - seq_len
+        if places < 1:
+            raise _too_short("training", len(self.train), seq_len)
+        starts = random_starts(step, seed=seed, count=batch_size, places=places)
+        share = batch_size // world_size
+        return _windows(self.train, starts[rank * share : (rank + 1) * share], seq_len)
+
+    def validation_batches(
+        self, *, batch_size: int, seq_len: int, max_tokens: int | None = None
+    ) -> Iterator[TokenBatch]:
+        """The validation split as :func:`fixed_batches` gives it; the same at every call."""
+        return fixed_batches(
+            self.validation, batch_size=batch_size, seq_len=seq_len, max_tokens=max_tokens, name="validation"
+        )
+
+    def verify(self) -> None:
+        """Read every token and compare with the manifest's SHA-256. Raises :class:`DataError` if they differ."""
+        for name, tokens in self._splits.items():
+            digest = hashlib.sha256()
+            for ids in tokens.chunks():
+                digest.update(ids.astype(tokens.dtype).tobytes())
+            if digest.hexdigest() != self.manifest["splits"][name]["sha256"]:
+                raise DataError(
+                    f"The {name} tokens in {str(self.folder)!r} are damaged: their SHA-256 is not the manifest's. "
+                    "Delete the folder to have them prepared again."
+                )
+
+
+def prepare(config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None) -> LanguageModelingData:
+    """The data of a configuration, prepared now or found prepared.
+
+    ``cache``: the folder that holds a folder for each prepared data set (default: ``prepared`` in
+    :func:`glassformer.places.cache_folder`). ``progress(stage, bytes done, bytes in all or None)`` is called now and
+    then. Raises :class:`DataError` or :class:`DependencyError` with what to do.
+    """
+    return LanguageModelingData(prepare_folder(config, cache or cache_folder() / "prepared", progress))
+
+
+def fixed_batches(
+    tokens: TokenFile, *, batch_size: int, seq_len: int, max_tokens: int | None = None, name: str = "text"
+) -> Iterator[TokenBatch]:
+    """Windows that stand side by side, in order, never from a random generator.
+
+    Without ``max_tokens`` every token but the first is predicted exactly once; the rest that fills no window comes
+    last, as a batch [1, fewer than T]. With it, ``max_tokens // T`` windows (at least one), evenly spaced over the
+    text. The last batch may have fewer rows. Raises :class:`DataError` if the text is shorter than a window.
+    """
+    predicted = len(tokens) - 1
+    whole, rest = divmod(predicted, seq_len)
+    if whole < 1:
+        raise _too_short(name, len(tokens), seq_len)
+    if max_tokens is None or max_tokens >= predicted:
+        starts = np.arange(whole) * seq_len
+    else:
+        wanted = min(whole, max(1, max_tokens // seq_len))
+        starts = np.arange(wanted) * whole // wanted * seq_len
+        rest = 0
+
+    def batches() -> Iterator[TokenBatch]:
+        for first in range(0, len(starts), batch_size):
+            yield _windows(tokens, starts[first : first + batch_size], seq_len)
+        if rest:
+            yield _windows(tokens, np.array([whole * seq_len]), rest)
+
+    return batches()
+
+
+def random_starts(step: int, *, seed: int, count: int, places: int) -> npt.NDArray[np.int64]:
+    """``count`` uniform draws from ``range(places)``, int64 [count]: a pure function of seed and step.
+
+    Only the generator's raw 64-bit output is used, which NumPy promises never to change; its upper 53 bits are
+    scaled to the range. (The bias is below places / 2⁵³.)
+    """
+    assert 0 <= seed < 1 << 128, "a seed is a number of at most 128 bits, not negative"
+    key = [seed & 0xFFFF_FFFF_FFFF_FFFF, seed >> 64]
+    raw = np.random.Philox(key=key, counter=[0, step, 0, 0]).random_raw(count)
+    return ((raw >> np.uint64(11)) * 2.0**-53 * places).astype(np.int64)
+
+
+def _windows(tokens: TokenFile, starts: npt.NDArray[np.int64], seq_len: int) -> TokenBatch:
+    rows = torch.from_numpy(tokens.windows(starts, seq_len + 1))
+    return TokenBatch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous(), starts)
+
+
+def _too_short(name: str, tokens: int, seq_len: int) -> DataError:
+    advice = "Use more text, a shorter seq_len"
+    if name == "validation":
+        advice += ", or a larger data.validation_fraction"
+    if name == "training":
+        advice += ", or a smaller data.validation_fraction"
+    return DataError(
+        f"The {name} has {tokens:,} tokens, and one window of seq_len {seq_len:,} needs {seq_len + 1:,}. {advice}."
+    )

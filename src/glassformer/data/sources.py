@@ -1,0 +1,205 @@
+"""Where text comes from: each source is a stream of pieces whose concatenation is the text.
+
+Documents (the files of a folder, the rows of a data set) follow one another directly; a document that does not end
+with a newline gets one. The files of a folder and of the standard library come in the order of a hash of their
+paths: always the same, and the tail that becomes the validation split is not merely the last letters of the alphabet.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import string
+import sys
+import sysconfig
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from glassformer.data.downloads import TINY_SHAKESPEARE, obtain
+from glassformer.data.reading import ending_with_newline, read_text, why_not_text
+from glassformer.errors import DataError
+
+BUILT_IN = ("python-stdlib", "tinyshakespeare")
+
+
+class Source(ABC):
+    """A text, as a stream."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.skipped: list[str] = []
+        """What was left out and why, one entry a file; known once :meth:`texts` has run to its end."""
+
+    @abstractmethod
+    def texts(self) -> Iterator[str]:
+        """The text, piece by piece, from its beginning at each call. Raises :class:`DataError` if it has none."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short text that changes when the text does; cheap beside reading a large text."""
+
+
+def open_source(name: str, *, text_column: str | None = None) -> Source:
+    """The source of this name (see ``DataConfig.source``). Raises :class:`DataError` if there is none."""
+    if name.startswith("hf:"):
+        from glassformer.data.hub import HubDataset
+
+        return HubDataset(name, text_column)
+    if name == "python-stdlib":
+        return StandardLibrary()
+    if name == "tinyshakespeare":
+        return TinyShakespeare()
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Folder(name, path)
+    if path.exists():
+        return File(name, path)
+    raise DataError(
+        f"There is no file, folder or built-in text named {name!r}.{_nearest_path(path)} "
+        f"Built in are {' and '.join(BUILT_IN)}; 'hf:owner/name' names a data set of the Hugging Face hub."
+    )
+
+
+class File(Source):
+    """One file of UTF-8 text, exactly as it is but for what :mod:`glassformer.data.reading` says."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(name)
+        self.path = path
+
+    def texts(self) -> Iterator[str]:
+        """The file's text."""
+        empty = True
+        for piece in read_text(self.path):
+            empty = False
+            yield piece
+        if empty:
+            raise DataError(f"{str(self.path)!r} is empty. Give a file with text in it.")
+
+    def fingerprint(self) -> str:
+        """Path, size and time of the last change."""
+        return _digest([_stamp(self.path, self.path.resolve())])
+
+
+class TinyShakespeare(Source):
+    """Karpathy's 1,115,394 characters of Shakespeare (char-rnn, 2015)."""
+
+    def __init__(self) -> None:
+        super().__init__("tinyshakespeare")
+
+    def texts(self) -> Iterator[str]:
+        """The text, downloaded at first use."""
+        yield from read_text(obtain(TINY_SHAKESPEARE))
+
+    def fingerprint(self) -> str:
+        """The published file's SHA-256."""
+        return TINY_SHAKESPEARE.sha256
+
+
+class Folder(Source):
+    """Every UTF-8 text file below a folder, whatever its name ends in; hidden files and folders are left out."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(name)
+        self.path = path
+
+    def texts(self) -> Iterator[str]:
+        """The files' text. What does not decode is listed in ``skipped``."""
+        self.skipped = []
+        found = False
+        for path in _shuffled(self.path, _visible_files(self.path)):
+            if reason := why_not_text(path):
+                self.skipped.append(f"{path.relative_to(self.path).as_posix()} {reason}")
+                continue
+            found = True
+            yield from ending_with_newline(read_text(path))
+        if not found:
+            seen = f"all {len(self.skipped)} files were skipped: {'; '.join(self.skipped[:5])}"
+            raise DataError(
+                f"The folder {str(self.path)!r} holds no UTF-8 text ({seen if self.skipped else 'it has no files'}). "
+                "Give a folder with text files in it; hidden files are not read."
+            )
+
+    def fingerprint(self) -> str:
+        """Path, size and time of the last change of every file."""
+        root = self.path.resolve()
+        return _digest([str(root), *(_stamp(path, path.relative_to(self.path)) for path in _visible_files(self.path))])
+
+
+class StandardLibrary(Source):
+    """The source of this Python's standard library, without its tests: about 11 MB of text.
+
+    Only files of printable ASCII and newlines: so the vocabulary is the same 96 characters for every version of
+    Python, and no rare character can turn up in the validation split alone.
+    """
+
+    LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"})
+    ALPHABET = f"{string.ascii_letters}{string.digits}{string.punctuation} \n".encode()
+
+    def __init__(self) -> None:
+        super().__init__("python-stdlib")
+
+    def texts(self) -> Iterator[str]:
+        """The files' text."""
+        for content in self._contents():
+            yield from ending_with_newline([content.decode("ascii")])
+
+    def fingerprint(self) -> str:
+        """A hash of the text itself."""
+        digest = hashlib.sha256()
+        for content in self._contents():
+            digest.update(content)
+        return digest.hexdigest()
+
+    def _contents(self) -> Iterator[bytes]:
+        root = Path(sysconfig.get_paths()["stdlib"])
+        found = False
+        for path in _shuffled(root, _visible_files(root, self.LEFT_OUT, ending=".py")):
+            content = path.read_bytes().replace(b"\r\n", b"\n")
+            if content and not content.translate(None, self.ALPHABET):
+                found = True
+                yield content
+        if not found:
+            raise DataError(
+                f"This Python ({sys.executable}) has no source of its standard library at {str(root)!r}. "
+                "Use another text: --data tinyshakespeare, or a file of your own."
+            )
+
+
+def _visible_files(root: Path, left_out: frozenset[str] = frozenset(), ending: str = "") -> list[Path]:
+    """Regular files below ``root``, sorted by path; nothing whose name begins with a dot, no linked folders."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in left_out]
+        found += [Path(folder, name) for name in files if not name.startswith(".") and name.endswith(ending)]
+    return sorted(path for path in found if path.is_file())
+
+
+def _shuffled(root: Path, paths: list[Path]) -> list[Path]:
+    """The paths in the order of the SHA-256 of their path below ``root``."""
+    return sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(root).as_posix())).digest())
+
+
+def _stamp(path: Path, shown: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+    return f"{shown.as_posix()} {status.st_size} {status.st_mtime_ns}"
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+
+
+def _nearest_path(path: Path) -> str:
+    """`` Did you mean ...?`` from the built-in names and what stands beside the missing path."""
+    try:
+        beside = {str(path.parent / other.name): other.name for other in path.parent.iterdir()}
+    except OSError:
+        beside = {}
+    candidates = {built_in: built_in for built_in in BUILT_IN} | beside
+    match = difflib.get_close_matches(path.name, candidates.values(), n=1, cutoff=0.6)
+    return next((f" Did you mean {whole!r}?" for whole, last in candidates.items() if last in match), "")

@@ -1,0 +1,71 @@
+"""Every error a user can cause, in one tree.
+
+    GlassformerError            something the user can mend; the command line prints it and exits 2
+    ├── ConfigError             a configuration that cannot work, with every reason at once
+    ├── DataError               text, files or tokens that cannot be used as asked
+    ├── RunError                a run's folder is missing, in use, or not what it should be
+    │   └── CheckpointError     a checkpoint is missing, damaged, or does not fit the model
+    ├── TrainingError           training had to stop (a loss that is not finite, say); the run is safe
+    └── DependencyError         an optional package is needed and not installed
+
+A mistake of ours is never one of these: it is an ``AssertionError`` or whatever Python raised, with its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GlassformerError(Exception):
+    """Something the user can mend. The message says what came, what was expected and what to do."""
+
+
+class ConfigError(GlassformerError):
+    """A configuration that cannot work.
+
+    ``complaints`` holds every reason, one sentence each; the message lists them all.
+    """
+
+    def __init__(self, complaints: str | Iterable[str], *, subject: str = "configuration") -> None:
+        self.complaints = [complaints] if isinstance(complaints, str) else list(complaints)
+        self.subject = subject
+        if len(self.complaints) == 1:
+            message = f"The {subject} cannot work: {self.complaints[0]}"
+        else:
+            lines = "\n".join(f"  - {complaint}" for complaint in self.complaints)
+            message = f"The {subject} cannot work, for {len(self.complaints)} reasons:\n{lines}"
+        super().__init__(message)
+
+
+class DataError(GlassformerError):
+    """Text, files or tokens that cannot be used as asked."""
+
+
+class RunError(GlassformerError):
+    """A run's folder is missing, in use, or not what it should be."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint is missing, damaged, or does not fit the model."""
+
+
+class TrainingError(GlassformerError):
+    """Training had to stop; what had been saved before is safe."""
+
+
+class DependencyError(GlassformerError):
+    """An optional package is needed and is not installed."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: ``Did you mean 'x'?``, or what there is to choose from.
+
+    >>> nearest("layernrm", ["layernorm", "rmsnorm"])
+    "Did you mean 'layernorm'?"
+    >>> nearest("zzz", ["a", "b"])
+    'Known: a, b.'
+    """
+    names = sorted(known)
+    match = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(names) or 'none'}."

@@ -1,0 +1,262 @@
+"""What a decoder-only model is: one nested, frozen record that builds it, counts it and is saved with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
+from glassformer.config import Config
+from glassformer.errors import ConfigError, nearest
+from glassformer.registry import find, load_part_file, registered
+
+Count = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Options = dict[str, Any]
+
+
+class AttentionConfig(Config):
+    """The attention sublayer."""
+
+    kind: str = "multi-head"
+    """Registered attention class."""
+    n_heads: Count = 8
+    """Number of query heads, h."""
+    n_kv_heads: Count | None = None
+    """Number of key-value heads; fewer than n_heads is grouped-query attention; none means n_heads."""
+    d_head: Count | None = None
+    """Width of one head, d_k; none means d_model / n_heads."""
+    projection: Literal["fused", "separate", "shared"] = "fused"
+    """One matrix for Q, K and V; three; or one projection used as all three (its output is Q and K and V)."""
+    scale: bool = True
+    """Divide the scores by the square root of d_head."""
+    qk_norm: str = "none"
+    """Registered norm applied to each head's queries and keys."""
+    bias: bool = True
+    """Biases in the query, key and value projections."""
+    output_bias: bool | None = None
+    """A bias in the output projection; none means as ``bias``."""
+    dropout: Probability = 0.0
+    """Dropout on the attention weights."""
+    options: Options = {}
+    """Further arguments of a registered attention class of your own."""
+
+
+class FeedForwardConfig(Config):
+    """The feed-forward sublayer."""
+
+    kind: str = "relu"
+    """Registered feed-forward class: relu, gelu, gelu-tanh, relu2, swiglu."""
+    d_ff: Count | None = None
+    """Inner width; none means 4 × d_model."""
+    bias: bool = True
+    """Biases in the projections."""
+    dropout: Probability = 0.0
+    """Dropout on the hidden activation, inside the layer."""
+    convolution: bool = False
+    """Write the projections as convolutions with kernel size 1: the same function."""
+    options: Options = {}
+    """Further arguments of a registered feed-forward class of your own."""
+
+
+class NormConfig(Config):
+    """Normalisation, around the sublayers and before the head."""
+
+    kind: str = "layernorm"
+    """Registered norm: layernorm, annotated-layernorm, rmsnorm, batchnorm, none."""
+    placement: Literal["pre", "post", "none"] = "pre"
+    """Before the sublayer, after the sum, or no norm in the blocks."""
+    final: bool = True
+    """A norm between the last block and the head."""
+    eps: Annotated[float, Field(gt=0)] = 1e-5
+    """What keeps the division from zero."""
+    bias: bool = True
+    """A bias beside the weight, in the norms that have one."""
+    options: Options = {}
+    """Further arguments of a registered norm of your own."""
+
+
+class PositionConfig(Config):
+    """How the model knows where a token stands."""
+
+    kind: str = "learned"
+    """Registered encoding: learned, sinusoidal, rotary, alibi, none."""
+    theta: Annotated[float, Field(gt=1)] = 10_000.0
+    """Base of the wavelengths (sinusoidal and rotary)."""
+    options: Options = {}
+    """Further arguments of a registered encoding of your own."""
+
+
+class EmbeddingConfig(Config):
+    """Tokens into vectors."""
+
+    tokens: bool = True
+    """Token vectors; off leaves positions only."""
+    scale: bool = False
+    """Multiply the token vectors by the square root of d_model."""
+
+
+class HeadConfig(Config):
+    """Vectors into logits over the vocabulary."""
+
+    tied: bool = True
+    """Use the token embedding's matrix; off gives the head one of its own."""
+    bias: bool = False
+    """A bias per token of the vocabulary."""
+
+
+class InitialisationConfig(Config):
+    """Starting values of the weights."""
+
+    scheme: Literal["gpt2", "xavier", "torch"] = "gpt2"
+    """gpt2: normal(0, std), zero biases; xavier: uniform, as The Annotated Transformer's; torch: each layer's own default."""
+    std: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of the gpt2 scheme."""
+    scale_residual: bool = True
+    """gpt2 scheme: divide the std of what feeds a skip connection by √(number of skips), 2 × n_layers in GPT-2."""
+
+
+class ModelConfig(Config):
+    """A decoder-only Transformer."""
+
+    vocab_size: Count
+    """Number of tokens the model knows."""
+    max_seq_len: Count
+    """The context: the most tokens it can look at."""
+    d_model: Count
+    """Width of the residual stream."""
+    n_layers: Annotated[int, Field(ge=0)]
+    """Number of blocks."""
+    attention: AttentionConfig = AttentionConfig()
+    feedforward: FeedForwardConfig = FeedForwardConfig()
+    norm: NormConfig = NormConfig()
+    positions: PositionConfig = PositionConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    head: HeadConfig = HeadConfig()
+    initialisation: InitialisationConfig = InitialisationConfig()
+    residual: Literal["both", "attention", "feedforward", "none"] = "both"
+    """Which sublayers have their skip connection x + sublayer(x)."""
+    sublayers: Literal["both", "attention", "feedforward"] = "both"
+    """Which sublayers a block has; the other is absent, parameters, skip and norm."""
+    dropout: Probability = 0.0
+    """Dropout on the embeddings and on each sublayer's output."""
+    pad_vocab_to: Count = 1
+    """Round the embedding table's rows up to a multiple of this, for speed on a GPU (64 or 128); the logits are not padded."""
+    part_files: tuple[str, ...] = ()
+    """Python files of your own that register parts (``@register("norm", "centred")``); they are executed."""
+
+    @classmethod
+    def subject(cls) -> str:
+        return "model"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _load_part_files(cls, tree: Any) -> Any:
+        if isinstance(tree, dict):
+            for path in tree.get("part_files") or ():
+                try:
+                    load_part_file(path)
+                except ConfigError as error:
+                    raise ValueError("\n".join(error.complaints)) from None
+        return tree
+
+    def complaints(self) -> Iterator[str]:
+        attention = self.attention
+        named = {
+            "attention.kind": ("attention", attention.kind),
+            "attention.qk_norm": ("norm", attention.qk_norm),
+            "feedforward.kind": ("feedforward", self.feedforward.kind),
+            "norm.kind": ("norm", self.norm.kind),
+            "positions.kind": ("positions", self.positions.kind),
+        }
+        for field, (kind, name) in named.items():
+            if name not in registered(kind):
+                yield f"{field} is '{name}', and there is no {kind} of that name. {nearest(name, registered(kind))}"
+
+        if attention.d_head is None and self.d_model % attention.n_heads:
+            yield (
+                f"d_model {self.d_model} does not divide into {attention.n_heads} heads; choose attention.n_heads "
+                f"among its divisors ({_divisors(self.d_model)}) or set attention.d_head."
+            )
+        if attention.n_kv_heads is not None and attention.n_heads % attention.n_kv_heads:
+            yield (
+                f"attention.n_kv_heads is {attention.n_kv_heads}, and {attention.n_heads} query heads cannot share "
+                f"them evenly; choose a divisor of {attention.n_heads} ({_divisors(attention.n_heads)})."
+            )
+        if attention.projection == "shared" and self.n_kv_heads != attention.n_heads:
+            yield (
+                "attention.projection=shared uses one projection as queries, keys and values, so attention.n_kv_heads "
+                f"must be {attention.n_heads} (or none); it is {attention.n_kv_heads}."
+            )
+        if self.positions.kind == "rotary" and self.d_head % 2:
+            yield f"rotary positions turn pairs of features, and the heads are {self.d_head} wide; d_head must be even."
+        if self.positions.kind == "sinusoidal" and self.d_model % 2:
+            yield f"sinusoidal positions come in pairs (sin, cos), and d_model is {self.d_model}; it must be even."
+        if self.sublayers == "feedforward" and self.positions.kind in ("rotary", "alibi"):
+            yield (
+                f"positions.kind={self.positions.kind} acts inside attention, and sublayers=feedforward has none; "
+                "set positions.kind to learned, sinusoidal or none."
+            )
+        if not self.embedding.tokens:
+            if self.head.tied:
+                yield "head.tied uses the token embedding, and embedding.tokens is off; set head.tied=false."
+            if self.embedding.scale:
+                yield "embedding.scale multiplies the token vectors, and embedding.tokens is off; set it to false."
+            if self.positions.kind in ("none", "rotary", "alibi"):
+                yield (
+                    f"embedding.tokens is off and positions.kind={self.positions.kind} adds no vectors, so the model "
+                    "would see nothing; choose learned or sinusoidal."
+                )
+        for skip, sublayer in (("attention", "feedforward"), ("feedforward", "attention")):
+            if self.residual == skip and self.sublayers == sublayer:
+                yield f"residual={skip} is a skip around a sublayer that sublayers={sublayer} leaves out."
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head, d_k."""
+        return self.attention.d_head or max(1, self.d_model // self.attention.n_heads)
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Key-value heads."""
+        return self.attention.n_kv_heads or self.attention.n_heads
+
+    @property
+    def d_ff(self) -> int:
+        """Inner width of the feed-forward layer."""
+        return self.feedforward.d_ff or 4 * self.d_model
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding table."""
+        return -(-self.vocab_size // self.pad_vocab_to) * self.pad_vocab_to
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether the blocks have an attention sublayer."""
+        return self.sublayers != "feedforward"
+
+    @property
+    def has_feedforward(self) -> bool:
+        """Whether the blocks have a feed-forward sublayer."""
+        return self.sublayers != "attention"
+
+    @property
+    def n_skips(self) -> int:
+        """Skip connections in the whole model."""
+        attention = self.has_attention and self.residual in ("both", "attention")
+        feedforward = self.has_feedforward and self.residual in ("both", "feedforward")
+        return self.n_layers * (attention + feedforward)
+
+    @property
+    def normalises_over_batch(self) -> bool:
+        """Whether training mixes tokens through batch statistics, so that it is not causal."""
+        norm = find("norm", self.norm.kind)
+        return bool(getattr(norm, "over_batch", False)) and (self.norm.placement != "none" or self.norm.final)
+
+
+def _divisors(n: int) -> str:
+    found = [str(d) for d in range(1, n + 1) if n % d == 0]
+    return ", ".join(found if len(found) <= 12 else [*found[:11], "…"])

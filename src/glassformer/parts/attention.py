@@ -1,0 +1,153 @@
+"""Attention(Q, K, V) = softmax(Q Kᵀ / √d_k) V, in several heads (Vaswani et al. 2017, §3.2).
+
+Shapes: B batch, H heads, G key-value heads, T queries, S keys, d_head per head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glassformer.parts.cache import LayerCache
+from glassformer.parts.dropout import Dropout
+from glassformer.parts.masks import additive, causal_mask
+from glassformer.parts.positions import PositionEncoding
+from glassformer.parts.probes import Probe
+from glassformer.registry import find, register
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all layers of one forward pass share.
+
+    Attributes:
+        encoding: turns queries and keys by their positions.
+        positions: of the new tokens, [T] or [B, T].
+        mask: added to the scores, broadcastable to [B, H, T, S] (−∞ where a key must not be seen, and any position
+            bias); None where causality is all there is to it.
+        causal: with ``mask`` None: whether a query sees only itself and what came before, or everything.
+        slots: where the new keys and values go in the cache, [T]; None without one.
+        visible: how many of the cache's slots are looked at.
+    """
+
+    encoding: PositionEncoding
+    positions: Tensor
+    mask: Tensor | None = None
+    causal: bool = True
+    slots: Tensor | None = None
+    visible: int = 0
+
+
+@register("attention", "multi-head")
+class MultiHeadAttention(nn.Module):
+    """Concat(head_1 … head_H) W^O, with head_i = Attention(x W_i^Q, x W_i^K, x W_i^V).
+
+    Two paths compute the same function. The *fused* one is ``F.scaled_dot_product_attention``; the *explicit* one forms
+    the weights, and is taken where ``path`` says so or a probe on the scores or the weights is watched.
+
+    Args:
+        n_kv_heads: fewer than n_heads gives grouped-query attention (Ainslie et al. 2023); 1 is multi-query.
+        projection: "fused" (one matrix for Q, K and V), "separate" (three), or "shared" (one projection, used as all three).
+        scale: divide the scores by √d_head.
+        qk_norm: the registered norm of each head's queries and keys ("none" for none; Henry et al. 2020).
+        dropout: on the attention weights.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        n_kv_heads: int | None = None,
+        d_head: int | None = None,
+        projection: str = "fused",
+        scale: bool = True,
+        qk_norm: str = "none",
+        bias: bool = True,
+        output_bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads = n_heads, n_kv_heads or n_heads
+        self.d_head = d_head or d_model // n_heads
+        self.projection = projection
+        self.scale = 1 / math.sqrt(self.d_head) if scale else 1.0
+        self.path = "fused"
+
+        q_width, kv_width = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
+        if projection == "fused":
+            self.w_qkv = nn.Linear(d_model, q_width + 2 * kv_width, bias=bias)
+        elif projection == "separate":
+            self.w_q = nn.Linear(d_model, q_width, bias=bias)
+            self.w_k = nn.Linear(d_model, kv_width, bias=bias)
+            self.w_v = nn.Linear(d_model, kv_width, bias=bias)
+        else:
+            self.w_shared = nn.Linear(d_model, q_width, bias=bias)
+        self.w_o = nn.Linear(q_width, d_model, bias=output_bias)
+        self.query_norm = find("norm", qk_norm)(self.d_head)
+        self.key_norm = find("norm", qk_norm)(self.d_head)
+        self.dropout = Dropout(dropout)
+
+        self.query, self.key, self.value = Probe(), Probe(), Probe()  # [B, H, T, d_head], [B, G, S, d_head] × 2
+        self.scores, self.weights = Probe(), Probe()  # [B, H, T, S], before scaling and mask; after the softmax
+        self.heads, self.output = Probe(), Probe()  # [B, H, T, d_head], before W^O; [B, T, d_model]
+
+    def forward(self, x: Tensor, context: Context, cache: LayerCache | None = None) -> Tensor:
+        """[B, T, d_model] → [B, T, d_model]; with a cache, the new tokens also see those before them."""
+        q, k, v = self._project(x)
+        q = self.query(context.encoding.rotate(self.query_norm(q), context.positions))
+        k = self.key(context.encoding.rotate(self.key_norm(k), context.positions))
+        v = self.value(v)
+        if cache is not None:
+            assert context.slots is not None
+            k, v = cache.write(k, v, context.slots, context.visible)
+        explicit = self.path == "explicit" or self.scores.watched or self.weights.watched
+        heads = self._explicit(q, k, v, context) if explicit else self._fused(q, k, v, context)
+        heads = self.heads(heads)  # [B, H, T, d_head]
+        output: Tensor = self.output(self.w_o(heads.transpose(1, 2).flatten(2)))
+        return output
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, T, d_model] → queries [B, H, T, d_head], keys and values [B, G, T, d_head]."""
+        if self.projection == "fused":
+            heads = self._split(self.w_qkv(x))  # [B, H + 2 G, T, d_head]
+            q, k, v = heads.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=1)
+            return q, k, v
+        if self.projection == "separate":
+            return self._split(self.w_q(x)), self._split(self.w_k(x)), self._split(self.w_v(x))
+        shared = self._split(self.w_shared(x))
+        return shared, shared, shared
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[B, T, heads · d_head] → [B, heads, T, d_head]."""
+        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
+
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if context.mask is None else context.mask.to(q.dtype),
+            dropout_p=self.dropout.p if self.training else 0.0,
+            is_causal=context.mask is None and context.causal,
+            scale=self.scale,
+            enable_gqa=self.n_kv_heads != self.n_heads,
+        )
+
+    def _explicit(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        if self.n_kv_heads != self.n_heads:
+            group = self.n_heads // self.n_kv_heads
+            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+        scores = self.scores(q @ k.transpose(-2, -1)) * self.scale  # [B, H, T, S]
+        mask = context.mask
+        if mask is None and context.causal:
+            index = torch.arange(q.shape[-2], device=q.device)
+            mask = additive(causal_mask(index, index), q.dtype)
+        if mask is not None:
+            scores = scores + mask.to(scores.dtype)
+        weights = self.weights(torch.softmax(scores, dim=-1))
+        return self.dropout(weights) @ v

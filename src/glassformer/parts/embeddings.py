@@ -1,0 +1,53 @@
+"""Tokens and positions into vectors."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from glassformer.parts.dropout import Dropout
+from glassformer.parts.positions import PositionEncoding
+from glassformer.parts.probes import Probe
+
+
+class Embedding(nn.Module):
+    """dropout(token vector [× √d_model] + position vector).
+
+    Args:
+        vocab_size: rows of the table.
+        tokens: False leaves the tokens out: the model sees positions only.
+        scale: multiply the token vectors by √d_model (Vaswani et al. 2017, §3.4), before positions are added.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        positions: PositionEncoding,
+        *,
+        tokens: bool = True,
+        scale: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab_size, d_model) if tokens else None
+        self.positions = positions
+        self.factor = math.sqrt(d_model) if scale else 1.0
+        self.dropout = Dropout(dropout)
+        self.token_vectors, self.position_vectors, self.output = Probe(), Probe(), Probe()
+
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Token ids [B, T] and positions [T] or [B, T] → [B, T, d_model]."""
+        x = self.positions.embed(positions)
+        if x is not None:
+            x = self.position_vectors(x).expand(*tokens.shape, -1)
+        if self.tokens is not None:
+            vectors = self.tokens(tokens)
+            if self.factor != 1.0:
+                vectors = vectors * self.factor
+            vectors = self.token_vectors(vectors)
+            x = vectors if x is None else vectors + x
+        assert x is not None, "ModelConfig refuses a model without tokens and without added positions"
+        output: Tensor = self.output(self.dropout(x))
+        return output

@@ -1,0 +1,1 @@
+"""A run's folder on disk: its configuration, circumstances, metrics and checkpoints. (Floor 3.)"""

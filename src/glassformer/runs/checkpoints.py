@@ -1,0 +1,438 @@
+"""Checkpoints that are there whole, or not at all, and that say so when they are damaged.
+
+    checkpoints/
+      step-00005000/
+        model.safetensors, optimizer.safetensors, ...   one file per group of tensors
+        state.json                                      everything else that a run needs to go on
+        manifest.json                                   length and SHA-256 of each file, and of itself
+
+A checkpoint is written under a temporary name (``.tmp-...``), flushed to the disk file by file, renamed, and its parent
+folder flushed: a process killed at any moment leaves the earlier checkpoints and at most some rubbish under a temporary
+name, which the next save removes. Nothing here is a pickle, so opening a stranger's checkpoint runs no code of theirs.
+
+``folder`` is always the folder that holds the checkpoints, ``run.checkpoints``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from glassformer.errors import CheckpointError
+from glassformer.runs.files import (
+    FileLock,
+    FileRecord,
+    fsync_folder,
+    hash_file,
+    read_tensors,
+    readable_bytes,
+    tensors_size,
+    write_durably,
+    write_tensors,
+)
+
+FORMAT = 1
+MANIFEST, STATE, TENSORS = "manifest.json", "state.json", ".safetensors"
+BLOCK = 4096  # bytes: what a disk gives a file at least, and in multiples of
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+_STEP_FOLDER = re.compile(r"step-(\d{8,})")
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved at one step, read and verified."""
+
+    step: int
+    """Optimizer steps taken when it was saved."""
+    tensors: dict[str, dict[str, Tensor]]
+    """Groups (``model``, ``optimizer``, ...) of named tensors, on the CPU, bit for bit what was saved."""
+    state: dict[str, Any]
+    """Everything else, as JSON holds it."""
+    is_best: bool
+    """Whether it was the best of its run so far when it was saved."""
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    step: int
+    is_best: bool
+    files: dict[str, FileRecord]
+
+
+# -------------------------------------------------------------------------------------------------------- save
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state: Mapping[str, Any],
+    *,
+    is_best: bool = False,
+) -> Path:
+    """Save groups of tensors and a JSON state as the checkpoint of ``step``; returns its folder.
+
+    Tensors may be on any device, in any layout, and share memory (each is then written out in full: give tied weights
+    once). ``is_best`` marks it as the best of the run so far; the newest so marked is the best.
+
+    A checkpoint of the same step is replaced, unless it is whole and says exactly the same.
+
+    Raises :class:`CheckpointError` when the disk has not enough room, or refuses to be written, with the bytes needed
+    and free. The checkpoints that were there before are then intact, and nothing else is left.
+    """
+    assert step >= 0, step
+    assert all(_GROUP.fullmatch(group) for group in tensors), list(tensors)
+    state_text = json.dumps(dict(state), allow_nan=False).encode()
+    final = folder / f"step-{step:08d}"
+    needed = _bytes_needed(tensors, state_text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _writers_lock(folder):
+            _remove_leftovers(folder)
+            _need_room(folder, needed)
+            draft = _temporary(folder, final.name)
+            try:
+                _write(draft, step, tensors, state_text, is_best=is_best)
+                _put_in_place(draft, final)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)  # after the rename there is nothing under this name
+    except OSError as error:
+        raise CheckpointError(_cannot_save(final, needed, error)) from error
+    return final
+
+
+def _write(
+    draft: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state_text: bytes, *, is_best: bool
+) -> None:
+    draft.mkdir()
+    files = {group + TENSORS: write_tensors(draft / (group + TENSORS), named) for group, named in tensors.items()}
+    files[STATE] = write_durably(draft / STATE, state_text)
+    records = {name: asdict(record) for name, record in sorted(files.items())}
+    write_durably(draft / MANIFEST, _sealed({"format": FORMAT, "step": step, "is_best": is_best, "files": records}))
+    fsync_folder(draft)
+
+
+def _put_in_place(draft: Path, final: Path) -> None:
+    """Give the finished draft its name. One that has the name already goes first, if it is not the same."""
+    folder = final.parent
+    if final.exists():
+        if _same(draft, final):
+            return
+        removed = _temporary(folder, final.name)
+        final.rename(removed)
+        try:
+            draft.rename(final)
+        except BaseException:  # Ctrl-C included
+            removed.rename(final)
+            raise
+        fsync_folder(folder)
+        shutil.rmtree(removed, ignore_errors=True)
+    else:
+        draft.rename(final)
+        fsync_folder(folder)
+
+
+def _same(draft: Path, final: Path) -> bool:
+    """Whether the checkpoint that is there is whole and its manifest, hence all it holds, equals the draft's."""
+    try:
+        return (draft / MANIFEST).read_bytes() == (final / MANIFEST).read_bytes() and _is_whole(final)
+    except OSError:
+        return False
+
+
+def _need_room(folder: Path, needed: int) -> None:
+    """Fail before the first byte, as the disk would after many."""
+    if needed > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _bytes_needed(tensors: Mapping[str, Mapping[str, Tensor]], state_text: bytes) -> int:
+    """Bytes that the disk must have free, each file rounded up to whole blocks."""
+    sizes = [tensors_size(named) for named in tensors.values()]
+    sizes += [len(state_text), 512 + 256 * (len(sizes) + 1)]  # the last: room for the manifest
+    return sum(-(-size // BLOCK) * BLOCK for size in sizes)
+
+
+def _cannot_save(final: Path, needed: int, error: OSError) -> str:
+    try:
+        free = readable_bytes(shutil.disk_usage(final.parent).free)
+    except OSError:
+        free = "an unknown number of bytes"
+    room = f"It needs {readable_bytes(needed)}; {free} are free. Checkpoints saved earlier are intact."
+    if error.errno in NO_ROOM:
+        return (
+            f"There is no room to save {final}: {error.strerror}. {room} "
+            "Free some space, or keep fewer checkpoints, and resume the run."
+        )
+    return f"{final} cannot be written: {error.strerror or error}. {room} Mend that and resume the run."
+
+
+# -------------------------------------------------------------------------------------------------------- load
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read the checkpoint in folder ``path``, verifying every byte before anything is handed out.
+
+    Each file is read once, and the hash is taken of the very bytes that end up in the tensors: the memory needed is
+    that of the tensors, once. Raises :class:`CheckpointError` naming everything that is wrong with a damaged one.
+    """
+    tensors: dict[str, dict[str, Tensor]] = {}
+    state: dict[str, Any] = {}
+
+    def read(file: Path) -> FileRecord:
+        if file.suffix == TENSORS:
+            tensors[file.stem], record = read_tensors(file)
+            return record
+        content = file.read_bytes()
+        state.update(json.loads(content))
+        return FileRecord(len(content), hashlib.sha256(content).hexdigest())
+
+    manifest = _verify(path, read)
+    return Checkpoint(manifest.step, tensors, state, manifest.is_best, path)
+
+
+def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest checkpoint that verifies, and a warning for each newer one that is damaged (they are left alone).
+
+    Raises :class:`CheckpointError` when there is none, or none that verifies.
+    """
+    damaged: list[str] = []
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            checkpoint = load_checkpoint(path)
+        except CheckpointError as error:
+            if not path.exists():  # a process that trains has pruned it since, and so has saved newer ones
+                return latest_checkpoint(folder)
+            damaged.append(str(error))
+        else:
+            return checkpoint, [f"{message} Went back to {path.name}." for message in damaged]
+    if damaged:
+        raise CheckpointError("\n".join([f"No checkpoint in {folder} can be used:", *damaged]))
+    raise CheckpointError(f"There is no checkpoint in {folder} yet: the run has saved none.")
+
+
+def open_checkpoint(folder: Path, which: str | int = "latest") -> tuple[Checkpoint, list[str]]:
+    """The checkpoint called ``latest``, ``best``, or by its step (``5000``, ``"5000"``, ``"step-00005000"``).
+
+    Only ``latest`` goes back to an earlier one when the one asked for is damaged; the list holds its warnings.
+    Raises :class:`CheckpointError` when there is no such checkpoint, or it is damaged.
+    """
+    if which == "latest":
+        return latest_checkpoint(folder)
+    if which == "best":
+        return _load_best(folder), []
+    number = str(which).removeprefix("step-")
+    paths = {_step_of(path): path for path in list_checkpoints(folder)}
+    if not (number.isascii() and number.isdigit()):
+        raise CheckpointError(f"A checkpoint is 'latest', 'best' or the number of a step; {which!r} is none of them.")
+    if int(number) not in paths:
+        steps = ", ".join(str(step) for step in sorted(paths)) or "none"
+        raise CheckpointError(f"There is no checkpoint of step {int(number)} in {folder}. Steps saved: {steps}.")
+    return load_checkpoint(paths[int(number)]), []
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The folders of the checkpoints, earliest step first. Nothing in them is read."""
+    try:
+        found = [path for path in folder.iterdir() if _STEP_FOLDER.fullmatch(path.name)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"The checkpoints in {folder} cannot be listed: {error.strerror}.") from error
+    return sorted(found, key=_step_of)
+
+
+# ------------------------------------------------------------------------------------------------------- prune
+
+
+def prune(folder: Path, keep_last: int, keep_best: bool = True, keep_every: int | None = None) -> list[Path]:
+    """Remove old checkpoints; returns what was removed.
+
+    Kept are the newest ``keep_last``, the best, those whose step is a multiple of ``keep_every``, the newest one that
+    verifies if none of these does, and whatever is visibly damaged, which does not count and may be worth mending.
+    """
+    assert keep_last >= 1, keep_last
+    assert keep_every is None or keep_every >= 1, keep_every
+    try:
+        return _prune(folder, keep_last, keep_best, keep_every)
+    except OSError as error:
+        raise CheckpointError(f"Old checkpoints in {folder} cannot be removed: {error.strerror}.") from error
+
+
+def _prune(folder: Path, keep_last: int, keep_best: bool, keep_every: int | None) -> list[Path]:
+    with _writers_lock(folder):
+        _remove_leftovers(folder)
+        manifests = {path: manifest for path in list_checkpoints(folder) if (manifest := _glance(path))}
+        newest_first = sorted(manifests, key=_step_of, reverse=True)
+        kept = set(newest_first[:keep_last])
+        if keep_best:
+            kept |= set([path for path in newest_first if manifests[path].is_best][:1])
+        if keep_every is not None:
+            kept |= {path for path in newest_first if manifests[path].step % keep_every == 0}
+        # Verifying costs a pass over the bytes: stop at the first good one, which is nearly always the newest.
+        if not any(_is_whole(path) for path in newest_first if path in kept):
+            kept |= set([path for path in newest_first if path not in kept and _is_whole(path)][:1])
+        removed = [path for path in reversed(newest_first) if path not in kept]
+        _remove(folder, removed)
+    return removed
+
+
+def _remove(folder: Path, paths: Collection[Path]) -> None:
+    """Rename each first: killed half-way, a half-deleted folder must not look like a checkpoint."""
+    hidden = [path.rename(_temporary(folder, path.name)) for path in paths]
+    if hidden:
+        fsync_folder(folder)
+    for path in hidden:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+# ----------------------------------------------------------------------------------------- manifest and folder
+
+
+def _sealed(body: Mapping[str, Any]) -> bytes:
+    """The manifest's one and only spelling: its body with the SHA-256 of the body's JSON as the last entry."""
+    digest = hashlib.sha256(json.dumps(body, indent=2).encode()).hexdigest()
+    return json.dumps({**body, "sha256": digest}, indent=2).encode() + b"\n"
+
+
+def _read_manifest(path: Path) -> _Manifest:
+    """The manifest in folder ``path``.
+
+    ``ValueError``, half a sentence, if it is not exactly what was written; :class:`CheckpointError` if it was written
+    by another version.
+    """
+    try:
+        content = (path / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{MANIFEST} is missing") from None
+    except OSError as error:
+        raise ValueError(f"{MANIFEST} cannot be read ({error.strerror})") from None
+    try:
+        body = json.loads(content)
+        body.pop("sha256")
+        intact = _sealed(body) == content  # any change of a byte changes the text, or the hash that it must hold
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        intact = False
+    if not intact:
+        raise ValueError(f"{MANIFEST} is not what was written")
+    if body["format"] != FORMAT:
+        raise CheckpointError(
+            f"The checkpoint {path} has format {body['format']}, and this version of glassformer reads "
+            f"format {FORMAT}. Install the version that wrote it, or a newer one."
+        )
+    files = {name: FileRecord(**record) for name, record in body["files"].items()}
+    return _Manifest(body["step"], body["is_best"], files)
+
+
+def _complaints(path: Path, manifest: _Manifest) -> list[str]:
+    """What is wrong with the folder at a glance: its name, missing and extra files, lengths."""
+    found = []
+    present = {entry.name: entry for entry in path.iterdir() if entry.name != MANIFEST}
+    if _STEP_FOLDER.fullmatch(path.name) and _step_of(path) != manifest.step:
+        found.append(f"it holds step {manifest.step}, which is not the step of its name")
+    for name, record in manifest.files.items():
+        if name not in present:
+            found.append(f"{name} is missing")
+        elif not present[name].is_file():
+            found.append(f"{name} is not a file")
+        elif (size := present[name].stat().st_size) != record.bytes:
+            found.append(f"{name} has {size} bytes and was written with {record.bytes}")
+    found += [f"{name} does not belong to it" for name in sorted(present.keys() - manifest.files.keys())]
+    return found
+
+
+def _verify(path: Path, read: Callable[[Path], FileRecord]) -> _Manifest:
+    """Compare everything with the manifest; ``read`` reads one file and says what it read."""
+    if not path.is_dir():
+        raise CheckpointError(f"There is no checkpoint at {path}.")
+    try:
+        manifest = _read_manifest(path)
+        wrong = _complaints(path, manifest)
+        if not wrong:
+            reasons = (_compare(path / name, record, read) for name, record in manifest.files.items())
+            wrong = [reason for reason in reasons if reason]
+    except (ValueError, OSError) as error:
+        wrong = [str(error)]
+    if wrong:
+        raise CheckpointError(f"The checkpoint {path} is damaged: {'; '.join(wrong)}.")
+    return manifest
+
+
+def _compare(file: Path, record: FileRecord, read: Callable[[Path], FileRecord]) -> str | None:
+    try:
+        if read(file) == record:
+            return None
+    except OSError as error:
+        return f"{file.name} cannot be read ({error.strerror})"
+    except (ValueError, RecursionError) as error:
+        return f"{file.name} is not what was written ({error})"
+    return f"{file.name} is not what was written (its SHA-256 differs)"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether every byte verifies."""
+    try:
+        _verify(path, hash_file)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _glance(path: Path) -> _Manifest | None:
+    """The manifest of a checkpoint that has nothing wrong at a glance."""
+    try:
+        manifest = _read_manifest(path)
+        return None if _complaints(path, manifest) else manifest
+    except (ValueError, OSError, CheckpointError):
+        return None
+
+
+def _load_best(folder: Path) -> Checkpoint:
+    """The newest checkpoint that was the best of the run when it was saved."""
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            if _read_manifest(path).is_best:
+                return load_checkpoint(path)
+        except (ValueError, CheckpointError) as error:
+            if not path.exists():  # pruned since we listed it, as in latest_checkpoint
+                return _load_best(folder)
+            if isinstance(error, CheckpointError):
+                raise
+            # Going on would hand out an earlier, worse checkpoint under the name of the best.
+            raise CheckpointError(
+                f"The checkpoint {path} is damaged: {error}. Whether it is the best cannot be told; "
+                "choose one by its step, or move that folder away."
+            ) from None
+    raise CheckpointError(f"No checkpoint in {folder} is marked as the best: choose 'latest' or a step.")
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _temporary(folder: Path, name: str) -> Path:
+    return folder / f".tmp-{name}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left. The caller holds the lock, so no living one is at work on any of it."""
+    for path in folder.glob(".tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _writers_lock(folder: Path) -> FileLock:
+    """Held while anything in the folder is written or removed. Readers do without."""
+    return FileLock(folder / ".lock")

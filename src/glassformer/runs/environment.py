@@ -1,0 +1,58 @@
+"""``environment.json``: the circumstances of a run, without which its numbers mean little.
+
+The machine, versions, the commit of the code it was started from, the command, and the environment variables that
+change speed or results. The host's and the user's names are left out, so that a run's folder can be shared.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import glassformer
+from glassformer.machine import describe
+
+# What is known to change how fast torch computes, in which order it adds, or what it draws at random.
+VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY", "KMP_BLOCKTIME", "GOMP_CPU_AFFINITY",
+    "MKL_NUM_THREADS", "MKL_CBWR", "OPENBLAS_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY",
+    "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "LD_PRELOAD",
+    "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF",
+    "NVIDIA_TF32_OVERRIDE", "TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE", "TOKENIZERS_PARALLELISM",
+    "PYTHONHASHSEED", "RANK", "WORLD_SIZE", "LOCAL_RANK",
+)  # fmt: skip
+
+
+def describe_environment(command: Sequence[str]) -> dict[str, Any]:
+    """The circumstances of a run that ``command`` starts here and now, as JSON holds them."""
+    return {
+        "started": datetime.now(UTC).isoformat(),
+        "command": list(command),
+        "glassformer": glassformer.__version__,
+        "git": describe_checkout(Path.cwd()),
+        "machine": describe().to_dict(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+
+
+def describe_checkout(folder: Path) -> dict[str, Any] | None:
+    """The commit checked out in the folder, and whether tracked files differ from it; None outside a repository."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed": None if changes is None else bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None when it is not installed, refuses, or takes more than a few seconds."""
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

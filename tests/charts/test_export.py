@@ -1,0 +1,81 @@
+"""A chart becomes a real file of the kind its suffix names, and an HTML page needs no network."""
+
+from __future__ import annotations
+
+import json
+import struct
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import pytest
+
+from glassformer.charts import loss_chart, save_chart
+from glassformer.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def chart():
+    records = [{"event": "train", "step": step, "loss": 4 / step + 1} for step in range(1, 50)]
+    return loss_chart(
+        {"</script><b>run": records}, entropies={"bigram entropy": 2.4519}, title="Loss & more", width=300, height=200
+    )
+
+
+def test_png_is_a_picture_at_twice_the_size_of_the_plot_and_its_margins(chart, tmp_path):
+    content = save_chart(chart, tmp_path / "loss.png").read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", content[16:24])
+    assert 600 < width < 1200
+    assert 400 < height < 900
+
+
+def test_svg_is_well_formed_and_shows_the_labels(chart, tmp_path):
+    root = ET.parse(save_chart(chart, tmp_path / "loss.svg")).getroot()
+    text = " ".join(root.itertext())
+    assert root.tag.endswith("svg")
+    for label in ("Loss & more", "loss (nats/token)", "optimizer step", "bigram entropy", "2.452"):
+        assert label in text
+
+
+def test_pdf_is_a_pdf(chart, tmp_path):
+    content = save_chart(chart, tmp_path / "loss.pdf").read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert b"%%EOF" in content[-1024:]
+
+
+def test_html_is_one_file_that_loads_nothing_from_elsewhere(chart, tmp_path):
+    page = save_chart(chart, tmp_path / "loss.html").read_text(encoding="utf-8")
+    seen = []
+
+    class Elements(HTMLParser):  # knows that what stands inside a script is no markup
+        def handle_starttag(self, tag, attrs):
+            seen.append((tag, dict(attrs)))
+
+    Elements().feed(page)
+    assert [tag for tag, _ in seen].count("script") == 2
+    assert not [tag for tag, attributes in seen if tag == "link" or {"src", "href"} & attributes.keys()]
+    assert page.count("<script>") == page.count("</script>") == 2  # data that looks like markup did not end one early
+    assert "<title>Loss &amp; more</title>" in page
+    assert "window.vegaEmbed=" in page.replace(" ", "")
+
+
+def test_html_holds_the_specification(chart, tmp_path):
+    page = save_chart(chart, tmp_path / "loss.html").read_text(encoding="utf-8")
+    start = page.index('vegaEmbed("#chart", ') + len('vegaEmbed("#chart", ')
+    spec, _ = json.JSONDecoder().raw_decode(page[start:])
+    assert spec == chart.to_dict()
+
+
+def test_json_is_the_specification(chart, tmp_path):
+    assert json.loads(save_chart(chart, tmp_path / "loss.json").read_text(encoding="utf-8")) == chart.to_dict()
+
+
+def test_folders_on_the_way_are_made(chart, tmp_path):
+    assert save_chart(chart, tmp_path / "a" / "b" / "loss.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["loss.pgn", "loss", "loss.csv"])
+def test_an_unknown_suffix_is_refused_and_nothing_is_written(chart, tmp_path, name):
+    with pytest.raises(ConfigError, match=r"Did you mean '\.(png|svg)'|Known: \.html, \.json, \.pdf, \.png, \.svg"):
+        save_chart(chart, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
