@@ -15,7 +15,7 @@ from glassformer.errors import ConfigError
 
 @pytest.fixture(scope="module")
 def chart():
-    records = [{"event": "train", "step": step, "loss": 4 / step + 1} for step in range(1, 50)]
+    records = [{"kind": "train", "step": step, "loss": 4 / step + 1} for step in range(1, 50)]
     return loss_chart(
         {"</script><b>run": records}, entropies={"bigram entropy": 2.4519}, title="Loss & more", width=300, height=200
     )

@@ -16,9 +16,9 @@ from glassformer.errors import ConfigError, RunError
 
 
 def records(steps=100, start=4.0, validate_every=25):
-    train = [{"event": "train", "step": s, "loss": start / s, "lr": 1e-3} for s in range(1, steps + 1)]
+    train = [{"kind": "train", "step": s, "loss": start / s, "lr": 1e-3} for s in range(1, steps + 1)]
     validation = [
-        {"event": "validation", "step": s, "loss": start / s + 0.1}
+        {"kind": "validation", "step": s, "loss": start / s + 0.1}
         for s in range(validate_every, steps + 1, validate_every)
     ]
     return train + validation
@@ -81,8 +81,8 @@ def test_a_long_run_is_thinned_to_what_can_be_seen_with_both_its_ends():
 def test_a_loss_that_is_not_finite_is_left_out():
     logged = [
         *records(steps=3),
-        {"event": "train", "step": 4, "loss": math.nan},
-        {"event": "train", "step": 5, "loss": None},
+        {"kind": "train", "step": 4, "loss": math.nan},
+        {"kind": "train", "step": 5, "loss": None},
     ]
     assert [row["step"] for row in rows(loss_chart({"a": logged}).to_dict(), "training")] == [1, 2, 3]
 

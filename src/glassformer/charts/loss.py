@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-KINDS = {"train": "training", "validation": "validation"}  # event in metrics.jsonl -> what the chart calls it
+KINDS = {"train": "training", "validation": "validation"}  # kind of record in metrics.jsonl -> what the chart calls it
 RAW_POINTS, SMOOTH_POINTS = 1_500, 500  # per run: more cannot be seen at this size
 SMOOTHED_OVER = 0.02  # of a run's records
 
@@ -38,8 +38,8 @@ def loss_chart(
     """Training loss (smoothed, and faint as logged) and validation loss (points) of one or more runs.
 
     Args:
-        runs: a run's name -> its records, as ``metrics.jsonl`` holds them: ``{"event": "train" or "validation",
-            "step": int, "loss": float, ...}``, losses in nats/token. Other events, and losses that are not finite, are
+        runs: a run's name -> its records, as ``metrics.jsonl`` holds them: ``{"kind": "train" or "validation",
+            "step": int, "loss": float, ...}``, losses in nats/token. Other records, and losses that are not finite, are
             left out.
         entropies: a label (``"bigram entropy"``) -> nats/token, drawn as a dashed reference line.
         title: the heading.
@@ -54,11 +54,11 @@ def loss_chart(
     import altair as alt
 
     look = find_theme(theme)
-    losses = {name: {event: _losses(records, event) for event in KINDS} for name, records in runs.items()}
+    losses = {name: {kind: _losses(records, kind) for kind in KINDS} for name, records in runs.items()}
     _refuse_empty(losses)
 
     single = len(losses) == 1
-    series = [KINDS[event] for event in KINDS if _any(losses, event)] if single else list(losses)
+    series = [KINDS[kind] for kind in KINDS if _any(losses, kind)] if single else list(losses)
     legend = alt.Legend(symbolType="stroke", symbolOpacity=1)
     colour = alt.Color("series:N", sort=series, scale=_colours(alt, series, look), legend=legend)
     dash = alt.StrokeDash("series:N", sort=series, scale=_dashes(alt, series, look), legend=legend)
@@ -80,16 +80,16 @@ def loss_chart(
     def layer(rows: Iterator[dict[str, Any]]) -> alt.Chart:
         return alt.Chart({"values": list(rows)}).encode(x=step, y=loss, color=colour, tooltip=tooltip)
 
-    def rows(event: str, *, smooth: bool = False, points: int = 0) -> Iterator[dict[str, Any]]:
+    def rows(kind: str, *, smooth: bool = False, points: int = 0) -> Iterator[dict[str, Any]]:
         for name, of in losses.items():
-            steps, values = of[event]
+            steps, values = of[kind]
             kept = _thin(len(steps), points) if points else np.arange(len(steps))
             values = smoothed(values) if smooth else values
             for index in kept:
                 yield {
                     "run": name,
-                    "kind": f"{KINDS[event]}, smoothed" if smooth else KINDS[event],
-                    "series": KINDS[event] if single else name,
+                    "kind": f"{KINDS[kind]}, smoothed" if smooth else KINDS[kind],
+                    "series": KINDS[kind] if single else name,
                     "step": int(steps[index]),
                     "loss": round(float(values[index]), 5),
                 }
@@ -119,19 +119,19 @@ def smoothed(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray((total[at + right + 1] - total[at - left]) / (left + right + 1))
 
 
-def _losses(records: Sequence[Record], event: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Steps and finite losses of one kind of event, by step."""
+def _losses(records: Sequence[Record], kind: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Steps and finite losses of one kind of record, by step."""
     found = sorted(
         (record["step"], record["loss"])
         for record in records
-        if record.get("event") == event and record.get("loss") is not None and math.isfinite(record["loss"])
+        if record.get("kind") == kind and record.get("loss") is not None and math.isfinite(record["loss"])
     )
     steps, values = zip(*found, strict=True) if found else ((), ())
     return np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64)
 
 
-def _any(losses: Mapping[str, Mapping[str, tuple[Any, Any]]], event: str) -> bool:
-    return any(len(of[event][0]) for of in losses.values())
+def _any(losses: Mapping[str, Mapping[str, tuple[Any, Any]]], kind: str) -> bool:
+    return any(len(of[kind][0]) for of in losses.values())
 
 
 def _refuse_empty(losses: Mapping[str, Mapping[str, tuple[Any, Any]]]) -> None:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from glassformer.errors import ConfigError, DataError
+from glassformer.errors import CheckpointError, ConfigError, DataError
 from glassformer.models.config import ModelConfig
 from glassformer.models.initialisation import initialise
 from glassformer.parts.attention import Context
@@ -56,10 +57,10 @@ class Decoder(nn.Module):
         self.final = Probe()
         self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=config.head.bias)
         self.logits = Probe()
+        initialise(self, config)
         if config.head.tied:
             assert self.embedding.tokens is not None
             self.head.weight = self.embedding.tokens.weight
-        initialise(self, config)
 
     def forward(self, tokens: Tensor, *, padding: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """Token ids [B, T] → logits [B, T, vocab_size] for the token after each.
@@ -164,6 +165,23 @@ class Decoder(nn.Module):
         persistent = self.state_dict(keep_vars=True)
         weights |= {name: buffer for name, buffer in self.named_buffers() if name in persistent}
         return weights
+
+    @torch.no_grad()
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy in what :meth:`named_weights` gave. Raises :class:`CheckpointError` with everything that does not fit."""
+        own = self.named_weights()
+        complaints = [f"{name} is missing" for name in own if name not in weights]
+        complaints += [f"{name} is not of this model" for name in weights if name not in own]
+        complaints += [
+            f"{name} is {list(weights[name].shape)}, the model's is {list(weight.shape)}"
+            for name, weight in own.items()
+            if name in weights and weights[name].shape != weight.shape
+        ]
+        if complaints:
+            shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
+            raise CheckpointError(f"The weights do not fit the model: {shown}.")
+        for name, weight in own.items():
+            weight.copy_(weights[name])
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,9 +1,15 @@
-"""Starting values of the weights."""
+"""Starting values of the weights.
+
+Each module draws from a generator of its own, seeded by the run's seed and the module's *name*. So two models that
+differ in one part start from the same weights everywhere else, which is what makes their difference the part's.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 
+import torch
 from torch import nn
 
 from glassformer.models.config import ModelConfig
@@ -12,26 +18,40 @@ FEEDS_A_SKIP = ("attention.w_o", "feedforward.w_2")
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
-    """Set all weights in place, drawing from torch's default generator.
+    """Set all weights in place. The seed is one draw from torch's default generator.
 
     - ``gpt2``: every matrix and embedding normal(0, std), biases 0; the two projections that feed a skip connection
       normal(0, std/√(number of skips)) (Radford et al. 2019, §2.3).
-    - ``xavier``: every matrix and embedding Xavier-uniform, biases as the layer made them.
-    - ``torch``: as each layer made them: uniform ±1/√d_in for linear layers, normal(0, 1) for embeddings.
+    - ``xavier``: every matrix and embedding Xavier-uniform, biases as the layer makes them.
+    - ``torch``: as each layer makes them: uniform ±1/√d_in for linear layers, normal(0, 1) for embeddings.
+
+    A part of a user's own is started by its own ``reset_parameters``, if it has one.
     """
+    seed = int(torch.randint(1 << 62, (), device="cpu"))
+    with torch.random.fork_rng(devices=[]):
+        for name, module in model.named_modules():
+            torch.manual_seed(_seed_of(name, seed))
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+            if isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
+                _start(module, config, feeds_a_skip=name.endswith(FEEDS_A_SKIP))
+
+
+def _start(module: nn.Linear | nn.Embedding | nn.Conv1d, config: ModelConfig, *, feeds_a_skip: bool) -> None:
+    """The scheme's values for one matrix and its bias."""
     scheme = config.initialisation
-    if scheme.scheme == "torch":
-        return
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
-            continue
-        if scheme.scheme == "xavier":
-            nn.init.xavier_uniform_(module.weight)
-            continue
-        std = scheme.std
-        if scheme.scale_residual and config.n_skips and name.endswith(FEEDS_A_SKIP):
-            std /= math.sqrt(config.n_skips)
+    if scheme.scheme == "xavier":
+        nn.init.xavier_uniform_(module.weight)
+    elif scheme.scheme == "gpt2":
+        scaled = scheme.scale_residual and feeds_a_skip and config.n_skips
+        std = scheme.std / math.sqrt(config.n_skips) if scaled else scheme.std
         nn.init.normal_(module.weight, mean=0.0, std=std)
         bias = getattr(module, "bias", None)
         if bias is not None:
             nn.init.zeros_(bias)
+
+
+def _seed_of(name: str, seed: int) -> int:
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)

@@ -1,0 +1,141 @@
+"""Costs by counting: build the model on the meta device (shapes without numbers), run it, and see what it holds.
+
+The formulas of ``costs.py`` are checked against this; a model with parts of a user's own has no formulas, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from glassformer.models.config import ModelConfig
+from glassformer.models.decoder import Decoder
+
+GROUPS = {  # the first pattern found in a parameter's name decides
+    "_norm.": "norms",
+    "embedding.tokens.": "token_embedding",
+    "embedding.positions.": "position_embedding",
+    "attention.": "attention",
+    "feedforward.": "feedforward",
+    "head.": "head",
+}
+
+
+def build_on_meta(config: ModelConfig) -> Decoder:
+    """The model with every shape and no memory; no random number is drawn."""
+    with torch.device("meta"):
+        return Decoder(config)
+
+
+def count_parameters(model: Decoder) -> dict[str, int]:
+    """Parameters by group (``GROUPS``), each once: a tied head's matrix counts as token embedding.
+
+    The norms of queries and keys belong to attention, as they do in the module tree.
+    """
+    groups = Counter(dict.fromkeys(GROUPS.values(), 0))
+    for name, parameter in model.named_parameters():
+        groups[_group(name)] += parameter.numel()
+    return dict(groups)
+
+
+def _group(name: str) -> str:
+    if ".query_norm." in name or ".key_norm." in name:
+        return "attention"
+    return next(group for pattern, group in GROUPS.items() if pattern in name)
+
+
+def count_matrices(model: Decoder) -> int:
+    """Elements of all two-dimensional weights in the blocks."""
+    return sum(parameter.numel() for parameter in model.blocks.parameters() if parameter.dim() == 2)
+
+
+def count_flops(model: Decoder, batch_size: int, seq_len: int, *, backward: bool = False) -> int:
+    """FLOPs of one pass over a batch, as torch's own counter sees them: matrix products, 2 for a multiply-add.
+
+    The explicit attention path is counted, since there every product is one that the counter knows.
+    """
+    with FlopCounterMode(display=False) as counter:
+        _step(model, batch_size, seq_len, backward=backward)
+    return counter.get_total_flops()
+
+
+def count_flops_by_group(model: Decoder, seq_len: int) -> dict[str, int]:
+    """FLOPs of the forward pass for one token, by the fields of :class:`~glassformer.models.formulas.Flops`.
+
+    What an attention layer does outside its own submodules counts as scores.
+    """
+    with FlopCounterMode(display=False) as counter:
+        _step(model, 1, seq_len)
+    by_module = {name.removeprefix("Decoder."): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+
+    def total(*suffixes: str) -> int:
+        return sum(count for name, count in by_module.items() if name.endswith(suffixes)) // seq_len
+
+    attention = [f".{index}.attention" for index in range(len(model.blocks))]
+    parts = {
+        f"{layer}.{child}" for layer, block in zip(attention, model.blocks) if block.has_attention
+        for child, _ in block.attention.named_children()
+    }
+    groups = {
+        "attention_projections": total(*parts) if parts else 0,
+        "attention_scores": (total(*attention) if attention else 0) - (total(*parts) if parts else 0),
+        "feedforward": total(".feedforward"),
+        "head": by_module.get("head", 0) // seq_len,
+    }
+    return groups | {"other": counter.get_total_flops() // seq_len - sum(groups.values())}
+
+
+def count_activation_bytes(model: Decoder, batch_size: int, seq_len: int, *, path: str = "explicit") -> int:
+    """Bytes that one forward pass and its cross-entropy keep for the backward pass: every storage once, no weights."""
+    storages: dict[int, int] = {}
+    kept: list[Tensor] = []  # so that no address is used twice
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            storages[storage._cdata] = storage.nbytes()
+            kept.append(tensor)
+        return tensor
+
+    def unpack(tensor: Tensor) -> Tensor:
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        _step(model, batch_size, seq_len, path=path)
+    return sum(storages.values())
+
+
+def _step(model: Decoder, batch_size: int, seq_len: int, *, backward: bool = False, path: str = "explicit") -> None:
+    """One forward pass in training mode with its loss; the model is left as it was found, but for its gradients."""
+    tokens = torch.zeros(batch_size, seq_len, dtype=torch.long, device=model.device)
+    with _as_it_was(model):
+        model.train()
+        model.set_attention_path(path)
+        loss = F.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten().clone())
+        if backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+
+
+class _as_it_was:  # noqa: N801 - reads as torch.no_grad does
+    """Puts back modes and attention paths."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._restore: list[Callable[[], None]] = []
+        for module in model.modules():
+            for name in ("training", "path"):
+                if hasattr(module, name):
+                    before = getattr(module, name)
+                    self._restore.append(lambda module=module, name=name, before=before: setattr(module, name, before))  # type: ignore[misc]
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        for restore in self._restore:
+            restore()

@@ -1,0 +1,125 @@
+"""Bytes by formula: optimizer state, activations kept for the backward pass, keys and values in a cache.
+
+Legend: N = batch · T tokens, d = d_model, q and g = width of all query and of all key heads, H = n_heads, f = d_ff,
+s = bytes of a value.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from glassformer.models import counting
+from glassformer.models.config import ModelConfig
+from glassformer.models.formulas import Parameters, has_own_parts, n_norms, projected, widths
+
+Optimizer = Literal["adamw", "adam", "muon", "sgd"]
+MASK = 1  # bytes of an element that dropout remembers as kept or not
+INDEX = 8  # bytes of a token id
+STATISTIC = 4  # bytes of a log-sum-exp, which is fp32 in every precision
+
+
+def optimizer_values(count: Parameters, optimizer: Optimizer, *, momentum: bool = False) -> int:
+    """Values that an optimizer keeps beside the weights (a step counter per tensor left out).
+
+    Adam and AdamW keep two moments; Muon one momentum for the blocks' matrices, with AdamW for everything else (Jordan
+    et al. 2024); SGD one momentum or nothing.
+    """
+    if optimizer == "muon":
+        return count.matrices + 2 * (count.total - count.matrices)
+    if optimizer == "sgd":
+        return count.total if momentum else 0
+    return 2 * count.total
+
+
+def kv_cache_bytes_per_token(config: ModelConfig, size: int) -> int:
+    """A key and a value of width g in every layer: 2 · n_layers · g · s."""
+    return 2 * config.n_layers * widths(config)[1] * size if config.has_attention else 0
+
+
+def activation_bytes(
+    config: ModelConfig, batch_size: int, seq_len: int, size: int, *, path: Literal["fused", "explicit"] = "fused"
+) -> dict[str, int]:
+    """Bytes that a training step's forward pass keeps for its backward pass, by part.
+
+    Counted are the tensors that autograd saves, each storage once and weights not, on torch's eager path on a CPU with
+    one dtype throughout. ``torch.compile`` keeps fewer; the backward pass itself needs a few tensors more at its peak.
+    It comes within 5 % of counting (two sequences and 16 tokens at least; a model without token vectors keeps a little
+    less, since its sequences share their first tensor; batch normalisation of queries and keys differs by up to a fifth).
+    The fused attention keeps no weights,
+    but where torch has no fused kernel on a CPU it forms them all the same: with dropout on the weights, or a bias per head.
+
+    A model with a part of the user's own is counted, on the explicit path, and all is under "total".
+    """
+    if has_own_parts(config):
+        model = counting.build_on_meta(config)
+        counted = counting.count_activation_bytes(model, batch_size, seq_len)
+        return {"total": counted * size // model.dtype.itemsize}
+    n, d = batch_size * seq_len, config.d_model
+    sublayer_dropout = n * d * MASK if config.dropout else 0
+    embedding = n * INDEX if config.embedding.tokens else 0
+    attention = _attention(config, batch_size, seq_len, size, path) + sublayer_dropout if config.has_attention else 0
+    feedforward = _feedforward(config, n, size) + sublayer_dropout if config.has_feedforward else 0
+    return {
+        "embedding": embedding + sublayer_dropout,
+        "attention": config.n_layers * attention,
+        "feedforward": config.n_layers * feedforward,
+        "norms": n_norms(config) * _norm(config.norm.kind, n, d, size),
+        "head": n * d * size,
+        "loss": n * config.vocab_size * size + n * INDEX,  # the log-softmax and the targets
+    }
+
+
+def _norm(kind: str, vectors: int, width: int, size: int) -> int:
+    """The input, and what each norm adds to it."""
+    whole, each = vectors * width * size, vectors * size
+    return {
+        "none": 0,
+        "layernorm": whole + 2 * each,  # mean and 1/deviation
+        "rmsnorm": 2 * whole + each,  # the normalised values, 1/root
+        "annotated-layernorm": 3 * whole + 2 * each,  # centred; scaled; deviation, and with ε
+        "batchnorm": whole + 4 * width * size,  # mean and 1/deviation, of the batch and running
+    }[kind]
+
+
+def _feedforward(config: ModelConfig, n: int, size: int) -> int:
+    """One layer: its input, and tensors of width f."""
+    inner = n * config.d_ff * size
+    relu_once = config.feedforward.kind == "relu" and not config.feedforward.dropout  # its output is W₂'s input
+    tensors = {"relu": 2 - relu_once, "gelu": 2, "gelu-tanh": 2, "relu2": 2, "swiglu": 4}[config.feedforward.kind]
+    dropped = n * config.d_ff * MASK if config.feedforward.dropout else 0
+    return n * config.d_model * size + tensors * inner + dropped
+
+
+def _attention(config: ModelConfig, batch_size: int, seq_len: int, size: int, path: str) -> int:
+    """One layer: its input, queries, keys, values, the heads before W^O; and the weights where they are formed."""
+    chosen, n = config.attention, batch_size * seq_len
+    q, g = widths(config)
+    forms_weights = path == "explicit" or chosen.dropout > 0 or config.positions.kind == "alibi"
+    turned, normed = config.positions.kind == "rotary", chosen.qk_norm != "none"
+    total = n * (config.d_model + q) * size  # the input, and W^O's
+    if turned:
+        total += 2 * seq_len * config.d_head * size  # sines and cosines, for queries and for keys
+    if normed:
+        heads = config.attention.n_heads + config.n_kv_heads
+        total += _norm(chosen.qk_norm, n * heads, config.d_head, size) - n * heads * config.d_head * size
+    if forms_weights:
+        total += 3 * n * q * size  # contiguous copies for the products, keys and values repeated for their queries
+        total += _raw_projections(config, n, size) if normed else 0
+        weights = n * chosen.n_heads * seq_len
+        total += weights * size
+        if chosen.dropout:
+            total += weights * (size + MASK if path == "explicit" else 2 * size)
+        return total
+    total += n * chosen.n_heads * STATISTIC
+    if not (turned or normed):
+        return total + n * projected(config) * size
+    values = n * projected(config) * size if chosen.projection != "separate" else n * g * size
+    before_norm = n * (q + g) * size if chosen.projection == "separate" and normed else 0
+    entering = n * (q + g) * size  # queries and keys as they are multiplied
+    return total + values + before_norm + entering + n * q * size  # the last: the heads before W^O's layout
+
+
+def _raw_projections(config: ModelConfig, n: int, size: int) -> int:
+    """What the norms of queries and keys keep as their input: views, which hold all that was projected with them."""
+    q, g = widths(config)
+    return n * (q + g if config.attention.projection == "separate" else projected(config)) * size

@@ -1,0 +1,137 @@
+"""Which path a run takes on this machine: decided once, at the start, and recorded with the reasons.
+
+A resumed run takes the path it began with, so that its arithmetic stays the same bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from glassformer import machine
+from glassformer.errors import ConfigError
+from glassformer.models.formulas import flops_per_token
+from glassformer.training.config import RunConfig
+
+CACHE_SIZED = 16 * 2**20
+"""Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
+
+COMPILE_SECONDS = 45.0
+COMPILE_GAIN = 0.15
+"""What torch.compile costs at the start, and the share of a step it then saves, on a CPU (benchmarks/training.py)."""
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """The path taken.
+
+    Attributes:
+        device: where the model lives.
+        fast_matmul: float32 products by oneDNN where that is exact and faster (:func:`machine.fast_matmul_is_exact`).
+        attention_path: "fused" (SDPA) or "explicit".
+        compile: torch.compile of loss and gradients.
+        micro_batch_size: sequences per forward pass.
+        threads: of torch on the CPU.
+        reasons: one sentence for each choice.
+    """
+
+    device: str
+    fast_matmul: bool
+    attention_path: str
+    compile: bool
+    micro_batch_size: int
+    threads: int
+    reasons: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the run's metrics."""
+        return asdict(self) | {"reasons": list(self.reasons)}
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> Acceleration:
+        """What :meth:`to_dict` gave."""
+        return cls(**(tree | {"reasons": tuple(tree["reasons"])}))
+
+
+def choose(config: RunConfig) -> Acceleration:
+    """The fastest path known for this model, this run's length and this machine."""
+    training, reasons = config.training, []
+    device = find_device(training.device)
+    on_cpu = device.startswith("cpu")
+
+    fast_matmul = False
+    if on_cpu and training.precision == "fp32":
+        probe = machine.fast_matmul_is_exact()
+        fast_matmul = probe.use
+        reasons.append(f"fast float32 matmul {'on' if fast_matmul else 'off'}: {probe.reason}")
+
+    path = "fused"
+    if on_cpu and (fast_matmul or training.precision == "bf16" or config.model.attention.dropout > 0):
+        path = "explicit"
+        reasons.append("explicit attention: on this CPU path SDPA's many small products are slower")
+
+    micro = training.micro_batch_size or _micro_batch_size(config, on_cpu)
+    if micro < training.batch_size:
+        reasons.append(f"{training.batch_size // micro} micro-batches of {micro}: activations that stay in the cache")
+
+    compile_it, why = _compile(config, device)
+    reasons.append(why)
+    return Acceleration(device, fast_matmul, path, compile_it, micro, torch.get_num_threads(), tuple(reasons))
+
+
+def find_device(asked: str) -> str:
+    """The device asked for, or with "auto" the best there is. Raises :class:`ConfigError` if it is not there."""
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "cpu"
+    try:
+        kind = torch.device(asked).type
+    except RuntimeError:
+        raise ConfigError(f"training.device is '{asked}'; expected auto, cpu, cuda, cuda:N or mps.") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, False):
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise ConfigError(f"training.device is '{asked}', and torch finds none on this machine; it finds: {found}.")
+    return asked
+
+
+def _micro_batch_size(config: RunConfig, on_cpu: bool) -> int:
+    """The largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
+    batch = config.training.batch_size
+    if not on_cpu:
+        return batch
+    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * config.seq_len))
+    return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= fits)
+
+
+def _compile(config: RunConfig, device: str) -> tuple[bool, str]:
+    training = config.training
+    if training.compile == "off":
+        return False, "compile off: asked for"
+    if machine.describe().compiler is None and device.startswith("cpu"):
+        if training.compile == "on":
+            raise ConfigError("training.compile=on needs a C++ compiler (g++ or clang++), and there is none here.")
+        return False, "compile off: no C++ compiler on this machine"
+    if training.compile == "on":
+        return True, "compile on: asked for"
+    expected = expected_seconds(config, device)
+    if expected * COMPILE_GAIN < COMPILE_SECONDS * 1.5:
+        return False, f"compile off: a run of about {expected:.0f} s would not win back its {COMPILE_SECONDS:.0f} s"
+    return True, f"compile on: a run of about {expected:.0f} s wins back its {COMPILE_SECONDS:.0f} s"
+
+
+def expected_seconds(config: RunConfig, device: str) -> float:
+    """A rough guess of the training time, from FLOPs and this machine's measured peak."""
+    training = config.training
+    dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
+    peak = machine.matmul_peak(dtype, device)
+    step = config.tokens_per_step * flops_per_token(config.model, config.seq_len).training / (0.4 * peak) + 0.003
+    guesses = [training.max_seconds] if training.max_seconds else []
+    if training.max_steps is not None:
+        guesses.append(training.max_steps * step)
+    if training.max_tokens is not None:
+        guesses.append(training.max_tokens / config.tokens_per_step * step)
+    return min(guesses)

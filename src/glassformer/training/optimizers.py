@@ -1,0 +1,116 @@
+"""Optimizers, with weight decay on matrices only, and their state by parameter name.
+
+A model may need two: Muon orthogonalises the update of a matrix and leaves everything else to AdamW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.errors import CheckpointError
+from glassformer.training.config import OptimizerConfig
+
+NamedParameters = dict[str, nn.Parameter]
+
+
+class Optimizer:
+    """One or two torch optimizers over a model's parameters, each parameter in exactly one.
+
+    Args:
+        config: which, and its settings.
+        model: its parameters are updated in place.
+    """
+
+    def __init__(self, config: OptimizerConfig, model: nn.Module) -> None:
+        self.config = config
+        self.parameters: NamedParameters = dict(model.named_parameters())
+        self.parts = _build(config, self.parameters)
+        covered = [parameter for part in self.parts for group in part.param_groups for parameter in group["params"]]
+        assert sorted(map(id, covered)) == sorted(map(id, self.parameters.values())), "every parameter, once"
+
+    def set_learning_rate(self, rate: float) -> None:
+        """For the next update."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """All state tensors, named ``<parameter>/<quantity>`` (``blocks.0.attention.w_o.weight/exp_avg``)."""
+        names = {id(parameter): name for name, parameter in self.parameters.items()}
+        return {
+            f"{names[id(parameter)]}/{quantity}": torch.as_tensor(value)
+            for part in self.parts
+            for parameter, quantities in part.state.items()
+            for quantity, value in quantities.items()
+            if value is not None
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave. Raises :class:`CheckpointError` if it is of other parameters."""
+        by_name: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            name, _, quantity = key.rpartition("/")
+            by_name.setdefault(name, {})[quantity] = value
+        unknown = sorted(set(by_name) - set(self.parameters))
+        if unknown:
+            raise CheckpointError(f"The optimizer's state names parameters that the model does not have: {unknown[:5]}.")
+        for part in self.parts:
+            for group in part.param_groups:
+                for parameter in group["params"]:
+                    name = next(n for n, p in self.parameters.items() if p is parameter)
+                    if name in by_name:
+                        part.state[parameter] = {
+                            quantity: value.clone() if quantity == "step" else value.to(parameter.device)
+                            for quantity, value in by_name[name].items()
+                        }
+
+
+def decays(parameter: Tensor) -> bool:
+    """Matrices and embeddings decay; vectors (biases and the norms' weights) do not."""
+    return parameter.dim() >= 2
+
+
+def _build(config: OptimizerConfig, parameters: NamedParameters) -> list[torch.optim.Optimizer]:
+    remaining = parameters
+    parts: list[torch.optim.Optimizer] = []
+    if config.kind == "muon":
+        matrices = {name: p for name, p in parameters.items() if p.dim() == 2 and name.startswith("blocks.")}
+        remaining = {name: p for name, p in parameters.items() if name not in matrices}
+        if matrices:
+            # match_rms_adamw scales Muon's update to AdamW's size, so that one learning rate serves both
+            parts.append(
+                torch.optim.Muon(
+                    list(matrices.values()),
+                    lr=config.learning_rate,
+                    momentum=config.beta1,
+                    weight_decay=config.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+    groups = [
+        {"params": [p for p in remaining.values() if decays(p)], "weight_decay": config.weight_decay},
+        {"params": [p for p in remaining.values() if not decays(p)], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        return parts
+    if config.kind == "sgd":
+        parts.append(torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.beta1, fused=True))
+    else:
+        adam = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
+        betas = (config.beta1, config.beta2)
+        parts.append(adam(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=True))
+    return parts

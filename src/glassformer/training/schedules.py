@@ -1,0 +1,35 @@
+"""The learning rate at each step, as a multiple of the peak. Step 0 is the first update."""
+
+from __future__ import annotations
+
+import math
+
+from glassformer.training.config import ScheduleConfig
+
+
+def factor(config: ScheduleConfig, step: int, progress: float, d_model: int) -> float:
+    """What the peak learning rate is multiplied with.
+
+    Args:
+        step: the update about to be made, from 0.
+        progress: the share of the budget that is used, 0 to 1: of steps, or of time where time is the budget.
+        d_model: enters the noam schedule.
+    """
+    warmup = config.warmup_steps
+    if config.kind == "noam":
+        return noam(step + 1, d_model, warmup)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.kind == "constant":
+        return 1.0
+    low = config.final_fraction
+    if config.kind == "cosine":
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
+    start = 1 - config.decay_fraction
+    decayed = max(0.0, progress - start) / config.decay_fraction if config.decay_fraction else 0.0
+    return 1 - (1 - low) * decayed
+
+
+def noam(step: int, d_model: int, warmup: int) -> float:
+    """d_model^−0.5 · min(step^−0.5, step · warmup^−1.5), step from 1 (Vaswani et al. 2017, equation 3)."""
+    return float(d_model**-0.5 * min(step**-0.5, step * warmup**-1.5))

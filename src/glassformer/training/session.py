@@ -1,0 +1,141 @@
+"""Starting a run, and taking one up again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glassformer.data.entropy import bigram_entropy, unigram_entropy
+from glassformer.data.language_modeling import LanguageModelingData, prepare
+from glassformer.errors import CheckpointError, RunError
+from glassformer.models.decoder import Decoder
+from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
+from glassformer.runs.folder import Run
+from glassformer.training.acceleration import Acceleration, choose
+from glassformer.training.config import RunConfig
+from glassformer.training.telemetry import Observer, tensorboard
+from glassformer.training.trainer import Trainer
+
+PARTS = "parts"
+"""The run's own copies of the user's part files."""
+
+PrepareProgress = Callable[[str, int, int | None], None]
+
+
+def start(
+    config: RunConfig,
+    *,
+    root: Path,
+    name: str,
+    command: Sequence[str],
+    observers: Sequence[Observer] = (),
+    prepare_progress: PrepareProgress | None = None,
+) -> Trainer:
+    """A trainer for a new run: data prepared, folder made, model at its starting weights.
+
+    The model's vocabulary size is set to the text's.
+
+    Args:
+        root: the folder of runs.
+        name: of the run; a moment in time is added to it.
+        command: the command line, for the run's ``environment.json``.
+    """
+    data = prepare(config.data, progress=prepare_progress)
+    config = with_vocabulary_of(config, data)
+    acceleration = choose(config)
+    run = Run.create(root, name, config.to_dict(), command=command)
+    data.tokenizer.save(run.tokenizer)
+    _keep_part_files(run, config)
+    trainer = _trainer(run, config, data, acceleration, observers)
+    _describe_data(run, data)
+    return trainer
+
+
+def resume(
+    run: Run, *, observers: Sequence[Observer] = (), prepare_progress: PrepareProgress | None = None
+) -> tuple[Trainer, list[str]]:
+    """A trainer that goes on from the run's newest checkpoint that verifies, and warnings about newer, damaged ones.
+
+    A run that was killed before its first checkpoint starts again from the beginning.
+    """
+    config = run_config(run)
+    data = prepare(config.data, progress=prepare_progress)
+    checkpoint, warnings = None, []
+    if list_checkpoints(run.checkpoints):
+        checkpoint, warnings = latest_checkpoint(run.checkpoints)
+    acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config)
+    if data.vocab_size != config.model.vocab_size:
+        raise CheckpointError(
+            f"The run {run.name} has a vocabulary of {config.model.vocab_size} tokens, and its text now has "
+            f"{data.vocab_size}: the text has changed since."
+        )
+    trainer = _trainer(run, config, data, acceleration, observers)
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+    return trainer, warnings
+
+
+def run_config(run: Run) -> RunConfig:
+    """A run's configuration, its part files found in the run's own folder."""
+    tree: dict[str, Any] = dict(run.config)
+    model = dict(tree.get("model", {}))
+    if model.get("part_files"):
+        model["part_files"] = [str(run.path / PARTS / Path(path).name) for path in model["part_files"]]
+    return RunConfig.build(tree | {"model": model}, subject=f"configuration of the run {run.name}")
+
+
+def with_vocabulary_of(config: RunConfig, data: LanguageModelingData) -> RunConfig:
+    """The configuration with the model's vocabulary size set to the text's."""
+    return config.override({"model.vocab_size": data.vocab_size})
+
+
+def build_model(config: RunConfig) -> Decoder:
+    """The model at its starting weights, a pure function of the configuration and its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        return Decoder(config.model)
+
+
+def entropies(run: Run) -> dict[str, float]:
+    """Unigram and bigram entropy of the run's training text in nats per token, reference lines for its losses."""
+    for event in run.events():
+        if event["event"] == "data":
+            return {name: event[name] for name in ("unigram", "bigram") if event.get(name) is not None}
+    return {}
+
+
+def _trainer(
+    run: Run, config: RunConfig, data: LanguageModelingData, acceleration: Acceleration, observers: Sequence[Observer]
+) -> Trainer:
+    if config.training.telemetry.tensorboard:
+        observers = [*observers, tensorboard(run.path / "tensorboard")]
+    return Trainer(run, config, data, build_model(config), acceleration, observers)
+
+
+def _describe_data(run: Run, data: LanguageModelingData) -> None:
+    """What the text is, and how predictable it is from letter counts and letter pairs alone."""
+    with run.metrics_writer() as writer:
+        writer.append(
+            {
+                "event": "data",
+                "fingerprint": data.fingerprint,
+                "tokens": {"train": len(data.train), "validation": len(data.validation)},
+                "bytes_per_token": data.bytes_per_token("validation"),
+                "unigram": unigram_entropy(data.train, data.vocab_size),
+                "bigram": bigram_entropy(data.train, data.vocab_size),
+            }
+        )
+
+
+def _keep_part_files(run: Run, config: RunConfig) -> None:
+    """Copy the user's part files into the run, which must open even after they have changed."""
+    names = [Path(path).name for path in config.model.part_files]
+    if len(set(names)) < len(names):
+        raise RunError(f"Two part files have the same name ({', '.join(sorted(names))}); rename one.")
+    for path in config.model.part_files:
+        (run.path / PARTS).mkdir(exist_ok=True)
+        shutil.copy(path, run.path / PARTS)

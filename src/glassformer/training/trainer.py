@@ -1,0 +1,353 @@
+"""The one loop: batch, gradient, update, and what is said and saved along the way.
+
+Everything that the arithmetic depends on is a pure function of the step (samples, dropout, learning rate) or is in the
+checkpoint (weights, optimizer, running sums), so a resumed run continues exactly where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from glassformer import machine
+from glassformer.data.language_modeling import LanguageModelingData, TokenBatch
+from glassformer.errors import CheckpointError, TrainingError
+from glassformer.models.formulas import flops_per_token
+from glassformer.models.decoder import Decoder
+from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
+from glassformer.runs.folder import Run
+from glassformer.runs.metrics import MetricsWriter
+from glassformer.training.acceleration import Acceleration
+from glassformer.training.config import RunConfig
+from glassformer.training.interruption import Interruption
+from glassformer.training.objectives import evaluate
+from glassformer.training.optimizers import Optimizer
+from glassformer.training.schedules import factor
+from glassformer.training.step import GradientStep
+from glassformer.training.telemetry import (
+    Observer,
+    ParameterTelemetry,
+    Record,
+    clip_gradients,
+    first_bad_module,
+    gradient_norm,
+    without_gradient,
+)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; the checkpoint holds it beside the weights.
+
+    Attributes:
+        step: updates made.
+        seconds: spent training, over all its sessions.
+        loss_sum, loss_count: of the steps since the last record.
+        best_loss: the lowest validation loss so far (None before the first).
+        since_best: validations since then.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best_loss: float | None = None
+    since_best: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: ``reason`` is "finished", "stopped early", "time is up", or the signal that stopped it."""
+
+    reason: str
+    step: int
+    best_loss: float | None
+    seconds: float
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended it, so that there is more to train."""
+        return self.reason.startswith("SIG")
+
+
+@dataclass
+class Trainer:
+    """Trains one model on its data and keeps its run's folder.
+
+    :func:`glassformer.training.session.start` and :func:`~glassformer.training.session.resume` make one.
+    """
+
+    run: Run
+    config: RunConfig
+    data: LanguageModelingData
+    model: Decoder
+    acceleration: Acceleration
+    observers: Sequence[Observer] = ()
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        training = self.config.training
+        self.model.to(self.acceleration.device)
+        self.model.set_attention_path(self.acceleration.attention_path)
+        self.optimizer = Optimizer(training.optimizer, self.model)
+        self.gradient = GradientStep(
+            self.model, self.acceleration, precision=training.precision, seed=training.seed
+        )
+        self.flops_per_token = flops_per_token(self.config.model, self.config.seq_len).training
+        self._saved_at: int | None = None
+        self._window = (0.0, 0)  # seconds and step at the last record, for rates
+
+    # ---------------------------------------------------------------------------------------------- the loop
+
+    def train(self) -> Outcome:
+        """Train until a budget is used up, patience ends or a signal comes; the run's folder then holds everything.
+
+        Raises:
+            TrainingError: the loss or the gradient is not finite; the state before that update is saved.
+            RunError: another process trains this run, or its folder cannot be written.
+        """
+        torch.set_num_threads(self.acceleration.threads)
+        with (
+            self.run.lock(),
+            self.run.metrics_writer() as self._writer,
+            Interruption() as interruption,
+            machine.use_fast_matmul(self.acceleration.fast_matmul),
+        ):
+            self._ticked = time.perf_counter()
+            if self.run.metrics_path.stat().st_size:  # what was measured after the state we start from is void
+                self._writer.resumed(-1 if self._saved_at is None else self._saved_at)
+            self._announce()
+            self.model.train()
+            if self.progress.best_loss is None and self.progress.step == 0:
+                self._validate()
+            reason = None
+            while reason is None:
+                self._update()
+                reason = self._after_update() or interruption.requested
+            self._save()
+            outcome = Outcome(reason, self.progress.step, self.progress.best_loss, self.progress.seconds)
+            self._say({"event": "end", "step": outcome.step, "reason": reason, "seconds": outcome.seconds})
+        return outcome
+
+    def _update(self) -> None:
+        """One update of the weights."""
+        training, progress = self.config.training, self.progress
+        # 1. the batch of this step
+        batch = self.data.batch(
+            progress.step, seed=training.seed, batch_size=training.batch_size, seq_len=self.config.seq_len
+        )
+        # 2. its loss and gradient
+        self.optimizer.zero_grad()
+        loss = self.gradient(progress.step, batch.inputs, batch.targets)
+        norm = gradient_norm(self.optimizer.parameters)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._refuse_not_finite(loss, float(norm), batch)
+        if progress.step == 0:
+            self._warn_of_dead_parameters()
+        telemetry = self._parameter_telemetry()
+        # 3. the update
+        if training.grad_clip is not None:
+            clip_gradients(self.optimizer.parameters, norm, training.grad_clip)
+        rate = training.optimizer.learning_rate * self._schedule()
+        self.optimizer.set_learning_rate(rate)
+        self.optimizer.step()
+        progress.step += 1
+        # 4. what is said of it
+        progress.loss_sum += loss
+        progress.loss_count += 1
+        if telemetry is not None:
+            self._say({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
+        if progress.step % training.telemetry.log_every == 0 or progress.step == self.total_steps:
+            self._say_loss(rate, float(norm))
+
+    def _after_update(self) -> str | None:
+        """Validate and save when it is time; the reason to end, if there is one."""
+        training, step = self.config.training, self.progress.step
+        self._tick()
+        ended = step == self.total_steps
+        time_is_up = training.max_seconds is not None and self.progress.seconds >= training.max_seconds
+        if step % training.telemetry.validate_every == 0 or ended or time_is_up:
+            self._validate()
+        every = training.checkpoints.every
+        if every is not None and step % every == 0:
+            self._save()
+        if training.patience is not None and self.progress.since_best >= training.patience:
+            return "stopped early"
+        if ended:
+            return "finished"
+        return "time is up" if time_is_up else None
+
+    @property
+    def total_steps(self) -> int | None:
+        """The step at which the step or token budget ends; None when only time ends it."""
+        training = self.config.training
+        ends = [] if training.max_steps is None else [training.max_steps]
+        if training.max_tokens is not None:
+            ends.append(math.ceil(training.max_tokens / self.config.tokens_per_step))
+        return min(ends, default=None)
+
+    def _schedule(self) -> float:
+        """The factor of the learning rate for the update about to be made."""
+        training, progress = self.config.training, self.progress
+        used = [progress.step / self.total_steps] if self.total_steps else []
+        if training.max_seconds is not None:
+            used.append(progress.seconds / training.max_seconds)
+        return factor(training.schedule, progress.step, min(1.0, max(used)), self.config.model.d_model)
+
+    # ---------------------------------------------------------------------------------------- saying
+
+    def _say(self, record: Record) -> None:
+        """To the run's metrics and to whoever looks on."""
+        self._writer.append(record)
+        for observer in self.observers:
+            observer(record)
+
+    def _announce(self) -> None:
+        self._say(
+            {
+                "event": "start",
+                "step": self.progress.step,
+                "total_steps": self.total_steps,
+                "parameters_in_all": sum(p.numel() for p in self.model.parameters()),
+                "acceleration": self.acceleration.to_dict(),
+            }
+        )
+
+    def _say_loss(self, rate: float, norm: float) -> None:
+        progress = self.progress
+        self._tick()
+        seconds_before, step_before = self._window
+        elapsed = progress.seconds - seconds_before
+        tokens = (progress.step - step_before) * self.config.tokens_per_step
+        speed = tokens / elapsed if elapsed > 0 else 0.0
+        self._window = (progress.seconds, progress.step)
+        loss = progress.loss_sum / progress.loss_count
+        progress.loss_sum, progress.loss_count = 0.0, 0
+        self._say(
+            {
+                "kind": "train",
+                "step": progress.step,
+                "loss": loss,
+                "bits_per_byte": loss / math.log(2) / self.data.bytes_per_token("train"),
+                "learning_rate": rate,
+                "gradient_norm": norm,
+                "tokens": progress.step * self.config.tokens_per_step,
+                "tokens_per_second": speed,
+                "flops_per_second": speed * self.flops_per_token,
+                "peak_fraction": speed * self.flops_per_token / self._peak,
+                "seconds": progress.seconds,
+            }
+        )
+
+    @property
+    def _peak(self) -> float:
+        """FLOP/s of a large matrix product on this machine, measured once."""
+        dtype = torch.bfloat16 if self.config.training.precision == "bf16" else torch.float32
+        return machine.matmul_peak(dtype, self.acceleration.device)
+
+    def _validate(self) -> None:
+        """The loss on the validation batches, always the same; a new best is saved."""
+        training, progress = self.config.training, self.progress
+        batches = self.data.validation_batches(
+            batch_size=max(1, self.acceleration.micro_batch_size),
+            seq_len=self.config.seq_len,
+            max_tokens=training.telemetry.validation_tokens,
+        )
+        result = evaluate(self.model, batches, precision=training.precision)
+        is_best = math.isfinite(result.loss) and (progress.best_loss is None or result.loss < progress.best_loss)
+        if is_best:
+            progress.best_loss, progress.since_best = result.loss, 0
+        else:
+            progress.since_best += 1
+        self._tick()
+        self._say(
+            {
+                "kind": "validation",
+                "step": progress.step,
+                "loss": result.loss,
+                "perplexity": result.perplexity,
+                "bits_per_byte": result.bits_per_byte(self.data.bytes_per_token("validation")),
+                "n_tokens": result.n_tokens,
+                "best": is_best,
+                "seconds": progress.seconds,
+            }
+        )
+        if is_best and progress.step > 0:
+            self._save(is_best=True)
+
+    def _parameter_telemetry(self) -> ParameterTelemetry | None:
+        every = self.config.training.telemetry.gradients_every
+        after = self.progress.step + 1
+        if every is None or not (after == 1 or after % every == 0 or after == self.total_steps):
+            return None
+        return ParameterTelemetry(self.optimizer.parameters)
+
+    def _warn_of_dead_parameters(self) -> None:
+        for name in without_gradient(self.optimizer.parameters):
+            message = f"{name} gets no gradient: the loss does not depend on it, and training will not change it."
+            self._say({"event": "warning", "step": self.progress.step, "message": message, "parameter": name})
+
+    def _refuse_not_finite(self, loss: float, norm: float, batch: TokenBatch) -> None:
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        where = first_bad_module(self.model, batch.inputs.to(self.model.device))
+        self._save()
+        samples = ", ".join(str(offset) for offset in batch.offsets[:8]) + (", …" if len(batch.offsets) > 8 else "")
+        message = (
+            f"The {what} of step {self.progress.step} is not finite (loss {loss}, gradient norm {norm}); the first bad "
+            f"numbers are in {where}. The samples begin at tokens {samples} of the training text. The update was not "
+            f"made; the state before it is saved in {self.run.path}. Lower training.optimizer.learning_rate, lengthen "
+            "the warm-up, or use training.precision=fp32."
+        )
+        self._say({"event": "not finite", "step": self.progress.step, "message": message})
+        raise TrainingError(message)
+
+    # ---------------------------------------------------------------------------------------- saving
+
+    def _save(self, *, is_best: bool = False) -> None:
+        if self._saved_at == self.progress.step:
+            return
+        self._tick()
+        self._writer.sync()  # no checkpoint without its records
+        save_checkpoint(
+            self.run.checkpoints,
+            self.progress.step,
+            self.tensors(),
+            {
+                "progress": vars(self.progress),
+                "data": self.data.fingerprint,
+                "acceleration": self.acceleration.to_dict(),
+            },
+            is_best=is_best,
+        )
+        self._saved_at = self.progress.step
+        prune(self.run.checkpoints, self.config.training.checkpoints.keep_last)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All that is learned, by group and name: the model's weights and the optimizer's state."""
+        return {"model": self.model.named_weights(), "optimizer": self.optimizer.state()}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up the state of a checkpoint of this run. Raises :class:`CheckpointError` if it does not fit."""
+        self.model.load_weights(checkpoint.tensors["model"])
+        self.optimizer.load_state(checkpoint.tensors["optimizer"])
+        if checkpoint.state["data"] != self.data.fingerprint:
+            raise CheckpointError(
+                f"The checkpoint {checkpoint.path} was trained on other data ({checkpoint.state['data']}) than are "
+                f"prepared now ({self.data.fingerprint}): the text or its tokenizer has changed."
+            )
+        self.progress = Progress(**checkpoint.state["progress"])
+        self._saved_at = self.progress.step
+        self._window = (self.progress.seconds, self.progress.step)
+
+    # ---------------------------------------------------------------------------------------- time
+
+    def _tick(self) -> None:
+        """Add the time since the last tick to the run's."""
+        now = time.perf_counter()
+        self.progress.seconds += now - self._ticked
+        self._ticked = now
