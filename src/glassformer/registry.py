@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 from glassformer.errors import ConfigError, nearest
 
+USER_MODULE = "glassformer_user_parts_"
+
 PartClass = TypeVar("PartClass", bound=type)
 
 _parts: dict[str, dict[str, type]] = {}
@@ -30,12 +32,19 @@ def register(kind: str, name: str) -> Callable[[PartClass], PartClass]:
 
     def put(cls: PartClass) -> PartClass:
         known = _parts.setdefault(kind, {})
-        if name in known and known[name].__qualname__ != cls.__qualname__:
+        if name in known and _origin(known[name]) != _origin(cls):
             raise ConfigError(f"A {kind} named '{name}' is registered already, by {known[name].__qualname__}.")
         known[name] = cls
         return cls
 
     return put
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    """Where a class is from: the same class of a user's file of the same name may be registered again, after an edit."""
+    if cls.__module__.startswith(USER_MODULE):
+        return Path(str(sys.modules[cls.__module__].__file__)).name, cls.__qualname__
+    return cls.__module__, cls.__qualname__
 
 
 def registered(kind: str) -> dict[str, type]:
@@ -65,7 +74,7 @@ def load_part_file(path: str | Path) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest in _loaded_files:
         return
-    name = f"glassformer_user_parts_{digest[:12]}"
+    name = USER_MODULE + digest[:12]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"part_files names {str(path)!r}, which is not a Python file (its name must end in .py).")

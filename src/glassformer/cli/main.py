@@ -9,6 +9,7 @@ a fault of ours and shows its traceback.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,15 @@ class Command:
 # To add a command: write cli/NAME.py with one function, and its row here, in the order of the help page.
 # The summary is the first line of the function's docstring.
 COMMANDS = {
+    "demo": Command("glassformer.cli.demo:demo", "Train a small GPT on Python's own source for a minute, and let it write."),
+    "train": Command("glassformer.cli.train:train", "Train a model from a preset on your text."),
+    "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed."),
+    "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),
+    "evaluate": Command("glassformer.cli.evaluate:evaluate", "Measure loss, perplexity and bits per byte on a text."),
+    "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
+    "info": Command("glassformer.cli.info:info", "Count a model's parameters, FLOPs and bytes."),
+    "presets": Command("glassformer.cli.presets:presets", "List the models that can be named."),
+    "convert": Command("glassformer.cli.convert:convert", "Read or write a Hugging Face GPT-2 folder."),
     "doctor": Command("glassformer.cli.doctor:doctor", "Say what this machine is, and what is slow or missing on it."),
 }
 
@@ -82,6 +92,8 @@ def _glassformer(
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status. ``args`` without the program's name; default ``sys.argv``."""
     args = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line when it is said
     try:
         program().main(args=args or ["--help"], prog_name="glassformer")
     except GlassformerError as error:

@@ -127,6 +127,12 @@ class LanguageModelingData:
             self.validation, batch_size=batch_size, seq_len=seq_len, max_tokens=max_tokens, name="validation"
         )
 
+    def refuse_shorter(self, seq_len: int) -> None:
+        """Raise :class:`DataError` unless both splits hold a window of ``seq_len`` tokens and the one after them."""
+        for name, tokens in (("training", self.train), ("validation", self.validation)):
+            if len(tokens) <= seq_len:
+                raise _too_short(name, len(tokens), seq_len)
+
     def verify(self) -> None:
         """Read every token and compare with the manifest's SHA-256. Raises :class:`DataError` if they differ."""
         for name, tokens in self._splits.items():
@@ -151,7 +157,7 @@ def prepare(config: DataConfig, *, cache: Path | None = None, progress: Progress
 
 
 def fixed_batches(
-    tokens: TokenFile, *, batch_size: int, seq_len: int, max_tokens: int | None = None, name: str = "text"
+    tokens: TokenFile, *, batch_size: int, seq_len: int, max_tokens: int | None = None, name: str = "given"
 ) -> Iterator[TokenBatch]:
     """Windows that stand side by side, in order, never from a random generator.
 
@@ -203,5 +209,5 @@ def _too_short(name: str, tokens: int, seq_len: int) -> DataError:
     if name == "training":
         advice += ", or a smaller data.validation_fraction"
     return DataError(
-        f"The {name} has {tokens:,} tokens, and one window of seq_len {seq_len:,} needs {seq_len + 1:,}. {advice}."
+        f"The {name} text has {tokens:,} tokens, and one window of seq_len {seq_len:,} needs {seq_len + 1:,}. {advice}."
     )

@@ -253,10 +253,12 @@ class ModelConfig(Config):
     @property
     def normalises_over_batch(self) -> bool:
         """Whether training mixes tokens through batch statistics, so that it is not causal."""
-        norm = find("norm", self.norm.kind)
-        return bool(getattr(norm, "over_batch", False)) and (self.norm.placement != "none" or self.norm.final)
+        used = [self.norm.kind] if self.norm.placement != "none" or self.norm.final else []
+        used += [self.attention.qk_norm] if self.has_attention else []
+        return any(getattr(find("norm", kind), "over_batch", False) for kind in used)
 
 
 def _divisors(n: int) -> str:
-    found = [str(d) for d in range(1, n + 1) if n % d == 0]
+    small = [d for d in range(1, min(n, 1_000_000) + 1) if d * d <= n and n % d == 0]
+    found = [str(d) for d in sorted({*small, *(n // d for d in small)})]
     return ", ".join(found if len(found) <= 12 else [*found[:11], "…"])

@@ -27,8 +27,8 @@ GROUPS = {  # the first pattern found in a parameter's name decides
 
 
 def build_on_meta(config: ModelConfig) -> Decoder:
-    """The model with every shape and no memory; no random number is drawn."""
-    with torch.device("meta"):
+    """The model with every shape and no memory; torch's generator is left as it was."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return Decoder(config)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from glassformer.models.config import ModelConfig
 
-FEEDS_A_SKIP = ("attention.w_o", "feedforward.w_2")
+LAST_OF_SUBLAYER = {"attention": "attention.w_o", "feedforward": "feedforward.w_2"}
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
@@ -28,6 +28,7 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
     A part of a user's own is started by its own ``reset_parameters``, if it has one.
     """
     seed = int(torch.randint(1 << 62, (), device="cpu"))
+    feeds_a_skip = tuple(last for sublayer, last in LAST_OF_SUBLAYER.items() if config.residual in ("both", sublayer))
     with torch.random.fork_rng(devices=[]):
         for name, module in model.named_modules():
             torch.manual_seed(_seed_of(name, seed))
@@ -35,7 +36,7 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
             if callable(reset):
                 reset()
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
-                _start(module, config, feeds_a_skip=name.endswith(FEEDS_A_SKIP))
+                _start(module, config, feeds_a_skip=name.endswith(feeds_a_skip))
 
 
 def _start(module: nn.Linear | nn.Embedding | nn.Conv1d, config: ModelConfig, *, feeds_a_skip: bool) -> None:

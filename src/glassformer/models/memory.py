@@ -43,7 +43,7 @@ def activation_bytes(
 
     Counted are the tensors that autograd saves, each storage once and weights not, on torch's eager path on a CPU with
     one dtype throughout. ``torch.compile`` keeps fewer; the backward pass itself needs a few tensors more at its peak.
-    It comes within 5 % of counting (two sequences and 16 tokens at least; a model without token vectors keeps a little
+    It comes within 10 % of counting (two sequences and 16 tokens at least; a model without token vectors keeps a little
     less, since its sequences share their first tensor; batch normalisation of queries and keys differs by up to a fifth).
     The fused attention keeps no weights,
     but where torch has no fused kernel on a CPU it forms them all the same: with dropout on the weights, or a bias per head.
@@ -116,7 +116,9 @@ def _attention(config: ModelConfig, batch_size: int, seq_len: int, size: int, pa
     values = n * projected(config) * size if chosen.projection != "separate" else n * g * size
     before_norm = n * (q + g) * size if chosen.projection == "separate" and normed else 0
     entering = n * (q + g) * size  # queries and keys as they are multiplied
-    return total + values + before_norm + entering + n * q * size  # the last: the heads before W^O's layout
+    keeps_layout = chosen.qk_norm == "annotated-layernorm" and not turned
+    heads = 0 if keeps_layout else n * q * size  # in the layout of the queries, and once more in that of W^O's input
+    return total + values + before_norm + entering + heads
 
 
 def _raw_projections(config: ModelConfig, n: int, size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -72,9 +73,14 @@ class GELUFeedForward(FeedForward):
 
 @register("feedforward", "gelu-tanh")
 class TanhGELUFeedForward(FeedForward):
-    """GELU by its tanh approximation, which is GPT-2's."""
+    """GELU by its tanh approximation, which is GPT-2's.
+
+    ½ (1 + tanh u) = σ(2u), and a compiled CPU loop computes the right side in less than half the time of the left.
+    """
 
     def activation(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling() and x.device.type == "cpu":
+            return x * torch.sigmoid(math.sqrt(8 / math.pi) * x * (1 + 0.044715 * x * x))
         return F.gelu(x, approximate="tanh")
 
 

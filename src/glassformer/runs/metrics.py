@@ -67,7 +67,10 @@ class MetricsWriter:
 
     def sync(self) -> None:
         """Flush to the disk. To be called before a checkpoint is saved, so that no crash parts it from its records."""
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise RunError(f"The metrics file {self.path} cannot be written: {error.strerror}.") from error
 
     def close(self) -> None:
         """Close the file; what was appended is safe from a kill already."""

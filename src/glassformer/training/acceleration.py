@@ -104,7 +104,7 @@ def _micro_batch_size(config: RunConfig, on_cpu: bool) -> int:
     if not on_cpu:
         return batch
     fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * config.seq_len))
-    return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= fits)
+    return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
 
 
 def _compile(config: RunConfig, device: str) -> tuple[bool, str]:

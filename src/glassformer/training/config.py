@@ -15,6 +15,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Natural = Annotated[int, Field(ge=0)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
 
 
 class OptimizerConfig(Config):
@@ -74,7 +75,7 @@ class CheckpointConfig(Config):
 class TrainingConfig(Config):
     """The training of one model."""
 
-    seed: Natural = 0
+    seed: Seed = 0
     """Starting weights, order of samples and dropout all follow from it."""
     max_steps: Count | None = 2_000
     """Updates; none leaves the end to another budget."""

@@ -50,7 +50,7 @@ class Evaluation:
     @property
     def perplexity(self) -> float:
         """e^loss."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        return math.inf if self.loss > 700 else math.exp(self.loss)
 
     def bits_per_byte(self, bytes_per_token: float) -> float:
         """The loss in bits per byte of text, which tokenizers cannot change by cutting text differently."""

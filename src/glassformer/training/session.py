@@ -17,7 +17,8 @@ from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration, choose
 from glassformer.training.config import RunConfig
-from glassformer.training.telemetry import Observer, tensorboard
+from glassformer.training.memory import refuse_too_large
+from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
 
 PARTS = "parts"
@@ -44,15 +45,18 @@ def start(
         name: of the run; a moment in time is added to it.
         command: the command line, for the run's ``environment.json``.
     """
+    _refuse_same_names(config)
     data = prepare(config.data, progress=prepare_progress)
     config = with_vocabulary_of(config, data)
+    data.refuse_shorter(config.seq_len)
     acceleration = choose(config)
+    refuse_too_large(config, acceleration)
+    if config.training.telemetry.tensorboard:
+        summary_writer()
+    model = build_model(config)  # the last that can refuse: from here on there is a folder
     run = Run.create(root, name, config.to_dict(), command=command)
-    data.tokenizer.save(run.tokenizer)
-    _keep_part_files(run, config)
-    trainer = _trainer(run, config, data, acceleration, observers)
-    _describe_data(run, data)
-    return trainer
+    _furnish(run, config, data)
+    return _trainer(run, config, data, model, acceleration, observers)
 
 
 def resume(
@@ -73,9 +77,11 @@ def resume(
             f"The run {run.name} has a vocabulary of {config.model.vocab_size} tokens, and its text now has "
             f"{data.vocab_size}: the text has changed since."
         )
-    trainer = _trainer(run, config, data, acceleration, observers)
+    trainer = _trainer(run, config, data, build_model(config), acceleration, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
+    elif not entropies(run):  # it was killed while its folder was being filled
+        _furnish(run, config, data)
     return trainer, warnings
 
 
@@ -109,11 +115,27 @@ def entropies(run: Run) -> dict[str, float]:
 
 
 def _trainer(
-    run: Run, config: RunConfig, data: LanguageModelingData, acceleration: Acceleration, observers: Sequence[Observer]
+    run: Run,
+    config: RunConfig,
+    data: LanguageModelingData,
+    model: Decoder,
+    acceleration: Acceleration,
+    observers: Sequence[Observer],
 ) -> Trainer:
     if config.training.telemetry.tensorboard:
         observers = [*observers, tensorboard(run.path / "tensorboard")]
-    return Trainer(run, config, data, build_model(config), acceleration, observers)
+    return Trainer(run, config, data, model, acceleration, observers)
+
+
+def _furnish(run: Run, config: RunConfig, data: LanguageModelingData) -> None:
+    """What a run's folder holds from its beginning: the parts, the tokenizer, what the text is."""
+    for path in map(Path, config.model.part_files):  # copies, for the user's own may change
+        kept = run.path / PARTS / path.name
+        kept.parent.mkdir(exist_ok=True)
+        if not kept.exists():
+            shutil.copy(path, kept)
+    data.tokenizer.save(run.tokenizer)
+    _describe_data(run, data)
 
 
 def _describe_data(run: Run, data: LanguageModelingData) -> None:
@@ -131,11 +153,8 @@ def _describe_data(run: Run, data: LanguageModelingData) -> None:
         )
 
 
-def _keep_part_files(run: Run, config: RunConfig) -> None:
-    """Copy the user's part files into the run, which must open even after they have changed."""
+def _refuse_same_names(config: RunConfig) -> None:
+    """A run keeps its copies of the part files in one folder."""
     names = [Path(path).name for path in config.model.part_files]
     if len(set(names)) < len(names):
         raise RunError(f"Two part files have the same name ({', '.join(sorted(names))}); rename one.")
-    for path in config.model.part_files:
-        (run.path / PARTS).mkdir(exist_ok=True)
-        shutil.copy(path, run.path / PARTS)

@@ -85,23 +85,28 @@ def first_bad_module(model: Decoder, inputs: Tensor) -> str:
 
 def tensorboard(folder: Path) -> Observer:
     """An observer that writes TensorBoard event files. Raises :class:`DependencyError` without the package."""
+    writer = summary_writer()(str(folder))
+
+    def write(record: Record) -> None:
+        about, step = record.get("kind") or record["event"], record.get("step", 0)
+        for key, value in record.items():
+            if isinstance(value, float) and key != "seconds":
+                writer.add_scalar(f"{about}/{key}", value, step)
+        for name, values in record.get("parameters", {}).items():
+            for quantity, value in values.items():
+                writer.add_scalar(f"{quantity}/{name}", value, step)
+        if about in ("end", "not finite"):
+            writer.close()
+
+    return write
+
+
+def summary_writer() -> Any:
+    """TensorBoard's class for event files. Raises :class:`DependencyError` without the package."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise DependencyError(
-            "training.telemetry.tensorboard needs the package tensorboard: pip install tensorboard"
+            "training.telemetry.tensorboard needs the package tensorboard: pip install 'glassformer[tensorboard]'"
         ) from error
-    writer = SummaryWriter(str(folder))
-
-    def write(record: Record) -> None:
-        event, step = record["event"], record.get("step", 0)
-        for key, value in record.items():
-            if isinstance(value, float) and key != "seconds":
-                writer.add_scalar(f"{event}/{key}", value, step)
-        for name, values in record.get("parameters", {}).items():
-            for quantity, value in values.items():
-                writer.add_scalar(f"{quantity}/{name}", value, step)
-        if event == "end":
-            writer.close()
-
-    return write
+    return SummaryWriter

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glassformer import machine
 from glassformer.data.language_modeling import LanguageModelingData, TokenBatch
@@ -99,8 +99,10 @@ class Trainer:
             self.model, self.acceleration, precision=training.precision, seed=training.seed
         )
         self.flops_per_token = flops_per_token(self.config.model, self.config.seq_len).training
+        self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
+        """What a forward pass changes without an update: the running statistics of a batch norm."""
         self._saved_at: int | None = None
-        self._window = (0.0, 0)  # seconds and step at the last record, for rates
+        self._window = (0.0, 0)  # seconds and step from which rates are counted
 
     # ---------------------------------------------------------------------------------------------- the loop
 
@@ -119,16 +121,18 @@ class Trainer:
             machine.use_fast_matmul(self.acceleration.fast_matmul),
         ):
             self._ticked = time.perf_counter()
-            if self.run.metrics_path.stat().st_size:  # what was measured after the state we start from is void
+            self._restart_rates()
+            if self._saved_at is not None or self.run.metrics():  # what was measured after the state is void
                 self._writer.resumed(-1 if self._saved_at is None else self._saved_at)
             self._announce()
             self.model.train()
             if self.progress.best_loss is None and self.progress.step == 0:
                 self._validate()
-            reason = None
+            reason = self.ended()
             while reason is None:
                 self._update()
-                reason = self._after_update() or interruption.requested
+                self._after_update()
+                reason = self.ended() or interruption.requested
             self._save()
             outcome = Outcome(reason, self.progress.step, self.progress.best_loss, self.progress.seconds)
             self._say({"event": "end", "step": outcome.step, "reason": reason, "seconds": outcome.seconds})
@@ -142,11 +146,12 @@ class Trainer:
             progress.step, seed=training.seed, batch_size=training.batch_size, seq_len=self.config.seq_len
         )
         # 2. its loss and gradient
+        statistics = [each.clone() for each in self._statistics]
         self.optimizer.zero_grad()
         loss = self.gradient(progress.step, batch.inputs, batch.targets)
         norm = gradient_norm(self.optimizer.parameters)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._refuse_not_finite(loss, float(norm), batch)
+            self._refuse_not_finite(loss, float(norm), batch, statistics)
         if progress.step == 0:
             self._warn_of_dead_parameters()
         telemetry = self._parameter_telemetry()
@@ -165,22 +170,26 @@ class Trainer:
         if progress.step % training.telemetry.log_every == 0 or progress.step == self.total_steps:
             self._say_loss(rate, float(norm))
 
-    def _after_update(self) -> str | None:
-        """Validate and save when it is time; the reason to end, if there is one."""
+    def _after_update(self) -> None:
+        """Validate and save when it is time; the end of the run is always validated."""
         training, step = self.config.training, self.progress.step
         self._tick()
-        ended = step == self.total_steps
-        time_is_up = training.max_seconds is not None and self.progress.seconds >= training.max_seconds
-        if step % training.telemetry.validate_every == 0 or ended or time_is_up:
+        if step % training.telemetry.validate_every == 0 or self.ended():
             self._validate()
         every = training.checkpoints.every
         if every is not None and step % every == 0:
             self._save()
-        if training.patience is not None and self.progress.since_best >= training.patience:
+
+    def ended(self) -> str | None:
+        """Why there is nothing more to train, as :class:`Outcome` says it; None while there is."""
+        training, progress = self.config.training, self.progress
+        if training.patience is not None and progress.since_best >= training.patience:
             return "stopped early"
-        if ended:
+        if self.total_steps is not None and progress.step >= self.total_steps:
             return "finished"
-        return "time is up" if time_is_up else None
+        if training.max_seconds is not None and progress.seconds >= training.max_seconds:
+            return "time is up"
+        return None
 
     @property
     def total_steps(self) -> int | None:
@@ -225,7 +234,7 @@ class Trainer:
         elapsed = progress.seconds - seconds_before
         tokens = (progress.step - step_before) * self.config.tokens_per_step
         speed = tokens / elapsed if elapsed > 0 else 0.0
-        self._window = (progress.seconds, progress.step)
+        self._restart_rates()
         loss = progress.loss_sum / progress.loss_count
         progress.loss_sum, progress.loss_count = 0.0, 0
         self._say(
@@ -279,6 +288,7 @@ class Trainer:
         )
         if is_best and progress.step > 0:
             self._save(is_best=True)
+        self._restart_rates()
 
     def _parameter_telemetry(self) -> ParameterTelemetry | None:
         every = self.config.training.telemetry.gradients_every
@@ -292,9 +302,11 @@ class Trainer:
             message = f"{name} gets no gradient: the loss does not depend on it, and training will not change it."
             self._say({"event": "warning", "step": self.progress.step, "message": message, "parameter": name})
 
-    def _refuse_not_finite(self, loss: float, norm: float, batch: TokenBatch) -> None:
+    def _refuse_not_finite(self, loss: float, norm: float, batch: TokenBatch, statistics: list[Tensor]) -> None:
         what = "loss" if not math.isfinite(loss) else "gradient"
         where = first_bad_module(self.model, batch.inputs.to(self.model.device))
+        for statistic, before in zip(self._statistics, statistics):
+            statistic.copy_(before)
         self._save()
         samples = ", ".join(str(offset) for offset in batch.offsets[:8]) + (", …" if len(batch.offsets) > 8 else "")
         message = (
@@ -326,6 +338,7 @@ class Trainer:
         )
         self._saved_at = self.progress.step
         prune(self.run.checkpoints, self.config.training.checkpoints.keep_last)
+        self._restart_rates()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that is learned, by group and name: the model's weights and the optimizer's state."""
@@ -342,9 +355,13 @@ class Trainer:
             )
         self.progress = Progress(**checkpoint.state["progress"])
         self._saved_at = self.progress.step
-        self._window = (self.progress.seconds, self.progress.step)
 
     # ---------------------------------------------------------------------------------------- time
+
+    def _restart_rates(self) -> None:
+        """Tokens per second count from here: validating and saving are not training."""
+        self._tick()
+        self._window = (self.progress.seconds, self.progress.step)
 
     def _tick(self) -> None:
         """Add the time since the last tick to the run's."""

@@ -1,0 +1,231 @@
+"""``glassformer info``: what a model is made of and what it costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glassformer.errors import ConfigError, RunError, nearest
+
+if TYPE_CHECKING:  # torch is imported when the command runs
+    from glassformer.models.config import ModelConfig
+    from glassformer.models.costs import Costs
+    from glassformer.models.decoder import Decoder
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+OPTIMIZERS = ("adamw", "adam", "muon", "sgd")
+PATHS = ("fused", "explicit")
+
+
+def info(
+    what: Annotated[str, typer.Argument(metavar="PRESET|RUN|CONFIG.json", help="The model: a name, a folder or a file.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as in model.residual=none.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
+    seq_len: Annotated[int | None, typer.Option(min=1, help="Tokens in a sequence; the model's context unless given.")] = None,
+    dtype: Annotated[str, typer.Option(help=f"Type of all values: {', '.join(DTYPES)}.")] = "float32",
+    optimizer: Annotated[str, typer.Option(help=f"Whose state to count: {', '.join(OPTIMIZERS)}.")] = "adamw",
+    path: Annotated[str, typer.Option(help="Attention: fused or explicit.")] = "fused",
+    probes: Annotated[bool, typer.Option("--probes", help="Show the module tree and the names of all activations.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+) -> None:
+    """Count a model's parameters, FLOPs and bytes."""
+    _refuse_unknown(("--dtype", dtype, DTYPES), ("--optimizer", optimizer, OPTIMIZERS), ("--path", path, PATHS))
+    import torch
+
+    from glassformer.models.costs import costs
+    from glassformer.models.counting import build_on_meta
+
+    config, source = find_model(what)
+    config = config.override(_model_settings(assignments or []))
+    result = costs(
+        config,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        dtype=getattr(torch, dtype),
+        optimizer=optimizer,  # type: ignore[arg-type]
+        momentum=optimizer == "sgd",
+        path=path,  # type: ignore[arg-type]
+    )
+    if as_json:
+        tree: dict[str, Any] = {"what": what, "source": source, "model": config.to_dict(), "costs": result.to_dict()}
+        if probes:
+            from glassformer.parts.probes import probe_points
+
+            tree["probes"] = list(probe_points(build_on_meta(config)))
+        print(json.dumps(tree, indent=2))
+        return
+    _show(what, source, config, result)
+    if probes:
+        _show_probes(build_on_meta(config))
+
+
+def find_model(what: str) -> tuple[ModelConfig, str]:
+    """The configuration that a preset's name, a run's folder or name, or a JSON file stands for, and where it is from.
+
+    Raises:
+        ConfigError: it is none of these, or cannot work.
+    """
+    from glassformer.models.config import ModelConfig
+    from glassformer.models.presets import preset, preset_names
+    from glassformer.runs.folder import Run
+    from glassformer.training.session import run_config
+
+    if what in preset_names():
+        return preset(what).model, preset(what).source
+    path = Path(what).expanduser()
+    if path.is_file():
+        return ModelConfig.build(_model_tree(path)), str(path)
+    try:
+        run = Run.open(what)
+    except RunError as error:
+        raise ConfigError(
+            f"'{what}' is not a preset ({nearest(what, preset_names())}) nor a configuration file; and as a run: {error}",
+            subject="command",
+        ) from error
+    return run_config(run).model, str(run.path)
+
+
+def _model_tree(path: Path) -> dict[str, Any]:
+    """The model's part of a run's config.json, or a file that holds a model alone."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}", subject="command") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; expected a JSON object.", subject="command")
+    model = tree.get("model", tree)
+    if not isinstance(model, dict):
+        raise ConfigError(f"{path} has a model that is a {type(model).__name__}; expected an object.", subject="command")
+    return model
+
+
+def _model_settings(assignments: list[str]) -> dict[str, str]:
+    """``model.residual=none`` and ``residual=none`` alike."""
+    from glassformer.config import parse_assignments
+
+    return {name.removeprefix("model."): value for name, value in parse_assignments(assignments).items()}
+
+
+def _refuse_unknown(*options: tuple[str, str, tuple[str, ...]]) -> None:
+    complaints = [
+        f"{option} is '{value}'; expected one of {', '.join(known)}." for option, value, known in options if value not in known
+    ]
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    title = Text.assemble((what, "bold"), "  ", f"{result.parameters.total:,} parameters")
+    console.print(title)
+    console.print(Text(source, style="dim"))
+    console.print(Text(_in_words(config)))
+    console.print()
+    count, flops = result.parameters, result.flops
+    groups = ("token_embedding", "position_embedding", "attention", "feedforward", "norms", "head")
+    rows = [(_words(name), f"{getattr(count, name):,}", _share(getattr(count, name), count.total)) for name in groups]
+    rows += [("total", f"{count.total:,}", ""), ("in the blocks' matrices (Kaplan's N)", f"{count.matrices:,}", "")]
+    console.print(_table("Parameters", rows))
+
+    parts = ("attention_projections", "attention_scores", "feedforward", "head", "other")
+    rows = [(_words(name), f"{getattr(flops, name):,}", _share(getattr(flops, name), flops.forward)) for name in parts]
+    rows = [row for row in rows if row[1] != "0"]
+    rows += [("forward", f"{flops.forward:,}", ""), ("training (3 × forward)", f"{flops.training:,}", "")]
+    console.print(_table(f"FLOPs per token, in a sequence of {result.seq_len}", rows))
+
+    circumstances = f"batch {result.batch_size} × {result.seq_len} tokens, {result.dtype}, {result.optimizer}"
+    rows = [
+        ("weights", _bytes(result.weight_bytes), ""),
+        ("gradients", _bytes(result.gradient_bytes), ""),
+        ("optimizer state", _bytes(result.optimizer_bytes), ""),
+        *((f"activations: {name}", _bytes(size), "") for name, size in result.activation_bytes.items() if size),
+        ("training, together", _bytes(result.training_bytes), ""),
+        ("KV cache", _bytes(result.kv_cache_bytes), f"{result.kv_cache_bytes_per_token:,} a token"),
+    ]
+    console.print(_table(f"Bytes, {circumstances}, {result.path} attention", rows))
+    if result.counted:
+        console.print("A part of your own has no formula: parameters, FLOPs and activations were counted.", style="dim")
+
+
+def _in_words(config: ModelConfig) -> str:
+    """The shape and the choices in two lines."""
+    sublayers = [name for name, there in (("attention", config.has_attention), ("ffn", config.has_feedforward)) if there]
+    heads = f"{config.attention.n_heads} heads of {config.d_head}"
+    if config.n_kv_heads != config.attention.n_heads:
+        heads += f" ({config.n_kv_heads} for keys and values)"
+    norm = f"{config.norm.kind} ({config.norm.placement}{', final' if config.norm.final else ''})"
+    return (
+        f"{config.n_layers} layers of {' + '.join(sublayers)}, width {config.d_model}, {heads}, "
+        f"{config.feedforward.kind} × {config.d_ff}, context {config.max_seq_len}, vocabulary {config.vocab_size}\n"
+        f"norm {norm}, positions {config.positions.kind}, residual {config.residual}, "
+        f"{'tied' if config.head.tied else 'untied'} head, dropout {config.dropout}"
+    )
+
+
+def _table(title: str, rows: list[tuple[str, str, str]]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0), title_style="italic")
+    table.add_column(no_wrap=True, min_width=38)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim")
+    sums = ("total", "forward", "training")
+    for name, value, note in rows:
+        style = "bold" if name.startswith(sums) else ""
+        table.add_row(Text(name, style=style), Text(value, style=style), note)
+    table.add_row("", "", "")
+    return table
+
+
+def _show_probes(model: Decoder) -> None:
+    """The module tree, the weights' shapes beside the layers, the probes by their full names."""
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from glassformer.parts.probes import Probe
+
+    tree = Tree(Text("model", style="bold"))
+    branches = {"": tree}
+    for name, module in model.named_modules():
+        if not name:
+            continue
+        parent, _, last = name.rpartition(".")
+        if isinstance(module, Probe):
+            line = Text.assemble(("○ ", "cyan"), (name, "cyan"))
+        else:
+            shapes = ", ".join(f"{each} {list(value.shape)}" for each, value in module.named_parameters(recurse=False))
+            line = Text.assemble((last, "bold"), f"  {type(module).__name__}  ", (shapes, "dim"))
+        branches[name] = branches[parent].add(line)
+    console = Console()
+    console.print(tree)
+    console.print("○ activations, as record(model, NAME) takes them", style="dim")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else ""
+
+
+def _bytes(count: float) -> str:
+    """Decimal units, three significant digits: 25.3 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

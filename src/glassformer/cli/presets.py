@@ -1,0 +1,43 @@
+"""``glassformer presets``: the models of the literature that are here by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def presets(as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON array.")] = False) -> None:
+    """List the models that can be named."""
+    from glassformer.models.presets import preset, preset_names
+
+    found = [preset(name) for name in preset_names()]
+    if as_json:
+        rows = [
+            {
+                "name": each.name,
+                "n_parameters": each.n_parameters,
+                "source": each.source,
+                "model": each.model.to_dict(),
+                "recipe": dict(each.recipe),
+            }
+            for each in found
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console()
+    for each in found:
+        model = each.model
+        sizes = (
+            f"{each.n_parameters:,} parameters: {model.n_layers} layers, {model.attention.n_heads} heads, "
+            f"width {model.d_model}, context {model.max_seq_len}"
+        )
+        console.print(Text.assemble((f"{each.name:<26}", "bold"), sizes))
+        console.print(Padding(Text(each.source, style="dim"), (0, 0, 0, 2)))
+    console.print("\nglassformer info PRESET says what one costs; glassformer train PRESET trains it.", style="italic")

@@ -1,0 +1,37 @@
+"""``glassformer resume``: a run that was stopped goes on as if it had not been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from glassformer.cli.preparing import preparing
+from glassformer.cli.train import conclude, introduce, watch
+from glassformer.runs.folder import Run
+
+
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name, beginning of a name, or latest.")],
+    runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
+    show_gradients: Annotated[
+        bool, typer.Option("--show-gradients", help="Print every parameter's gradient norm as the training goes.")
+    ] = False,
+) -> None:
+    """Go on with a run that was stopped or killed."""
+    from glassformer.training import session
+
+    console = Console(soft_wrap=True)
+    opened = Run.open(run, root=runs)
+    with preparing(console) as progress:
+        trainer, warnings = session.resume(opened, prepare_progress=progress)
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+    if reason := trainer.ended():
+        console.print(f"{opened.name} has nothing left to train: {reason} at step {trainer.progress.step:,}.", highlight=False)
+        return
+    introduce(trainer, console, opened.name)
+    console.print(f"[dim]from step {trainer.progress.step:,}[/]", highlight=False)
+    conclude(trainer, watch(trainer, console, show_gradients=show_gradients), console)

@@ -1,0 +1,347 @@
+"""Hugging Face's GPT-2 in and out: a folder with ``config.json`` and ``model.safetensors``.
+
+The folder's own format is read and written here; the ``transformers`` package is not needed. GPT-2 writes its linear
+layers as d_in × d_out ("Conv1D"), the transpose of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glassformer.errors import ConfigError, DataError, DependencyError, nearest
+from glassformer.models.config import AttentionConfig, FeedForwardConfig, HeadConfig, ModelConfig, NormConfig
+from glassformer.models.counting import build_on_meta
+from glassformer.models.decoder import Decoder
+
+ACTIVATIONS = {  # Hugging Face's name -> ours
+    "gelu_new": "gelu-tanh",
+    "gelu_pytorch_tanh": "gelu-tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+}
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "vocab.json", "merges.txt"]
+MASKS = (".attn.bias", ".attn.masked_bias")  # older files hold the causal mask itself
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+
+
+def load_gpt2(source: str | Path) -> Decoder:
+    """A GPT-2 from a folder, or from a hub name (``openai-community/gpt2``), as a model in evaluation mode, in fp32.
+
+    Raises:
+        DataError: the folder, a file or a tensor is missing, damaged or of another shape; or the hub cannot be reached.
+        ConfigError: the configuration asks for what this model cannot do, every reason at once.
+        DependencyError: a hub name, without the extra ``[hf]``.
+    """
+    folder = find_folder(source)
+    settings = _read_json(folder / "config.json")
+    config = config_from_gpt2(settings)
+    tensors = dict(_without_prefix(_read_tensors(folder)))
+    model = build_on_meta(config)
+    weights = _weights_from(tensors, model, folder)
+    model.to_empty(device="cpu")
+    if config.head.tied:  # leaving the meta device parts what was tied
+        model.head.weight = model.get_parameter("embedding.tokens.weight")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    return model.eval()
+
+
+def config_from_gpt2(settings: Mapping[str, Any]) -> ModelConfig:
+    """Our configuration from the content of GPT-2's ``config.json``; what a key leaves out is GPT-2's own default.
+
+    Raises:
+        ConfigError: every setting that asks for another function than our parts compute.
+    """
+    subject = "Hugging Face model"
+    complaints = list(_strange_settings(settings))
+    if complaints:
+        raise ConfigError(complaints, subject=subject)
+    d_model = settings.get("n_embd", 768)
+    return ModelConfig.build(
+        {
+            "vocab_size": settings.get("vocab_size", 50_257),
+            "max_seq_len": settings.get("n_positions", settings.get("n_ctx", 1024)),
+            "d_model": d_model,
+            "n_layers": settings.get("n_layer", 12),
+            "attention": AttentionConfig(
+                n_heads=settings.get("n_head", 12),
+                scale=settings.get("scale_attn_weights", True),
+                dropout=settings.get("attn_pdrop", 0.1),
+            ),
+            "feedforward": FeedForwardConfig(
+                kind=ACTIVATIONS[settings.get("activation_function", "gelu_new")], d_ff=settings.get("n_inner")
+            ),
+            "norm": NormConfig(eps=settings.get("layer_norm_epsilon", 1e-5)),
+            "head": HeadConfig(tied=settings.get("tie_word_embeddings", True)),
+            "dropout": settings.get("resid_pdrop", 0.1),
+        },
+        subject=subject,
+    )
+
+
+def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What a GPT-2 configuration may say and our parts do not do."""
+    if settings.get("model_type", "gpt2") != "gpt2":
+        yield f"model_type is {settings['model_type']!r}; only gpt2 can be read."
+    activation = settings.get("activation_function", "gelu_new")
+    if activation not in ACTIVATIONS:
+        yield f"activation_function is {activation!r}. {nearest(str(activation), ACTIVATIONS)}"
+    if settings.get("scale_attn_by_inverse_layer_idx"):
+        yield "scale_attn_by_inverse_layer_idx is true: scores divided by the layer's number are not among our parts."
+    if settings.get("reorder_and_upcast_attn"):
+        yield "reorder_and_upcast_attn is true: it rounds differently in half precision; set it to false in config.json."
+    for setting in ("pruned_heads", "quantization_config"):
+        if settings.get(setting):
+            yield f"{setting} is set: such a model cannot be read; save it without."
+    if settings.get("add_cross_attention"):
+        yield "add_cross_attention is true: a decoder that looks at an encoder cannot be read."
+    if settings.get("embd_pdrop", 0.1) != settings.get("resid_pdrop", 0.1):
+        yield (
+            f"embd_pdrop is {settings.get('embd_pdrop', 0.1)} and resid_pdrop {settings.get('resid_pdrop', 0.1)}: ours is "
+            "one setting; make them equal in config.json (they only matter in training)."
+        )
+
+
+def find_folder(source: str | Path) -> Path:
+    """The local folder, or the hub's files brought here.
+
+    Raises:
+        DataError: there is no such folder, and the hub gives none.
+        DependencyError: a hub name, without the extra ``[hf]``.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    name = str(source)
+    if isinstance(source, Path) or name.count("/") > 1 or name.startswith((".", "/", "~")) or folder.exists():
+        raise DataError(f"{name!r} is not a folder; give one with config.json and model.safetensors, or a hub name.")
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise DependencyError(
+            f"There is no folder {name!r}, and reading a hub name needs huggingface_hub: pip install 'glassformer[hf]'"
+        ) from error
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=HUB_FILES))
+    except Exception as error:  # its own tree, and that of whatever carries its requests
+        if isinstance(error, AssertionError | TypeError | NameError):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(
+            f"There is no folder {name!r}, and the Hugging Face hub gave no model of that name: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path.parent} has no {path.name}; a Hugging Face model's folder does.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
+    return content
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of ``model.safetensors``, or of the files that its index names."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file():
+        files = [folder / "model.safetensors"]
+    elif index.is_file():
+        by_name = _read_json(index).get("weight_map")
+        if not isinstance(by_name, dict) or not all(isinstance(name, str) for name in by_name.values()):
+            raise DataError(f"{index} has no weight_map from tensors to files.")
+        files = [folder / Path(name).name for name in sorted(set(by_name.values()))]
+    else:
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise DataError(f"{folder} has no model.safetensors (and no index of shards); it holds {found}.")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= _read_file(file)
+    return tensors
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    import safetensors
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except FileNotFoundError:
+        raise DataError(f"{file.parent} has no {file.name}, which its index names.") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"{file} is damaged or not in the safetensors format: {error}") from error
+
+
+def _without_prefix(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Names as in ``GPT2LMHeadModel`` and ``GPT2Model`` alike, the causal masks left out."""
+    for name, tensor in tensors.items():
+        if not name.endswith(MASKS):
+            yield name.removeprefix("transformer."), tensor
+
+
+def _weights_from(tensors: dict[str, Tensor], model: Decoder, folder: Path) -> dict[str, Tensor]:
+    """Our parameters' values by our names; every tensor that is missing, left over or of another shape is named."""
+    complaints, weights, names = [], {}, gpt2_names(model)
+    if model.config.head.tied:
+        _check_tied_head(tensors, folder)
+    for ours, theirs in names.items():
+        tensor = tensors.pop(theirs, None)
+        if tensor is None:
+            complaints.append(f"{theirs} is missing")
+            continue
+        tensor = tensor.T if theirs.endswith(TRANSPOSED) else tensor
+        expected = model.get_parameter(ours).shape
+        if tensor.shape != expected:
+            came, wanted = (shape[::-1] if theirs.endswith(TRANSPOSED) else shape for shape in (tensor.shape, expected))
+            complaints.append(f"{theirs} has the shape {list(came)}; config.json says {list(wanted)}")
+        weights[ours] = tensor
+    complaints += [f"{name} has no place in the model" for name in sorted(tensors)]
+    if complaints:
+        more = f"\n  - and {len(complaints) - 20} more" if len(complaints) > 20 else ""
+        listed = "\n".join(f"  - {complaint}" for complaint in complaints[:20])
+        raise DataError(f"The weights in {folder} do not fit its config.json:\n{listed}{more}")
+    return weights
+
+
+def _check_tied_head(tensors: dict[str, Tensor], folder: Path) -> None:
+    """A tied model's file may hold its head too; then it must be the embedding."""
+    head = tensors.pop("lm_head.weight", None)
+    if head is not None and "wte.weight" in tensors and not torch.equal(head, tensors["wte.weight"]):
+        raise DataError(
+            f"{folder}: config.json says tie_word_embeddings, and lm_head.weight differs from wte.weight; "
+            "set tie_word_embeddings to false there if the head is meant to be its own."
+        )
+
+
+def gpt2_names(model: Decoder) -> dict[str, str]:
+    """Our name of every parameter -> GPT-2's, without the prefix ``transformer.``."""
+    outside = {
+        "embedding.tokens": "wte",
+        "embedding.positions.table": "wpe",
+        "final_norm": "ln_f",
+        "head": "lm_head",
+    }
+    inside = {
+        "attention_norm": "ln_1",
+        "attention.w_qkv": "attn.c_attn",
+        "attention.w_o": "attn.c_proj",
+        "feedforward_norm": "ln_2",
+        "feedforward.w_1": "mlp.c_fc",
+        "feedforward.w_2": "mlp.c_proj",
+    }
+    names = {}
+    for ours, _ in model.named_parameters():
+        module, _, kind = ours.rpartition(".")
+        if module.startswith("blocks."):
+            _, index, place = module.split(".", 2)
+            names[ours] = f"h.{index}.{inside[place]}.{kind}"
+        else:
+            names[ours] = f"{outside[module]}.{kind}"
+    return names
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+
+
+def save_gpt2(model: Decoder, folder: str | Path) -> None:
+    """Write ``config.json`` and ``model.safetensors`` as ``transformers`` reads them.
+
+    Raises:
+        ConfigError: GPT-2's format cannot hold this model, every reason at once.
+        DataError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    config = model.config
+    complaints = list(_beyond_gpt2(config))
+    if complaints:
+        raise ConfigError(complaints, subject="export to GPT-2's format")
+    tensors = {}
+    for ours, theirs in gpt2_names(model).items():
+        tensor = model.get_parameter(ours).detach().cpu()
+        prefix = "" if theirs.startswith("lm_head") else "transformer."
+        if theirs in ("wte.weight", "lm_head.weight"):
+            tensor = tensor[: config.vocab_size]  # without the rows that round the vocabulary up
+        tensors[prefix + theirs] = (tensor.T if theirs.endswith(TRANSPOSED) else tensor).contiguous()
+    folder = Path(folder).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config_to_gpt2(config, dtype=model.dtype), indent=2) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error}") from error
+
+
+def config_to_gpt2(config: ModelConfig, *, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """The content of GPT-2's ``config.json``. A token that begins or ends a text is the tokenizer's affair: none is named."""
+    activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": config.vocab_size,
+        "n_positions": config.max_seq_len,
+        "n_embd": config.d_model,
+        "n_layer": config.n_layers,
+        "n_head": config.attention.n_heads,
+        "n_inner": config.feedforward.d_ff,
+        "activation_function": activations[config.feedforward.kind],
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.attention.dropout,
+        "layer_norm_epsilon": config.norm.eps,
+        "initializer_range": config.initialisation.std,
+        "scale_attn_weights": config.attention.scale,
+        "scale_attn_by_inverse_layer_idx": False,
+        "reorder_and_upcast_attn": False,
+        "tie_word_embeddings": config.head.tied,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def _beyond_gpt2(config: ModelConfig) -> Iterator[str]:
+    """Everything about a model that GPT-2's format has no room for."""
+    fixed: dict[str, tuple[Any, Any]] = {  # our setting -> (what it is, what GPT-2 has)
+        "positions.kind": (config.positions.kind, "learned"),
+        "norm.kind": (config.norm.kind, "layernorm"),
+        "norm.placement": (config.norm.placement, "pre"),
+        "norm.final": (config.norm.final, True),
+        "norm.bias": (config.norm.bias, True),
+        "attention.kind": (config.attention.kind, "multi-head"),
+        "attention.projection": (config.attention.projection, "fused"),
+        "attention.n_kv_heads": (config.n_kv_heads, config.attention.n_heads),
+        "attention.d_head": (config.d_head * config.attention.n_heads, config.d_model),
+        "attention.qk_norm": (config.attention.qk_norm, "none"),
+        "attention.bias": (config.attention.bias, True),
+        "attention.output_bias": (config.attention.output_bias in (None, True), True),
+        "feedforward.bias": (config.feedforward.bias, True),
+        "feedforward.dropout": (config.feedforward.dropout, 0.0),
+        "feedforward.convolution": (config.feedforward.convolution, False),
+        "embedding.tokens": (config.embedding.tokens, True),
+        "embedding.scale": (config.embedding.scale, False),
+        "head.bias": (config.head.bias, False),
+        "residual": (config.residual, "both"),
+        "sublayers": (config.sublayers, "both"),
+    }
+    for setting, (is_, has) in fixed.items():
+        if is_ != has:
+            shown = "false" if setting == "attention.output_bias" else json.dumps(is_).strip('"')
+            yield f"{setting} is {shown}, and GPT-2 has {json.dumps(has).strip(chr(34))}."
+    if config.feedforward.kind not in ACTIVATIONS.values():
+        yield f"feedforward.kind is {config.feedforward.kind}, and GPT-2's can be gelu-tanh, gelu or relu."

@@ -1,0 +1,52 @@
+"""Whether a training fits the memory there is: asked by formula, before anything of its size is made."""
+
+from __future__ import annotations
+
+import torch
+
+from glassformer import machine
+from glassformer.errors import TrainingError
+from glassformer.models.costs import costs
+from glassformer.models.memory import activation_bytes
+from glassformer.runs.files import readable_bytes
+from glassformer.training.acceleration import Acceleration
+from glassformer.training.config import RunConfig
+
+TOKEN_BYTES = 3 * 8
+"""Of a batch's token: its window, its input and its target, each int64."""
+
+
+def refuse_too_large(config: RunConfig, acceleration: Acceleration) -> None:
+    """Raise :class:`TrainingError` if the training needs more memory than its device has."""
+    there = device_memory(acceleration.device)
+    if there is None:
+        return
+    training = config.training
+    state = costs(config.model, optimizer=training.optimizer.kind, momentum=True)
+    kept = state.weight_bytes + state.gradient_bytes + state.optimizer_bytes
+    tokens = config.tokens_per_step * TOKEN_BYTES
+    activations = 0
+    if kept + tokens <= there:
+        size = 2 if training.precision == "bf16" else 4
+        by_part = activation_bytes(config.model, acceleration.micro_batch_size, config.seq_len, size)
+        activations = sum(by_part.values())
+    if kept + tokens + activations <= there:
+        return
+    parts = {
+        f"weights, gradients and optimizer state of {state.parameters.total:,} parameters": kept,
+        f"a batch of {training.batch_size:,} × {config.seq_len:,} tokens": tokens,
+        f"activations of {acceleration.micro_batch_size:,} sequences at a time": activations,
+    }
+    shown = ", ".join(f"{readable_bytes(size)} for {what}" for what, size in parts.items() if size)
+    raise TrainingError(
+        f"This training needs about {readable_bytes(kept + tokens + activations)} of memory ({shown}), and "
+        f"{acceleration.device} has {readable_bytes(there)}. Choose a smaller model, training.batch_size, "
+        "training.micro_batch_size or training.seq_len."
+    )
+
+
+def device_memory(device: str) -> int | None:
+    """Bytes of memory that a device has in all; None where nobody says."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return machine.describe().memory

@@ -1,0 +1,216 @@
+"""Promise 3: a run that was stopped, however it was, ends as one that was not, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+
+from glassformer.errors import CheckpointError
+from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints, open_checkpoint
+from glassformer.runs.folder import Run
+from glassformer.training import session
+
+CONFIGURATIONS = {
+    "plain": {},
+    "dropout": {"model.dropout": 0.2, "model.attention.dropout": 0.1},
+    "micro-batches with dropout": {"training.micro_batch_size": 2, "model.dropout": 0.2},
+    "muon": {"training.optimizer.kind": "muon"},
+    "adam": {"training.optimizer.kind": "adam"},
+    "sgd": {"training.optimizer.kind": "sgd"},
+    "bf16": {"training.precision": "bf16"},
+    "batch norm": {"model.norm.kind": "batchnorm"},
+    "noam": {"training.schedule.kind": "noam"},
+    "warm-up, stable, decay": {"training.schedule.kind": "wsd"},
+    "tokens as the budget": {"training.max_steps": "none", "training.max_tokens": 12 * 4 * 12 - 5},
+    "no validation between": {"training.telemetry.validate_every": 100},
+    "checkpoints at the end only": {"training.checkpoints.every": "none"},
+}
+
+
+@pytest.mark.parametrize("changes", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_resumed_equals_uninterrupted(runs, configure, resume, assert_same_end, changes):
+    whole = runs.train(configure(changes))
+    stopped = runs.train_until(configure(changes), 7)  # between two logs, two checkpoints and two validations
+    assert stopped.progress.step == 7
+    resumed, warnings = resume(stopped.run)
+    assert warnings == []
+    assert whole.progress.step == 12
+    assert_same_end(resumed, whole)
+
+
+@pytest.mark.parametrize("step", range(1, 12))
+def test_resumed_equals_uninterrupted_wherever_it_was_stopped(runs, configure, resume, assert_same_end, step):
+    config = configure({"model.dropout": 0.1})
+    whole = runs.train(config)
+    resumed, _ = resume(runs.train_until(config, step).run)
+    assert_same_end(resumed, whole)
+
+
+def test_a_run_stopped_at_every_step_equals_one_that_never_was(runs, configure, resume, assert_same_end, stop):
+    config = configure({"model.norm.kind": "batchnorm", "training.optimizer.kind": "muon", "model.dropout": 0.1})
+    whole = runs.train(config)
+    trainer = runs.train_until(config, 1)
+    for step in range(2, 12):
+        trainer, _ = session.resume(trainer.run)
+        stop(trainer, step)
+        assert trainer.train().interrupted
+    resumed, _ = resume(trainer.run)
+    assert_same_end(resumed, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"model.dropout": 0.2}, {"model.norm.kind": "batchnorm"}], ids=str)
+def test_resumed_equals_uninterrupted_when_compiled(runs, configure, resume, assert_same_end, changes):
+    config = configure(changes | {"training.compile": "on"})
+    whole = runs.train(config)
+    resumed, _ = resume(runs.train_until(config, 7).run)
+    assert resumed.acceleration.compile
+    assert_same_end(resumed, whole)
+
+
+def test_a_run_without_a_checkpoint_starts_again_from_its_beginning(runs, configure, resume, assert_same_end):
+    config = configure()
+    whole = runs.train(config)
+    killed = runs.start(config)
+
+    def die(record):
+        if record.get("kind") == "train":
+            raise ZeroDivisionError
+
+    killed.observers = [die]
+    killed.config = config.override({"training.checkpoints.every": None})
+    killed._save = lambda **_: None
+    with pytest.raises(ZeroDivisionError):
+        killed.train()
+    assert list_checkpoints(killed.run.checkpoints) == []
+    resumed, _ = resume(killed.run)
+    assert_same_end(resumed, whole)
+
+
+def test_a_run_killed_while_its_folder_was_filled_gets_what_it_lacks(runs, configure, resume, assert_same_end):
+    config = configure()
+    whole = runs.train(config)
+    run = runs.start(config).run
+    run.metrics_path.write_bytes(b"")
+    for file in run.tokenizer.iterdir():
+        file.unlink()
+    resumed, _ = resume(run)
+    assert_same_end(resumed, whole)
+    assert session.entropies(run) == session.entropies(whole.run) != {}
+    assert [file.name for file in run.tokenizer.iterdir()] == ["tokenizer.json"]
+
+
+def damage(checkpoint):
+    file = checkpoint / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_says_so_and_ends_the_same(runs, configure, resume, assert_same_end):
+    config = configure({"training.telemetry.validate_every": 100})
+    whole = runs.train(config)
+    stopped = runs.train_until(config, 7)
+    damage(list_checkpoints(stopped.run.checkpoints)[-1])
+    resumed, warnings = resume(stopped.run)
+    assert len(warnings) == 1
+    assert "step-00000007 is damaged" in warnings[0]
+    assert warnings[0].endswith("Went back to step-00000006.")
+    assert_same_end(resumed, whole)
+
+
+def test_with_every_checkpoint_damaged_nothing_is_resumed(runs, configure):
+    stopped = runs.train_until(configure(), 7)
+    for checkpoint in list_checkpoints(stopped.run.checkpoints):
+        damage(checkpoint)
+    with pytest.raises(CheckpointError, match="No checkpoint in .* can be used"):
+        session.resume(stopped.run)
+
+
+def test_a_finished_run_makes_no_further_update(runs, configure, resume, assert_same_end):
+    whole = runs.train(configure())
+    before = whole.run.metrics()
+    again, _ = resume(whole.run)
+    assert again.ended() == "finished"
+    assert_same_end(again, whole)
+    assert again.run.metrics() == before
+
+
+def test_patience_survives_a_stop(runs, configure, resume, assert_same_end):
+    config = configure(
+        {
+            "training.optimizer.learning_rate": 1.0,  # far too much: the loss gets worse
+            "training.schedule.warmup_steps": 0,
+            "training.telemetry.validate_every": 1,
+            "training.patience": 3,
+            "training.max_steps": 200,
+        }
+    )
+    whole = runs.train(config)
+    assert whole.ended() == "stopped early"
+    assert whole.progress.since_best == 3
+    end = whole.progress.step
+    resumed, _ = resume(runs.train_until(config, end - 1).run)  # one validation before patience ends
+    assert_same_end(resumed, whole)
+    again, _ = session.resume(resumed.run)
+    assert again.train().reason == "stopped early"
+    assert again.progress.step == end
+
+
+def test_the_best_checkpoint_is_the_one_of_the_lowest_validation_loss_and_outlives_pruning(runs, configure):
+    config = configure(
+        {
+            "training.optimizer.learning_rate": 0.3,
+            "training.schedule.kind": "constant",
+            "training.telemetry.validate_every": 1,
+            "training.checkpoints.every": 1,
+            "training.checkpoints.keep_last": 1,
+            "training.max_steps": 25,
+        }
+    )
+    trainer = runs.train(config)
+    validations = [record for record in trainer.run.metrics() if record["kind"] == "validation" and record["step"]]
+    best = min(validations, key=lambda record: record["loss"])
+    assert best["step"] < 24, "the test needs a run whose last checkpoint is not its best"
+    checkpoint, _ = open_checkpoint(trainer.run.checkpoints, "best")
+    assert checkpoint.step == best["step"]
+    assert checkpoint.is_best
+    assert trainer.progress.best_loss == best["loss"]
+    assert [path.name for path in list_checkpoints(trainer.run.checkpoints)] == [
+        f"step-{best['step']:08d}",
+        "step-00000025",
+    ]
+
+
+def test_a_resumed_run_takes_the_recorded_path(runs, configure, monkeypatch):
+    stopped = runs.train_until(configure({"training.micro_batch_size": "none"}), 7)
+    recorded = stopped.acceleration
+    monkeypatch.setattr("glassformer.training.acceleration.CACHE_SIZED", 1)  # would choose micro-batches of 1 now
+    trainer, _ = session.resume(stopped.run)
+    assert trainer.acceleration == recorded
+    assert session.choose(trainer.config).micro_batch_size == 1 != recorded.micro_batch_size
+    trainer.train()
+    starts = [event["acceleration"] for event in trainer.run.events() if event["event"] == "start"]
+    assert len(starts) == 2
+    assert starts[0] == starts[1] == recorded.to_dict()
+    assert all(starts[0]["reasons"])
+
+
+def test_a_run_refuses_other_data_than_it_was_trained_on(runs, configure, tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("abcdefgh" * 100)
+    stopped = runs.train_until(configure({"data.source": str(own)}), 5)
+    own.write_text("hgfedcba" * 100)
+    with pytest.raises(CheckpointError, match="trained on other data"):
+        session.resume(stopped.run)
+    own.write_text("abcd" * 100)
+    with pytest.raises(CheckpointError, match="the text has changed"):
+        session.resume(stopped.run)
+
+
+def test_checkpoints_hold_the_state_of_their_step_and_nothing_later(runs, configure):
+    trainer = runs.train(configure({"model.norm.kind": "batchnorm"}))
+    newest, warnings = latest_checkpoint(trainer.run.checkpoints)
+    assert (newest.step, warnings) == (12, [])
+    assert newest.state["progress"]["step"] == 12
+    assert any(name.endswith("running_mean") for name in newest.tensors["model"])
+    assert Run.open(trainer.run.path).config == trainer.config.to_dict()
