@@ -86,7 +86,7 @@ def print_circumstances() -> None:
 
 
 def models_of(shape: str) -> tuple[Any, Decoder]:
-    """transformers' model with random weights, and ours with the same."""
+    """A transformers model with random weights, and ours with the same."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)

@@ -1,19 +1,26 @@
+"""The contract suite: kept by every registered part and every preset, and broken by parts that break it."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
 from glassformer.models.config import ModelConfig
+from glassformer.models.decoder import Decoder
 from glassformer.models.presets import preset, preset_names
 from glassformer.registry import registered
-from glassformer.testing import PROMISES, compiles_into_one_graph, part_configs, shrunk
+from glassformer.testing import PROMISES, check_model, check_part, compiles_into_one_graph, part_configs, shrunk
 
-KINDS = ("attention", "feedforward", "norm", "positions")
 FULL_SIZE = ("tiny-transformer", "nanogpt-shakespeare-cpu")
+OURS = [
+    (kind, name)
+    for kind in ("attention", "feedforward", "norm", "positions")
+    for name, cls in registered(kind).items()
+    if cls.__module__.startswith("glassformer.parts.")  # not what another test registered
+]
 PARTS = {
     f"{kind}-{name}-{variant}".replace(" ", "_"): config
-    for kind in KINDS
-    for name in registered(kind)
+    for kind, name in OURS
     for variant, config in part_configs(kind, name).items()
 }
 PRESETS = {name: preset(name).model if name in FULL_SIZE else shrunk(preset(name).model) for name in preset_names()}
@@ -29,3 +36,306 @@ def test_every_registered_part_keeps_its_contract(model, promise):
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_keeps_its_contract(name, promise):
     PROMISES[promise](PRESETS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", PARTS)
+def test_every_registered_part_compiles_into_one_graph(model):
+    compiles_into_one_graph(PARTS[model])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny-transformer", "gpt2", "modern-small"])
+def test_presets_compile_into_one_graph(name):
+    compiles_into_one_graph(PRESETS[name])
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_shrunk_preset_keeps_every_choice(name):
+    whole, small = preset(name).model, shrunk(preset(name).model)
+    sizes = {"vocab_size", "max_seq_len", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff"}
+
+    def choices(tree):
+        return {
+            key: choices(value) if isinstance(value, dict) else value for key, value in tree.items() if key not in sizes
+        }
+
+    assert choices(small.to_dict()) == choices(whole.to_dict())
+    assert (small.n_kv_heads < small.attention.n_heads) == (whole.n_kv_heads < whole.attention.n_heads)
+    assert sum(p.numel() for p in Decoder(small).parameters()) < 100_000
+
+
+# --- parts that break their promises --------------------------------------------------------------------------------
+
+HEADER = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+from glassformer.parts.attention import MultiHeadAttention
+from glassformer.parts.feedforward import FeedForward, ReLUFeedForward
+from glassformer.parts.positions import LearnedPositions, PositionEncoding
+from glassformer.registry import register
+
+"""
+BROKEN = {
+    "a norm over the sequence": (
+        "norm",
+        """
+class Part(nn.Module):
+    def __init__(self, d_model, *, eps=0.0, bias=True):
+        super().__init__()
+    def forward(self, x):
+        return x - x.mean(-2, keepdim=True)
+""",
+        ("causal is causal", "cached equals uncached", "padding is nothing"),
+    ),
+    "a feed-forward layer that looks at the next token": (
+        "feedforward",
+        """
+class Part(ReLUFeedForward):
+    def forward(self, x):
+        return super().forward(x + x.roll(-1, dims=1))
+""",
+        ("causal is causal",),
+    ),
+    "a feed-forward layer that looks at the batch": (
+        "feedforward",
+        """
+class Part(ReLUFeedForward):
+    def forward(self, x):
+        return super().forward(x + x.mean(0, keepdim=True))
+""",
+        ("rows do not see each other",),
+    ),
+    "dropout left on in evaluation": (
+        "feedforward",
+        """
+class Part(ReLUFeedForward):
+    def __init__(self, d_model, d_ff, *, dropout=0.0, **options):
+        super().__init__(d_model, d_ff, **options)
+        self.p = dropout
+    def forward(self, x):
+        return F.dropout(super().forward(x), self.p, training=True) if self.p else super().forward(x)
+""",
+        ("off is off",),
+    ),
+    "randomness though dropout is off": (
+        "feedforward",
+        """
+class Part(ReLUFeedForward):
+    def forward(self, x):
+        return super().forward(x) + (1e-9 * torch.rand_like(x) if self.training else 0)
+""",
+        ("off is off",),
+    ),
+    "a branch on data": (
+        "feedforward",
+        """
+class Part(ReLUFeedForward):
+    def forward(self, x):
+        return super().forward(x) if x.sum() > 0 else super().forward(x) * 2
+""",
+        ("stacked models equal single ones",),
+    ),
+    "a state outside parameters and buffers": (
+        "feedforward",
+        """
+class Part(ReLUFeedForward):
+    seen = 0
+    def forward(self, x):
+        self.seen += 1
+        return super().forward(x) * self.seen
+""",
+        ("fused equals explicit", "cached equals uncached"),
+    ),
+    "positions counted from the piece that is given": (
+        "positions",
+        """
+class Part(LearnedPositions):
+    def embed(self, positions):
+        return self.table(positions - positions[..., :1])
+""",
+        ("cached equals uncached", "cached equals uncached with left padding"),
+    ),
+    "a bias that knows the length": (
+        "positions",
+        """
+class Part(PositionEncoding):
+    def bias(self, query, key):
+        distance = (key[..., None, :] - key[..., -1:, None]).float() * torch.ones_like(query)[..., :, None]
+        return -(distance / 3).square()[..., None, :, :]
+""",
+        ("cached equals uncached", "causal is causal"),
+    ),
+    "a finite mask": (
+        "attention",
+        """
+class Part(MultiHeadAttention):
+    def _explicit(self, q, k, v, context):
+        n = q.shape[-2]
+        if context.mask is not None:
+            return super()._explicit(q, k, v, context)
+        future = torch.ones(n, k.shape[-2], dtype=torch.bool).triu(1) & context.causal
+        group = self.n_heads // self.n_kv_heads
+        scores = q @ k.repeat_interleave(group, 1).mT * self.scale
+        return torch.softmax(scores.masked_fill(future, -1e1), -1) @ v.repeat_interleave(group, 1)
+""",
+        ("causal is causal", "fused equals explicit"),
+    ),
+    "masking by a product after the softmax": (
+        "attention",
+        """
+class Part(MultiHeadAttention):
+    def _explicit(self, q, k, v, context):
+        n = q.shape[-2]
+        group = self.n_heads // self.n_kv_heads
+        scores = self.scores(q @ k.repeat_interleave(group, 1).mT) * self.scale
+        if context.mask is not None:
+            seen = context.mask.isfinite()
+        else:
+            seen = torch.ones(n, k.shape[-2], dtype=torch.bool).tril(0 if context.causal else 99)
+        return self.weights(torch.softmax(scores, -1) * seen) @ v.repeat_interleave(group, 1)
+""",
+        ("recorded weights are a distribution", "fused equals explicit"),
+    ),
+    "two paths that differ": (
+        "attention",
+        """
+class Part(MultiHeadAttention):
+    def _fused(self, q, k, v, context):
+        return super()._fused(q * 1.001, k, v, context)
+""",
+        ("fused equals explicit",),
+    ),
+    "a cache that is not read": (
+        "attention",
+        """
+class Part(MultiHeadAttention):
+    def forward(self, x, context, cache=None):
+        if cache is None or x.shape[1] > 1:
+            return super().forward(x, context, cache)
+        return self.output(self.w_o(torch.zeros(*x.shape[:2], self.n_heads * self.d_head)))
+""",
+        ("cached equals uncached",),
+    ),
+    "no number from bf16": (
+        "norm",
+        """
+class Part(nn.Module):
+    def __init__(self, d_model, *, eps=0.0, bias=True):
+        super().__init__()
+    def forward(self, x):
+        return F.layer_norm(x.float(), x.shape[-1:]).to(x.dtype) + (torch.finfo(x.dtype).eps > 1e-3) * 3.0
+""",
+        ("half precision is near",),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_part_with_a_known_fault_is_caught(fault, tmp_path):
+    kind, code, promises = BROKEN[fault]
+    name = fault.replace(" ", "-")
+    file = tmp_path / f"{name}.py"
+    file.write_text(HEADER + f"@register({kind!r}, {name!r})" + code)
+    config = next(iter(part_configs(kind, name, part_files=[file]).values()))
+    with pytest.raises(AssertionError) as caught:
+        check_model(config)
+    for promise in promises:
+        assert f"- {promise}: " in str(caught.value)
+
+
+def test_all_broken_promises_of_a_part_are_told_with_the_model_they_are_broken_in(tmp_path):
+    file = tmp_path / "first-token.py"
+    file.write_text(
+        HEADER
+        + """
+@register("norm", "needs-eps")
+class NeedsEps(nn.Module):
+    def __init__(self, d_model, *, eps, bias):
+        super().__init__()
+
+    def forward(self, x):
+        return x - x[:, :1] if x.shape[1] > 8 else x
+"""
+    )
+    with pytest.raises(AssertionError) as caught:
+        check_part("norm", "needs-eps", part_files=[file])
+    told = str(caught.value)
+    assert "norm 'needs-eps' breaks its contract" in told
+    assert "  - post: padding is nothing: " in told
+    assert "  - of queries and keys: fused equals explicit: ConfigError: " in told
+    assert "missing 2 required keyword-only arguments" in told
+
+
+def test_a_sound_part_of_ones_own_passes(tmp_path):
+    file = tmp_path / "sound.py"
+    file.write_text(
+        HEADER
+        + """
+@register("norm", "sound-centred")
+class Centred(nn.Module):
+    def __init__(self, d_model, *, eps=0.0, bias=True, strength=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((d_model,), strength))
+
+    def forward(self, x):
+        return self.weight * (x - x.mean(-1, keepdim=True))
+"""
+    )
+    check_part("norm", "sound-centred", options={"strength": 2.0}, part_files=[file])
+
+
+def test_a_model_of_unusual_choices_keeps_its_contract():
+    check_model(
+        ModelConfig.build(
+            {
+                "vocab_size": 13,
+                "max_seq_len": 9,
+                "d_model": 12,
+                "n_layers": 3,
+                "residual": "attention",
+                "pad_vocab_to": 8,
+                "attention": {"n_heads": 3, "d_head": 6, "qk_norm": "annotated-layernorm", "output_bias": False},
+                "feedforward": {"kind": "relu2", "convolution": True},
+                "norm": {"kind": "rmsnorm", "placement": "post"},
+                "positions": {"kind": "sinusoidal"},
+                "embedding": {"scale": True},
+                "head": {"tied": False, "bias": True},
+                "initialisation": {"scheme": "xavier"},
+                "dropout": 0.1,
+            }
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_layers": 0},
+        {"max_seq_len": 1},
+        {"sublayers": "attention"},
+        {"sublayers": "feedforward"},
+        {"residual": "none"},
+        {"norm.placement": "none", "norm.final": False},
+        {"vocab_size": 1},
+        {"initialisation.scheme": "torch"},
+        {"embedding.tokens": False, "head.tied": False},
+        {"attention.n_heads": 1, "attention.d_head": 2},
+    ],
+)
+def test_edges_keep_their_contract(changes):
+    base = ModelConfig.build(
+        {"vocab_size": 13, "max_seq_len": 6, "d_model": 8, "n_layers": 2, "attention": {"n_heads": 2}}
+    )
+    config = base.override(changes)
+    for name, promise in PROMISES.items():
+        if not (name == "a_seed_decides_everything" and not config.embedding.tokens):
+            promise(config)
+
+
+def test_the_suite_leaves_torchs_generator_alone():
+    before = torch.get_rng_state()
+    PROMISES["fused_equals_explicit"](PRESETS["modern-small"])
+    PROMISES["a_seed_decides_everything"](PRESETS["modern-small"])
+    assert torch.equal(before, torch.get_rng_state())

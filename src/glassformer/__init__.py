@@ -2,7 +2,9 @@
 
     import glassformer as gf
 
-    gf.describe()  # what this machine is
+    model = gf.Decoder(gf.preset("nanogpt-shakespeare-cpu").model)
+    with gf.record(model, "blocks.*.attention.weights") as seen:
+        model(tokens)
 
 The public names live in the rooms below and are imported when they are first asked for, so that ``import glassformer``
 costs nothing.
@@ -17,11 +19,41 @@ __version__ = "0.1.0"
 
 # The public surface: name -> the module it lives in.
 _EXPORTS = {
+    "CheckpointError": "glassformer.errors",
+    "ConfigError": "glassformer.errors",
+    "DataConfig": "glassformer.data.config",
+    "DataError": "glassformer.errors",
+    "Decoder": "glassformer.models.decoder",
+    "DecodingConfig": "glassformer.generation",
+    "DependencyError": "glassformer.errors",
     "GlassformerError": "glassformer.errors",
+    "ModelConfig": "glassformer.models.config",
+    "Run": "glassformer.runs.folder",
+    "RunConfig": "glassformer.training.config",
+    "RunError": "glassformer.errors",
+    "SamplingConfig": "glassformer.generation",
+    "TrainingConfig": "glassformer.training.config",
+    "TrainingError": "glassformer.errors",
+    "costs": "glassformer.models.costs",
     "describe": "glassformer.machine",
+    "evaluate": "glassformer.training.objectives",
+    "generate": "glassformer.generation",
+    "load_gpt2": "glassformer.models.interop",
     "loss_chart": "glassformer.charts",
+    "open_model": "glassformer.training.opening",
+    "prepare": "glassformer.data.language_modeling",
+    "preset": "glassformer.models.presets",
+    "preset_names": "glassformer.models.presets",
+    "probe_points": "glassformer.parts.probes",
+    "record": "glassformer.parts.probes",
     "register": "glassformer.registry",
+    "registered": "glassformer.registry",
+    "resume": "glassformer.training.session",
     "save_chart": "glassformer.charts",
+    "save_gpt2": "glassformer.models.interop",
+    "start": "glassformer.training.session",
+    "stream": "glassformer.generation",
+    "watch": "glassformer.parts.probes",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604 - every key is a str

@@ -200,7 +200,7 @@ def _config_class(annotation: Any) -> type[Config] | None:
 def _jsonable(value: Any) -> Any:
     """Lists for tuples and dicts for configs, so that strict validation sees what JSON would hold."""
     if isinstance(value, Config):
-        return value.to_dict()
+        value = value.to_dict()
     if isinstance(value, Mapping):
         return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

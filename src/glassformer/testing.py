@@ -4,9 +4,9 @@
 
     check_part("norm", "centred", part_files=["my_parts.py"])
 
-Each promise is a function of a :class:`ModelConfig` that raises ``AssertionError``; ``PROMISES`` has them by name, so that a test
-suite can run each as a test of its own. Weights are random and far from their starting values (a norm's weight is
-not 1, a bias is not 0), so that no term can hide.
+Each promise is a function of a :class:`ModelConfig` that raises ``AssertionError``; ``PROMISES`` has them by name, so
+that a test suite can run each as a test of its own. Weights are random and far from their starting values (a norm's
+weight is not 1, a bias is not 0), so that no term can hide.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from glassformer.errors import GlassformerError
 from glassformer.models import counting
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
@@ -73,7 +74,7 @@ def _broken_promises(config: ModelConfig) -> list[str]:
             promise(config)
         except AssertionError as error:
             broken.append(f"{name.replace('_', ' ')}: {error}")
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except (GlassformerError, RuntimeError, TypeError, ValueError, IndexError) as error:
             broken.append(f"{name.replace('_', ' ')}: {type(error).__name__}: {error}")
     return broken
 
@@ -96,12 +97,11 @@ def part_configs(
         }
     )
     base = base.override({f"{kind}.kind": name, f"{kind}.options": dict(options or {})})
-    variants: dict[str, dict[str, Any]] = {
+    variants: dict[str, dict[str, dict[str, Any]]] = {
         "norm": {
             "pre": {},
             "post": {"norm.placement": "post"},
             "without bias": {"norm.bias": False},
-            **({} if options else {"of queries and keys": {"attention.qk_norm": name, "norm.kind": "layernorm"}}),
         },
         "feedforward": {
             "plain": {},
@@ -125,14 +125,16 @@ def part_configs(
             "one key head, ALiBi": {"attention.n_kv_heads": 1, "positions.kind": "alibi"},
             "wide heads, not scaled": {"attention.d_head": 8, "attention.scale": False},
         },
-    }[kind]
-    return {variant: base.override(changes) for variant, changes in variants.items()}
+    }
+    if not options:  # there it is made without any
+        variants["norm"]["of queries and keys"] = {"attention.qk_norm": name, "norm.kind": "layernorm"}
+    return {variant: base.override(changes) for variant, changes in variants[kind].items()}
 
 
 def shrunk(config: ModelConfig) -> ModelConfig:
-    """The same model, small enough to test often: everything that is a choice is kept, everything that is a size is cut.
+    """The same model, small enough to test often: what is a choice is kept, what is a size is cut.
 
-    At most 2 layers, 4 query heads (key heads in proportion), heads 8 wide, context 16, vocabulary 61; d_ff in proportion.
+    At most 2 layers, 4 query heads (key heads in proportion) 8 wide, context 16, vocabulary 61; d_ff in proportion.
     """
     n_heads = min(config.attention.n_heads, 4)
     group = min(config.attention.n_heads // config.n_kv_heads, n_heads)
@@ -171,7 +173,7 @@ def fused_equals_explicit(config: ModelConfig) -> None:
 
 
 def recorded_weights_are_a_distribution(config: ModelConfig) -> None:
-    """Attention weights sum to 1 over what may be seen, are exactly 0 on the future and on pads, and watching changes nothing."""
+    """Attention weights sum to 1, are exactly 0 on the future and on pads, and watching them changes nothing."""
     model = _model(without_dropout(config))
     tokens = _tokens(config, 2, min(config.max_seq_len, 16))
     padding = _padding(tokens, left=2)
@@ -196,7 +198,7 @@ def recorded_weights_are_a_distribution(config: ModelConfig) -> None:
 
 @torch.no_grad()
 def cached_equals_uncached(config: ModelConfig) -> None:
-    """A prompt of any length and then token by token gives the full pass's logits, in a cache of any capacity that suffices."""
+    """A prompt of any length and then token by token gives the full pass's logits, in any cache with room enough."""
     model = _model(config)
     tokens = _tokens(config, 2, min(config.max_seq_len, 16))
     length = tokens.shape[1]
@@ -204,12 +206,14 @@ def cached_equals_uncached(config: ModelConfig) -> None:
     for prompt in sorted({1, length // 2 or 1, length}):
         for capacity in (length, length + 5):
             cached = _through_cache(model, tokens, prompt, model.make_cache(2, capacity))
-            _assert_close({"logits": cached}, {"logits": whole}, TOLERANCE, f"a prompt of {prompt} and a cache of {capacity}")
+            _assert_close(
+                {"logits": cached}, {"logits": whole}, TOLERANCE, f"a prompt of {prompt} and a cache of {capacity}"
+            )
 
 
 @torch.no_grad()
 def cached_equals_uncached_with_left_padding(config: ModelConfig) -> None:
-    """Prompts of different lengths in one cache give what each gives alone; so does a decode step made of tensors only."""
+    """Prompts of different lengths in one cache give what each gives alone; so does a step of static shapes."""
     model = _model(config)
     length = min(config.max_seq_len, 16)
     starts = torch.tensor([0, length // 3, length - 1])
@@ -241,7 +245,7 @@ def _through_cache(model: Decoder, tokens: Tensor, prompt: int, cache: KVCache, 
 
 
 def causal_is_causal(config: ModelConfig) -> None:
-    """Other tokens later on, or activations a million times as large, leave earlier logits, loss and gradients as they were.
+    """Later tokens, be there none, others or a million times as large ones, leave earlier logits and gradients alone.
 
     A norm over the batch is causal in evaluation only, so that is where all models are checked.
     """
@@ -255,17 +259,21 @@ def causal_is_causal(config: ModelConfig) -> None:
         before = _logits_and_gradients(model, tokens, read=slice(0, cut))
         after = _logits_and_gradients(model, other, read=slice(0, cut))
         _assert_close(after, before, IDENTICAL, f"on the {path} path, a later token")
+        alone = _logits_and_gradients(model, tokens[:, :cut])
+        _assert_close(before, alone, TOLERANCE, f"on the {path} path, that there are later tokens")
 
         def louder(_name: str, x: Tensor) -> Tensor:
             return torch.cat((x[:, :cut], 1e6 * x[:, cut:]), dim=1)
 
         with watch(model, louder, "embedding.output"):
             shouted = model(tokens)[:, :cut]
-        _assert_close({"logits": shouted}, {"logits": before["logits"]}, IDENTICAL, f"on the {path} path, a loud later token")
+        _assert_close(
+            {"logits": shouted}, {"logits": before["logits"]}, IDENTICAL, f"on the {path} path, a loud later token"
+        )
 
 
 def padding_is_nothing(config: ModelConfig) -> None:
-    """What a pad holds, how many there are and at which end: logits, loss and gradients of the real tokens stay the same."""
+    """What pads hold, how many they are and at which end: the real tokens' logits, loss and gradients stay as they are."""
     model = _model(without_dropout(config))
     length = max(1, min(config.max_seq_len, 16) - 4)
     tokens = _tokens(config, 2, length)
@@ -280,7 +288,9 @@ def padding_is_nothing(config: ModelConfig) -> None:
                     padded, padding = _pad(tokens, side, count, content)
                     read = slice(count, None) if side == "left" else slice(0, length)
                     found.append(_logits_and_gradients(model, padded, padding, read=read))
-                _assert_close(found[1], found[0], IDENTICAL, f"on the {path} path, what {count} pads on the {side} hold")
+                _assert_close(
+                    found[1], found[0], IDENTICAL, f"on the {path} path, what {count} pads on the {side} hold"
+                )
                 _assert_close(found[0], bare, TOLERANCE, f"on the {path} path, {count} pads on the {side}")
 
 
@@ -312,7 +322,7 @@ def rows_do_not_see_each_other(config: ModelConfig) -> None:
 
 
 def off_is_off(config: ModelConfig) -> None:
-    """What is switched off is absent from the weights, the parameter count, the FLOP count and the operations executed."""
+    """What is switched off is absent from the weights, the parameters, the FLOPs and the operations executed."""
     config = without_dropout(config)
     model = counting.build_on_meta(config)
     weights, flops = counting.count_parameters(model), _flops(model)
@@ -323,7 +333,9 @@ def off_is_off(config: ModelConfig) -> None:
         for other in set(weights) - {group, "norms"}:
             assert without[other] == weights[other], f"{group} is off, and {other} changed its parameters"
         fewer = _flops(off)
-        gone = {"attention": ("attention_projections", "attention_scores"), "feedforward": ("feedforward",)}.get(group, ())
+        gone = {"attention": ("attention_projections", "attention_scores"), "feedforward": ("feedforward",)}.get(
+            group, ()
+        )
         for name, count in flops.items():
             assert fewer[name] == (0 if name in gone else count) or name == "other", f"{group} is off: FLOPs of {name}"
     quiet = operations(_model(config).train(), _tokens(config, 2, min(config.max_seq_len, 8)))
@@ -337,13 +349,13 @@ def off_is_off(config: ModelConfig) -> None:
 def operations(model: Decoder, tokens: Tensor) -> list[str]:
     """The names of all operations that a forward pass executes, in order."""
 
-    class Listing(TorchDispatchMode):
+    class Listing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             names.append(str(func))
             return func(*args, **(kwargs or {}))
 
     names: list[str] = []
-    with torch.no_grad(), Listing():
+    with torch.no_grad(), Listing():  # type: ignore[no-untyped-call]
         model(tokens)
     return names
 
@@ -397,7 +409,7 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
     for model in models:
         model.set_attention_path("explicit")
     tokens = _tokens(config, 2, min(config.max_seq_len, 8))
-    weights, buffers = stack_module_state(list(models))  # type: ignore[arg-type]
+    weights, buffers = stack_module_state(models)
 
     def loss(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
         return _loss(functional_call(models[0], (weights, buffers), (tokens,)), tokens)
@@ -422,16 +434,14 @@ def half_precision_is_near(config: ModelConfig) -> None:
 
 
 def compiles_into_one_graph(config: ModelConfig) -> None:
-    """``torch.compile(fullgraph=True)`` traces the training pass and gives the same numbers; probes leave no trace in it."""
+    """``torch.compile(fullgraph=True)`` traces the whole training pass, probes included, and gives the same numbers."""
     model = _model(without_dropout(config)).train()
     tokens = _tokens(config, 2, min(config.max_seq_len, 8))
-    torch._dynamo.reset()
+    torch.compiler.reset()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     logits = compiled(tokens)
-    gradients = torch.autograd.grad(_loss(logits, tokens), list(model.parameters()), allow_unused=True)
+    found = {"logits": logits.detach(), **_gradients(model, _loss(logits, tokens))}
     expected = _logits_and_gradients(model, tokens)
-    names = [name for name, _ in model.named_parameters()]
-    found = {name: g for name, g in zip(names, gradients) if g is not None} | {"logits": logits.detach()}
     _assert_close(found, {name: expected[name] for name in found}, TOLERANCE, "compilation")
 
 
@@ -519,10 +529,14 @@ def _logits_and_gradients(
     kept = real[:, read]
     targets = (tokens * 7 + 3)[:, read] % logits.shape[-1]
     loss = F.cross_entropy(logits[kept], targets[kept])
+    return {"logits": logits.detach(), "loss": loss.detach(), **_gradients(model, loss)}
+
+
+def _gradients(model: Decoder, loss: Tensor) -> dict[str, Tensor]:
+    """Of every parameter that the loss depends on."""
     names, values = zip(*model.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(loss, values, allow_unused=True)
-    found = {name: gradient for name, gradient in zip(names, gradients) if gradient is not None}
-    return {"logits": logits.detach(), "loss": loss.detach(), **found}
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(loss, values, allow_unused=True)
+    return {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
 
 
 def _assert_close(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str) -> None:

@@ -169,7 +169,15 @@ def test_a_model_that_gpt2_cannot_hold_is_refused_with_every_reason(tmp_path):
     with pytest.raises(ConfigError) as caught:
         save_gpt2(model, tmp_path / "out")
     told = "\n".join(caught.value.complaints)
-    for setting in ("positions.kind", "norm.kind", "n_kv_heads", "qk_norm", "attention.bias", "feedforward.bias", "swiglu"):
+    for setting in (
+        "positions.kind",
+        "norm.kind",
+        "n_kv_heads",
+        "qk_norm",
+        "attention.bias",
+        "feedforward.bias",
+        "swiglu",
+    ):
         assert setting in told
     assert not (tmp_path / "out").exists()
 
@@ -177,12 +185,21 @@ def test_a_model_that_gpt2_cannot_hold_is_refused_with_every_reason(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"norm.placement": "post"}, {"norm.final": False}, {"head.bias": True}, {"embedding.scale": True},
-        {"residual": "none"}, {"sublayers": "attention"}, {"attention.projection": "separate"}, {"attention.d_head": 4},
-        {"attention.output_bias": False}, {"feedforward.convolution": True}, {"feedforward.dropout": 0.1},
-        {"feedforward.kind": "relu2"}, {"norm.bias": False},
+        {"norm.placement": "post"},
+        {"norm.final": False},
+        {"head.bias": True},
+        {"embedding.scale": True},
+        {"residual": "none"},
+        {"sublayers": "attention"},
+        {"attention.projection": "separate"},
+        {"attention.d_head": 4},
+        {"attention.output_bias": False},
+        {"feedforward.convolution": True},
+        {"feedforward.dropout": 0.1},
+        {"feedforward.kind": "relu2"},
+        {"norm.bias": False},
     ],
-)  # fmt: skip
+)
 def test_each_single_difference_from_gpt2_is_refused(changes, tmp_path):
     model = Decoder(shrunk(preset("gpt2").model).override(changes))
     with pytest.raises(ConfigError) as caught:

@@ -11,7 +11,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import OptimizerConfig
-from glassformer.training.objectives import IGNORE, language_modeling_loss
+from glassformer.training.objectives import IGNORE
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import clip_gradients, gradient_norm
@@ -44,7 +44,7 @@ def divisors(n):
     return [size for size in range(1, n + 1) if n % size == 0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 8), st.sampled_from([0.0, 0.5]), st.integers(0, 100), st.data())
 def test_accumulation_equals_the_large_batch(batch_size, seq_len, ignored, seed, data):
     micro = data.draw(st.sampled_from(divisors(batch_size)))
@@ -67,7 +67,7 @@ def test_weights_after_updates_equal_those_of_the_large_batch(micro, kind):
     def trained(micro_batch_size):
         model = small_model()
         optimizer, step = Optimizer(config, model), accumulating(model, micro_batch_size)
-        for number in range(5):
+        for number in range(3):
             optimizer.zero_grad()
             step(number, *batch(12, 6, seed=number))
             clip_gradients(optimizer.parameters, gradient_norm(optimizer.parameters), 0.5)
@@ -120,11 +120,12 @@ def test_micro_batches_of_one_step_draw_different_dropout():
     seen = []
     step = accumulating(model, 1)
 
-    def keep(rows, wanted, n_tokens):
-        value = language_modeling_loss(model, rows, wanted)
-        seen.append(value.item())
-        return value / n_tokens
+    add = step._add_gradient
 
-    step._loss = keep
+    def keep(rows, wanted, n_tokens):
+        seen.append(add(rows, wanted, n_tokens).item())
+        return torch.tensor(seen[-1])
+
+    step._add_gradient = keep
     step(0, inputs.repeat(3, 1), targets.repeat(3, 1))
     assert len(set(seen)) == 3

@@ -80,7 +80,7 @@ def test_no_schedule_leaves_its_range(kind, warmup, final, decay, step, progress
     assert 0.0 <= factor(config, step, progress, 64) <= 1.0 + 1e-12
 
 
-@pytest.mark.parametrize("micro", [1, 2, 4])
+@pytest.mark.parametrize("micro", [1, 4])
 @pytest.mark.parametrize("kind", ["constant", "cosine", "noam", "wsd"])
 def test_the_schedule_advances_once_per_update_whatever_the_micro_batches(runs, configure, kind, micro):
     trainer = runs.train(

@@ -18,16 +18,22 @@ OWN_TOKENIZER = "glassformer-tokenizer"  # in a Hugging Face folder: a tokenizer
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="RUN|FOLDER|HUB_NAME", help="A run to write out, or a GPT-2 to read in.")],
-    to_hf: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the run SOURCE as a Hugging Face folder.")] = None,
-    to_run: Annotated[str | None, typer.Option(metavar="NAME", help="Read the GPT-2 SOURCE in, as a run of this name.")] = None,
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|FOLDER|HUB_NAME", help="A run to write out, or a GPT-2 to read in.")
+    ],
+    to_hf: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the run SOURCE as a Hugging Face folder.")
+    ] = None,
+    to_run: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Read the GPT-2 SOURCE in, as a run of this name.")
+    ] = None,
     checkpoint: Annotated[str, typer.Option(help="Of a run: latest, best, or a step.")] = "best",
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
 ) -> None:
     """Read or write a Hugging Face GPT-2 folder."""
     if (to_hf is None) == (to_run is None):
         raise ConfigError(
-            "convert needs a direction: --to-hf FOLDER writes a run out, --to-run NAME reads a GPT-2 in; give one of them.",
+            "convert needs one direction: --to-hf FOLDER writes a run out, --to-run NAME reads a GPT-2 in.",
             subject="command",
         )
     if to_hf is not None:
@@ -104,8 +110,8 @@ def _tokenizer_of(folder: Path, vocab_size: int) -> Tokenizer:
         tokenizer = Gpt2Tokenizer.from_files(*gpt2_file_paths(None))
     else:
         raise DataError(
-            f"{folder} holds no tokenizer (vocab.json and merges.txt), and its vocabulary of {vocab_size:,} tokens is not "
-            f"GPT-2's {GPT2_VOCABULARY:,}, whose tokenizer would be taken; put the two files beside model.safetensors."
+            f"{folder} holds no tokenizer (vocab.json and merges.txt), and its vocabulary of {vocab_size:,} tokens is "
+            f"not GPT-2's {GPT2_VOCABULARY:,}, whose tokenizer would be taken; put the two files beside the model."
         )
     if tokenizer.vocab_size > vocab_size:
         raise DataError(

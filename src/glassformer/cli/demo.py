@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from glassformer import places
 from glassformer.cli.preparing import preparing
 from glassformer.cli.train import introduce, watch
 
@@ -42,8 +40,7 @@ def demo(
         PRESET, data="python-stdlib", steps=1_000_000, seed=0, assignments=[f"{k}={v}" for k, v in settings.items()]
     )
     with preparing(console) as progress:
-        root = runs or places.runs_folder()
-        trainer = start(config, root=root, name="demo", command=sys.argv, prepare_progress=progress)
+        trainer = start(config, root=runs, name="demo", prepare_progress=progress)
     introduce(trainer, console, PRESET)
     outcome = watch(trainer, console)
     console.print(

@@ -25,7 +25,7 @@ def evaluate(
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text."""
     from glassformer.data.language_modeling import fixed_batches, prepare
-    from glassformer.data.sources import encode_source
+    from glassformer.data.preparation import encode_source
     from glassformer.errors import DataError
     from glassformer.training.objectives import evaluate as measure
     from glassformer.training.opening import open_model

@@ -21,16 +21,23 @@ PATHS = ("fused", "explicit")
 
 
 def info(
-    what: Annotated[str, typer.Argument(metavar="PRESET|RUN|CONFIG.json", help="The model: a name, a folder or a file.")],
+    what: Annotated[
+        str, typer.Argument(metavar="PRESET|RUN|CONFIG.json", help="The model: a name, a folder or a file.")
+    ],
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as in model.residual=none.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as in model.residual=none."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
-    seq_len: Annotated[int | None, typer.Option(min=1, help="Tokens in a sequence; the model's context unless given.")] = None,
+    seq_len: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in a sequence; the model's context unless given.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help=f"Type of all values: {', '.join(DTYPES)}.")] = "float32",
     optimizer: Annotated[str, typer.Option(help=f"Whose state to count: {', '.join(OPTIMIZERS)}.")] = "adamw",
     path: Annotated[str, typer.Option(help="Attention: fused or explicit.")] = "fused",
-    probes: Annotated[bool, typer.Option("--probes", help="Show the module tree and the names of all activations.")] = False,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Show the module tree and the names of all activations.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Count a model's parameters, FLOPs and bytes."""
@@ -83,8 +90,9 @@ def find_model(what: str) -> tuple[ModelConfig, str]:
     try:
         run = Run.open(what)
     except RunError as error:
+        hint = nearest(what, preset_names())
         raise ConfigError(
-            f"'{what}' is not a preset ({nearest(what, preset_names())}) nor a configuration file; and as a run: {error}",
+            f"'{what}' is not a preset ({hint}) nor a configuration file, nor a run: {error}",
             subject="command",
         ) from error
     return run_config(run).model, str(run.path)
@@ -100,7 +108,9 @@ def _model_tree(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} holds a {type(tree).__name__}; expected a JSON object.", subject="command")
     model = tree.get("model", tree)
     if not isinstance(model, dict):
-        raise ConfigError(f"{path} has a model that is a {type(model).__name__}; expected an object.", subject="command")
+        raise ConfigError(
+            f"{path} has a model that is a {type(model).__name__}; expected an object.", subject="command"
+        )
     return model
 
 
@@ -113,7 +123,9 @@ def _model_settings(assignments: list[str]) -> dict[str, str]:
 
 def _refuse_unknown(*options: tuple[str, str, tuple[str, ...]]) -> None:
     complaints = [
-        f"{option} is '{value}'; expected one of {', '.join(known)}." for option, value, known in options if value not in known
+        f"{option} is '{value}'; expected one of {', '.join(known)}."
+        for option, value, known in options
+        if value not in known
     ]
     if complaints:
         raise ConfigError(complaints, subject="command")
@@ -160,7 +172,9 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
 
 def _in_words(config: ModelConfig) -> str:
     """The shape and the choices in two lines."""
-    sublayers = [name for name, there in (("attention", config.has_attention), ("ffn", config.has_feedforward)) if there]
+    sublayers = [
+        name for name, there in (("attention", config.has_attention), ("ffn", config.has_feedforward)) if there
+    ]
     heads = f"{config.attention.n_heads} heads of {config.d_head}"
     if config.n_kv_heads != config.attention.n_heads:
         heads += f" ({config.n_kv_heads} for keys and values)"
@@ -177,7 +191,9 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0), title_style="italic")
+    table = Table(
+        title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0), title_style="italic"
+    )
     table.add_column(no_wrap=True, min_width=38)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim")

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 
-def presets(as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON array.")] = False) -> None:
+def presets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON array.")] = False,
+) -> None:
     """List the models that can be named."""
     from glassformer.models.presets import preset, preset_names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,13 +42,7 @@ def train(
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
     console = Console(soft_wrap=True)
     with preparing(console) as progress:
-        trainer = start(
-            config,
-            root=runs or places.runs_folder(),
-            name=name or model,
-            command=sys.argv,
-            prepare_progress=progress,
-        )
+        trainer = start(config, root=runs, name=name or model, prepare_progress=progress)
     for note in trainer.data.notes:
         console.print(f"[dim]{note}[/]", highlight=False)
     introduce(trainer, console, model)

@@ -149,19 +149,23 @@ def _stream(
     sampler = Sampler(sampling, prompts, engine.vocab_size, numbers, engine.model.device)
     texts = [None if tokenizer is None else TextStream(tokenizer.stream_decoder(), stop) for _ in prompts]
     alive = list(range(len(prompts)))  # the batch's rows, as indices of prompts
+    going = set(alive)  # those whose text goes on
     batch = _Batch(engine, prompts, sampling.max_new_tokens)
     logits = batch.first_logits()
     for n_new in range(1, sampling.max_new_tokens + 1):
         tokens = sampler(logits)
-        staying = []
-        for index, (row, token) in enumerate(zip(alive, tokens, strict=True)):
-            event = _event(row, token, texts[row], end_token, last=n_new == sampling.max_new_tokens)
-            if event.finish is None:
-                staying.append(index)
-            yield event
-        if not staying:
+        for row, token in zip(alive, tokens, strict=True):
+            if row in going:
+                event = _event(row, token, texts[row], end_token, last=n_new == sampling.max_new_tokens)
+                if event.finish is not None:
+                    going.remove(row)
+                yield event
+        if not going:
             return
-        if len(staying) < len(alive):
+        staying = [index for index, row in enumerate(alive) if row in going]
+        if (
+            len(staying) < len(alive) and not engine.compiled
+        ):  # a program is for one batch size: there they stay, unheard
             alive = [alive[index] for index in staying]
             tokens = [tokens[index] for index in staying]
             sampler.keep(staying)
@@ -197,7 +201,7 @@ class _Batch:
         self.tokens = [list(prompt) for prompt in prompts]
         self.windows = [max(0, len(prompt) - self.context) for prompt in prompts]  # where each begins
         longest = max(self._lengths())
-        self.cache = engine.make_cache(len(prompts), longest + max_new_tokens - 1, self._starts(longest))
+        self.cache = engine.make_cache(len(prompts), longest + max_new_tokens - 1, self._starts())
 
     def first_logits(self) -> Tensor:
         """After the prompts, [B, V]."""
@@ -226,8 +230,7 @@ class _Batch:
         chosen, cache = self._tensor(rows), self.cache
         for layer in cache.layers:
             layer.keys, layer.values = layer.keys[chosen], layer.values[chosen]
-        if cache.starts is not None:
-            cache.starts = cache.starts[chosen]
+        self._align(max(self._lengths()))
 
     def _slide(self, sliding: list[int]) -> None:
         """Encode the windows of these rows afresh, but for their newest token; move the other rows beside them."""
@@ -236,21 +239,28 @@ class _Batch:
         if refilled:
             windows = [self.tokens[row][self.windows[row] : -1] for row in sliding]
             self.engine.prefill(self._tensor(windows), fresh)
-        length = max(self._lengths()) - 1  # of the longest window, without its newest token
-        moved = cache.length - length
-        rows = self._tensor(sliding)
+        self._align(max(self._lengths()) - 1)
+        rows, length = self._tensor(sliding), cache.length
         for layer, new in zip(cache.layers, fresh.layers, strict=True):
-            for kept, encoded in ((layer.keys, new.keys), (layer.values, new.values)):
-                kept[:, :, :length] = kept[:, :, moved : moved + length].clone()
-                kept[rows, :, length - refilled : length] = encoded[:, :, :refilled]
-        cache.length = length
-        if cache.starts is not None:
-            cache.starts = self._starts(length + 1)
+            layer.keys[rows, :, length - refilled : length] = new.keys[:, :, :refilled]
+            layer.values[rows, :, length - refilled : length] = new.values[:, :, :refilled]
 
-    def _starts(self, longest: int) -> Tensor | None:
-        """The first slot of each row, or None where all begin with the first."""
+    def _align(self, length: int) -> None:
+        """Move all rows to the left until the longest, of ``length`` tokens in the cache, begins at the first slot."""
+        cache, moved = self.cache, self.cache.length - length
+        if moved:
+            for layer in cache.layers:
+                for kept in (layer.keys, layer.values):
+                    kept[:, :, :length] = kept[:, :, moved : cache.length].clone()
+            cache.length = length
+        if cache.starts is not None:
+            cache.starts = self._starts(always=True)
+
+    def _starts(self, *, always: bool = False) -> Tensor | None:
+        """The first slot of each row; unless ``always``, None where all begin with the first."""
         lengths = self._lengths()
-        return None if min(lengths) == longest else self._tensor([longest - length for length in lengths])
+        starts = [max(lengths) - length for length in lengths]
+        return self._tensor(starts) if always or any(starts) else None
 
     def _lengths(self) -> list[int]:
         return [len(tokens) - start for tokens, start in zip(self.tokens, self.windows, strict=True)]

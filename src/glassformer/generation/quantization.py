@@ -79,7 +79,8 @@ class DecodeLinear(nn.Module):
         if self.scale is None:
             return F.linear(rounded, self.weight).to(x.dtype)
         rows = rounded.flatten(0, -2)
-        if len(rows) <= FEW_ROWS and x.device.type == "cpu":  # torch's own kernel reads the int8 weights as they are
+        if len(rows) <= FEW_ROWS and x.device.type == "cpu" and not torch.compiler.is_compiling():
+            # torch's own kernel reads the int8 weights as they are
             ones = torch.ones_like(self.scale, dtype=torch.bfloat16)  # our scales come after, in float32
             return torch._weight_int8pack_mm(rows, self.weight, ones).view(*x.shape[:-1], -1).to(x.dtype)  # noqa: SLF001
         return F.linear(rounded, self.weight.to(torch.bfloat16)).to(x.dtype)

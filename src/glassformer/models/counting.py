@@ -1,6 +1,7 @@
 """Costs by counting: build the model on the meta device (shapes without numbers), run it, and see what it holds.
 
-The formulas of ``costs.py`` are checked against this; a model with parts of a user's own has no formulas, and is counted.
+The formulas of ``formulas.py`` and ``memory.py`` are checked against this; a model with parts of a user's own has none,
+and is counted.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def count_flops(model: Decoder, batch_size: int, seq_len: int, *, backward: bool
     """
     with FlopCounterMode(display=False) as counter:
         _step(model, batch_size, seq_len, backward=backward)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def count_flops_by_group(model: Decoder, seq_len: int) -> dict[str, int]:
@@ -74,16 +75,13 @@ def count_flops_by_group(model: Decoder, seq_len: int) -> dict[str, int]:
     by_module = {name.removeprefix("Decoder."): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
 
     def total(*suffixes: str) -> int:
-        return sum(count for name, count in by_module.items() if name.endswith(suffixes)) // seq_len
+        return int(sum(count for name, count in by_module.items() if name.endswith(suffixes)) // seq_len)
 
-    attention = [f".{index}.attention" for index in range(len(model.blocks))]
-    parts = {
-        f"{layer}.{child}" for layer, block in zip(attention, model.blocks) if block.has_attention
-        for child, _ in block.attention.named_children()
-    }
+    attention = [name for name, _ in model.named_modules() if name.endswith(".attention")]
+    inside = [f"{name}.{child}" for name in attention for child, _ in model.get_submodule(name).named_children()]
     groups = {
-        "attention_projections": total(*parts) if parts else 0,
-        "attention_scores": (total(*attention) if attention else 0) - (total(*parts) if parts else 0),
+        "attention_projections": total(*inside),
+        "attention_scores": total(*attention) - total(*inside),
         "feedforward": total(".feedforward"),
         "head": by_module.get("head", 0) // seq_len,
     }
@@ -92,15 +90,13 @@ def count_flops_by_group(model: Decoder, seq_len: int) -> dict[str, int]:
 
 def count_activation_bytes(model: Decoder, batch_size: int, seq_len: int, *, path: str = "explicit") -> int:
     """Bytes that one forward pass and its cross-entropy keep for the backward pass: every storage once, no weights."""
-    storages: dict[int, int] = {}
-    kept: list[Tensor] = []  # so that no address is used twice
-    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    weights = {id(storage): storage for storage in (parameter.untyped_storage() for parameter in model.parameters())}
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no identity is used twice
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            storages[storage._cdata] = storage.nbytes()
-            kept.append(tensor)
+        if id(storage) not in weights:
+            kept[id(storage)] = storage
         return tensor
 
     def unpack(tensor: Tensor) -> Tensor:
@@ -108,14 +104,14 @@ def count_activation_bytes(model: Decoder, batch_size: int, seq_len: int, *, pat
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         _step(model, batch_size, seq_len, path=path)
-    return sum(storages.values())
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def _step(model: Decoder, batch_size: int, seq_len: int, *, backward: bool = False, path: str = "explicit") -> None:
     """One forward pass in training mode with its loss; the model is left as it was found, but for its gradients."""
     tokens = torch.zeros(batch_size, seq_len, dtype=torch.long, device=model.device)
     with _as_it_was(model):
-        model.train()
+        model.train(batch_size * seq_len > 1)  # batch statistics need two tokens
         model.set_attention_path(path)
         loss = F.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten().clone())
         if backward:

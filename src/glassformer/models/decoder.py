@@ -1,6 +1,6 @@
 """The decoder-only Transformer: embedding, blocks, final norm, head.
 
-    tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm → logits [B, T, vocab_size]
+tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm → logits [B, T, vocab_size]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from glassformer.errors import CheckpointError, ConfigError, DataError
 from glassformer.models.config import ModelConfig
-from glassformer.models.initialisation import initialise
+from glassformer.models.initialisation import draw_seed, initialise
 from glassformer.parts.attention import Context
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import KVCache
@@ -33,6 +33,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        seed = draw_seed()  # before the parts, which draw too: variants of one seed start from the same weights
         self.config = config
         positions = _make(
             "positions",
@@ -57,7 +58,7 @@ class Decoder(nn.Module):
         self.final = Probe()
         self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=config.head.bias)
         self.logits = Probe()
-        initialise(self, config)
+        initialise(self, config, seed)
         if config.head.tied:
             assert self.embedding.tokens is not None
             self.head.weight = self.embedding.tokens.weight

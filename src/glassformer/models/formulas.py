@@ -24,8 +24,8 @@ class Parameters:
     norms: int = 0
     head: int = 0
     matrices: int = 0
-    """Of attention and feed-forward, the elements of their two-dimensional weights: Kaplan's non-embedding
-    N = 2 · d · n_layers · (2 · d_attn + d_ff), which is 12 · n_layers · d² at q = d, f = 4 d (Kaplan et al. 2020, eq. 2.1)."""
+    """Of attention and feed-forward, the elements of their two-dimensional weights. It is the non-embedding N of Kaplan
+    et al. 2020, eq. 2.1: 2 · d · n_layers · (2 · d_attn + d_ff), which is 12 · n_layers · d² at q = d, f = 4 d."""
 
     @property
     def total(self) -> int:
@@ -58,9 +58,9 @@ class Flops:
 
     @property
     def training(self) -> int:
-        """Forward and backward: each product has two more of its size behind it, 3 × forward (Kaplan et al. 2020, §2.1).
+        """Forward and backward, 3 × forward: each product has two of its size behind it (Kaplan et al. 2020, §2.1).
 
-        Exact where the embedding is trained, which it is unless the model has neither token nor learned position vectors.
+        Exact where the embedding is trained: unless the model has neither token nor learned position vectors.
         """
         return 3 * self.forward
 
@@ -100,7 +100,7 @@ def parameters(config: ModelConfig) -> Parameters:
 
 
 def widths(config: ModelConfig) -> tuple[int, int]:
-    """q and g: all query heads, and all key (or value) heads, side by side."""
+    """Q and g: all query heads, and all key (or value) heads, side by side."""
     return config.attention.n_heads * config.d_head, config.n_kv_heads * config.d_head
 
 

@@ -17,8 +17,13 @@ from glassformer.models.config import ModelConfig
 LAST_OF_SUBLAYER = {"attention": "attention.w_o", "feedforward": "feedforward.w_2"}
 
 
-def initialise(model: nn.Module, config: ModelConfig) -> None:
-    """Set all weights in place. The seed is one draw from torch's default generator.
+def draw_seed() -> int:
+    """A seed for :func:`initialise`: one draw from torch's default generator."""
+    return int(torch.randint(1 << 62, (), device="cpu"))
+
+
+def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
+    """Set all weights in place: those of a module are a pure function of its name, its shape and the seed.
 
     - ``gpt2``: every matrix and embedding normal(0, std), biases 0; the two projections that feed a skip connection
       normal(0, std/√(number of skips)) (Radford et al. 2019, §2.3).
@@ -27,7 +32,6 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
 
     A part of a user's own is started by its own ``reset_parameters``, if it has one.
     """
-    seed = int(torch.randint(1 << 62, (), device="cpu"))
     feeds_a_skip = tuple(last for sublayer, last in LAST_OF_SUBLAYER.items() if config.residual in ("both", sublayer))
     with torch.random.fork_rng(devices=[]):
         for name, module in model.named_modules():

@@ -99,7 +99,7 @@ def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
     if settings.get("scale_attn_by_inverse_layer_idx"):
         yield "scale_attn_by_inverse_layer_idx is true: scores divided by the layer's number are not among our parts."
     if settings.get("reorder_and_upcast_attn"):
-        yield "reorder_and_upcast_attn is true: it rounds differently in half precision; set it to false in config.json."
+        yield "reorder_and_upcast_attn is true: it rounds differently in half precision; set it to false."
     for setting in ("pruned_heads", "quantization_config"):
         if settings.get(setting):
             yield f"{setting} is set: such a model cannot be read; save it without."
@@ -107,8 +107,8 @@ def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
         yield "add_cross_attention is true: a decoder that looks at an encoder cannot be read."
     if settings.get("embd_pdrop", 0.1) != settings.get("resid_pdrop", 0.1):
         yield (
-            f"embd_pdrop is {settings.get('embd_pdrop', 0.1)} and resid_pdrop {settings.get('resid_pdrop', 0.1)}: ours is "
-            "one setting; make them equal in config.json (they only matter in training)."
+            f"embd_pdrop is {settings.get('embd_pdrop', 0.1)} and resid_pdrop {settings.get('resid_pdrop', 0.1)}: "
+            "here they are one setting; make them equal in config.json (they only matter in training)."
         )
 
 
@@ -288,7 +288,7 @@ def save_gpt2(model: Decoder, folder: str | Path) -> None:
 
 
 def config_to_gpt2(config: ModelConfig, *, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """The content of GPT-2's ``config.json``. A token that begins or ends a text is the tokenizer's affair: none is named."""
+    """The content of GPT-2's ``config.json``. No token is named that begins or ends a text: ours have none."""
     activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
     return {
         "architectures": ["GPT2LMHeadModel"],

@@ -43,10 +43,10 @@ def activation_bytes(
 
     Counted are the tensors that autograd saves, each storage once and weights not, on torch's eager path on a CPU with
     one dtype throughout. ``torch.compile`` keeps fewer; the backward pass itself needs a few tensors more at its peak.
-    It comes within 10 % of counting (two sequences and 16 tokens at least; a model without token vectors keeps a little
-    less, since its sequences share their first tensor; batch normalisation of queries and keys differs by up to a fifth).
-    The fused attention keeps no weights,
-    but where torch has no fused kernel on a CPU it forms them all the same: with dropout on the weights, or a bias per head.
+    It comes within 10 % of counting, for presets within 2 % (two sequences and 16 tokens at least). A model without
+    token vectors keeps a little less, since its sequences share their first tensor; batch normalisation of queries and
+    keys differs by up to a fifth. The fused attention keeps no weights; but where torch has no fused kernel on a CPU it
+    forms them all the same: with dropout on the weights, or a bias per head.
 
     A model with a part of the user's own is counted, on the explicit path, and all is under "total".
     """

@@ -73,7 +73,7 @@ class Optimizer:
                     name = next(n for n, p in self.parameters.items() if p is parameter)
                     if name in by_name:
                         part.state[parameter] = {
-                            quantity: value.clone() if quantity == "step" else value.to(parameter.device)
+                            quantity: value.to(parameter.device, copy=True)  # "step" too: it is fused Adam's own
                             for quantity, value in by_name[name].items()
                         }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from glassformer import places
 from glassformer.data.entropy import bigram_entropy, unigram_entropy
 from glassformer.data.language_modeling import LanguageModelingData, prepare
 from glassformer.errors import CheckpointError, RunError
@@ -30,9 +32,9 @@ PrepareProgress = Callable[[str, int, int | None], None]
 def start(
     config: RunConfig,
     *,
-    root: Path,
     name: str,
-    command: Sequence[str],
+    root: Path | None = None,
+    command: Sequence[str] | None = None,
     observers: Sequence[Observer] = (),
     prepare_progress: PrepareProgress | None = None,
 ) -> Trainer:
@@ -41,9 +43,9 @@ def start(
     The model's vocabulary size is set to the text's.
 
     Args:
-        root: the folder of runs.
         name: of the run; a moment in time is added to it.
-        command: the command line, for the run's ``environment.json``.
+        root: the folder of runs; :func:`glassformer.places.runs_folder` unless given.
+        command: for the run's ``environment.json``; this process's command line unless given.
     """
     _refuse_same_names(config)
     data = prepare(config.data, progress=prepare_progress)
@@ -54,7 +56,8 @@ def start(
     if config.training.telemetry.tensorboard:
         summary_writer()
     model = build_model(config)  # the last that can refuse: from here on there is a folder
-    run = Run.create(root, name, config.to_dict(), command=command)
+    command = sys.argv if command is None else command
+    run = Run.create(root or places.runs_folder(), name, config.to_dict(), command=command)
     _furnish(run, config, data)
     return _trainer(run, config, data, model, acceleration, observers)
 

@@ -149,6 +149,9 @@ class Trainer:
         statistics = [each.clone() for each in self._statistics]
         self.optimizer.zero_grad()
         loss = self.gradient(progress.step, batch.inputs, batch.targets)
+        if self.gradient.fell_back is not None:
+            self._warn(f"compiling failed, and the steps are eager: {self.gradient.fell_back}")
+            self.gradient.fell_back = None
         norm = gradient_norm(self.optimizer.parameters)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._refuse_not_finite(loss, float(norm), batch, statistics)
@@ -300,7 +303,10 @@ class Trainer:
     def _warn_of_dead_parameters(self) -> None:
         for name in without_gradient(self.optimizer.parameters):
             message = f"{name} gets no gradient: the loss does not depend on it, and training will not change it."
-            self._say({"event": "warning", "step": self.progress.step, "message": message, "parameter": name})
+            self._warn(message, parameter=name)
+
+    def _warn(self, message: str, **details: str) -> None:
+        self._say({"event": "warning", "step": self.progress.step, "message": message, **details})
 
     def _refuse_not_finite(self, loss: float, norm: float, batch: TokenBatch, statistics: list[Tensor]) -> None:
         what = "loss" if not math.isfinite(loss) else "gradient"

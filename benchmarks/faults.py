@@ -1,0 +1,216 @@
+"""Kill a training again and again, and see whether it ends as one that was left in peace.
+
+    python benchmarks/faults.py [--kills 100] [--seed 0]
+
+A small model is trained in a process of its own that saves at every second step. The process is killed (SIGKILL) at
+random moments, while it loads, computes, saves and prunes, and is resumed each time, until it has been killed so often
+and has then come to its end. Weights, optimizer state and metrics must equal, bit for bit, those of a run that was
+never killed. The exit status is 0 if they do.
+
+A killed process is a fork of one that has imported torch and not used it yet, so that a life costs no start-up of
+Python; what the fork does is what ``glassformer resume`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import select
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from glassformer.models.presets import preset
+from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
+from glassformer.runs.folder import Run
+from glassformer.training import session
+from glassformer.training.config import RunConfig
+
+STEPS_A_LIFE = 5  # aimed at, on average
+WALL_CLOCK = {"seconds", "tokens_per_second", "flops_per_second", "peak_fraction"}
+LOADING = 0.1  # share of the kills that come before training has begun again
+
+
+def configuration(text: Path, steps: int) -> RunConfig:
+    """A model whose state takes about as long to save as its steps take to compute."""
+    chosen = preset("nanogpt-shakespeare-cpu")
+    changes = {
+        "data.source": str(text),
+        "model.d_model": 96,
+        "model.n_layers": 2,
+        "model.dropout": 0.1,
+        "training.seq_len": 32,
+        "training.batch_size": 8,
+        "training.micro_batch_size": 4,
+        "training.max_steps": steps,
+        "training.compile": "off",
+        "training.schedule.warmup_steps": 20,
+        "training.telemetry.log_every": 3,
+        "training.telemetry.validate_every": 7,
+        "training.telemetry.validation_tokens": 512,
+        "training.telemetry.gradients_every": 25,
+        "training.checkpoints.every": 2,
+    }
+    return RunConfig(model=chosen.model).override(chosen.recipe).override(changes)
+
+
+class Life:
+    """A process that starts or resumes a run and trains it; ``begun`` waits until it is at its first step."""
+
+    def __init__(self, train) -> None:
+        self.reader, writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.reader)
+            status = 1
+            try:
+                train(lambda record: os.write(writer, b".") if record.get("event") == "start" else None)
+                status = 0
+            except BaseException:  # noqa: BLE001 - the child says what went wrong, and never runs its parent's code
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        os.close(writer)
+
+    def begun(self) -> None:
+        """Wait until training begins (or the process has ended)."""
+        select.select([self.reader], [], [], 60)
+
+    def wait(self) -> bool:
+        """Whether it came to its end well."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.reader)
+        return status == 0
+
+    def kill(self) -> bool:
+        """SIGKILL; whether it was still alive."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.close(self.reader)
+        _, status = os.waitpid(self.pid, 0)
+        return os.WIFSIGNALED(status)
+
+
+def start_and_train(config: RunConfig, root: Path, observer) -> None:
+    session.start(config, root=root, name="run", command=sys.argv, observers=[observer]).train()
+
+
+def resume_and_train(root: Path, observer) -> None:
+    trainer, warnings = session.resume(Run.open("latest", root=root), observers=[observer])
+    assert not warnings, warnings
+    trainer.train()
+
+
+def where(checkpoints: Path) -> str:
+    """What the process was at when it was killed, from what it left on the disk."""
+    drafts = [int(re.search(r"step-(\d+)", path.name)[1]) for path in checkpoints.glob(".tmp-*")]
+    newest = max((int(path.name.removeprefix("step-")) for path in list_checkpoints(checkpoints)), default=-1)
+    if any(step > newest for step in drafts):
+        return "inside a save"
+    return "inside pruning" if drafts else "elsewhere"
+
+
+def end_of(root: Path) -> tuple[dict, dict, list]:
+    """Tensors, progress and metrics, without what a clock says."""
+    run = Run.open("latest", root=root)
+    checkpoint, _ = latest_checkpoint(run.checkpoints)
+    progress = {name: value for name, value in checkpoint.state["progress"].items() if name != "seconds"}
+    records = [{name: value for name, value in record.items() if name not in WALL_CLOCK} for record in run.metrics()]
+    return checkpoint.tensors, progress, records
+
+
+def differences(root: Path, reference: Path) -> list[str]:
+    """What is not bit for bit the same at the end of two runs."""
+    (tensors, progress, records), (expected, expected_progress, expected_records) = end_of(root), end_of(reference)
+    names = {(group, name) for tree in (tensors, expected) for group, named in tree.items() for name in named}
+    found = [
+        f"{group}: {name}"
+        for group, name in sorted(names)
+        if not torch.equal(tensors[group][name], expected[group][name])
+    ]
+    if progress != expected_progress:
+        found.append(f"progress: {progress}, expected {expected_progress}")
+    if repr(records) != repr(expected_records):
+        found.append(f"metrics: {len(records)} records, expected {len(expected_records)}")
+    return found
+
+
+def kill_often(folder: Path, kills: int, draw: random.Random) -> bool:
+    """The experiment; prints what happened, and gives whether both runs ended the same."""
+    steps = max(40, 2 * STEPS_A_LIFE * kills)
+    text = folder / "words.txt"
+    words = ["the", "residual", "stream", "carries", "a", "sum", "of", "what", "each", "layer", "wrote.\n"]
+    text.write_text(" ".join(draw.choice(words) for _ in range(5_000)))
+    config = configuration(text, steps)
+
+    began = time.perf_counter()
+    life = Life(lambda observer: start_and_train(config, folder / "in-peace", observer))
+    life.begun()
+    from_first_step = time.perf_counter()
+    assert life.wait(), "the run that is left in peace failed"
+    a_step = (time.perf_counter() - from_first_step) / steps
+    print(f"left in peace: {steps} steps in {time.perf_counter() - began:.0f} s, {1000 * a_step:.0f} ms a step with its saves")
+
+    moments: Counter[str] = Counter()
+    root = folder / "killed"
+    began = time.perf_counter()
+    a_start = 0.2
+    while moments.total() < kills:
+        fresh = not root.exists() or not any((path / "config.json").exists() for path in root.iterdir())
+        born = time.perf_counter()
+        life = Life(lambda observer: start_and_train(config, root, observer) if fresh else resume_and_train(root, observer))
+        if not fresh and draw.random() < LOADING:
+            time.sleep(draw.uniform(0, a_start))
+            moment = "while loading"
+        else:
+            life.begun()
+            a_start = time.perf_counter() - born
+            time.sleep(draw.uniform(0, 2 * STEPS_A_LIFE * a_step))
+            moment = ""
+        if not life.kill():
+            print("a life came to its end before it was killed")
+            return False
+        runs = [path for path in root.iterdir() if (path / "config.json").exists()] if root.exists() else []
+        left = where(runs[0] / "checkpoints") if runs else "elsewhere"
+        moments[left if left != "elsewhere" else moment or left] += 1
+    reached = list_checkpoints(Run.open("latest", root=root).checkpoints)[-1].name
+    last = Life(lambda observer: resume_and_train(root, observer))
+    if not last.wait():
+        print("the last life failed")
+        return False
+    counted = ", ".join(f"{count} {moment}" for moment, count in sorted(moments.items()))
+    print(f"killed {moments.total()} times in {time.perf_counter() - began:.0f} s, up to {reached}: {counted}")
+    run = Run.open("latest", root=root)
+    events = Counter(event["event"] for event in run.events())
+    print(f"events of the killed run: {dict(events)}; it is {len(list(root.iterdir()))} folder")
+
+    found = differences(root, folder / "in-peace")
+    left = sorted(path.name for path in run.checkpoints.glob(".tmp-*"))
+    print(f"differences from the run in peace: {found[:5] or 'none'}; left-overs: {left or 'none'}")
+    tensors, _, records = end_of(root)
+    print(f"compared: {sum(len(named) for named in tensors.values())} tensors and {len(records)} records, bit for bit")
+    return not found and not left
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # a fork must not print its parent's lines again
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GLASSFORMER_CACHE"] = str(Path(folder, "cache"))
+        same = kill_often(Path(folder), given.kills, random.Random(given.seed))
+    print("the same" if same else "NOT the same")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
