@@ -2,7 +2,7 @@
 
     python benchmarks/faults.py [--kills 100] [--seed 0]
 
-A small model is trained in a process of its own that saves at every second step. The process is killed (SIGKILL) at
+A small model is trained in a process of its own that saves after every step. The process is killed (SIGKILL) at
 random moments, while it loads, computes, saves and prunes, and is resumed each time, until it has been killed so often
 and has then come to its end. Weights, optimizer state and metrics must equal, bit for bit, those of a run that was
 never killed. The exit status is 0 if they do.
@@ -57,7 +57,7 @@ def configuration(text: Path, steps: int) -> RunConfig:
         "training.telemetry.validate_every": 7,
         "training.telemetry.validation_tokens": 512,
         "training.telemetry.gradients_every": 25,
-        "training.checkpoints.every": 2,
+        "training.checkpoints.every": 1,
     }
     return RunConfig(model=chosen.model).override(chosen.recipe).override(changes)
 
@@ -144,7 +144,7 @@ def differences(root: Path, reference: Path) -> list[str]:
 
 def kill_often(folder: Path, kills: int, draw: random.Random) -> bool:
     """The experiment; prints what happened, and gives whether both runs ended the same."""
-    steps = max(40, 2 * STEPS_A_LIFE * kills)
+    steps = STEPS_A_LIFE * max(kills, 8)
     text = folder / "words.txt"
     words = ["the", "residual", "stream", "carries", "a", "sum", "of", "what", "each", "layer", "wrote.\n"]
     text.write_text(" ".join(draw.choice(words) for _ in range(5_000)))
@@ -156,7 +156,9 @@ def kill_often(folder: Path, kills: int, draw: random.Random) -> bool:
     from_first_step = time.perf_counter()
     assert life.wait(), "the run that is left in peace failed"
     a_step = (time.perf_counter() - from_first_step) / steps
-    print(f"left in peace: {steps} steps in {time.perf_counter() - began:.0f} s, {1000 * a_step:.0f} ms a step with its saves")
+    print(
+        f"left in peace: {steps} steps in {time.perf_counter() - began:.0f} s, {1000 * a_step:.0f} ms a step with its saves"
+    )
 
     moments: Counter[str] = Counter()
     root = folder / "killed"
@@ -165,7 +167,9 @@ def kill_often(folder: Path, kills: int, draw: random.Random) -> bool:
     while moments.total() < kills:
         fresh = not root.exists() or not any((path / "config.json").exists() for path in root.iterdir())
         born = time.perf_counter()
-        life = Life(lambda observer: start_and_train(config, root, observer) if fresh else resume_and_train(root, observer))
+        life = Life(
+            lambda observer: start_and_train(config, root, observer) if fresh else resume_and_train(root, observer)
+        )
         if not fresh and draw.random() < LOADING:
             time.sleep(draw.uniform(0, a_start))
             moment = "while loading"

@@ -1,4 +1,4 @@
-"""A one-layer Transformer as tutorials write it: the peer of the smallest benchmark. Nothing in it is meant to be fast."""
+"""A one-layer Transformer as tutorials write it: the smallest benchmark's peer. Nothing in it is meant to be fast."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glassformer import machine
-from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.models.formulas import flops_per_token
 from glassformer.models.interop import save_gpt2
@@ -171,7 +170,7 @@ def our_step(config: RunConfig, inputs: Tensor, targets: Tensor) -> Step:
 
 
 def transformers_step(model: Decoder, inputs: Tensor, targets: Tensor, *, bf16: bool) -> Step:
-    """transformers' GPT2LMHeadModel (sdpa) with our weights, and torch's fused AdamW."""
+    """The GPT2LMHeadModel (sdpa) of transformers with our weights, and torch's fused AdamW."""
     import transformers
 
     with tempfile.TemporaryDirectory() as folder:

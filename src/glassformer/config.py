@@ -234,7 +234,9 @@ def _fields_at(cls: type[Config], names: list[str]) -> Iterator[str]:
     yield from cls.model_fields
 
 
-def _complaints_of_the_rest(cls: type[Config], tree: Mapping[str, Any], base: Tree, error: ValidationError) -> list[str]:
+def _complaints_of_the_rest(
+    cls: type[Config], tree: Mapping[str, Any], base: Tree, error: ValidationError
+) -> list[str]:
     """The complaints about everything else, once each refused value is put back to the base's."""
     mended: Tree = json.loads(json.dumps(_jsonable(tree)))
     refused = [item["loc"] for item in error.errors() if item["type"] != "value_error"]
@@ -243,14 +245,15 @@ def _complaints_of_the_rest(cls: type[Config], tree: Mapping[str, Any], base: Tr
     for loc in refused:
         target, source = mended, base
         for name in loc[:-1]:
-            if not isinstance(target.get(name), dict):
+            if not isinstance(target.get(str(name)), dict):
                 break
-            target, source = target[name], source.get(name) or {}
+            target, source = target[str(name)], source.get(str(name)) or {}
         else:
-            if loc[-1] in source:
-                target[loc[-1]] = source[loc[-1]]
+            last = str(loc[-1])
+            if last in source:
+                target[last] = source[last]
             else:
-                target.pop(loc[-1], None)
+                target.pop(last, None)
     try:
         cls.model_validate(_jsonable(mended))
     except ValidationError as rest:

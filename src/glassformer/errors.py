@@ -67,5 +67,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     'Known: a, b.'
     """
     names = sorted(known)
-    match = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(names) or 'none'}."
+    folded = {name.casefold(): name for name in names}
+    match = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return f"Did you mean '{folded[match[0]]}'?" if match else f"Known: {', '.join(names) or 'none'}."

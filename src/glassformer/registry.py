@@ -4,8 +4,8 @@
     class CentredNorm(nn.Module): ...
 
 A registered name can stand in a configuration (``norm.kind=centred``), and the contract suite
-(``glassformer.testing``) runs over everything that is registered. A user's file is read by :func:`load_part_file`, which
-a ``ModelConfig`` does for each of its ``part_files``.
+(``glassformer.testing``) runs over everything that is registered. A user's file is read by :func:`load_part_file`,
+which a ``ModelConfig`` does for each of its ``part_files``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def register(kind: str, name: str) -> Callable[[PartClass], PartClass]:
 
 
 def _origin(cls: type) -> tuple[str, str]:
-    """Where a class is from: the same class of a user's file of the same name may be registered again, after an edit."""
+    """Where a class is from: that of a user's file may be registered again, after an edit or from a run's copy."""
     if cls.__module__.startswith(USER_MODULE):
         return Path(str(sys.modules[cls.__module__].__file__)).name, cls.__qualname__
     return cls.__module__, cls.__qualname__

@@ -273,7 +273,7 @@ def causal_is_causal(config: ModelConfig) -> None:
 
 
 def padding_is_nothing(config: ModelConfig) -> None:
-    """What pads hold, how many they are and at which end: the real tokens' logits, loss and gradients stay as they are."""
+    """What pads hold, how many and at which end: the real tokens' logits, loss and gradients stay as they are."""
     model = _model(without_dropout(config))
     length = max(1, min(config.max_seq_len, 16) - 4)
     tokens = _tokens(config, 2, length)

@@ -85,7 +85,18 @@ def trained(tmp_path_factory, shared_cache, small):
     draw = random.Random(1)
     text = place / "letters.txt"
     text.write_text("".join(draw.choice("abcdefghij \n") for _ in range(4_000)))
-    words = ["train", "nanogpt-shakespeare-cpu", "--data", text, "--steps", 8, "--runs", place / "runs", "--name", "small"]
+    words = [
+        "train",
+        "nanogpt-shakespeare-cpu",
+        "--data",
+        text,
+        "--steps",
+        8,
+        "--runs",
+        place / "runs",
+        "--name",
+        "small",
+    ]
     assert main([str(word) for word in [*words, *small]]) == 0
     patch.undo()
     (run,) = (place / "runs").iterdir()

@@ -96,7 +96,10 @@ NUMBERS = {
     "learning rate 0": (f"{TRAIN} --set training.optimizer.learning_rate=0", "learning_rate is 0.*greater than 0"),
     "learning rate nan": (f"{TRAIN} --set training.optimizer.learning_rate=nan", "learning_rate is nan.*finite"),
     "learning rate inf": (f"{TRAIN} --set training.optimizer.learning_rate=inf", "learning_rate is inf.*finite"),
-    "learning rate in words": (f"{TRAIN} --set training.optimizer.learning_rate=fast", "is 'fast'; expected a valid number"),
+    "learning rate in words": (
+        f"{TRAIN} --set training.optimizer.learning_rate=fast",
+        "is 'fast'; expected a valid number",
+    ),
     "beta of 1": (f"{TRAIN} --set training.optimizer.beta1=1.0", r"beta1 is 1\.0; expected less than 1"),
     "dropout of 1": (f"{TRAIN} --set model.dropout=1", "model.dropout is 1.*less than 1"),
     "negative dropout": (f"{TRAIN} --set model.dropout=-0.1", r"model.dropout is -0\.1"),
@@ -136,7 +139,10 @@ SETTINGS = {
     "truth in words": (f"{TRAIN} --set model.head.tied=perhaps", "head.tied is 'perhaps'; expected a valid boolean"),
     "unknown norm": (f"{TRAIN} --set model.norm.kind=layernrm", "norm.kind is 'layernrm'.*Did you mean 'layernorm'"),
     "unknown optimizer": (f"{TRAIN} --set training.optimizer.kind=adamm", "kind is 'adamm'; expected 'adamw'"),
-    "none where a value must be": (f"{TRAIN} --set training.batch_size=none", "batch_size is 'none'; expected a valid int"),
+    "none where a value must be": (
+        f"{TRAIN} --set training.batch_size=none",
+        "batch_size is 'none'; expected a valid int",
+    ),
     "vocabulary of one's own": (f"{TRAIN} --set model.vocab_size=100", "model.vocab_size cannot be set"),
     "Unicode setting": (f"{TRAIN} --set 모델.층=3", "'모델.층' is not a setting"),
     "three mistakes at once": (
@@ -147,13 +153,19 @@ SETTINGS = {
 }
 CONFLICTS = {
     "no end": (f"{TRAIN} --set training.max_steps=none", "training has no end"),
-    "unequal micro-batches": (f"{TRAIN} --set training.micro_batch_size=5", "12 is not a multiple of micro_batch_size 5"),
+    "unequal micro-batches": (
+        f"{TRAIN} --set training.micro_batch_size=5",
+        "12 is not a multiple of micro_batch_size 5",
+    ),
     "noam without warm-up": (
         f"{TRAIN} --set training.schedule.kind=noam --set training.schedule.warmup_steps=0",
         "noam schedule needs",
     ),
     "longer than the context": (f"{TRAIN} --set training.seq_len=100", "seq_len is 100, and the model looks at 64"),
-    "heads that do not divide": (f"{TRAIN} --set model.attention.n_heads=5", r"does not divide into 5 heads.*1, 2, 4, 8"),
+    "heads that do not divide": (
+        f"{TRAIN} --set model.attention.n_heads=5",
+        r"does not divide into 5 heads.*1, 2, 4, 8",
+    ),
     "rotary without attention": (
         f"{TRAIN} --set model.positions.kind=rotary --set model.sublayers=feedforward",
         "acts inside attention",
@@ -190,7 +202,11 @@ DATA = {
     "one letter": ("train gpt-nano --data a.txt", "has 1 characters.*at least 2", file("a.txt", "a")),
     "short text": (TRAIN.replace("words", "short"), "Use more text", file("short.txt", "to be or not to be " * 4)),
     "binary file": ("train gpt-nano --data b.bin", "is binary", file("b.bin", bytes(range(256)) * 9)),
-    "Latin-1": ("train gpt-nano --data l.txt", "not valid UTF-8: byte 0xE9 at position 3", file("l.txt", b"caf\xe9" * 99)),
+    "Latin-1": (
+        "train gpt-nano --data l.txt",
+        "not valid UTF-8: byte 0xE9 at position 3",
+        file("l.txt", b"caf\xe9" * 99),
+    ),
     "UTF-16": ("train gpt-nano --data u.txt", "is UTF-16", file("u.txt", "words".encode("utf-16"))),
     "empty folder": ("train gpt-nano --data texts", "holds no UTF-8 text", folder("texts")),
     "folder of binaries": ("train gpt-nano --data bin", "all 1 files were skipped", file("bin/x", b"\0\1\2")),
@@ -221,7 +237,10 @@ PARTS = {
     "part that refuses its options": (
         f"{TRAIN} {PART}-narrow",
         "refuses its options.*unexpected keyword argument 'eps'",
-        file("own.py", HEAD + "@register('norm', 'own-narrow')\nclass Narrow(nn.Identity):\n    def __init__(self, d): ...\n"),
+        file(
+            "own.py",
+            HEAD + "@register('norm', 'own-narrow')\nclass Narrow(nn.Identity):\n    def __init__(self, d): ...\n",
+        ),
     ),
 }
 RUNS = {
@@ -231,7 +250,11 @@ RUNS = {
     "an empty run's name": ("resume ''", "There is no run ''"),
     "several runs are meant": ("resume twin", "begins the name of 2 runs", several_runs),
     "latest of none": ("resume latest --runs elsewhere", "There is no run in elsewhere yet"),
-    "config.json cut short": ("resume {run}", "config.json is damaged: it is not JSON", file("run/config.json", '{"mod')),
+    "config.json cut short": (
+        "resume {run}",
+        "config.json is damaged: it is not JSON",
+        file("run/config.json", '{"mod'),
+    ),
     "config.json is a list": ("resume {run}", "it holds a list", file("run/config.json", "[]")),
     "config.json without a model": (
         "resume {run}",
@@ -258,7 +281,11 @@ RUNS = {
         "is damaged: model.safetensors is not what was written",
         damaged("checkpoints/step-*/model.safetensors"),
     ),
-    "manifest damaged": ("evaluate {run}", "manifest.json is not what was written", damaged("checkpoints/*/manifest.json")),
+    "manifest damaged": (
+        "evaluate {run}",
+        "manifest.json is not what was written",
+        damaged("checkpoints/*/manifest.json"),
+    ),
     "no such checkpoint": ("evaluate {run} --checkpoint 5", "no checkpoint of step 5.*Steps saved: 4, 8"),
     "checkpoint in words": ("evaluate {run} --checkpoint last", "'latest', 'best' or the number.*'last'"),
     "negative checkpoint": ("evaluate {run} --checkpoint=-1", "'-1' is none of them"),
@@ -271,7 +298,10 @@ RUNS = {
     ),
     "metrics damaged": ("chart {run}", "Line 1 of .*metrics.jsonl is not a record", damaged("metrics.jsonl")),
     "metrics empty": ("chart {run}", "No loss has been logged yet", file("run/metrics.jsonl", "")),
-    "text with strange letters": ("evaluate {run} --data words.txt", "characters outside the vocabulary.*'r' \\(U\\+0072\\)"),
+    "text with strange letters": (
+        "evaluate {run} --data words.txt",
+        "characters outside the vocabulary.*'r' \\(U\\+0072\\)",
+    ),
     "text of one letter": ("evaluate {run} --data a.txt", "has 1 token", file("a.txt", "a")),
     "no text": ("evaluate {run} --data nowhere.txt", "named 'nowhere.txt'"),
     "evaluate on a strange device": ("evaluate {run} --device tpu", "device is 'tpu'"),

@@ -190,7 +190,12 @@ def test_a_parameter_without_gradient_is_warned_of_by_name_at_the_first_step(run
 
 @pytest.mark.parametrize("name", preset_names())
 def test_no_preset_leaves_a_parameter_without_gradient(runs, configure, name):
-    sizes = {"data.tokenizer": "characters", "model.attention.n_heads": 2, "model.attention.d_head": "none", "model.feedforward.d_ff": "none"}
+    sizes = {
+        "data.tokenizer": "characters",
+        "model.attention.n_heads": 2,
+        "model.attention.d_head": "none",
+        "model.feedforward.d_ff": "none",
+    }
     group = {"model.attention.n_kv_heads": 1} if name == "modern-small" else {}
     trainer = runs.train(configure(sizes | group | {"training.max_steps": 1}, base=name))
     assert events(trainer, "warning") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glassformer.charts.theme import FONT, LIGHT
-from glassformer.errors import ConfigError, nearest
+from glassformer.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     import altair as alt
@@ -21,7 +21,8 @@ def save_chart(chart: alt.TopLevelMixin, path: str | Path) -> Path:
     """Write ``chart`` to ``path`` and return the path; folders on the way are made.
 
     ``.svg``, ``.pdf`` and ``.png`` (at twice the size in pixels) are pictures, ``.html`` is one interactive file that
-    needs no network, ``.json`` is the Vega-Lite specification. Any other suffix is a :class:`ConfigError`.
+    needs no network, ``.json`` is the Vega-Lite specification. Any other suffix is a :class:`ConfigError`; a place that
+    cannot be written to is a :class:`DataError`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -32,8 +33,13 @@ def save_chart(chart: alt.TopLevelMixin, path: str | Path) -> Path:
         )
     spec: dict[str, Any] = chart.to_dict()
     content = _render(spec, suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"The chart cannot be written to {str(path)!r}: {error.strerror or error}. Choose another place."
+        ) from error
     return path
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from glassformer.cli.preparing import preparing
 from glassformer.cli.train import introduce, watch
+from glassformer.training.telemetry import Record
 
 PRESET = "nanogpt-shakespeare-cpu"
 PROMPT = "def "
@@ -63,5 +64,5 @@ def demo(
         console.print(f"  {command}", highlight=False)
 
 
-def _first_loss(records: list[dict[str, float]]) -> float:
-    return next(record["loss"] for record in records if record.get("kind") == "validation")
+def _first_loss(records: list[Record]) -> float:
+    return float(next(record["loss"] for record in records if record.get("kind") == "validation"))

@@ -41,7 +41,9 @@ def evaluate(
     else:
         text = encode_source(data, opened.tokenizer)
         if len(text.tokens) < 2:
-            raise DataError(f"{data!r} has {len(text.tokens)} tokens; at least 2 are needed to predict one from another.")
+            raise DataError(
+                f"{data!r} has {len(text.tokens)} tokens; at least 2 are needed to predict one from another."
+            )
         batches = fixed_batches(text.tokens, batch_size=batch_size, seq_len=min(seq_len, len(text.tokens) - 1))
         bytes_per_token, source = text.bytes_per_token, data
     result = measure(opened.model, batches)

@@ -34,7 +34,9 @@ class Command:
 # To add a command: write cli/NAME.py with one function, and its row here, in the order of the help page.
 # The summary is the first line of the function's docstring.
 COMMANDS = {
-    "demo": Command("glassformer.cli.demo:demo", "Train a small GPT on Python's own source for a minute, and let it write."),
+    "demo": Command(
+        "glassformer.cli.demo:demo", "Train a small GPT on Python's own source for a minute, and let it write."
+    ),
     "train": Command("glassformer.cli.train:train", "Train a model from a preset on your text."),
     "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed."),
     "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),

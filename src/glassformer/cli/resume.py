@@ -30,7 +30,9 @@ def resume(
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {warning}", highlight=False)
     if reason := trainer.ended():
-        console.print(f"{opened.name} has nothing left to train: {reason} at step {trainer.progress.step:,}.", highlight=False)
+        console.print(
+            f"{opened.name} has nothing left to train: {reason} at step {trainer.progress.step:,}.", highlight=False
+        )
         return
     introduce(trainer, console, opened.name)
     console.print(f"[dim]from step {trainer.progress.step:,}[/]", highlight=False)

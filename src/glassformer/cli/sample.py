@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 def sample(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name, beginning of a name, or latest.")],
     prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", help="What to go on from; several make a batch. A line break if none.")
+        list[str] | None,
+        typer.Option("--prompt", help="What to go on from; several make a batch. A line break if none."),
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="best, latest, or a step.")] = "best",
-    max_new_tokens: Annotated[int, typer.Option("-n", "--max-new-tokens", help="Tokens to write for each prompt.")] = 500,
+    max_new_tokens: Annotated[
+        int, typer.Option("-n", "--max-new-tokens", help="Tokens to write for each prompt.")
+    ] = 500,
     temperature: Annotated[float, typer.Option(help="Divides the logits; 0 always takes the likeliest token.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the fewest tokens that hold this probability.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw among the fewest tokens that hold this probability.")
+    ] = None,
     min_p: Annotated[
         float | None, typer.Option(help="Draw among tokens at least this many times as likely as the likeliest.")
     ] = None,

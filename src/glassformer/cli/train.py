@@ -42,7 +42,7 @@ def train(
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
     console = Console(soft_wrap=True)
     with preparing(console) as progress:
-        trainer = start(config, root=runs, name=name or model, prepare_progress=progress)
+        trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)
     for note in trainer.data.notes:
         console.print(f"[dim]{note}[/]", highlight=False)
     introduce(trainer, console, model)

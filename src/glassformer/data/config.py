@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from glassformer.config import Config
 class DataConfig(Config):
     """Text, tokenizer and split of a language-modelling data set."""
 
-    source: str = Field("python-stdlib", min_length=1)
+    source: Annotated[str, Field(min_length=1)] = "python-stdlib"
     """The text: 'python-stdlib' (the source of this Python's standard library), 'tinyshakespeare', a file, a folder
     of text files, or 'hf:owner/name' for a data set of the Hugging Face hub ('hf:owner/name:configuration', or
     'hf:' and a local folder)."""
@@ -22,14 +22,14 @@ class DataConfig(Config):
     """How text becomes tokens: one per character of the training text, one per UTF-8 byte, a byte-level byte-pair
     encoding trained on the training text, or GPT-2's own byte-pair encoding."""
 
-    bpe_vocab_size: int = Field(4096, ge=257, le=1_000_000)
+    bpe_vocab_size: Annotated[int, Field(ge=257, le=1_000_000)] = 4096
     """Tokens of a 'bpe' tokenizer, the 256 bytes included."""
 
     unknown: Literal["error", "replace"] = "error"
     """What a 'characters' tokenizer does with a character that the training text does not hold: refuse it, or read
     it as <unk>, for which one more token is then reserved."""
 
-    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """The part of the text, counted in characters from its end, that is kept for validation."""
 
     gpt2_files: str | None = None

@@ -22,6 +22,7 @@ from glassformer.data.reading import ending_with_newline, read_text, why_not_tex
 from glassformer.errors import DataError
 
 BUILT_IN = ("python-stdlib", "tinyshakespeare")
+LONGEST_SHOWN = 80  # characters of a name that is no name
 
 
 class Source(ABC):
@@ -51,11 +52,15 @@ def open_source(name: str, *, text_column: str | None = None) -> Source:
         return StandardLibrary()
     if name == "tinyshakespeare":
         return TinyShakespeare()
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return Folder(name, path)
-    if path.exists():
-        return File(name, path)
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return Folder(name, path)
+        if path.exists():
+            return File(name, path)
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL in it, '~nobody'
+        shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"
+        raise DataError(f"The text {shown!r} cannot be looked for: {getattr(error, 'strerror', None) or error}.") from error
     raise DataError(
         f"There is no file, folder or built-in text named {name!r}.{_nearest_path(path)} "
         f"Built in are {' and '.join(BUILT_IN)}; 'hf:owner/name' names a data set of the Hugging Face hub."

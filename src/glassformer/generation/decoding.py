@@ -22,8 +22,9 @@ from torch import Tensor
 
 from glassformer.config import Config
 from glassformer.errors import ConfigError
-from glassformer.generation.quantization import Store, decoding_copy, weight_bytes_per_token
+from glassformer.generation.quantization import FinishedProbe, Store, decoding_copy, weight_bytes_per_token
 from glassformer.models.decoder import Decoder
+from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.cache import KVCache
 
 Program = Callable[[Tensor, Tensor, KVCache], Tensor]
@@ -179,6 +180,11 @@ def _compiled_step(model: Decoder) -> Program:
     The slot is a tensor of shape [1]: a number would be compiled into the program, and a scalar tensor used as an
     index breaks it into pieces.
     """
+
+    # One query a row is too little work for the fused attention kernel; written out, it joins the loops around it.
+    for module in model.modules():
+        if isinstance(module, MultiHeadAttention):
+            module.path, module.weights = "explicit", FinishedProbe()
 
     def step(tokens: Tensor, slots: Tensor, cache: KVCache) -> Tensor:
         context = model.slot_context(slots, cache.capacity, cache.starts)

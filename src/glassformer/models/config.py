@@ -111,7 +111,7 @@ class InitialisationConfig(Config):
     """Starting values of the weights."""
 
     scheme: Literal["gpt2", "xavier", "torch"] = "gpt2"
-    """gpt2: normal(0, std), zero biases; xavier: uniform, as The Annotated Transformer's; torch: each layer's own default."""
+    """gpt2: normal(0, std), zero biases; xavier: uniform, as The Annotated Transformer's; torch: as each layer does."""
     std: Annotated[float, Field(gt=0)] = 0.02
     """Standard deviation of the gpt2 scheme."""
     scale_residual: bool = True
@@ -143,7 +143,7 @@ class ModelConfig(Config):
     dropout: Probability = 0.0
     """Dropout on the embeddings and on each sublayer's output."""
     pad_vocab_to: Count = 1
-    """Round the embedding table's rows up to a multiple of this, for speed on a GPU (64 or 128); the logits are not padded."""
+    """Round the embedding table's rows up to a multiple of this (64, for speed on a GPU); the logits are not padded."""
     part_files: tuple[str, ...] = ()
     """Python files of your own that register parts (``@register("norm", "centred")``); they are executed."""
 

@@ -6,7 +6,7 @@ tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from glassformer.parts.cache import KVCache
 from glassformer.parts.embeddings import Embedding
 from glassformer.parts.feedforward import PointwiseConvolution
 from glassformer.parts.masks import additive, causal_mask, padded_mask
+from glassformer.parts.positions import PositionEncoding
 from glassformer.parts.probes import Probe
 from glassformer.registry import find
 
@@ -48,7 +49,7 @@ class Decoder(nn.Module):
         self.embedding = Embedding(
             config.padded_vocab_size,
             config.d_model,
-            positions,
+            cast("PositionEncoding", positions),
             tokens=config.embedding.tokens,
             scale=config.embedding.scale,
             dropout=config.dropout,
@@ -127,7 +128,7 @@ class Decoder(nn.Module):
         return self.slot_context(slots, end, cache.starts)
 
     def slot_context(self, slots: Tensor, visible: int, starts: Tensor | None) -> Context:
-        """A context from tensors alone: new tokens at ``slots`` [T], looking at the first ``visible`` slots of a cache."""
+        """A context from tensors alone: tokens at ``slots`` [T], looking at the first ``visible`` slots of a cache."""
         keys = torch.arange(visible, device=slots.device)
         mask = causal_mask(slots, keys)  # [T, S]
         query_positions, key_positions = slots, keys
@@ -140,7 +141,12 @@ class Decoder(nn.Module):
         return Context(self.embedding.positions, query_positions, combined, slots=slots, visible=visible)
 
     def make_cache(
-        self, batch_size: int, capacity: int | None = None, *, starts: Tensor | None = None, dtype: torch.dtype | None = None
+        self,
+        batch_size: int,
+        capacity: int | None = None,
+        *,
+        starts: Tensor | None = None,
+        dtype: torch.dtype | None = None,
     ) -> KVCache:
         """An empty cache for this model; ``capacity`` is ``max_seq_len`` unless given."""
         return KVCache(
@@ -157,8 +163,8 @@ class Decoder(nn.Module):
     def set_attention_path(self, path: str) -> None:
         """Take the "fused" or the "explicit" path in every layer; they compute the same function."""
         for block in self.blocks:
-            if block.has_attention:
-                block.attention.path = path
+            if isinstance(block, Block) and block.has_attention:
+                block.attention.path = path  # type: ignore[assignment] # a plain attribute of the module
 
     def named_weights(self) -> dict[str, Tensor]:
         """Every parameter and saved buffer once (a tied matrix has one name), as checkpoints hold them."""
@@ -169,7 +175,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy in what :meth:`named_weights` gave. Raises :class:`CheckpointError` with everything that does not fit."""
+        """Copy in what :meth:`named_weights` gave. Raises :class:`CheckpointError` with all that does not fit."""
         own = self.named_weights()
         complaints = [f"{name} is missing" for name in own if name not in weights]
         complaints += [f"{name} is not of this model" for name in weights if name not in own]
@@ -265,4 +271,6 @@ def _make(kind: str, name: str, *args: Any, **options: Any) -> nn.Module:
 
 def _combine(visible: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     mask = additive(visible, dtype)
-    return mask if bias is None else mask + bias.to(dtype)
+    if bias is not None:
+        mask = mask + bias.to(dtype)
+    return mask if mask.dim() != 3 else mask[None]  # [1, H, T, S]: SDPA's fast CPU path takes no three axes

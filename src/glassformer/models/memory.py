@@ -46,7 +46,7 @@ def activation_bytes(
     It comes within 10 % of counting, for presets within 2 % (two sequences and 16 tokens at least). A model without
     token vectors keeps a little less, since its sequences share their first tensor; batch normalisation of queries and
     keys differs by up to a fifth. The fused attention keeps no weights; but where torch has no fused kernel on a CPU it
-    forms them all the same: with dropout on the weights, or a bias per head.
+    forms them all the same: with dropout on the weights. ALiBi's biases are one mask for all layers.
 
     A model with a part of the user's own is counted, on the explicit path, and all is under "total".
     """
@@ -61,12 +61,18 @@ def activation_bytes(
     feedforward = _feedforward(config, n, size) + sublayer_dropout if config.has_feedforward else 0
     return {
         "embedding": embedding + sublayer_dropout,
-        "attention": config.n_layers * attention,
+        "attention": config.n_layers * attention + _mask(config, seq_len, size, path),
         "feedforward": config.n_layers * feedforward,
         "norms": n_norms(config) * _norm(config.norm.kind, n, d, size),
         "head": n * d * size,
         "loss": n * config.vocab_size * size + n * INDEX,  # the log-softmax and the targets
     }
+
+
+def _mask(config: ModelConfig, seq_len: int, size: int, path: str) -> int:
+    """The mask with a bias per head, which fused attention keeps; all layers share it."""
+    keeps = config.has_attention and config.n_layers > 0 and path == "fused" and not config.attention.dropout
+    return config.attention.n_heads * seq_len**2 * size if keeps and config.positions.kind == "alibi" else 0
 
 
 def _norm(kind: str, vectors: int, width: int, size: int) -> int:
@@ -94,7 +100,7 @@ def _attention(config: ModelConfig, batch_size: int, seq_len: int, size: int, pa
     """One layer: its input, queries, keys, values, the heads before W^O; and the weights where they are formed."""
     chosen, n = config.attention, batch_size * seq_len
     q, g = widths(config)
-    forms_weights = path == "explicit" or chosen.dropout > 0 or config.positions.kind == "alibi"
+    forms_weights = path == "explicit" or chosen.dropout > 0
     turned, normed = config.positions.kind == "rotary", chosen.qk_norm != "none"
     total = n * (config.d_model + q) * size  # the input, and W^O's
     if turned:

@@ -154,25 +154,25 @@ def _mingpt(n_layers: int, n_heads: int, d_model: int) -> ModelConfig:
 
 @_preset("gpt-nano", 4_958_736, MINGPT_RECIPE)
 def gpt_nano() -> ModelConfig:
-    """MinGPT's gpt-nano (github karpathy/minGPT, mingpt/model.py): 3 layers, 3 heads, width 48, untied head."""
+    """GPT-nano of minGPT (github karpathy/minGPT, mingpt/model.py): 3 layers, 3 heads, width 48, untied head."""
     return _mingpt(3, 3, 48)
 
 
 @_preset("gpt-micro", 13_790_208, MINGPT_RECIPE)
 def gpt_micro() -> ModelConfig:
-    """MinGPT's gpt-micro (github karpathy/minGPT, mingpt/model.py): 4 layers, 4 heads, width 128, untied head."""
+    """GPT-micro of minGPT (github karpathy/minGPT, mingpt/model.py): 4 layers, 4 heads, width 128, untied head."""
     return _mingpt(4, 4, 128)
 
 
 @_preset("gpt-mini", 22_164_864, MINGPT_RECIPE)
 def gpt_mini() -> ModelConfig:
-    """MinGPT's gpt-mini (github karpathy/minGPT, mingpt/model.py): 6 layers, 6 heads, width 192, untied head."""
+    """GPT-mini of minGPT (github karpathy/minGPT, mingpt/model.py): 6 layers, 6 heads, width 192, untied head."""
     return _mingpt(6, 6, 192)
 
 
 @_preset("gopher-44m", 77_207_552, MINGPT_RECIPE)
 def gopher_44m() -> ModelConfig:
-    """MinGPT's gopher-44m: 8 layers, 16 heads, width 512, after Gopher's smallest (Rae et al. 2021, arXiv 2112.11446)."""
+    """Gopher-44m of minGPT: 8 layers, 16 heads, width 512; Gopher's smallest (Rae et al. 2021, arXiv 2112.11446)."""
     return _mingpt(8, 16, 512)
 
 
@@ -250,13 +250,13 @@ def _nanogpt(n_layers: int, n_heads: int, d_model: int, context: int, dropout: f
 
 @_preset("nanogpt-shakespeare", 10_745_088, NANOGPT_RECIPE | {"training.batch_size": 64, "training.max_steps": 5_000})
 def nanogpt_shakespeare() -> ModelConfig:
-    """NanoGPT's character model (github karpathy/nanoGPT, config/train_shakespeare_char.py): 6 layers, width 384."""
+    """The character model of nanoGPT (karpathy/nanoGPT, config/train_shakespeare_char.py): 6 layers, width 384."""
     return _nanogpt(6, 6, 384, 256, 0.2)
 
 
 @_preset("nanogpt-shakespeare-cpu", 804_096, NANOGPT_RECIPE | {"training.batch_size": 12, "training.max_steps": 2_000})
 def nanogpt_shakespeare_cpu() -> ModelConfig:
-    """NanoGPT's character model for a laptop (github karpathy/nanoGPT, README): 4 layers, width 128, context 64."""
+    """The character model of nanoGPT for a laptop (karpathy/nanoGPT, README): 4 layers, width 128, context 64."""
     return _nanogpt(4, 4, 128, 64, 0.0)
 
 
@@ -266,7 +266,10 @@ def nanogpt_shakespeare_cpu() -> ModelConfig:
     NANOGPT_RECIPE | {"training.batch_size": 32, "training.max_steps": 5_000, "training.optimizer.beta2": 0.95},
 )
 def modern_small() -> ModelConfig:
-    """A small model of 2024's parts: RMSNorm, rotary positions, SwiGLU, grouped queries (Llama 3, arXiv 2407.21783), QK-norm (Qwen 3)."""
+    """A small model of 2024's parts (Llama 3, arXiv 2407.21783; Qwen 3, arXiv 2505.09388).
+
+    RMSNorm, rotary positions, SwiGLU, grouped queries and QK-norm.
+    """
     return ModelConfig(
         vocab_size=SHAKESPEARE_VOCABULARY,
         max_seq_len=256,

@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
 
     Args:
         n_kv_heads: fewer than n_heads gives grouped-query attention (Ainslie et al. 2023); 1 is multi-query.
-        projection: "fused" (one matrix for Q, K and V), "separate" (three), or "shared" (one projection, used as all three).
+        projection: "fused" (one matrix for Q, K and V), "separate" (three), or "shared" (one, used as all three).
         scale: divide the scores by √d_head.
         qk_norm: the registered norm of each head's queries and keys ("none" for none; Henry et al. 2020).
         dropout: on the attention weights.
@@ -115,7 +115,7 @@ class MultiHeadAttention(nn.Module):
         """[B, T, d_model] → queries [B, H, T, d_head], keys and values [B, G, T, d_head]."""
         if self.projection == "fused":
             heads = self._split(self.w_qkv(x))  # [B, H + 2 G, T, d_head]
-            q, k, v = heads.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=1)
+            q, k, v = torch.split(heads, [self.n_heads, self.n_kv_heads, self.n_kv_heads], dim=1)
             return q, k, v
         if self.projection == "separate":
             return self._split(self.w_q(x)), self._split(self.w_k(x)), self._split(self.w_v(x))
@@ -124,7 +124,7 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, T, heads · d_head] → [B, heads, T, d_head]."""
-        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
+        return x.view(*x.shape[:-1], -1, self.d_head).transpose(1, 2)
 
     def _fused(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         return F.scaled_dot_product_attention(

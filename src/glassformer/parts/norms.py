@@ -10,7 +10,7 @@ from glassformer.registry import register
 
 @register("norm", "layernorm")
 class LayerNorm(nn.LayerNorm):
-    """(x − mean) / √(biased variance + ε), per token, times a weight, plus a bias (Ba et al. 2016, arXiv 1607.06450)."""
+    """(x − mean) / √(biased variance + ε), per token, a weight, a bias (Ba et al. 2016, arXiv 1607.06450)."""
 
     def __init__(self, d_model: int, *, eps: float = 1e-5, bias: bool = True) -> None:
         super().__init__(d_model, eps=eps, bias=bias)

@@ -17,7 +17,7 @@ from glassformer.registry import register
 class PositionEncoding(nn.Module):
     """The interface, and the encoding that does nothing.
 
-    Args of every subclass: ``d_model``, ``max_seq_len``, ``n_heads``, ``d_head``, ``theta`` (the base of the wavelengths).
+    Every subclass is given ``d_model``, ``max_seq_len``, ``n_heads``, ``d_head`` and ``theta``, the wavelengths' base.
     """
 
     def __init__(self, *, d_model: int, max_seq_len: int, n_heads: int, d_head: int, theta: float = 10_000.0) -> None:

@@ -56,13 +56,14 @@ def matching_probes(model: nn.Module, *patterns: str) -> dict[str, Probe]:
 
 @contextmanager
 def watch(model: nn.Module, see: Callable[[str, Tensor], Tensor | None], *patterns: str) -> Iterator[None]:
-    """Call ``see(name, activation)`` wherever a matching activation is computed; what it returns, if anything, replaces it."""
+    """Call ``see(name, activation)`` for each matching activation; what it returns, if anything, replaces it."""
 
     def hook_for(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         return lambda _module, _inputs, output: see(name, output)
 
     handles = [
-        probe.register_forward_hook(hook_for(name)) for name, probe in matching_probes(model, *patterns or ("*",)).items()
+        probe.register_forward_hook(hook_for(name))
+        for name, probe in matching_probes(model, *patterns or ("*",)).items()
     ]
     try:
         yield

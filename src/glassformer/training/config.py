@@ -39,7 +39,7 @@ class ScheduleConfig(Config):
     """The learning rate over the steps."""
 
     kind: Literal["constant", "cosine", "noam", "wsd"] = "cosine"
-    """constant; cosine; noam (the paper's inverse square root); wsd (warm-up, stable, linear decay). All warm up linearly."""
+    """constant; cosine; noam (the paper's inverse root); wsd (stable, then linear decay). All warm up linearly."""
     warmup_steps: Natural = 100
     """Steps of linear warm-up."""
     final_fraction: Fraction = 0.1
@@ -82,7 +82,7 @@ class TrainingConfig(Config):
     max_tokens: Count | None = None
     """Stop once this many tokens have been trained on."""
     max_seconds: Positive | None = None
-    """Stop after this much training time; schedules then follow the time, and two runs are no longer equal bit by bit."""
+    """Stop after this much training time; schedules follow it, so two such runs are not equal bit by bit."""
     batch_size: Count = 32
     """Sequences per update."""
     micro_batch_size: Count | None = None
@@ -126,7 +126,7 @@ class RunConfig(Config):
     def complaints(self) -> Iterator[str]:
         asked = self.training.seq_len
         if asked is not None and asked > self.model.max_seq_len:
-            yield f"training.seq_len is {asked}, and the model looks at {self.model.max_seq_len} tokens (model.max_seq_len)."
+            yield f"training.seq_len is {asked}, and the model looks at {self.model.max_seq_len} tokens (max_seq_len)."
 
     @property
     def seq_len(self) -> int:

@@ -66,7 +66,9 @@ class Optimizer:
             by_name.setdefault(name, {})[quantity] = value
         unknown = sorted(set(by_name) - set(self.parameters))
         if unknown:
-            raise CheckpointError(f"The optimizer's state names parameters that the model does not have: {unknown[:5]}.")
+            raise CheckpointError(
+                f"The optimizer's state names parameters that the model does not have: {unknown[:5]}."
+            )
         for part in self.parts:
             for group in part.param_groups:
                 for parameter in group["params"]:

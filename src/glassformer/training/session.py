@@ -15,7 +15,7 @@ from glassformer.data.entropy import bigram_entropy, unigram_entropy
 from glassformer.data.language_modeling import LanguageModelingData, prepare
 from glassformer.errors import CheckpointError, RunError
 from glassformer.models.decoder import Decoder
-from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
+from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration, choose
 from glassformer.training.config import RunConfig
@@ -71,7 +71,8 @@ def resume(
     """
     config = run_config(run)
     data = prepare(config.data, progress=prepare_progress)
-    checkpoint, warnings = None, []
+    checkpoint: Checkpoint | None = None
+    warnings: list[str] = []
     if list_checkpoints(run.checkpoints):
         checkpoint, warnings = latest_checkpoint(run.checkpoints)
     acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config)

@@ -22,13 +22,12 @@ Parameters = Mapping[str, nn.Parameter]
 def gradient_norm(parameters: Parameters) -> Tensor:
     """The 2-norm of the whole gradient, a scalar."""
     gradients = [p.grad for p in parameters.values() if p.grad is not None]
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def clip_gradients(parameters: Parameters, norm: Tensor, limit: float) -> None:
     """Scale the gradient in place so that its norm is at most ``limit``."""
-    gradients = [p.grad for p in parameters.values() if p.grad is not None]
-    torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+    torch.nn.utils.clip_grads_with_norm_(list(parameters.values()), limit, norm)
 
 
 def without_gradient(parameters: Parameters) -> list[str]:

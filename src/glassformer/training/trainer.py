@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from glassformer import machine
 from glassformer.data.language_modeling import LanguageModelingData, TokenBatch
 from glassformer.errors import CheckpointError, TrainingError
-from glassformer.models.formulas import flops_per_token
 from glassformer.models.decoder import Decoder
+from glassformer.models.formulas import flops_per_token
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
-from glassformer.runs.metrics import MetricsWriter
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
 from glassformer.training.interruption import Interruption
@@ -95,9 +94,7 @@ class Trainer:
         self.model.to(self.acceleration.device)
         self.model.set_attention_path(self.acceleration.attention_path)
         self.optimizer = Optimizer(training.optimizer, self.model)
-        self.gradient = GradientStep(
-            self.model, self.acceleration, precision=training.precision, seed=training.seed
-        )
+        self.gradient = GradientStep(self.model, self.acceleration, precision=training.precision, seed=training.seed)
         self.flops_per_token = flops_per_token(self.config.model, self.config.seq_len).training
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
         """What a forward pass changes without an update: the running statistics of a batch norm."""
@@ -311,7 +308,7 @@ class Trainer:
     def _refuse_not_finite(self, loss: float, norm: float, batch: TokenBatch, statistics: list[Tensor]) -> None:
         what = "loss" if not math.isfinite(loss) else "gradient"
         where = first_bad_module(self.model, batch.inputs.to(self.model.device))
-        for statistic, before in zip(self._statistics, statistics):
+        for statistic, before in zip(self._statistics, statistics, strict=True):
             statistic.copy_(before)
         self._save()
         samples = ", ".join(str(offset) for offset in batch.offsets[:8]) + (", …" if len(batch.offsets) > 8 else "")
