@@ -24,6 +24,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.training import session
 from glassformer.training.config import RunConfig
+from glassformer.training.telemetry import Observer
 
 STEPS_A_LIFE = 5  # aimed at, on average
 WALL_CLOCK = {"seconds", "tokens_per_second", "flops_per_second", "peak_fraction"}
@@ -40,22 +42,22 @@ LOADING = 0.1  # share of the kills that come before training has begun again
 
 
 def configuration(text: Path, steps: int) -> RunConfig:
-    """A model whose state takes about as long to save as its steps take to compute."""
+    """A model whose state takes longer to save than a step takes to compute."""
     chosen = preset("nanogpt-shakespeare-cpu")
     changes = {
         "data.source": str(text),
-        "model.d_model": 96,
-        "model.n_layers": 2,
+        "model.d_model": 160,
+        "model.n_layers": 3,
         "model.dropout": 0.1,
-        "training.seq_len": 32,
-        "training.batch_size": 8,
-        "training.micro_batch_size": 4,
+        "training.seq_len": 16,
+        "training.batch_size": 4,
+        "training.micro_batch_size": 2,
         "training.max_steps": steps,
         "training.compile": "off",
         "training.schedule.warmup_steps": 20,
         "training.telemetry.log_every": 3,
         "training.telemetry.validate_every": 7,
-        "training.telemetry.validation_tokens": 512,
+        "training.telemetry.validation_tokens": 128,
         "training.telemetry.gradients_every": 25,
         "training.checkpoints.every": 1,
     }
@@ -65,7 +67,7 @@ def configuration(text: Path, steps: int) -> RunConfig:
 class Life:
     """A process that starts or resumes a run and trains it; ``begun`` waits until it is at its first step."""
 
-    def __init__(self, train) -> None:
+    def __init__(self, train: Callable[[Observer], None]) -> None:
         self.reader, writer = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -98,11 +100,13 @@ class Life:
         return os.WIFSIGNALED(status)
 
 
-def start_and_train(config: RunConfig, root: Path, observer) -> None:
+def start_and_train(config: RunConfig, root: Path, observer: Observer) -> None:
+    """What ``glassformer train`` does."""
     session.start(config, root=root, name="run", command=sys.argv, observers=[observer]).train()
 
 
-def resume_and_train(root: Path, observer) -> None:
+def resume_and_train(root: Path, observer: Observer) -> None:
+    """What ``glassformer resume`` does."""
     trainer, warnings = session.resume(Run.open("latest", root=root), observers=[observer])
     assert not warnings, warnings
     trainer.train()
@@ -142,68 +146,71 @@ def differences(root: Path, reference: Path) -> list[str]:
     return found
 
 
-def kill_often(folder: Path, kills: int, draw: random.Random) -> bool:
-    """The experiment; prints what happened, and gives whether both runs ended the same."""
-    steps = STEPS_A_LIFE * max(kills, 8)
-    text = folder / "words.txt"
-    words = ["the", "residual", "stream", "carries", "a", "sum", "of", "what", "each", "layer", "wrote.\n"]
-    text.write_text(" ".join(draw.choice(words) for _ in range(5_000)))
-    config = configuration(text, steps)
-
-    began = time.perf_counter()
-    life = Life(lambda observer: start_and_train(config, folder / "in-peace", observer))
+def leave_in_peace(config: RunConfig, root: Path) -> float:
+    """The run to compare with; gives the seconds of a step, its save included."""
+    life = Life(lambda observer: start_and_train(config, root, observer))
     life.begun()
-    from_first_step = time.perf_counter()
-    assert life.wait(), "the run that is left in peace failed"
-    a_step = (time.perf_counter() - from_first_step) / steps
-    print(
-        f"left in peace: {steps} steps in {time.perf_counter() - began:.0f} s, {1000 * a_step:.0f} ms a step with its saves"
-    )
-
-    moments: Counter[str] = Counter()
-    root = folder / "killed"
     began = time.perf_counter()
-    a_start = 0.2
+    assert life.wait(), "the run that is left in peace failed"
+    seconds, steps = time.perf_counter() - began, config.training.max_steps
+    print(f"left in peace: {steps} steps in {seconds:.0f} s, {1000 * seconds / steps:.0f} ms a step with its save")
+    return seconds / steps
+
+
+def kill_often(config: RunConfig, root: Path, kills: int, a_step: float, draw: random.Random) -> Counter[str]:
+    """Start a run and kill it so often; counts the moments at which it died."""
+    moments: Counter[str] = Counter()
+    a_start = 0.2  # seconds from a life's birth to its first step
     while moments.total() < kills:
-        fresh = not root.exists() or not any((path / "config.json").exists() for path in root.iterdir())
         born = time.perf_counter()
-        life = Life(
-            lambda observer: start_and_train(config, root, observer) if fresh else resume_and_train(root, observer)
-        )
-        if not fresh and draw.random() < LOADING:
+        begun_before = any(root.glob("*/config.json"))
+        if begun_before:
+            life = Life(lambda observer: resume_and_train(root, observer))
+        else:
+            life = Life(lambda observer: start_and_train(config, root, observer))
+        loading = begun_before and draw.random() < LOADING
+        if loading:
             time.sleep(draw.uniform(0, a_start))
-            moment = "while loading"
         else:
             life.begun()
             a_start = time.perf_counter() - born
             time.sleep(draw.uniform(0, 2 * STEPS_A_LIFE * a_step))
-            moment = ""
-        if not life.kill():
-            print("a life came to its end before it was killed")
-            return False
-        runs = [path for path in root.iterdir() if (path / "config.json").exists()] if root.exists() else []
-        left = where(runs[0] / "checkpoints") if runs else "elsewhere"
-        moments[left if left != "elsewhere" else moment or left] += 1
-    reached = list_checkpoints(Run.open("latest", root=root).checkpoints)[-1].name
+        assert life.kill(), "a life came to its end before it was killed"
+        moment = next(
+            (where(config_file.parent / "checkpoints") for config_file in root.glob("*/config.json")), "elsewhere"
+        )
+        moments["while loading" if loading and moment == "elsewhere" else moment] += 1
+    return moments
+
+
+def experiment(folder: Path, kills: int, draw: random.Random) -> bool:
+    """Both runs; prints what happened, and gives whether they ended the same."""
+    text = folder / "words.txt"
+    words = ["the", "residual", "stream", "carries", "a", "sum", "of", "what", "each", "layer", "wrote.\n"]
+    text.write_text(" ".join(draw.choice(words) for _ in range(5_000)))
+    config = configuration(text, steps=STEPS_A_LIFE * max(kills, 8))
+    a_step = leave_in_peace(config, folder / "in-peace")
+
+    root, began = folder / "killed", time.perf_counter()
+    moments = kill_often(config, root, kills, a_step, draw)
+    run = Run.open("latest", root=root)
+    reached = (list_checkpoints(run.checkpoints) or [run.checkpoints])[-1].name
     last = Life(lambda observer: resume_and_train(root, observer))
-    if not last.wait():
-        print("the last life failed")
-        return False
+    assert last.wait(), "the last life failed"
     counted = ", ".join(f"{count} {moment}" for moment, count in sorted(moments.items()))
     print(f"killed {moments.total()} times in {time.perf_counter() - began:.0f} s, up to {reached}: {counted}")
-    run = Run.open("latest", root=root)
-    events = Counter(event["event"] for event in run.events())
-    print(f"events of the killed run: {dict(events)}; it is {len(list(root.iterdir()))} folder")
 
-    found = differences(root, folder / "in-peace")
-    left = sorted(path.name for path in run.checkpoints.glob(".tmp-*"))
-    print(f"differences from the run in peace: {found[:5] or 'none'}; left-overs: {left or 'none'}")
+    events = Counter(event["event"] for event in run.events())
+    print(f"the killed run's events: {dict(events)}; folders: {len(list(root.iterdir()))}")
     tensors, _, records = end_of(root)
-    print(f"compared: {sum(len(named) for named in tensors.values())} tensors and {len(records)} records, bit for bit")
+    found, left = differences(root, folder / "in-peace"), [path.name for path in run.checkpoints.glob(".tmp-*")]
+    print(f"compared bit for bit: {sum(len(named) for named in tensors.values())} tensors and {len(records)} records")
+    print(f"differences from the run in peace: {found[:5] or 'none'}; left-overs: {left or 'none'}")
     return not found and not left
 
 
 def main() -> int:
+    """Run the experiment in a folder of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -211,7 +218,7 @@ def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)  # a fork must not print its parent's lines again
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GLASSFORMER_CACHE"] = str(Path(folder, "cache"))
-        same = kill_often(Path(folder), given.kills, random.Random(given.seed))
+        same = experiment(Path(folder), given.kills, random.Random(given.seed))
     print("the same" if same else "NOT the same")
     return 0 if same else 1
 

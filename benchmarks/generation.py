@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from glassformer import machine
+from glassformer import machine, speed
 from glassformer.generation import DecodingConfig, DecodingEngine, SamplingConfig, generate, quantization_loss
 from glassformer.models.decoder import Decoder
 from glassformer.models.interop import load_gpt2
@@ -81,7 +81,7 @@ def print_circumstances() -> None:
     print(f"machine       {here.cpu}, {here.cores} cores, {here.threads} threads; {' '.join(here.instructions)}")
     print(f"load          {os.getloadavg()[0]:.1f} processes at the start")
     print(f"versions      torch {here.torch}, transformers {transformers.__version__}, Python {here.python}")
-    print(f"memory        {machine.memory_bandwidth() / 1e9:.1f} GB/s read, measured on a tensor beyond the caches")
+    print(f"memory        {speed.memory_bandwidth() / 1e9:.1f} GB/s read, measured on a tensor beyond the caches")
     print(f"command       python {' '.join(sys.argv)}")
 
 
@@ -150,7 +150,7 @@ def compare(shape: str, theirs: Any, ours: Decoder, batch_size: int, arguments: 
             f"  {name:<13} {batch_size * NEW_TOKENS / median:>8,.0f}"
             f"   {baseline / median:>6.2f}  ({min(ratios):.2f} to {max(ratios):.2f})".ljust(48)
             + f"   {f'≥ {target}' if target else '':<6}"
-            + (f"  {weights / 1e9:>6.1f} GB/s   {weights / machine.memory_bandwidth():>8.0%}" if weights else " " * 24)
+            + (f"  {weights / 1e9:>6.1f} GB/s   {weights / speed.memory_bandwidth():>8.0%}" if weights else " " * 24)
             + f"   {agreeing[name]:>6.0%}   {warm_up[name]:.1f} s"
         )
     for name, engine in engines.items():

@@ -22,7 +22,7 @@ from naive import NaiveTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glassformer import machine
+from glassformer import speed
 from glassformer.models.decoder import Decoder
 from glassformer.models.formulas import flops_per_token
 from glassformer.models.interop import save_gpt2
@@ -80,7 +80,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     print(circumstances())
     for dtype in (torch.float32, torch.bfloat16):
-        print(f"matmul peak {machine.matmul_peak(dtype, fresh=True) / 1e9:,.0f} GFLOP/s {dtype}")
+        print(f"matmul peak {speed.matmul_peak(dtype, fresh=True) / 1e9:,.0f} GFLOP/s {dtype}")
     for shape in arguments.shapes:
         compare(shape, arguments)
 
@@ -114,7 +114,7 @@ def report(shape: str, config: RunConfig, timings: dict[str, Timing], *, baselin
     print(f"  {'':<24}{'ms':>9}{'tokens/s':>11}{'ratio':>8}  {'range':<14}{'target':>7}  of peak")
     for name, timing in timings.items():
         low, high = timing.ratio_spread(timings[baseline])
-        peak = machine.matmul_peak(torch.bfloat16 if "bf16" in name else torch.float32)
+        peak = speed.matmul_peak(torch.bfloat16 if "bf16" in name else torch.float32)
         target = TARGETS.get((shape, name))
         print(
             f"  {name:<24}{timing.median * 1e3:>9.1f}{config.tokens_per_step / timing.median:>11,.0f}"
@@ -159,7 +159,7 @@ def our_step(config: RunConfig, inputs: Tensor, targets: Tensor) -> Step:
     limit = training.grad_clip
 
     def step() -> None:
-        with machine.use_fast_matmul(acceleration.fast_matmul):
+        with speed.use_fast_matmul(acceleration.fast_matmul):
             optimizer.zero_grad()
             gradient(0, inputs, targets)
             clip_gradients(optimizer.parameters, gradient_norm(optimizer.parameters), limit)

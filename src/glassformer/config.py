@@ -220,7 +220,7 @@ def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
         elif item["type"] == "value_error":
             yield from str(item["ctx"]["error"]).split("\n")
         else:
-            expected = item["msg"].removeprefix("Input should be ")
+            expected = item["msg"].removeprefix("Input should be ").removeprefix("String should have ")
             yield f"{path} is {came!r}; expected {expected}."
 
 

@@ -62,7 +62,7 @@ def place(tmp_path, monkeypatch, shared_cache) -> Path:
     monkeypatch.delenv("GLASSFORMER_RUNS", raising=False)
     monkeypatch.delenv("GLASSFORMER_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("glassformer.machine.SECONDS", 0.01)
+    monkeypatch.setattr("glassformer.speed.SECONDS", 0.01)
     draw = random.Random(0)
     words = ["the", "residual", "stream", "carries", "a", "sum", "of", "what", "each", "layer", "wrote.\n"]
     (tmp_path / "words.txt").write_text(" ".join(draw.choice(words) for _ in range(1_000)))
@@ -81,10 +81,10 @@ def trained(tmp_path_factory, shared_cache, small):
     place = tmp_path_factory.mktemp("trained")
     patch = pytest.MonkeyPatch()
     patch.setenv("GLASSFORMER_CACHE", str(shared_cache))
-    patch.setattr("glassformer.machine.SECONDS", 0.01)
+    patch.setattr("glassformer.speed.SECONDS", 0.01)
     draw = random.Random(1)
     text = place / "letters.txt"
-    text.write_text("".join(draw.choice("abcdefghij \n") for _ in range(4_000)))
+    text.write_text("".join(draw.choice(["abc ", "bad ", "hedge ", "fig\n", "ajar "]) for _ in range(1_000)))
     words = [
         "train",
         "nanogpt-shakespeare-cpu",

@@ -20,7 +20,7 @@ def report(tmp_path_factory):
     """A real examination, its measurements kept short."""
     patch = pytest.MonkeyPatch()
     patch.setenv("GLASSFORMER_CACHE", str(tmp_path_factory.mktemp("cache")))
-    patch.setattr("glassformer.machine.SECONDS", 0.02)
+    patch.setattr("glassformer.speed.SECONDS", 0.02)
     yield doctor.examine(fresh=False)
     patch.undo()
 
@@ -89,9 +89,9 @@ def test_bf16_is_recommended_only_where_it_is_faster(report):
 
 
 def test_hours_without_a_gpu_follow_from_the_measured_peak(report):
-    """6 x 10.6e6 parameters x 81.92e6 tokens / (half of 400 GFLOP/s) = 7.2 hours."""
+    """6 x 10,745,088 parameters x 81.92e6 tokens / (half of 400 GFLOP/s) = 7.3 hours."""
     speed = {"cpu": {"fp32_flops": 4e11, "bf16_flops": 4e11}}
-    assert any("takes 7.2 hours" in what for what in found(report, device="cpu", machine__gpus=[], measured=speed))
+    assert any("takes 7.3 hours" in what for what in found(report, device="cpu", machine__gpus=[], measured=speed))
 
 
 def test_a_driver_without_a_cuda_build_of_torch_is_pointed_out(report):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from glassformer.runs.files import FileLock
+from glassformer.runs.locks import FileLock
 
 TRAIN = "train nanogpt-shakespeare-cpu --data words.txt"
 
@@ -87,8 +87,8 @@ COMMANDS = {
     "chart of nothing": ("chart", "Missing argument"),
 }
 NUMBERS = {
-    "steps in words": (f"{TRAIN} --steps many", "'many' is not a valid int"),
-    "steps with a fraction": (f"{TRAIN} --steps 1.5", "'1.5' is not a valid int"),
+    "steps in words": (f"{TRAIN} --steps many", "'--steps': 'many'; expected a valid integer"),
+    "steps with a fraction": (f"{TRAIN} --steps 1.5", "'--steps': '1.5'; expected a valid integer"),
     "no steps": (f"{TRAIN} --steps 0", "training.max_steps is 0; expected greater than or equal to 1"),
     "negative steps": (f"{TRAIN} --steps -5", "training.max_steps is -5"),
     "negative seed": (f"{TRAIN} --seed -1", "training.seed is -1"),
@@ -192,12 +192,12 @@ NAMES = {
     "info of nothing": ("info gtp2", "'gtp2' is not a preset.*Did you mean 'gpt2'"),
     "info with an unknown type": ("info gpt2 --dtype float7", "--dtype is 'float7'; expected one of float32"),
     "info beyond the context": ("info gpt2 --seq-len 5000", "5000 tokens does not fit"),
-    "info with no batch": ("info gpt2 --batch-size 0", "0 is not in the range"),
+    "info with no batch": ("info gpt2 --batch-size 0", "'--batch-size': '?0'?; expected greater than or equal to 1"),
 }
 DATA = {
     "no such file": ("train gpt-nano --data wordz.txt", "no file, folder .*'wordz.txt'. Did you mean 'words.txt'"),
     "near miss of a built-in text": ("train gpt-nano --data tinyshakespear", "Did you mean 'tinyshakespeare'"),
-    "nothing as data": ("train gpt-nano --data ''", "data.source is ''"),
+    "nothing as data": ("train gpt-nano --data ''", "data.source is ''; expected at least 1 character"),
     "empty file": ("train gpt-nano --data empty.txt", "'empty.txt' is empty", file("empty.txt", "")),
     "one letter": ("train gpt-nano --data a.txt", "has 1 characters.*at least 2", file("a.txt", "a")),
     "short text": (TRAIN.replace("words", "short"), "Use more text", file("short.txt", "to be or not to be " * 4)),
@@ -258,7 +258,7 @@ RUNS = {
     "config.json is a list": ("resume {run}", "it holds a list", file("run/config.json", "[]")),
     "config.json without a model": (
         "resume {run}",
-        "configuration of the run small-.*: model is missing",
+        "configuration of the run small-.*model.vocab_size is missing",
         config(lambda tree: tree.pop("model")),
     ),
     "config.json with a strange setting": (
@@ -296,25 +296,68 @@ RUNS = {
         "no tokenizer of kind 'morse'",
         file("run/tokenizer/tokenizer.json", '{"kind": "morse"}'),
     ),
-    "metrics damaged": ("chart {run}", "Line 1 of .*metrics.jsonl is not a record", damaged("metrics.jsonl")),
+    "metrics damaged": (
+        "chart {run}",
+        "Line 1 of .*metrics.jsonl is not a record",
+        file("run/metrics.jsonl", '{"step": 1\n{"step": 2}\n'),
+    ),
     "metrics empty": ("chart {run}", "No loss has been logged yet", file("run/metrics.jsonl", "")),
     "text with strange letters": (
         "evaluate {run} --data words.txt",
-        "characters outside the vocabulary.*'r' \\(U\\+0072\\)",
+        "characters outside the vocabulary of 13: 'o' \\(U\\+006F\\) at",
     ),
     "text of one letter": ("evaluate {run} --data a.txt", "has 1 token", file("a.txt", "a")),
     "no text": ("evaluate {run} --data nowhere.txt", "named 'nowhere.txt'"),
     "evaluate on a strange device": ("evaluate {run} --device tpu", "device is 'tpu'"),
-    "evaluate with no batch": ("evaluate {run} --batch-size 0", "0 is not in the range"),
+    "evaluate with no batch": ("evaluate {run} --batch-size 0", "greater than or equal to 1"),
     "chart of an unknown kind": ("chart {run} -o loss.docx", "suffix is '.docx'"),
     "chart in a strange theme": ("chart {run} --theme purple", "purple"),
     "chart into a file's place": ("chart {run} -o words.txt/loss.html", "cannot be written"),
+}
+SAMPLES = {
+    "sample of no run": ("sample nobody", "There is no run 'nobody'"),
+    "an empty prompt": ("sample {run} --prompt ''", "The prompt is empty"),
+    "a prompt of strange letters": (
+        "sample {run} --prompt 안녕",
+        r"characters outside the vocabulary.*'안' \(U\+C548\)",
+    ),
+    "no new tokens": ("sample {run} -n 0", "max_new_tokens is 0"),
+    "a temperature below 0": ("sample {run} --temperature=-1", "temperature is -1"),
+    "a temperature of nan": ("sample {run} --temperature nan", "temperature is nan.*finite"),
+    "top-k of 0": ("sample {run} --top-k 0", "top_k is 0"),
+    "top-p of 2": ("sample {run} --top-p 2", "top_p is 2"),
+    "top-p and greedy": ("sample {run} --top-p 0.5 --temperature 0", "temperature 0 .greedy. draws nothing"),
+    "a seed below 0": ("sample {run} --seed=-1", "seed is -1"),
+    "quantized to int3": ("sample {run} --quantize int3", "quantize is 'int3'"),
+    "an unknown precision": ("sample {run} --precision fp8", "precision is 'fp8'"),
+    "an empty stop string": ("sample {run} --stop ''", "(?i)stop"),
+    "no samples": ("sample {run} --samples 0", "greater than or equal to 1"),
+}
+CONVERSIONS = {
+    "in no direction": ("convert {run}", "needs one direction"),
+    "in both directions": ("convert {run} --to-hf out --to-run new", "needs one direction"),
+    "a model that GPT-2 cannot hold": ("convert {run} --to-hf out", "."),
+    "from nowhere": ("convert nowhere/gpt --to-run new", "nowhere/gpt"),
+    "from a folder of nothing": ("convert hf --to-run new", "hf", folder("hf")),
 }
 PLACES = {
     "runs below a file": (f"{TRAIN} --runs words.txt/runs", "cannot be made in words.txt/runs"),
     "runs below the kernel": (f"{TRAIN} --runs /proc/none/runs", "cannot be made in /proc/none/runs"),
 }
-ROWS = {**COMMANDS, **NUMBERS, **TOO_LARGE, **SETTINGS, **CONFLICTS, **NAMES, **DATA, **PARTS, **RUNS, **PLACES}
+ROWS = {
+    **COMMANDS,
+    **NUMBERS,
+    **TOO_LARGE,
+    **SETTINGS,
+    **CONFLICTS,
+    **NAMES,
+    **DATA,
+    **PARTS,
+    **RUNS,
+    **SAMPLES,
+    **CONVERSIONS,
+    **PLACES,
+}
 
 
 def everything_below(folder: Path) -> dict[str, int]:
@@ -331,7 +374,7 @@ def one_message(said) -> str:
 
 
 def test_there_are_a_hundred_and_each_has_a_name_of_its_own():
-    tables = (COMMANDS, NUMBERS, TOO_LARGE, SETTINGS, CONFLICTS, NAMES, DATA, PARTS, RUNS, PLACES)
+    tables = (COMMANDS, NUMBERS, TOO_LARGE, SETTINGS, CONFLICTS, NAMES, DATA, PARTS, RUNS, SAMPLES, CONVERSIONS, PLACES)
     assert len(ROWS) == sum(len(table) for table in tables) >= 100
 
 

@@ -193,7 +193,7 @@ def test_kills_at_random_moments_lose_no_finished_checkpoint_and_leave_no_rubbis
 HOLDER = """
 import sys
 from pathlib import Path
-from glassformer.runs.files import FileLock
+from glassformer.runs.locks import FileLock
 folder = Path(sys.argv[1])
 with FileLock(folder / ".lock"):
     (folder / ".tmp-step-00000009-being-written").mkdir()

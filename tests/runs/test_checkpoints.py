@@ -25,7 +25,7 @@ from glassformer.runs.checkpoints import (
     prune,
     save_checkpoint,
 )
-from glassformer.runs.files import DTYPES, read_tensors, write_tensors
+from glassformer.runs.tensors import DTYPES
 
 
 def bits(tensor: torch.Tensor) -> bytes:
@@ -124,40 +124,6 @@ def test_tensors_come_back_in_memory_of_their_own_aligned_like_any_other(tmp_pat
     loaded = load_checkpoint(save_checkpoint(tmp_path, 0, {"model": tensors}, {})).tensors["model"]
     assert all(tensor.data_ptr() % 64 == 0 for tensor in loaded.values())
     assert len({tensor.untyped_storage().data_ptr() for tensor in loaded.values()}) == len(tensors)
-
-
-def test_the_safetensors_package_reads_ours_and_we_read_its(tmp_path):
-    tensors = {name: arbitrary_bits((3, 2), dtype) for name, dtype in DTYPES.items()}
-    write_tensors(tmp_path / "ours.safetensors", tensors)
-    assert_identical(safetensors.torch.load_file(tmp_path / "ours.safetensors"), tensors)
-    with safetensors.safe_open(tmp_path / "ours.safetensors", framework="pt") as file:
-        assert file.metadata() == {"format": "pt"}
-    safetensors.torch.save_file(tensors, tmp_path / "theirs.safetensors")
-    assert_identical(read_tensors(tmp_path / "theirs.safetensors")[0], tensors)
-
-
-HEADERS = {
-    "not JSON": b"{",
-    "not an object": b"[]",
-    "unknown dtype": b'{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}',
-    "no offsets": b'{"a":{"dtype":"F32","shape":[1]}}',
-    "one offset": b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}}',
-    "a gap": b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}',
-    "beyond the end": b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
-    "too little": b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}',
-    "huge shape": b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4]}}',
-    "negative shape": b'{"a":{"dtype":"F32","shape":[-1,-1],"data_offsets":[0,4]}}',
-    "fractional shape": b'{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}',
-    "text for numbers": b'{"a":{"dtype":"F32","shape":["1"],"data_offsets":["0","4"]}}',
-}
-
-
-@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
-def test_a_malformed_tensor_file_is_a_value_error(tmp_path, header):
-    file = tmp_path / "bad.safetensors"
-    file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
-    with pytest.raises(ValueError, match=r"header|shape"):
-        read_tensors(file)
 
 
 # ------------------------------------------------------------------------------------------------- mutations
@@ -293,7 +259,7 @@ def test_a_checkpoint_under_another_steps_name_is_detected(tmp_path):
 
 def test_a_checkpoint_of_a_later_format_says_so_and_is_never_pruned(tmp_path, monkeypatch):
     with monkeypatch.context() as later:
-        later.setattr("glassformer.runs.checkpoints.FORMAT", 2)
+        later.setattr("glassformer.runs.manifest.FORMAT", 2)
         path = save(tmp_path, 1)
     with pytest.raises(CheckpointError, match=r"has format 2.*reads format 1"):
         load_checkpoint(path)

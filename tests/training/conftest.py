@@ -38,7 +38,7 @@ def own_cache(tmp_path_factory):
     """A cache of our own, and measurements of this machine that are kept short."""
     patch = pytest.MonkeyPatch()
     patch.setenv("GLASSFORMER_CACHE", str(tmp_path_factory.mktemp("cache")))
-    patch.setattr("glassformer.machine.SECONDS", 0.01)
+    patch.setattr("glassformer.speed.SECONDS", 0.01)
     yield
     patch.undo()
 

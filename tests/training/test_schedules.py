@@ -35,7 +35,7 @@ def test_noam_peaks_at_the_end_of_its_warm_up_at_the_paper_s_value():
 @pytest.mark.parametrize("kind", ["constant", "cosine", "wsd"])
 def test_warm_up_is_linear_and_never_zero(kind):
     found = factors(kind=kind, warmup_steps=100)
-    steps = [b - a for a, b in zip(found[:99], found[1:100])]
+    steps = [b - a for a, b in zip(found[:99], found[1:100], strict=True)]
     assert found[0] > 0
     assert all(step == pytest.approx(steps[0]) for step in steps)
     assert found[99] < 1.0

@@ -27,7 +27,7 @@ def autograd(trainer, step):
     model.set_attention_path(trainer.acceleration.attention_path)
     loss = language_modeling_loss(model, batch.inputs, batch.targets) / batch.targets.numel()
     named = dict(model.named_parameters())
-    return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values()))))
+    return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
 
 
 def test_norms_and_ratios_are_those_of_autograd_and_of_the_weights_before_and_after(runs, configure):
@@ -63,12 +63,12 @@ def test_clipping_is_that_of_torch(limit):
     for parameter in ours.values():
         parameter.grad = torch.randn(parameter.shape, generator=draw)
     theirs = [torch.nn.Parameter(torch.zeros_like(p)) for p in ours.values()]
-    for parameter, original in zip(theirs, ours.values()):
+    for parameter, original in zip(theirs, ours.values(), strict=True):
         parameter.grad = original.grad.clone()
     norm = gradient_norm(ours)
     clip_gradients(ours, norm, limit)
     assert norm.item() == pytest.approx(torch.nn.utils.clip_grad_norm_(theirs, limit).item())
-    for parameter, original in zip(theirs, ours.values()):
+    for parameter, original in zip(theirs, ours.values(), strict=True):
         torch.testing.assert_close(original.grad, parameter.grad)
 
 

@@ -280,6 +280,15 @@ def test_an_absurd_learning_rate_ends_in_a_clear_message(runs, configure):
         trainer.train()
 
 
+def test_a_last_update_that_went_too_far_is_warned_of(runs, configure):
+    changes = {"training.optimizer.learning_rate": 1e30, "training.max_steps": 1, "training.grad_clip": "none"}
+    trainer = runs.train(configure(changes))
+    (event,) = events(trainer, "warning")
+    assert "the validation loss after step 1 is nan" in event["message"]
+    assert trainer.run.metrics()[-1]["best"] is False
+    assert list_checkpoints(trainer.run.checkpoints)[-1].name == "step-00000001"
+
+
 # ----------------------------------------------------------------------------- refused before there is a folder
 
 
@@ -308,7 +317,7 @@ def test_a_text_shorter_than_a_window_is_refused_before_a_folder_is_made(runs, c
     ids=str,
 )
 def test_what_cannot_fit_the_memory_is_refused_before_it_is_tried(runs, configure, changes):
-    refused(runs, configure(changes), TrainingError, r"needs about .* of memory .* has .*[GM]B")
+    refused(runs, configure(changes), TrainingError, r"needs about .* GB of memory .* has .* GB")
 
 
 def test_two_part_files_of_one_name_are_refused(runs, configure, tmp_path):

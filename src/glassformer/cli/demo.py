@@ -32,13 +32,14 @@ def demo(
         f"learns to write more of it. {seconds:.0f} seconds."
     )
     settings = {
+        "training.max_steps": "none",
         "training.max_seconds": seconds,
         "training.optimizer.learning_rate": 3e-3,
         "training.telemetry.validation_tokens": 32_768,
         "training.checkpoints.every": "none",
     }
     config = configuration(
-        PRESET, data="python-stdlib", steps=1_000_000, seed=0, assignments=[f"{k}={v}" for k, v in settings.items()]
+        PRESET, data="python-stdlib", steps=None, seed=0, assignments=[f"{k}={v}" for k, v in settings.items()]
     )
     with preparing(console) as progress:
         trainer = start(config, root=runs, name="demo", prepare_progress=progress)

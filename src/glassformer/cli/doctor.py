@@ -17,8 +17,6 @@ OPTIONAL = {  # package -> (the extra that brings it, what it is for)
     "datasets": ("hf", "--data hf:owner/name"),
     "tensorboard": ("tensorboard", "writing metrics for TensorBoard"),
 }
-# FLOPs of training `nanogpt-shakespeare`, 6·N·D: 10.6 M parameters; 5,000 steps of 64 x 256 tokens.
-NANOGPT_FLOPS = 6 * 10.6e6 * 5_000 * 64 * 256
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,11 @@ def examine(*, fresh: bool) -> dict[str, Any]:
     """Everything the doctor looks at, as plain values: the machine, its measured speeds, folders, packages."""
     import torch
 
-    from glassformer import machine, places
+    from glassformer import machine, places, speed
 
     here = machine.describe()
     device = ("mps" if here.torch_build == "cpu" else "cuda") if here.gpus else "cpu"
-    fast = machine.fast_matmul_is_exact(fresh=fresh)
+    fast = speed.fast_matmul_is_exact(fresh=fresh)
     runs, cache, provided = places.runs_folder(), places.cache_folder(), places.provided_data_folder()
     devices = dict.fromkeys(("cpu", device))
     return {
@@ -62,9 +60,9 @@ def examine(*, fresh: bool) -> dict[str, Any]:
         "fast_matmul": asdict(fast) | {"reason": fast.reason},
         "measured": {
             each: {
-                "fp32_flops": machine.matmul_peak(torch.float32, each, fresh=fresh),
-                "bf16_flops": machine.matmul_peak(torch.bfloat16, each, fresh=fresh),
-                "memory_bytes_per_second": machine.memory_bandwidth(each, fresh=fresh),
+                "fp32_flops": speed.matmul_peak(torch.float32, each, fresh=fresh),
+                "bf16_flops": speed.matmul_peak(torch.bfloat16, each, fresh=fresh),
+                "memory_bytes_per_second": speed.memory_bandwidth(each, fresh=fresh),
             }
             for each in devices
         },
@@ -94,6 +92,8 @@ def advise(report: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _about_the_device(report: dict[str, Any]) -> Iterator[Finding]:
+    from glassformer.models.presets import preset
+
     here, speed = report["machine"], report["measured"][report["device"]]
     fp32, bf16 = speed["fp32_flops"], speed["bf16_flops"]
     if not here["gpus"]:
@@ -103,11 +103,14 @@ def _about_the_device(report: dict[str, Any]) -> Iterator[Finding]:
                 f"There is an NVIDIA driver, but torch {here['torch']} ({here['torch_build']} build) sees no GPU.",
                 "Install a CUDA build of torch: https://pytorch.org/get-started/locally/",
             )
-        hours = NANOGPT_FLOPS / (0.5 * max(fp32, bf16)) / 3600
+        nanogpt = preset("nanogpt-shakespeare")
+        size, recipe = nanogpt.n_parameters, nanogpt.recipe
+        tokens = recipe["training.max_steps"] * recipe["training.batch_size"] * nanogpt.model.max_seq_len
+        hours = 6 * size * tokens / (0.5 * max(fp32, bf16)) / 3600
         yield Finding(
             "slow",
-            "No GPU. At half of the matmul peak measured here, `nanogpt-shakespeare` (10.6 M parameters, 82 M tokens) "
-            f"takes {hours:.1f} hours.",
+            f"No GPU. At half of the matmul peak measured here, `nanogpt-shakespeare` ({size / 1e6:.1f} M parameters, "
+            f"{tokens / 1e6:.0f} M tokens) takes {hours:.1f} hours.",
             "Start with `glassformer demo` and `nanogpt-shakespeare-cpu`: minutes.",
         )
     if bf16 > 1.3 * fp32:

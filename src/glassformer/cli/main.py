@@ -57,6 +57,17 @@ class LazyGroup(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         return name, load(name) if name in COMMANDS else command, rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; the message about a value that does not fit its option also says what came."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            refused: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # pydantic's has the value
+            if refused:
+                expected = error.message.removeprefix("Input should be ").partition(", unable")[0]
+                error.message = f"{refused[0]['input']!r}; expected {expected}."
+            raise
+
 
 def load(name: str) -> Any:
     """Import a command: the parser that typer makes from its function."""

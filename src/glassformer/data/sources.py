@@ -60,7 +60,8 @@ def open_source(name: str, *, text_column: str | None = None) -> Source:
             return File(name, path)
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL in it, '~nobody'
         shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"
-        raise DataError(f"The text {shown!r} cannot be looked for: {getattr(error, 'strerror', None) or error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"The text {shown!r} cannot be looked for: {reason}. Give a path that can exist.") from error
     raise DataError(
         f"There is no file, folder or built-in text named {name!r}.{_nearest_path(path)} "
         f"Built in are {' and '.join(BUILT_IN)}; 'hf:owner/name' names a data set of the Hugging Face hub."

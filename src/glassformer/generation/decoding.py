@@ -6,7 +6,7 @@
     logits = engine.step(next_tokens, cache)     # [B, V], after one more token each
 
 The cache is the caller's. A step is either ordinary PyTorch (*eager*), which looks at the filled part of the cache, or
-one *compiled* program per shape of cache, which looks at all of it behind a mask. Both compute the same function.
+one *compiled* program per shape of cache, which looks at a little more behind a mask. Both compute the same function.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from glassformer.models.decoder import Decoder
 from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.cache import KVCache
 
-Program = Callable[[Tensor, Tensor, KVCache], Tensor]
+Program = Callable[[Tensor, Tensor, Tensor, KVCache], Tensor]
 
-CAPACITY_MULTIPLE = 64  # a compiled step's cache grows in these, so that one program serves many lengths
+VISIBLE_MULTIPLE = 16  # a compiled step looks at the cache in these: a vector register's worth of scores
+CAPACITY_MULTIPLE = 64  # the capacity of its cache is one of these, so that one program serves many lengths
 
 
 class DecodingConfig(Config):
@@ -109,16 +110,21 @@ class DecodingEngine:
         if not self.compiled:
             return self.prefill(tokens[:, None], cache)
         key = (len(tokens), cache.capacity, cache.starts is not None)
-        if key not in self._programs:
+        is_new = key not in self._programs
+        if is_new:
             self._programs[key] = _compiled_step(self.model)
+            # One row is too little work for the fused attention kernel; written out, it joins the loops around it.
+            self.model.set_attention_path("explicit" if len(tokens) == 1 else "fused")
         slots = torch.tensor([cache.length], device=tokens.device)
         from torch._dynamo.exc import TorchDynamoException  # dynamo takes a second to import
 
         try:
-            logits = self._programs[key](tokens[:, None], slots, cache)
+            logits = self._programs[key](tokens[:, None], slots, _ruler(cache, tokens.device), cache)
         except TorchDynamoException as error:
             self._give_up_compiling(error)
             return self.step(tokens, cache)
+        if is_new:  # the path is part of the program by now
+            self.model.set_attention_path("fused")
         cache.length += 1
         return logits
 
@@ -170,6 +176,17 @@ def steps_that_repay_compiling(n_layers: int) -> int:
     return round((5 + 1.0 * n_layers) / (0.2e-3 * max(1, n_layers)))
 
 
+def _ruler(cache: KVCache, device: torch.device) -> Tensor:
+    """A tensor as long as the part of the cache that is looked at: the filled part, rounded up.
+
+    Its length is the one size that a compiled program leaves open, so that no step reads a cache's empty end.
+    """
+    seen = min(-(-(cache.length + 1) // VISIBLE_MULTIPLE) * VISIBLE_MULTIPLE, cache.capacity)
+    ruler = torch.empty(seen, dtype=torch.bool, device=device)
+    torch._dynamo.mark_dynamic(ruler, 0)  # noqa: SLF001 (where torch documents it)
+    return ruler
+
+
 def _has_compiler() -> bool:
     return any(shutil.which(name) for name in ("g++", "clang++", "cl"))
 
@@ -180,14 +197,12 @@ def _compiled_step(model: Decoder) -> Program:
     The slot is a tensor of shape [1]: a number would be compiled into the program, and a scalar tensor used as an
     index breaks it into pieces.
     """
-
-    # One query a row is too little work for the fused attention kernel; written out, it joins the loops around it.
     for module in model.modules():
         if isinstance(module, MultiHeadAttention):
-            module.path, module.weights = "explicit", FinishedProbe()
+            module.weights = FinishedProbe()
 
-    def step(tokens: Tensor, slots: Tensor, cache: KVCache) -> Tensor:
-        context = model.slot_context(slots, cache.capacity, cache.starts)
+    def step(tokens: Tensor, slots: Tensor, ruler: Tensor, cache: KVCache) -> Tensor:
+        context = model.slot_context(slots, len(ruler), cache.starts)
         return model.unembed(model.run(tokens, context, cache)[:, -1])
 
     # torch keeps compiled programs with the code object, and checks before each call (its guards) which of them fits.
@@ -197,7 +212,6 @@ def _compiled_step(model: Decoder) -> Program:
     return torch.compile(
         own,
         fullgraph=True,
-        dynamic=False,
         options={
             "guard_filter_fn": lambda guards: [False] * len(guards),
             "cpp.enable_floating_point_contract_flag": "fast",  # a multiply and an add may be one instruction

@@ -39,7 +39,7 @@ def quantize_channels(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def finished(x: Tensor) -> Tensor:
-    """x itself, which a compiler has to have written to memory by then.
+    """The same x, which a compiler has to have written to memory by then.
 
     Without it, whatever computes x (a norm, a GELU, a division) is fused into the loop that reads x, and done again
     for every row of the matrix there, which more than doubles the time of a step.

@@ -15,14 +15,12 @@ name, which the next save removes. Nothing here is a pickle, so opening a strang
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +28,33 @@ from torch import Tensor
 
 from glassformer.errors import CheckpointError
 from glassformer.runs.files import (
-    FileLock,
+    NO_ROOM,
     FileRecord,
     fsync_folder,
-    hash_file,
-    read_tensors,
+    need_room,
     readable_bytes,
-    tensors_size,
+    remove_folders,
+    remove_leftovers,
+    temporary,
     write_durably,
-    write_tensors,
 )
+from glassformer.runs.locks import FileLock
+from glassformer.runs.manifest import (
+    MANIFEST,
+    STEP_FOLDER,
+    Manifest,
+    glance,
+    is_whole,
+    read_manifest,
+    step_of,
+    verify,
+    write_manifest,
+)
+from glassformer.runs.tensors import read_tensors, tensors_size, write_tensors
 
-FORMAT = 1
-MANIFEST, STATE, TENSORS = "manifest.json", "state.json", ".safetensors"
+STATE, TENSORS = "state.json", ".safetensors"
 BLOCK = 4096  # bytes: what a disk gives a file at least, and in multiples of
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-_STEP_FOLDER = re.compile(r"step-(\d{8,})")
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -63,13 +71,6 @@ class Checkpoint:
     is_best: bool
     """Whether it was the best of its run so far when it was saved."""
     path: Path
-
-
-@dataclass(frozen=True)
-class _Manifest:
-    step: int
-    is_best: bool
-    files: dict[str, FileRecord]
 
 
 # -------------------------------------------------------------------------------------------------------- save
@@ -101,9 +102,9 @@ def save_checkpoint(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _writers_lock(folder):
-            _remove_leftovers(folder)
-            _need_room(folder, needed)
-            draft = _temporary(folder, final.name)
+            remove_leftovers(folder)
+            need_room(folder, needed)
+            draft = temporary(final)
             try:
                 _write(draft, step, tensors, state_text, is_best=is_best)
                 _put_in_place(draft, final)
@@ -120,8 +121,7 @@ def _write(
     draft.mkdir()
     files = {group + TENSORS: write_tensors(draft / (group + TENSORS), named) for group, named in tensors.items()}
     files[STATE] = write_durably(draft / STATE, state_text)
-    records = {name: asdict(record) for name, record in sorted(files.items())}
-    write_durably(draft / MANIFEST, _sealed({"format": FORMAT, "step": step, "is_best": is_best, "files": records}))
+    write_manifest(draft, Manifest(step, is_best, files))
     fsync_folder(draft)
 
 
@@ -131,7 +131,7 @@ def _put_in_place(draft: Path, final: Path) -> None:
     if final.exists():
         if _same(draft, final):
             return
-        removed = _temporary(folder, final.name)
+        removed = temporary(final)
         final.rename(removed)
         try:
             draft.rename(final)
@@ -148,15 +148,9 @@ def _put_in_place(draft: Path, final: Path) -> None:
 def _same(draft: Path, final: Path) -> bool:
     """Whether the checkpoint that is there is whole and its manifest, hence all it holds, equals the draft's."""
     try:
-        return (draft / MANIFEST).read_bytes() == (final / MANIFEST).read_bytes() and _is_whole(final)
+        return (draft / MANIFEST).read_bytes() == (final / MANIFEST).read_bytes() and is_whole(final)
     except OSError:
         return False
-
-
-def _need_room(folder: Path, needed: int) -> None:
-    """Fail before the first byte, as the disk would after many."""
-    if needed > shutil.disk_usage(folder).free:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _bytes_needed(tensors: Mapping[str, Mapping[str, Tensor]], state_text: bytes) -> int:
@@ -180,6 +174,11 @@ def _cannot_save(final: Path, needed: int, error: OSError) -> str:
     return f"{final} cannot be written: {error.strerror or error}. {room} Mend that and resume the run."
 
 
+def _writers_lock(folder: Path) -> FileLock:
+    """Held while anything in the folder is written or removed. Readers do without."""
+    return FileLock(folder / ".lock")
+
+
 # -------------------------------------------------------------------------------------------------------- load
 
 
@@ -200,7 +199,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         state.update(json.loads(content))
         return FileRecord(len(content), hashlib.sha256(content).hexdigest())
 
-    manifest = _verify(path, read)
+    manifest = verify(path, read)
     return Checkpoint(manifest.step, tensors, state, manifest.is_best, path)
 
 
@@ -235,7 +234,7 @@ def open_checkpoint(folder: Path, which: str | int = "latest") -> tuple[Checkpoi
     if which == "best":
         return _load_best(folder), []
     number = str(which).removeprefix("step-")
-    paths = {_step_of(path): path for path in list_checkpoints(folder)}
+    paths = {step_of(path): path for path in list_checkpoints(folder)}
     if not (number.isascii() and number.isdigit()):
         raise CheckpointError(f"A checkpoint is 'latest', 'best' or the number of a step; {which!r} is none of them.")
     if int(number) not in paths:
@@ -244,15 +243,34 @@ def open_checkpoint(folder: Path, which: str | int = "latest") -> tuple[Checkpoi
     return load_checkpoint(paths[int(number)]), []
 
 
+def _load_best(folder: Path) -> Checkpoint:
+    """The newest checkpoint that was the best of the run when it was saved."""
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            if read_manifest(path).is_best:
+                return load_checkpoint(path)
+        except (ValueError, CheckpointError) as error:
+            if not path.exists():  # pruned since we listed it, as in latest_checkpoint
+                return _load_best(folder)
+            if isinstance(error, CheckpointError):
+                raise
+            # Going on would hand out an earlier, worse checkpoint under the name of the best.
+            raise CheckpointError(
+                f"The checkpoint {path} is damaged: {error}. Whether it is the best cannot be told; "
+                "choose one by its step, or move that folder away."
+            ) from None
+    raise CheckpointError(f"No checkpoint in {folder} is marked as the best: choose 'latest' or a step.")
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """The folders of the checkpoints, earliest step first. Nothing in them is read."""
     try:
-        found = [path for path in folder.iterdir() if _STEP_FOLDER.fullmatch(path.name)]
+        found = [path for path in folder.iterdir() if STEP_FOLDER.fullmatch(path.name)]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise CheckpointError(f"The checkpoints in {folder} cannot be listed: {error.strerror}.") from error
-    return sorted(found, key=_step_of)
+    return sorted(found, key=step_of)
 
 
 # ------------------------------------------------------------------------------------------------------- prune
@@ -274,165 +292,17 @@ def prune(folder: Path, keep_last: int, keep_best: bool = True, keep_every: int 
 
 def _prune(folder: Path, keep_last: int, keep_best: bool, keep_every: int | None) -> list[Path]:
     with _writers_lock(folder):
-        _remove_leftovers(folder)
-        manifests = {path: manifest for path in list_checkpoints(folder) if (manifest := _glance(path))}
-        newest_first = sorted(manifests, key=_step_of, reverse=True)
+        remove_leftovers(folder)
+        manifests = {path: manifest for path in list_checkpoints(folder) if (manifest := glance(path))}
+        newest_first = sorted(manifests, key=step_of, reverse=True)
         kept = set(newest_first[:keep_last])
         if keep_best:
             kept |= set([path for path in newest_first if manifests[path].is_best][:1])
         if keep_every is not None:
             kept |= {path for path in newest_first if manifests[path].step % keep_every == 0}
         # Verifying costs a pass over the bytes: stop at the first good one, which is nearly always the newest.
-        if not any(_is_whole(path) for path in newest_first if path in kept):
-            kept |= set([path for path in newest_first if path not in kept and _is_whole(path)][:1])
+        if not any(is_whole(path) for path in newest_first if path in kept):
+            kept |= set([path for path in newest_first if path not in kept and is_whole(path)][:1])
         removed = [path for path in reversed(newest_first) if path not in kept]
-        _remove(folder, removed)
+        remove_folders(removed)
     return removed
-
-
-def _remove(folder: Path, paths: Collection[Path]) -> None:
-    """Rename each first: killed half-way, a half-deleted folder must not look like a checkpoint."""
-    hidden = [path.rename(_temporary(folder, path.name)) for path in paths]
-    if hidden:
-        fsync_folder(folder)
-    for path in hidden:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-# ----------------------------------------------------------------------------------------- manifest and folder
-
-
-def _sealed(body: Mapping[str, Any]) -> bytes:
-    """The manifest's one and only spelling: its body with the SHA-256 of the body's JSON as the last entry."""
-    digest = hashlib.sha256(json.dumps(body, indent=2).encode()).hexdigest()
-    return json.dumps({**body, "sha256": digest}, indent=2).encode() + b"\n"
-
-
-def _read_manifest(path: Path) -> _Manifest:
-    """The manifest in folder ``path``.
-
-    ``ValueError``, half a sentence, if it is not exactly what was written; :class:`CheckpointError` if it was written
-    by another version.
-    """
-    try:
-        content = (path / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{MANIFEST} is missing") from None
-    except OSError as error:
-        raise ValueError(f"{MANIFEST} cannot be read ({error.strerror})") from None
-    try:
-        body = json.loads(content)
-        body.pop("sha256")
-        intact = _sealed(body) == content  # any change of a byte changes the text, or the hash that it must hold
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        intact = False
-    if not intact:
-        raise ValueError(f"{MANIFEST} is not what was written")
-    if body["format"] != FORMAT:
-        raise CheckpointError(
-            f"The checkpoint {path} has format {body['format']}, and this version of glassformer reads "
-            f"format {FORMAT}. Install the version that wrote it, or a newer one."
-        )
-    files = {name: FileRecord(**record) for name, record in body["files"].items()}
-    return _Manifest(body["step"], body["is_best"], files)
-
-
-def _complaints(path: Path, manifest: _Manifest) -> list[str]:
-    """What is wrong with the folder at a glance: its name, missing and extra files, lengths."""
-    found = []
-    present = {entry.name: entry for entry in path.iterdir() if entry.name != MANIFEST}
-    if _STEP_FOLDER.fullmatch(path.name) and _step_of(path) != manifest.step:
-        found.append(f"it holds step {manifest.step}, which is not the step of its name")
-    for name, record in manifest.files.items():
-        if name not in present:
-            found.append(f"{name} is missing")
-        elif not present[name].is_file():
-            found.append(f"{name} is not a file")
-        elif (size := present[name].stat().st_size) != record.bytes:
-            found.append(f"{name} has {size} bytes and was written with {record.bytes}")
-    found += [f"{name} does not belong to it" for name in sorted(present.keys() - manifest.files.keys())]
-    return found
-
-
-def _verify(path: Path, read: Callable[[Path], FileRecord]) -> _Manifest:
-    """Compare everything with the manifest; ``read`` reads one file and says what it read."""
-    if not path.is_dir():
-        raise CheckpointError(f"There is no checkpoint at {path}.")
-    try:
-        manifest = _read_manifest(path)
-        wrong = _complaints(path, manifest)
-        if not wrong:
-            reasons = (_compare(path / name, record, read) for name, record in manifest.files.items())
-            wrong = [reason for reason in reasons if reason]
-    except (ValueError, OSError) as error:
-        wrong = [str(error)]
-    if wrong:
-        raise CheckpointError(f"The checkpoint {path} is damaged: {'; '.join(wrong)}.")
-    return manifest
-
-
-def _compare(file: Path, record: FileRecord, read: Callable[[Path], FileRecord]) -> str | None:
-    try:
-        if read(file) == record:
-            return None
-    except OSError as error:
-        return f"{file.name} cannot be read ({error.strerror})"
-    except (ValueError, RecursionError) as error:
-        return f"{file.name} is not what was written ({error})"
-    return f"{file.name} is not what was written (its SHA-256 differs)"
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether every byte verifies."""
-    try:
-        _verify(path, hash_file)
-    except CheckpointError:
-        return False
-    return True
-
-
-def _glance(path: Path) -> _Manifest | None:
-    """The manifest of a checkpoint that has nothing wrong at a glance."""
-    try:
-        manifest = _read_manifest(path)
-        return None if _complaints(path, manifest) else manifest
-    except (ValueError, OSError, CheckpointError):
-        return None
-
-
-def _load_best(folder: Path) -> Checkpoint:
-    """The newest checkpoint that was the best of the run when it was saved."""
-    for path in reversed(list_checkpoints(folder)):
-        try:
-            if _read_manifest(path).is_best:
-                return load_checkpoint(path)
-        except (ValueError, CheckpointError) as error:
-            if not path.exists():  # pruned since we listed it, as in latest_checkpoint
-                return _load_best(folder)
-            if isinstance(error, CheckpointError):
-                raise
-            # Going on would hand out an earlier, worse checkpoint under the name of the best.
-            raise CheckpointError(
-                f"The checkpoint {path} is damaged: {error}. Whether it is the best cannot be told; "
-                "choose one by its step, or move that folder away."
-            ) from None
-    raise CheckpointError(f"No checkpoint in {folder} is marked as the best: choose 'latest' or a step.")
-
-
-def _step_of(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
-
-
-def _temporary(folder: Path, name: str) -> Path:
-    return folder / f".tmp-{name}-{os.getpid()}-{os.urandom(4).hex()}"
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left. The caller holds the lock, so no living one is at work on any of it."""
-    for path in folder.glob(".tmp-*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _writers_lock(folder: Path) -> FileLock:
-    """Held while anything in the folder is written or removed. Readers do without."""
-    return FileLock(folder / ".lock")

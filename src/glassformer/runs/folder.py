@@ -26,7 +26,8 @@ from typing import Any, Self
 from glassformer import places
 from glassformer.errors import RunError
 from glassformer.runs.environment import describe_environment
-from glassformer.runs.files import FileLock, replace_durably
+from glassformer.runs.files import replace_durably
+from glassformer.runs.locks import FileLock
 from glassformer.runs.metrics import MetricsWriter, Record, read_events, read_metrics
 
 CONFIG, ENVIRONMENT = "config.json", "environment.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from glassformer import machine
+from glassformer import machine, speed
 from glassformer.errors import ConfigError
 from glassformer.models.formulas import flops_per_token
 from glassformer.training.config import RunConfig
@@ -29,7 +29,7 @@ class Acceleration:
 
     Attributes:
         device: where the model lives.
-        fast_matmul: float32 products by oneDNN where that is exact and faster (:func:`machine.fast_matmul_is_exact`).
+        fast_matmul: float32 products by oneDNN where that is exact and faster (:func:`speed.fast_matmul_is_exact`).
         attention_path: "fused" (SDPA) or "explicit".
         compile: torch.compile of loss and gradients.
         micro_batch_size: sequences per forward pass.
@@ -63,7 +63,7 @@ def choose(config: RunConfig) -> Acceleration:
 
     fast_matmul = False
     if on_cpu and training.precision == "fp32":
-        probe = machine.fast_matmul_is_exact()
+        probe = speed.fast_matmul_is_exact()
         fast_matmul = probe.use
         reasons.append(f"fast float32 matmul {'on' if fast_matmul else 'off'}: {probe.reason}")
 
@@ -127,7 +127,7 @@ def expected_seconds(config: RunConfig, device: str) -> float:
     """A rough guess of the training time, from FLOPs and this machine's measured peak."""
     training = config.training
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
-    peak = machine.matmul_peak(dtype, device)
+    peak = speed.matmul_peak(dtype, device)
     step = config.tokens_per_step * flops_per_token(config.model, config.seq_len).training / (0.4 * peak) + 0.003
     guesses = [training.max_seconds] if training.max_seconds else []
     if training.max_steps is not None:

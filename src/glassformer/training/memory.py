@@ -8,7 +8,6 @@ from glassformer import machine
 from glassformer.errors import TrainingError
 from glassformer.models.costs import costs
 from glassformer.models.memory import activation_bytes
-from glassformer.runs.files import readable_bytes
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
 
@@ -32,17 +31,22 @@ def refuse_too_large(config: RunConfig, acceleration: Acceleration) -> None:
         activations = sum(by_part.values())
     if kept + tokens + activations <= there:
         return
+    needed = kept + tokens + activations
     parts = {
         f"weights, gradients and optimizer state of {state.parameters.total:,} parameters": kept,
         f"a batch of {training.batch_size:,} × {config.seq_len:,} tokens": tokens,
-        f"activations of {acceleration.micro_batch_size:,} sequences at a time": activations,
+        f"the activations of {acceleration.micro_batch_size:,} sequences at a time": activations,
     }
-    shown = ", ".join(f"{readable_bytes(size)} for {what}" for what, size in parts.items() if size)
+    shown = ", ".join(f"{_gigabytes(size)} for {what}" for what, size in parts.items() if size > needed / 100)
     raise TrainingError(
-        f"This training needs about {readable_bytes(kept + tokens + activations)} of memory ({shown}), and "
-        f"{acceleration.device} has {readable_bytes(there)}. Choose a smaller model, training.batch_size, "
-        "training.micro_batch_size or training.seq_len."
+        f"This training needs about {_gigabytes(needed)} of memory ({shown}), and {acceleration.device} has "
+        f"{_gigabytes(there)}. Choose a smaller model, training.batch_size, training.micro_batch_size or "
+        "training.seq_len."
     )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size < 1e15 else f"{size / 1e9:.1e} GB"
 
 
 def device_memory(device: str) -> int | None:

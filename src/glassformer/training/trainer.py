@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from glassformer import machine
+from glassformer import speed
 from glassformer.data.language_modeling import LanguageModelingData, TokenBatch
 from glassformer.errors import CheckpointError, TrainingError
 from glassformer.models.decoder import Decoder
@@ -115,7 +115,7 @@ class Trainer:
             self.run.lock(),
             self.run.metrics_writer() as self._writer,
             Interruption() as interruption,
-            machine.use_fast_matmul(self.acceleration.fast_matmul),
+            speed.use_fast_matmul(self.acceleration.fast_matmul),
         ):
             self._ticked = time.perf_counter()
             self._restart_rates()
@@ -257,7 +257,7 @@ class Trainer:
     def _peak(self) -> float:
         """FLOP/s of a large matrix product on this machine, measured once."""
         dtype = torch.bfloat16 if self.config.training.precision == "bf16" else torch.float32
-        return machine.matmul_peak(dtype, self.acceleration.device)
+        return speed.matmul_peak(dtype, self.acceleration.device)
 
     def _validate(self) -> None:
         """The loss on the validation batches, always the same; a new best is saved."""
@@ -286,6 +286,8 @@ class Trainer:
                 "seconds": progress.seconds,
             }
         )
+        if not math.isfinite(result.loss):
+            self._warn(f"the validation loss after step {progress.step} is {result.loss}: the updates went too far")
         if is_best and progress.step > 0:
             self._save(is_best=True)
         self._restart_rates()

@@ -1,0 +1,65 @@
+"""The contract suite: what every part, and every model made of parts, promises.
+
+    from glassformer.testing import check_part
+
+    check_part("norm", "centred", part_files=["my_parts.py"])
+
+Each promise is a function of a :class:`ModelConfig` that raises ``AssertionError``; ``PROMISES`` has them by name, so
+that a test suite can run each as a test of its own. Weights are random and far from their starting values (a norm's
+weight is not 1, a bias is not 0), so that no term can hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glassformer.errors import GlassformerError
+from glassformer.models.config import ModelConfig
+from glassformer.testing.configs import part_configs, shrunk
+from glassformer.testing.paths import compiles_into_one_graph
+from glassformer.testing.promises import PROMISES, Promise
+
+__all__ = ["PROMISES", "Promise", "check_model", "check_part", "compiles_into_one_graph", "part_configs", "shrunk"]
+
+
+def check_part(
+    kind: str, name: str, *, options: Mapping[str, Any] | None = None, part_files: Sequence[str | Path] = ()
+) -> None:
+    """Put a registered part into small models of several kinds and check every promise.
+
+    Args:
+        kind, name: as it was registered (``"norm", "centred"``).
+        options: its further arguments, as they would stand in ``norm.options``.
+        part_files: files that register it, if it is not registered yet.
+
+    Raises:
+        AssertionError: every promise that is broken, with the model in which it is.
+    """
+    broken = []
+    for variant, config in part_configs(kind, name, options=options, part_files=part_files).items():
+        broken += [f"{variant}: {complaint}" for complaint in _broken_promises(config)]
+    assert not broken, f"{kind} '{name}' breaks its contract:\n" + "\n".join(f"  - {line}" for line in broken)
+
+
+def check_model(config: ModelConfig) -> None:
+    """Check every promise for one model.
+
+    Raises:
+        AssertionError: every promise that is broken.
+    """
+    broken = _broken_promises(config)
+    assert not broken, "The model breaks its contract:\n" + "\n".join(f"  - {line}" for line in broken)
+
+
+def _broken_promises(config: ModelConfig) -> list[str]:
+    broken = []
+    for name, promise in PROMISES.items():
+        try:
+            promise(config)
+        except AssertionError as error:
+            broken.append(f"{name.replace('_', ' ')}: {error}")
+        except (GlassformerError, RuntimeError, TypeError, ValueError, IndexError) as error:
+            broken.append(f"{name.replace('_', ' ')}: {type(error).__name__}: {error}")
+    return broken

@@ -1,0 +1,43 @@
+"""All promises, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from glassformer.models.config import ModelConfig
+from glassformer.testing.context import (
+    a_row_of_pads_is_finite,
+    causal_is_causal,
+    padding_is_nothing,
+    rows_do_not_see_each_other,
+)
+from glassformer.testing.paths import (
+    cached_equals_uncached,
+    cached_equals_uncached_with_left_padding,
+    fused_equals_explicit,
+    half_precision_is_near,
+    recorded_weights_are_a_distribution,
+    stacked_models_equal_single_ones,
+)
+from glassformer.testing.settings import a_seed_decides_everything, off_is_off
+
+Promise = Callable[[ModelConfig], None]
+
+PROMISES: dict[str, Promise] = {
+    promise.__name__: promise
+    for promise in (
+        fused_equals_explicit,
+        recorded_weights_are_a_distribution,
+        cached_equals_uncached,
+        cached_equals_uncached_with_left_padding,
+        causal_is_causal,
+        padding_is_nothing,
+        a_row_of_pads_is_finite,
+        rows_do_not_see_each_other,
+        off_is_off,
+        a_seed_decides_everything,
+        stacked_models_equal_single_ones,
+        half_precision_is_near,
+    )
+}
+"""By name; ``compiles_into_one_graph`` stands apart, since it takes seconds."""
