@@ -79,6 +79,8 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     print(circumstances())
+    if speed.keep_freed_memory():  # as the trainer does; it holds for the process, so the peers have it too
+        print("glibc keeps freed memory, for all")
     for dtype in (torch.float32, torch.bfloat16):
         print(f"matmul peak {speed.matmul_peak(dtype, fresh=True) / 1e9:,.0f} GFLOP/s {dtype}")
     for shape in arguments.shapes:

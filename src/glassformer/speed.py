@@ -10,9 +10,11 @@ None of them draws from torch's global random numbers, so measuring never change
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,6 +29,8 @@ from glassformer import machine, places
 
 SECONDS = 0.3  # how long one measurement may take
 EXACT_WITHIN = 16  # times the default's own error; a product rounded to bf16 is off by some 4,000 times
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 
 _onednn_matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined] # torch adds it when it is imported
 
@@ -150,6 +154,18 @@ def _relative_error(x: torch.Tensor, w: torch.Tensor) -> float:
 
 
 # --- yardsticks -----------------------------------------------------------------------------------------------------
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep the memory of freed tensors for the next ones, instead of handing it back each time.
+
+    A step frees and asks for the same blocks over and over; each block handed back costs its page faults again. Only
+    glibc's allocator can be told so; returns whether it was. It holds for the process.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def matmul_peak(dtype: torch.dtype = torch.float32, device: str = "cpu", *, fresh: bool = False) -> float:

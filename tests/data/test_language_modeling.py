@@ -126,9 +126,9 @@ def test_validation_is_the_same_every_time_and_leaves_every_generator_alone(data
 
 
 def test_a_split_shorter_than_a_window_says_what_to_do(data):
-    with pytest.raises(DataError, match=r"validation has 1,200 tokens.*1,200 needs 1,201.*validation_fraction"):
+    with pytest.raises(DataError, match=r"validation text has 1,200 tokens.*1,200 needs 1,201.*validation_fraction"):
         data.validation_batches(batch_size=1, seq_len=1200)
-    with pytest.raises(DataError, match="training has"):
+    with pytest.raises(DataError, match="training text has"):
         data.batch(0, seed=0, batch_size=1, seq_len=len(data.train))
 
 

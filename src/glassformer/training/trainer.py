@@ -111,6 +111,8 @@ class Trainer:
             RunError: another process trains this run, or its folder cannot be written.
         """
         torch.set_num_threads(self.acceleration.threads)
+        if self.acceleration.device.startswith("cpu"):
+            speed.keep_freed_memory()
         with (
             self.run.lock(),
             self.run.metrics_writer() as self._writer,
