@@ -36,11 +36,13 @@ class Timing:
         return ratios[quarter], ratios[-1 - quarter]
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], *, rounds: int, per_round: int = 1) -> dict[str, Timing]:
-    """Time every call in turn, ``rounds`` times over, after two calls of warm-up each (which pay for compiling)."""
+def alternate(
+    calls: Mapping[str, Callable[[], object]], *, rounds: int, per_round: int = 1, warm_up: int = 2
+) -> dict[str, Timing]:
+    """Time every call in turn, ``rounds`` times over, after some calls of warm-up each (which pay for compiling)."""
     for call in calls.values():
-        call()
-        call()
+        for _ in range(warm_up):
+            call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():

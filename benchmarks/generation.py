@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from alternating import alternate, circumstances
 from torch.nn import functional as F
 
-from glassformer import machine, speed
+from glassformer import speed
 from glassformer.generation import DecodingConfig, DecodingEngine, SamplingConfig, generate, quantization_loss
 from glassformer.models.decoder import Decoder
 from glassformer.models.interop import load_gpt2
@@ -74,15 +73,11 @@ def read_arguments() -> argparse.Namespace:
 
 
 def print_circumstances() -> None:
-    """The machine, the versions and the command."""
-    import transformers
-
-    here = machine.describe()
-    print(f"machine       {here.cpu}, {here.cores} cores, {here.threads} threads; {' '.join(here.instructions)}")
-    print(f"load          {os.getloadavg()[0]:.1f} processes at the start")
-    print(f"versions      torch {here.torch}, transformers {transformers.__version__}, Python {here.python}")
-    print(f"memory        {speed.memory_bandwidth() / 1e9:.1f} GB/s read, measured on a tensor beyond the caches")
-    print(f"command       python {' '.join(sys.argv)}")
+    """The machine, how busy it is, and the command."""
+    print(circumstances())
+    print(
+        f"load {os.getloadavg()[0]:.1f} at the start; reading memory {speed.memory_bandwidth(fresh=True) / 1e9:.1f} GB/s"
+    )
 
 
 def models_of(shape: str) -> tuple[Any, Decoder]:
@@ -131,24 +126,17 @@ def compare(shape: str, theirs: Any, ours: Decoder, batch_size: int, arguments: 
             ours == theirs for o, t in zip(produced, expected, strict=True) for ours, theirs in zip(o, t, strict=True)
         ]
         agreeing[name] = sum(same) / len(same)
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(arguments.rounds):
-        for name, run in contestants.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
+    timings = alternate(contestants, rounds=arguments.rounds, warm_up=0)  # each has run once, to be compared
 
     print(f"\n{shape} shape, batch {batch_size}, {NEW_TOKENS} new tokens, {arguments.rounds} turns")
     print("  variant       tokens/s   × transformers (range)   target  weights read   of memory  = theirs  warm-up")
-    baseline = statistics.median(seconds["transformers"])
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        ratios = [theirs / ours for theirs, ours in zip(seconds["transformers"], times, strict=True)]
+    for name, timing in timings.items():
+        median, (low, high) = timing.median, timing.ratio_spread(timings["transformers"])
         target = TARGETS.get((name, batch_size)) or (1.5 if batch_size > 1 and name == "fp32" else None)
         weights = engines[name].weight_bytes * NEW_TOKENS / median if name in engines else None
         print(
             f"  {name:<13} {batch_size * NEW_TOKENS / median:>8,.0f}"
-            f"   {baseline / median:>6.2f}  ({min(ratios):.2f} to {max(ratios):.2f})".ljust(48)
+            f"   {timing.ratio_to(timings['transformers']):>6.2f}  ({low:.2f} to {high:.2f})".ljust(48)
             + f"   {f'≥ {target}' if target else '':<6}"
             + (f"  {weights / 1e9:>6.1f} GB/s   {weights / speed.memory_bandwidth():>8.0%}" if weights else " " * 24)
             + f"   {agreeing[name]:>6.0%}   {warm_up[name]:.1f} s"
