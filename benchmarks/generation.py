@@ -75,9 +75,8 @@ def read_arguments() -> argparse.Namespace:
 def print_circumstances() -> None:
     """The machine, how busy it is, and the command."""
     print(circumstances())
-    print(
-        f"load {os.getloadavg()[0]:.1f} at the start; reading memory {speed.memory_bandwidth(fresh=True) / 1e9:.1f} GB/s"
-    )
+    bandwidth = speed.memory_bandwidth(fresh=True) / 1e9
+    print(f"load {os.getloadavg()[0]:.1f} at the start; memory is read at {bandwidth:.1f} GB/s")
 
 
 def models_of(shape: str) -> tuple[Any, Decoder]:

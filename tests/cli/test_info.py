@@ -126,6 +126,7 @@ def test_a_run_goes_out_and_comes_back(capsys, runs, tmp_path):
     assert torch.equal(opened.model(tokens), expected)
     assert opened.tokenizer.decode([0, 4]) == "ae"
     assert opened.config.model.to_dict() == runs.config["model"]
+    assert "was imported" in told(capsys, "resume", "back", status=2)
 
 
 def test_a_gpt2_from_elsewhere_brings_gpt2s_tokenizer(capsys, glassformer_data, tmp_path, monkeypatch):

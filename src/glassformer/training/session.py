@@ -75,6 +75,11 @@ def resume(
     warnings: list[str] = []
     if list_checkpoints(run.checkpoints):
         checkpoint, warnings = latest_checkpoint(run.checkpoints)
+        if "optimizer" not in checkpoint.tensors:
+            raise RunError(
+                f"The run {run.name} was imported: it has weights, and no training to go on with. "
+                "It can be sampled from, evaluated and exported."
+            )
     acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config)
     if data.vocab_size != config.model.vocab_size:
         raise CheckpointError(
