@@ -47,6 +47,15 @@ def test_constant_stays():
     assert set(factors(kind="constant", warmup_steps=10)[10:]) == {1.0}
 
 
+def test_cosine_begins_at_the_peak_where_the_warm_up_ends():
+    config = ScheduleConfig(kind="cosine", warmup_steps=50, final_fraction=0.1)
+    found = [factor(config, step, step / 100, 64) for step in range(101)]
+    assert found[50] == 1.0
+    assert found[75] == pytest.approx(0.55)  # half-way down
+    assert found[100] == pytest.approx(0.1)
+    assert max(abs(after - before) for before, after in zip(found, found[1:], strict=False)) < 0.04  # no jump
+
+
 def test_cosine_falls_from_the_peak_to_its_end_value():
     found = factors(kind="cosine", warmup_steps=0, final_fraction=0.1)
     assert found == pytest.approx([0.1 + 0.45 * (1 + math.cos(math.pi * step / STEPS)) for step in range(STEPS)])

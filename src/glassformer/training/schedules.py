@@ -24,7 +24,9 @@ def factor(config: ScheduleConfig, step: int, progress: float, d_model: int) -> 
         return 1.0
     low = config.final_fraction
     if config.kind == "cosine":
-        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
+        began = progress * warmup / step if step else 0.0  # the progress at which the warm-up ended: no jump there
+        fallen = (progress - began) / (1 - began) if began < 1 else 1.0
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * fallen))
     start = 1 - config.decay_fraction
     decayed = max(0.0, progress - start) / config.decay_fraction if config.decay_fraction else 0.0
     return 1 - (1 - low) * decayed
