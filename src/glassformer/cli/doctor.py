@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from glassformer.cli.units import readable_bytes
+
 OPTIONAL = {  # package -> (the extra that brings it, what it is for)
     "transformers": ("hf", "reading and writing Hugging Face models by hub name"),
     "datasets": ("hf", "--data hf:owner/name"),
@@ -153,7 +155,7 @@ def _about_the_cpu(report: dict[str, Any]) -> Iterator[Finding]:
     if here["memory"] is not None and here["memory"] < 4e9:
         yield Finding(
             "slow",
-            f"{_bytes(here['memory'])} of memory: training a model of the size of GPT-2 will not fit "
+            f"{readable_bytes(here['memory'])} of memory: training a model of the size of GPT-2 will not fit "
             "(16 bytes a parameter, and activations).",
             "Take the small presets; `glassformer info PRESET` says what each needs.",
         )
@@ -165,7 +167,7 @@ def _about_the_places(report: dict[str, Any]) -> Iterator[Finding]:
         if places[f"{what}_free_bytes"] < 2e9:
             yield Finding(
                 "missing",
-                f"Only {_bytes(places[f'{what}_free_bytes'])} free for {what}, in {places[what]}.",
+                f"Only {readable_bytes(places[f'{what}_free_bytes'])} free for {what}, in {places[what]}.",
                 f"Free some, or point {variable} to another disk.",
             )
     if places["provided_data"] is None:
@@ -213,8 +215,8 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "CPU", here["cpu"]
     yield "cores, threads", f"{here['cores']} usable, torch uses {here['threads']}"
     yield "instruction sets", ", ".join(here["instructions"]) or "none of those that matter for matrix products"
-    yield "memory", _bytes(here["memory"]) if here["memory"] else "unknown"
-    yield "GPU", ", ".join(f"{gpu['name']} ({_bytes(gpu['memory'])})" for gpu in here["gpus"]) or "none"
+    yield "memory", readable_bytes(here["memory"]) if here["memory"] else "unknown"
+    yield "GPU", ", ".join(f"{gpu['name']} ({readable_bytes(gpu['memory'])})" for gpu in here["gpus"]) or "none"
     yield "torch", f"{here['torch']} ({here['torch_build']})"
     yield "compiler", here["compiler"] or "none"
     yield "fast fp32 matmul", f"{'on' if fast['use'] else 'off'}: {fast['reason']}"
@@ -222,15 +224,6 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         peak = f"{speed['fp32_flops'] / 1e9:,.0f} GFLOP/s fp32, {speed['bf16_flops'] / 1e9:,.0f} GFLOP/s bf16"
         yield f"matmul peak, {device}", peak
         yield f"memory read, {device}", f"{speed['memory_bytes_per_second'] / 1e9:,.1f} GB/s"
-    yield "runs", f"{places['runs']} ({_bytes(places['runs_free_bytes'])} free)"
-    yield "cache", f"{places['cache']} ({_bytes(places['cache_free_bytes'])} free)"
+    yield "runs", f"{places['runs']} ({readable_bytes(places['runs_free_bytes'])} free)"
+    yield "cache", f"{places['cache']} ({readable_bytes(places['cache_free_bytes'])} free)"
     yield "provided data", places["provided_data"] or "none (GLASSFORMER_DATA is not set)"
-
-
-def _bytes(count: float) -> str:
-    """Decimal units, three significant digits at most: 25.3 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

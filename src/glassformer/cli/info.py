@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glassformer.cli.units import readable_bytes
 from glassformer.errors import ConfigError, RunError, nearest
 
 if TYPE_CHECKING:  # torch is imported when the command runs
@@ -158,12 +159,12 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
 
     circumstances = f"batch {result.batch_size} × {result.seq_len} tokens, {result.dtype}, {result.optimizer}"
     rows = [
-        ("weights", _bytes(result.weight_bytes), ""),
-        ("gradients", _bytes(result.gradient_bytes), ""),
-        ("optimizer state", _bytes(result.optimizer_bytes), ""),
-        *((f"activations: {name}", _bytes(size), "") for name, size in result.activation_bytes.items() if size),
-        ("training, together", _bytes(result.training_bytes), ""),
-        ("KV cache", _bytes(result.kv_cache_bytes), f"{result.kv_cache_bytes_per_token:,} a token"),
+        ("weights", readable_bytes(result.weight_bytes), ""),
+        ("gradients", readable_bytes(result.gradient_bytes), ""),
+        ("optimizer state", readable_bytes(result.optimizer_bytes), ""),
+        *((f"activations: {name}", readable_bytes(size), "") for name, size in result.activation_bytes.items() if size),
+        ("training, together", readable_bytes(result.training_bytes), ""),
+        ("KV cache", readable_bytes(result.kv_cache_bytes), f"{result.kv_cache_bytes_per_token:,} a token"),
     ]
     console.print(_table(f"Bytes, {circumstances}, {result.path} attention", rows))
     if result.counted:
@@ -236,12 +237,3 @@ def _words(name: str) -> str:
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else ""
-
-
-def _bytes(count: float) -> str:
-    """Decimal units, three significant digits: 25.3 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

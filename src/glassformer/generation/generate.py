@@ -33,7 +33,7 @@ class GeneratedToken:
 
     Attributes:
         row: index of the prompt.
-        token: its id; None in an event that only brings the last text.
+        token: its id.
         text: what became certain with it; empty without a tokenizer.
         finish: why the row ends with it ("length", "stop" string, "end" token), or None.
     """
