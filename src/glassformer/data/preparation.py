@@ -9,18 +9,14 @@ The split is by characters: the first ``int(n · (1 - validation_fraction))`` ar
 nanoGPT splits tiny-shakespeare). A tokenizer learns from the training part alone. Everything is streamed: memory
 does not grow with the text.
 
-The folder is made under another name and renamed when it is whole, so a preparation that is killed leaves nothing
-that could be taken for whole, and of two at once the first to finish wins.
+The folder is there whole or not at all (:mod:`prepared_folders <glassformer.data.prepared_folders>`).
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import platform
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,6 +31,7 @@ from glassformer.data.byte_pairs import (
     gpt2_fingerprint,
 )
 from glassformer.data.config import DataConfig
+from glassformer.data.prepared_folders import disk_error, prepared_folder, write_durably
 from glassformer.data.sources import Source, open_source
 from glassformer.data.spool import Progress, Spool
 from glassformer.data.token_files import TokenFile, TokenWriter, temporary_token_file, token_dtype
@@ -51,24 +48,13 @@ def prepare_folder(config: DataConfig, cache: Path, progress: Progress | None = 
 
     Raises :class:`DataError` for whatever is wrong with the text, the tokenizer's files or the disk.
     """
-    progress = progress or _tell_nobody
     source = open_source(config.source, text_column=config.text_column)
     state = source.fingerprint()
-    folder = cache / _fingerprint(config, state)
-    if is_whole(folder):
-        return folder
-    try:
-        _remove_abandoned(cache)
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{_unfinished_prefix()}{os.getpid()}-", dir=cache))
-        try:
-            _fill(unfinished, config, source, state, progress)
-            _publish(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        raise _disk_error(error, cache, "GLASSFORMER_CACHE") from error
-    return folder
+    return prepared_folder(
+        cache / _fingerprint(config, state),
+        is_whole=is_whole,
+        fill=lambda folder: _fill(folder, config, source, state, progress or _tell_nobody),
+    )
 
 
 def is_whole(folder: Path) -> bool:
@@ -131,7 +117,7 @@ def encode_source(name: str, tokenizer: Tokenizer, *, text_column: str | None = 
     try:
         tokens = temporary_token_file(ids(), tokenizer.vocab_size)
     except OSError as error:
-        raise _disk_error(error, Path(tempfile.gettempdir()), "TMPDIR") from error
+        raise disk_error(error, Path(tempfile.gettempdir()), "TMPDIR") from error
     return EncodedText(tokens, characters, count, unknown)
 
 
@@ -171,7 +157,7 @@ def _fill(folder: Path, config: DataConfig, source: Source, state: str, progress
         "splits": splits,
         "notes": _notes(config, tokenizer, splits, source.skipped),
     }
-    _write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def _make_tokenizer(config: DataConfig, spool: Spool, characters: int, end: int) -> Tokenizer:
@@ -229,71 +215,3 @@ def _notes(config: DataConfig, tokenizer: Tokenizer, splits: dict[str, Any], ski
     if unknown := splits["validation"]["unknown"]:
         notes.append(f"{unknown:,} characters of the validation text are read as <unk>")
     return notes
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    """Rename to the final name, durably. If another process was first, its folder stays."""
-    if folder.exists() and not is_whole(folder):  # damaged since it was made
-        damaged = unfinished.with_name(unfinished.name + "-damaged")
-        folder.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not is_whole(folder):
-            raise
-    _sync_folder(folder.parent)
-
-
-def _unfinished_prefix() -> str:
-    """The host is named because a cache may be shared by several, and a process id says nothing on another."""
-    return f".preparing-{platform.node()}-"
-
-
-def _remove_abandoned(cache: Path) -> None:
-    """Remove what killed preparations on this machine left."""
-    for left in cache.glob(_unfinished_prefix() + "*"):
-        pid = left.name.removeprefix(_unfinished_prefix()).partition("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # signal 0 would end the process there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _disk_error(error: OSError, place: Path, variable: str) -> DataError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(place).free
-        problem = f"the disk is full ({free:,} bytes are free; needed are 3 to 5 times the bytes of the text)"
-    else:
-        problem = str(error)
-    return DataError(
-        f"The tokens cannot be written to {str(place)!r}: {problem}. "
-        f"Free some space, or set {variable} to a folder that can be written to and has room."
-    )

@@ -1,4 +1,4 @@
-"""What a decoder-only model is: one nested, frozen record that builds it, counts it and is saved with it."""
+"""What a model is: one nested, frozen record that builds it, counts it and is saved with it."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class AttentionConfig(Config):
     """A bias in the output projection; none means as ``bias``."""
     dropout: Probability = 0.0
     """Dropout on the attention weights."""
+    cross: str = "multi-head"
+    """Registered cross-attention class, from the decoder to the encoder; the settings above are also its own."""
     options: Options = {}
     """Further arguments of a registered attention class of your own."""
 
@@ -48,7 +50,7 @@ class FeedForwardConfig(Config):
     """The feed-forward sublayer."""
 
     kind: str = "relu"
-    """Registered feed-forward class: relu, gelu, gelu-tanh, relu2, swiglu."""
+    """Registered feed-forward class: relu, gelu, gelu-tanh, relu2, silu, swiglu."""
     d_ff: Count | None = None
     """Inner width; none means 4 × d_model."""
     bias: bool = True
@@ -96,13 +98,15 @@ class EmbeddingConfig(Config):
     """Token vectors; off leaves positions only."""
     scale: bool = False
     """Multiply the token vectors by the square root of d_model."""
+    source: Literal["target", "head", "own"] = "target"
+    """Whose matrix the encoder's tokens use: the decoder's embedding's, the head's, or one of their own."""
 
 
 class HeadConfig(Config):
     """Vectors into logits over the vocabulary."""
 
     tied: bool = True
-    """Use the token embedding's matrix; off gives the head one of its own."""
+    """Use the (decoder's) token embedding's matrix; off gives the head one of its own."""
     bias: bool = False
     """A bias per token of the vocabulary."""
 
@@ -116,19 +120,25 @@ class InitialisationConfig(Config):
     """Standard deviation of the gpt2 scheme."""
     scale_residual: bool = True
     """gpt2 scheme: divide the std of what feeds a skip connection by √(number of skips), 2 × n_layers in GPT-2."""
+    embedding_std: Annotated[float, Field(gt=0)] | None = None
+    """Standard deviation of the token embeddings, d_model^-0.5 for vectors that are scaled; none means the scheme's."""
 
 
 class ModelConfig(Config):
-    """A decoder-only Transformer."""
+    """A Transformer: decoder-only, or encoder and decoder."""
 
     vocab_size: Count
-    """Number of tokens the model knows."""
+    """Number of tokens the model writes."""
     max_seq_len: Count
     """The context: the most tokens it can look at."""
     d_model: Count
     """Width of the residual stream."""
     n_layers: Annotated[int, Field(ge=0)]
-    """Number of blocks."""
+    """Number of blocks (of the decoder, where there is an encoder)."""
+    n_encoder_layers: Count | None = None
+    """Number of the encoder's blocks; none makes a decoder-only model (a GPT)."""
+    source_vocab_size: Count | None = None
+    """Number of tokens the encoder reads; none means vocab_size."""
     attention: AttentionConfig = AttentionConfig()
     feedforward: FeedForwardConfig = FeedForwardConfig()
     norm: NormConfig = NormConfig()
@@ -170,6 +180,7 @@ class ModelConfig(Config):
             "feedforward.kind": ("feedforward", self.feedforward.kind),
             "norm.kind": ("norm", self.norm.kind),
             "positions.kind": ("positions", self.positions.kind),
+            "attention.cross": ("cross-attention", attention.cross),
         }
         for field, (kind, name) in named.items():
             if name not in registered(kind):
@@ -209,9 +220,37 @@ class ModelConfig(Config):
                     f"embedding.tokens is off and positions.kind={self.positions.kind} adds no vectors, so the model "
                     "would see nothing; choose learned or sinusoidal."
                 )
+        yield from self._complaints_about_the_encoder()
         for skip, sublayer in (("attention", "feedforward"), ("feedforward", "attention")):
             if self.residual == skip and self.sublayers == sublayer:
                 yield f"residual={skip} is a skip around a sublayer that sublayers={sublayer} leaves out."
+
+    def _complaints_about_the_encoder(self) -> Iterator[str]:
+        if not self.has_encoder:
+            if self.source_vocab_size is not None:
+                yield "source_vocab_size is the encoder's, and n_encoder_layers is none: there is no encoder."
+            if self.embedding.source != "target":
+                yield f"embedding.source={self.embedding.source} is the encoder's, and n_encoder_layers is none."
+            if self.attention.cross != "multi-head":
+                yield f"attention.cross={self.attention.cross} has no effect: n_encoder_layers is none."
+            return
+        if self.embedding.source != "own" and self.encoder_vocab_size != self.vocab_size:
+            yield (
+                f"embedding.source={self.embedding.source} shares one matrix, and the encoder reads "
+                f"{self.encoder_vocab_size} tokens while the decoder writes {self.vocab_size}; set embedding.source=own."
+            )
+        if self.embedding.source == "head" and self.head.tied:
+            yield "head.tied makes the head's matrix the target embedding's; say embedding.source=target."
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether it is an encoder-decoder model."""
+        return self.n_encoder_layers is not None
+
+    @property
+    def encoder_vocab_size(self) -> int:
+        """Number of tokens the encoder reads."""
+        return self.source_vocab_size or self.vocab_size
 
     @property
     def d_head(self) -> int:
@@ -234,6 +273,11 @@ class ModelConfig(Config):
         return -(-self.vocab_size // self.pad_vocab_to) * self.pad_vocab_to
 
     @property
+    def padded_source_vocab_size(self) -> int:
+        """Rows of the encoder's embedding table."""
+        return -(-self.encoder_vocab_size // self.pad_vocab_to) * self.pad_vocab_to
+
+    @property
     def has_attention(self) -> bool:
         """Whether the blocks have an attention sublayer."""
         return self.sublayers != "feedforward"
@@ -245,10 +289,17 @@ class ModelConfig(Config):
 
     @property
     def n_skips(self) -> int:
-        """Skip connections in the whole model."""
+        """Skip connections in the decoder (in a decoder-only model, all of them)."""
         attention = self.has_attention and self.residual in ("both", "attention")
         feedforward = self.has_feedforward and self.residual in ("both", "feedforward")
-        return self.n_layers * (attention + feedforward)
+        return self.n_layers * (attention * (2 if self.has_encoder else 1) + feedforward)
+
+    @property
+    def n_encoder_skips(self) -> int:
+        """Skip connections in the encoder."""
+        attention = self.has_attention and self.residual in ("both", "attention")
+        feedforward = self.has_feedforward and self.residual in ("both", "feedforward")
+        return (self.n_encoder_layers or 0) * (attention + feedforward)
 
     @property
     def normalises_over_batch(self) -> bool:

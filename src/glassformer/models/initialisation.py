@@ -14,6 +14,7 @@ from torch import nn
 
 from glassformer.models.config import ModelConfig
 
+TOKEN_MATRICES = ("embedding.tokens", "head")
 LAST_OF_SUBLAYER = {"attention": "attention.w_o", "feedforward": "feedforward.w_2"}
 
 
@@ -28,6 +29,7 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
     - ``gpt2``: every matrix and embedding normal(0, std), biases 0; the two projections that feed a skip connection
       normal(0, std/√(number of skips)) (Radford et al. 2019, §2.3).
     - ``xavier``: every matrix and embedding Xavier-uniform, biases as the layer makes them.
+    - with ``embedding_std``, token embeddings (and a head of its own) are normal(0, embedding_std) in every scheme.
     - ``torch``: as each layer makes them: uniform ±1/√d_in for linear layers, normal(0, 1) for embeddings.
 
     A part of a user's own is started by its own ``reset_parameters``, if it has one.
@@ -40,17 +42,20 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
             if callable(reset):
                 reset()
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
-                _start(module, config, feeds_a_skip=name.endswith(feeds_a_skip))
+                n_skips = config.n_encoder_skips if name.startswith("encoder.") else config.n_skips
+                _start(module, config, n_skips=n_skips if name.endswith(feeds_a_skip) else 0)
+            std = config.initialisation.embedding_std
+            if std is not None and name.endswith(TOKEN_MATRICES):
+                nn.init.normal_(module.weight, mean=0.0, std=std)
 
 
-def _start(module: nn.Linear | nn.Embedding | nn.Conv1d, config: ModelConfig, *, feeds_a_skip: bool) -> None:
-    """The scheme's values for one matrix and its bias."""
+def _start(module: nn.Linear | nn.Embedding | nn.Conv1d, config: ModelConfig, *, n_skips: int) -> None:
+    """The scheme's values for one matrix and its bias; ``n_skips`` are those it feeds one of, 0 if it feeds none."""
     scheme = config.initialisation
     if scheme.scheme == "xavier":
         nn.init.xavier_uniform_(module.weight)
     elif scheme.scheme == "gpt2":
-        scaled = scheme.scale_residual and feeds_a_skip and config.n_skips
-        std = scheme.std / math.sqrt(config.n_skips) if scaled else scheme.std
+        std = scheme.std / math.sqrt(n_skips) if scheme.scale_residual and n_skips else scheme.std
         nn.init.normal_(module.weight, mean=0.0, std=std)
         bias = getattr(module, "bias", None)
         if bias is not None:

@@ -79,14 +79,7 @@ class MultiHeadAttention(nn.Module):
         self.path = "fused"
 
         q_width, kv_width = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
-        if projection == "fused":
-            self.w_qkv = nn.Linear(d_model, q_width + 2 * kv_width, bias=bias)
-        elif projection == "separate":
-            self.w_q = nn.Linear(d_model, q_width, bias=bias)
-            self.w_k = nn.Linear(d_model, kv_width, bias=bias)
-            self.w_v = nn.Linear(d_model, kv_width, bias=bias)
-        else:
-            self.w_shared = nn.Linear(d_model, q_width, bias=bias)
+        self._make_projections(d_model, q_width, kv_width, bias=bias)
         self.w_o = nn.Linear(q_width, d_model, bias=output_bias)
         self.query_norm = find("norm", qk_norm)(self.d_head)
         self.key_norm = find("norm", qk_norm)(self.d_head)
@@ -105,11 +98,26 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             assert context.slots is not None
             k, v = cache.write(k, v, context.slots, context.visible)
+        return self._attend(q, k, v, context.mask, causal=context.causal)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
+        """Queries [B, H, T, d_head], keys and values [B, G, S, d_head] → [B, T, d_model], by either path."""
         explicit = self.path == "explicit" or self.scores.watched or self.weights.watched
-        heads = self._explicit(q, k, v, context) if explicit else self._fused(q, k, v, context)
+        heads = (self._explicit if explicit else self._fused)(q, k, v, mask, causal=causal)
         heads = self.heads(heads)  # [B, H, T, d_head]
         output: Tensor = self.output(self.w_o(heads.transpose(1, 2).flatten(2)))
         return output
+
+    def _make_projections(self, d_model: int, q_width: int, kv_width: int, *, bias: bool) -> None:
+        """The matrices that make queries, keys and values."""
+        if self.projection == "fused":
+            self.w_qkv = nn.Linear(d_model, q_width + 2 * kv_width, bias=bias)
+        elif self.projection == "separate":
+            self.w_q = nn.Linear(d_model, q_width, bias=bias)
+            self.w_k = nn.Linear(d_model, kv_width, bias=bias)
+            self.w_v = nn.Linear(d_model, kv_width, bias=bias)
+        else:
+            self.w_shared = nn.Linear(d_model, q_width, bias=bias)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, T, d_model] → queries [B, H, T, d_head], keys and values [B, G, T, d_head]."""
@@ -126,25 +134,24 @@ class MultiHeadAttention(nn.Module):
         """[B, T, heads · d_head] → [B, heads, T, d_head]."""
         return x.view(*x.shape[:-1], -1, self.d_head).transpose(1, 2)
 
-    def _fused(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         return F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=None if context.mask is None else context.mask.to(q.dtype),
+            attn_mask=None if mask is None else mask.to(q.dtype),
             dropout_p=self.dropout.p if self.training else 0.0,
-            is_causal=context.mask is None and context.causal,
+            is_causal=mask is None and causal,
             scale=self.scale,
             enable_gqa=self.n_kv_heads != self.n_heads,
         )
 
-    def _explicit(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+    def _explicit(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         if self.n_kv_heads != self.n_heads:
             group = self.n_heads // self.n_kv_heads
             k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
         scores = self.scores(q @ k.transpose(-2, -1)) * self.scale  # [B, H, T, S]
-        mask = context.mask
-        if mask is None and context.causal:
+        if mask is None and causal:
             index = torch.arange(q.shape[-2], device=q.device)
             mask = additive(causal_mask(index, index), q.dtype)
         if mask is not None:

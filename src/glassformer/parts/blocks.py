@@ -1,4 +1,4 @@
-"""One layer: attention, then feed-forward, each with its norm and its skip connection."""
+"""One layer: attention, cross-attention in a decoder that has an encoder, feed-forward; each with norm and skip."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from glassformer.parts.attention import Context
 from glassformer.parts.cache import LayerCache
+from glassformer.parts.cross_attention import LayerMemory
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.probes import Probe
 
@@ -30,16 +31,17 @@ class Block(nn.Module):
     sublayer's output passes dropout before it is added.
 
     Args:
-        attention, feedforward: the sublayers; one that is None is absent, and so are its norm and its skip.
+        attention, cross_attention, feedforward: the sublayers; one that is None is absent, with its norm and skip.
         norm: makes a norm of width d_model.
         placement: where the norm stands (with "none" there is none).
-        attention_skip, feedforward_skip: whether x is added to the sublayer's output.
+        attention_skip, feedforward_skip: whether x is added to the sublayer's output (to both attentions').
     """
 
     def __init__(
         self,
         *,
         attention: nn.Module | None,
+        cross_attention: nn.Module | None = None,
         feedforward: nn.Module | None,
         norm: Callable[[], nn.Module],
         placement: Placement,
@@ -56,17 +58,27 @@ class Block(nn.Module):
             self.attention_norm = norm() if placement != "none" else nn.Identity()
             self.attention = attention
             self.attention_input, self.after_attention = Probe(), Probe()
+        if cross_attention is not None:
+            self.cross_attention_norm = norm() if placement != "none" else nn.Identity()
+            self.cross_attention = cross_attention
+            self.cross_attention_input, self.after_cross_attention = Probe(), Probe()
         if feedforward is not None:
             self.feedforward_norm = norm() if placement != "none" else nn.Identity()
             self.feedforward = feedforward
             self.feedforward_input, self.after_feedforward = Probe(), Probe()
         self.has_attention, self.has_feedforward = attention is not None, feedforward is not None
+        self.has_cross_attention = cross_attention is not None
 
-    def forward(self, x: Tensor, context: Context, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Context, cache: LayerCache | None = None, memory: LayerMemory | None = None
+    ) -> Tensor:
         x = self.input(x)
         if self.has_attention:
             y = self.attention(self.attention_input(self._before(x, self.attention_norm)), context, cache)
             x = self.after_attention(self._after(x, y, self.attention_norm, self.attention_skip))
+        if self.has_cross_attention:
+            y = self.cross_attention(self.cross_attention_input(self._before(x, self.cross_attention_norm)), memory)
+            x = self.after_cross_attention(self._after(x, y, self.cross_attention_norm, self.attention_skip))
         if self.has_feedforward:
             y = self.feedforward(self.feedforward_input(self._before(x, self.feedforward_norm)))
             x = self.after_feedforward(self._after(x, y, self.feedforward_norm, self.feedforward_skip))

@@ -92,6 +92,14 @@ class SquaredReLUFeedForward(FeedForward):
         return torch.relu(x).square()
 
 
+@register("feedforward", "silu")
+class SiLUFeedForward(FeedForward):
+    """f(x) = x · σ(x), also called swish (Ramachandran et al. 2017, arXiv 1710.05941), as Marian's opus-mt models."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return F.silu(x)
+
+
 @register("feedforward", "swiglu")
 class SwiGLUFeedForward(FeedForward):
     """W₂ · (swish(W_gate x) ⊙ W₁ x), three matrices (Shazeer 2020, arXiv 2002.05202)."""

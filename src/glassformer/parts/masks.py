@@ -8,7 +8,8 @@ causal (4 tokens)      padding (the last is a pad)     both
   q3   ■  ■  ■  ■        q3   ■  ■  ■  ■                q3   ■  ■  ■  ■
 
 A pad may always look at itself: nobody reads what it computes, and no row of the softmax is ever empty (an empty row
-is 0/0). What is masked gets −∞, never a large finite number, so its weight is exactly 0.
+is 0/0). Cross-attention has keys of another sequence, and only its pads are hidden: a row of keys k0 k1 ■ ■ · · for every
+query; a sentence of nothing but pads is looked at as it stands, for the same reason. What is masked gets −∞, never a large finite number, so its weight is exactly 0.
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ def padded_mask(visible: Tensor, is_padding: Tensor, query: Tensor, key: Tensor)
     """
     itself = query[:, None] == key[None, :]
     return (visible & ~is_padding[:, None, :]) | itself
+
+
+def cross_mask(is_padding: Tensor) -> Tensor:
+    """Which source tokens a target token sees: pads bool [batch, key] → bool [batch, 1, key].
+
+    source k0 k1 k2 and one pad     k0 k1 k2 k3
+                 every query        ■  ■  ■  ·
+    """
+    return (~is_padding | is_padding.all(-1, keepdim=True))[:, None]
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

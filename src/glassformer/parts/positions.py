@@ -7,6 +7,7 @@ embedding, *rotate* queries and keys, or *bias* the attention scores.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,23 +55,37 @@ class LearnedPositions(PositionEncoding):
         return vectors
 
 
-def sinusoids(positions: Tensor, d_model: int, theta: float = 10_000.0) -> Tensor:
+def sinusoids(positions: Tensor, d_model: int, theta: float = 10_000.0, layout: str = "interleaved") -> Tensor:
     """PE(pos, 2i) = sin(pos / θ^(2i/d)), PE(pos, 2i+1) = cos(same): [sequence] → [sequence, d_model], ‖PE‖² = d/2.
 
-    Vaswani et al. 2017, §3.5; d_model is even.
+    Vaswani et al. 2017, §3.5; d_model is even. The layout "halves" has all sines first and then all cosines, as
+    tensor2tensor and Marian have them: the same numbers in another order.
     """
     frequencies = torch.exp(torch.arange(0, d_model, 2, device=positions.device) * (-math.log(theta) / d_model))
     angles = positions[..., None].float() * frequencies  # [sequence, d_model / 2]
+    if layout == "halves":
+        return torch.cat((angles.sin(), angles.cos()), dim=-1)
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
 
 
 @register("positions", "sinusoidal")
 class SinusoidalPositions(PositionEncoding):
-    """The paper's fixed sines and cosines."""
+    """The paper's fixed sines and cosines, "interleaved" as in the paper or in "halves" (:func:`sinusoids`)."""
 
-    def __init__(self, *, d_model: int, max_seq_len: int, n_heads: int, d_head: int, theta: float = 10_000.0) -> None:
+    def __init__(
+        self,
+        *,
+        d_model: int,
+        max_seq_len: int,
+        n_heads: int,
+        d_head: int,
+        theta: float = 10_000.0,
+        layout: Literal["interleaved", "halves"] = "interleaved",
+    ) -> None:
         super().__init__(d_model=d_model, max_seq_len=max_seq_len, n_heads=n_heads, d_head=d_head)
-        table = sinusoids(torch.arange(max_seq_len), d_model, theta)
+        if layout not in ("interleaved", "halves"):
+            raise TypeError(f"layout is {layout!r}; expected 'interleaved' or 'halves'")
+        table = sinusoids(torch.arange(max_seq_len), d_model, theta, layout)
         self.register_buffer("table", table, persistent=False)
         self.table: Tensor
 

@@ -1,0 +1,260 @@
+"""The built-in translation task: a date as people write it, in many languages, to ISO 8601.
+
+    Donnerstag, 5. November 2026  →  2026-11-05          2026년 11월 5일  →  2026-11-05
+
+The writings are the Unicode CLDR's own, through Babel: each locale's styles ``short``, ``medium``, ``long`` and
+``full`` and its skeletons ``yMd``, ``yMMMd``, ``yMMMMd``, ``yMMMEd`` and ``yMMMMEEEEd`` where it has them (UTS 35,
+part 4), in the Gregorian calendar and with the digits 0 to 9, which is what Babel writes everywhere.
+
+**Every text has exactly one right answer.** Left out are
+
+- the patterns with a year of two digits: ``5.11.26`` does not say its century;
+- every writing that some locale of the task uses for another date as well: ``5/11/2026`` is in November in Spain and
+  in May in the United States, so neither ever appears; ``13/11/2026`` does, for it can be read in one way only.
+  The comparison is over all locales of the task and all days of a leap year, with leading zeros dropped and the
+  weekday hidden: nobody should need a country's habit of padding, or the calendar, to know which number is the month.
+
+Four splits beside ``train``. Whether a date is for training, for validation or held out is a matter of its hash alone:
+
+======================  ==============================  ===========================================================
+split                   dates                           locales
+======================  ==============================  ===========================================================
+``validation``          seen nowhere else               those of training
+``held-out-dates``      never in training               those of training
+``held-out-locales``    as ``held-out-dates``           other regions of training's languages: most can be read,
+                                                        what is new are orders, separators and some month names
+``held-out-languages``  as ``held-out-dates``           languages that training has not: year and day can be read,
+                                                        a month's name only where it resembles a known one
+======================  ==============================  ===========================================================
+
+In the last two, what a locale of training would write in the same way is left out: it would not be new.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from glassformer.data.pairs import Pair, PairSource
+from glassformer.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from babel import Locale
+    from babel.dates import DateTimePattern
+
+LOCALES = (
+    "ar_EG", "bg_BG", "bn_BD", "cs_CZ", "da_DK", "de_DE", "el_GR", "en_GB", "en_US", "es_ES",
+    "eu_ES", "fa_IR", "fi_FI", "fr_FR", "he_IL", "hi_IN", "hr_HR", "hu_HU", "id_ID", "is_IS",
+    "it_IT", "ja_JP", "ko_KR", "lv_LV", "ms_MY", "nl_NL", "pl_PL", "pt_BR", "ro_RO", "ru_RU",
+    "sl_SI", "sr_RS", "sv_SE", "th_TH", "tr_TR", "uk_UA", "ur_PK", "vi_VN", "zh_CN", "zh_TW",
+)  # fmt: skip
+"""The locales of training, unless others are named."""
+
+HELD_OUT_LOCALES = ("ar_LB", "de_AT", "en_CA", "en_ZA", "es_MX", "fr_CA", "it_CH", "nl_BE", "pt_PT", "zh_HK")
+"""Other regions of these languages, each with writings of its own."""
+
+HELD_OUT_LANGUAGES = ("af_ZA", "ca_ES", "et_EE", "hy_AM", "ka_GE", "lt_LT", "nb_NO", "sk_SK", "sw_KE", "ta_IN")
+"""Languages near to these and far from them."""
+
+ALL = "all"
+N_PAIRS = 20_000
+N_HELD_OUT = 1_000
+YEARS = (1900, 2099)
+STYLES = ("short", "medium", "long", "full")
+SKELETONS = ("yMd", "yMMMd", "yMMMMd", "yMMMEd", "yMMMMEEEEd")
+MOST_DRAWS = 50  # for each pair that is asked for; who has not found it by then will not
+AMBIGUOUS = (0, 0)  # in place of a month and a day
+
+
+class Dates(PairSource):
+    """Written dates and their ISO 8601 form: the same for the same options, seed and version of Babel.
+
+    ``locales`` are those of training: names such as ``ko_KR``, or ``all`` for every one that Babel has and that is
+    not held out. Unless they are named, ``held_out_locales`` and ``held_out_languages`` are those of
+    :data:`HELD_OUT_LOCALES` and :data:`HELD_OUT_LANGUAGES` that are so beside the locales of training.
+    ``years`` are the first and the last; ``n_pairs`` is the size of ``train``, ``n_held_out`` of each other split.
+
+    Raises :class:`ConfigError` for options that cannot work, and from :meth:`splits` if there are not as many pairs.
+    """
+
+    def __init__(
+        self,
+        *,
+        locales: Sequence[str] = LOCALES,
+        held_out_locales: Sequence[str] | None = None,
+        held_out_languages: Sequence[str] | None = None,
+        years: tuple[int, int] = YEARS,
+        n_pairs: int = N_PAIRS,
+        n_held_out: int = N_HELD_OUT,
+        seed: int = 0,
+    ) -> None:
+        super().__init__("dates")
+        self.years, self.n_pairs, self.n_held_out, self.seed = years, n_pairs, n_held_out, seed
+        named = {"n_pairs": n_pairs, "n_held_out": n_held_out}
+        complaints = [f"{name} is {value}; at least 1 is needed." for name, value in named.items() if value < 1]
+        if not 1000 <= years[0] <= years[1] <= 9999:
+            complaints.append(f"years is {years}; expected are the first and the last, between 1000 and 9999.")
+        if not locales:
+            complaints.append(f"locales names none. Name some, as {LOCALES[0]!r}, or {ALL!r}.")
+        everything = [locales] if isinstance(locales, str) else list(locales)
+        everything = [ALL] if ALL in everything else everything
+        taught = _canonical(everything if everything != [ALL] else _known_locales(), complaints)
+        regions = _canonical(HELD_OUT_LOCALES if held_out_locales is None else held_out_locales, complaints)
+        foreign = _canonical(HELD_OUT_LANGUAGES if held_out_languages is None else held_out_languages, complaints)
+        if everything == [ALL]:
+            unheard = {_language(name) for name in foreign}
+            taught = [name for name in taught if name not in regions and _language(name) not in unheard]
+        heard = {_language(name) for name in taught}
+        if held_out_locales is None:
+            regions = [name for name in regions if name not in taught and _language(name) in heard]
+        if held_out_languages is None:
+            foreign = [name for name in foreign if _language(name) not in heard]
+        complaints += [f"held_out_locales has {name!r}, and so has locales." for name in regions if name in taught]
+        complaints += [
+            f"held_out_languages has {name!r}, and locales has the language {_language(name)!r} too."
+            for name in foreign
+            if _language(name) in heard
+        ]
+        if complaints:
+            raise ConfigError(complaints, subject="task 'dates'")
+        self.locales, self.held_out_locales, self.held_out_languages = tuple(taught), tuple(regions), tuple(foreign)
+
+    def splits(self) -> dict[str, list[Pair]]:
+        """The pairs of each split, in a random order."""
+        taught, regions, foreign = (
+            {name: forms for name in names if (forms := _forms(name))}
+            for names in (self.locales, self.held_out_locales, self.held_out_languages)
+        )
+        known = _meanings(taught.values())
+        meanings = _meanings([*taught.values(), *regions.values(), *foreign.values()])
+
+        def readable(text: str) -> bool:
+            return meanings[text] != AMBIGUOUS
+
+        def new(text: str) -> bool:
+            return readable(text) and text not in known
+
+        days = self._days()
+        self.notes = [
+            f"{len(taught)} locales with {sum(map(len, taught.values()))} ways of writing a date; of the readings of a "
+            f"leap year's days, {sum(map(AMBIGUOUS.__eq__, meanings.values())):,} of {len(meanings):,} are left out "
+            "because they could mean another date as well"
+        ]
+        splits = {
+            "train": self._draw("train", self.n_pairs, taught, days["train"], readable),
+            "validation": self._draw("validation", self.n_held_out, taught, days["validation"], readable),
+            "held-out-dates": self._draw("held-out-dates", self.n_held_out, taught, days["held-out"], readable),
+            "held-out-locales": self._draw("held-out-locales", self.n_held_out, regions, days["held-out"], new),
+            "held-out-languages": self._draw("held-out-languages", self.n_held_out, foreign, days["held-out"], new),
+        }
+        if len(splits["train"]) < self.n_pairs or not splits["validation"]:
+            raise ConfigError(
+                f"{self.n_pairs:,} pairs to train on are asked for (n_pairs), and the locales and the years "
+                f"{self.years[0]} to {self.years[1]} gave {len(splits['train']):,} distinct ones (and "
+                f"{len(splits['validation']):,} for validation). Ask for fewer, or give more locales or years.",
+                subject="task 'dates'",
+            )
+        for name, pairs in splits.items():
+            if name != "train" and len(pairs) < self.n_held_out:
+                self.notes.append(f"{name} has {len(pairs):,} pairs: there are no more distinct ones")
+        return {name: pairs for name, pairs in splits.items() if pairs}
+
+    def fingerprint(self) -> str:
+        """A hash of the options and of Babel's version."""
+        import babel
+
+        options = (self.locales, self.held_out_locales, self.held_out_languages, self.years, self.n_pairs)
+        state = (babel.__version__, STYLES, SKELETONS, *options, self.n_held_out, self.seed)
+        return hashlib.sha256(repr(state).encode()).hexdigest()
+
+    def _days(self) -> dict[str, list[datetime.date]]:
+        """Every day of the years: eight of ten are for training, one for validation, one is held out."""
+        days: dict[str, list[datetime.date]] = {"train": [], "validation": [], "held-out": []}
+        first, last = (datetime.date(self.years[0], 1, 1).toordinal(), datetime.date(self.years[1], 12, 31).toordinal())
+        for day in map(datetime.date.fromordinal, range(first, last + 1)):
+            share = _random_number(f"{self.seed} {day.isoformat()}") % 10
+            days["validation" if share == 0 else "held-out" if share == 1 else "train"].append(day)
+        return days
+
+    def _draw(
+        self,
+        split: str,
+        n_pairs: int,
+        forms_of: dict[str, list[Form]],
+        days: list[datetime.date],
+        accepted: Callable[[str], bool],
+    ) -> list[Pair]:
+        """So many distinct pairs, or all that were found: a day, then a locale, then one of its forms, all evenly."""
+        locales, pairs = list(forms_of.values()), dict[str, Pair]()
+        for attempt in range(n_pairs * MOST_DRAWS if locales and days else 0):
+            number = _random_number(f"{self.seed} {split} {attempt}")
+            number, chosen = divmod(number, len(days))
+            day = days[chosen]
+            number, chosen = divmod(number, len(locales))
+            form = locales[chosen][number % len(locales[chosen])]
+            if accepted(form.reading(day)):
+                text = form.write(day)
+                pairs.setdefault(text, Pair(text, day.isoformat()))
+            if len(pairs) == n_pairs:
+                break
+        return list(pairs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way in which a locale writes a date."""
+
+    locale: Locale
+    pattern: DateTimePattern
+    months: tuple[str, ...]
+    """What it writes in each month: the month as it stands there, ``D``, ``Y`` and ``W`` for day, year and weekday."""
+
+    def write(self, day: datetime.date) -> str:
+        """The date as people write it."""
+        return self.pattern.apply(day, self.locale)
+
+    def reading(self, day: datetime.date) -> str:
+        """What a reader can go by who knows the year, and neither the weekday nor where zeros are put."""
+        return self.months[day.month - 1].replace("\0", str(day.day))
+
+
+def _forms(name: str) -> list[Form]:
+    """The distinct forms of a locale that tell the year in full, the month and the day."""
+    from babel import Locale
+    from babel.dates import DateTimeFormat, parse_pattern
+
+    locale = Locale.parse(name)
+    skeletons = [locale.datetime_skeletons[skeleton] for skeleton in SKELETONS if skeleton in locale.datetime_skeletons]
+    patterns = [parse_pattern(pattern) for pattern in (*map(locale.date_formats.get, STYLES), *skeletons)]
+    forms = []
+    for pattern in {pattern.pattern: pattern for pattern in patterns}.values():
+        fields = set(re.findall(r"%\((\w+)\)s", pattern.format))
+        if "yy" in fields or not {"y", "M", "d"} <= {field[0].replace("L", "M") for field in fields}:
+            continue
+        months = []
+        for month in range(1, 13):
+            written = DateTimeFormat(datetime.date(2000, month, 1), locale)
+            shown = {field: _shown(field, month, written[field]) for field in fields}
+            months.append(pattern.format % shown)
+        forms.append(Form(locale, pattern, tuple(months)))
+    return forms
+
+
+def _shown(field: str, month: int, written: str) -> str:
+    """A field of :attr:`Form.months`."""
+    if field[0] in "ML":
+        return str(month) if len(field) <= 2 else written
+    return {"y": "Y", "d": "\0", "E": "W", "e": "W", "c": "W"}.get(field[0], written)
+
+
+def _meanings(forms: Iterable[Iterable[Form]]) -> dict[str, tuple[int, int]]:
+    """The month and the day that each reading of a leap year's days means, or :data:`AMBIGUOUS`."""
+    year = [datetime.date(2000, 1, 1) + datetime.timedelta(days) for days in range(366)]
+    meanings: dict[str, tuple[int, int]] = {}
+    for months in {form.months for several in forms for form in several}:
+        ...
+    return meanings

@@ -1,0 +1,97 @@
+"""From a configuration to its parts: the one place where a name becomes a module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from glassformer.errors import ConfigError
+from glassformer.models.config import ModelConfig
+from glassformer.parts.blocks import Block
+from glassformer.parts.feedforward import PointwiseConvolution
+from glassformer.registry import find
+
+
+def make_part(kind: str, name: str, *args: Any, **options: Any) -> Any:
+    """Build a registered part; an argument that its class does not take is the user's mistake, and is named.
+
+    Raises:
+        ConfigError: the part refuses the options given for it.
+    """
+    part_class = find(kind, name)
+    try:
+        return part_class(*args, **options)
+    except TypeError as error:
+        raise ConfigError(f"{kind} '{name}' ({part_class.__qualname__}) refuses its options: {error}") from error
+
+
+def make_positions(config: ModelConfig) -> Any:
+    """The position encoding of one stack."""
+    return make_part(
+        "positions",
+        config.positions.kind,
+        d_model=config.d_model,
+        max_seq_len=config.max_seq_len,
+        n_heads=config.attention.n_heads,
+        d_head=config.d_head,
+        theta=config.positions.theta,
+        **config.positions.options,
+    )
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """A norm of the residual stream."""
+    norm = config.norm
+    part: nn.Module = make_part("norm", norm.kind, config.d_model, eps=norm.eps, bias=norm.bias, **norm.options)
+    return part
+
+
+def make_block(config: ModelConfig, *, cross: bool = False) -> Block:
+    """One layer; ``cross`` gives it a look at the encoder."""
+    feedforward = None
+    if config.has_feedforward:
+        feedforward = make_part(
+            "feedforward",
+            config.feedforward.kind,
+            config.d_model,
+            config.d_ff,
+            bias=config.feedforward.bias,
+            dropout=config.feedforward.dropout,
+            linear=PointwiseConvolution if config.feedforward.convolution else nn.Linear,
+            **config.feedforward.options,
+        )
+    attention = cross_attention = None
+    if config.has_attention:
+        attention = _make_attention(config, "attention", config.attention.kind)
+        cross_attention = _make_attention(config, "cross-attention", config.attention.cross) if cross else None
+    return Block(
+        attention=attention,
+        cross_attention=cross_attention,
+        feedforward=feedforward,
+        norm=lambda: make_norm(config),
+        placement=config.norm.placement,
+        attention_skip=config.residual in ("both", "attention"),
+        feedforward_skip=config.residual in ("both", "feedforward"),
+        dropout=config.dropout,
+    )
+
+
+def _make_attention(config: ModelConfig, kind: str, name: str) -> nn.Module:
+    chosen = config.attention
+    part: nn.Module = make_part(
+        kind,
+        name,
+        config.d_model,
+        chosen.n_heads,
+        n_kv_heads=config.n_kv_heads,
+        d_head=config.d_head,
+        projection=chosen.projection,
+        scale=chosen.scale,
+        qk_norm=chosen.qk_norm,
+        bias=chosen.bias,
+        output_bias=chosen.bias if chosen.output_bias is None else chosen.output_bias,
+        dropout=chosen.dropout,
+        **(chosen.options if kind == "attention" else {}),
+    )
+    return part

@@ -1,0 +1,163 @@
+"""A stack of blocks over one sequence: embedding, blocks, final norm. A GPT is one with a head, a translator has two.
+
+tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm → [B, T, d_model]
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.errors import DataError
+from glassformer.models.building import make_block, make_norm, make_positions
+from glassformer.models.config import ModelConfig
+from glassformer.parts.attention import Context
+from glassformer.parts.cache import KVCache
+from glassformer.parts.cross_attention import Memory
+from glassformer.parts.embeddings import Embedding
+from glassformer.parts.masks import additive, causal_mask, padded_mask
+from glassformer.parts.probes import Probe
+
+
+class Stack(nn.Module):
+    """Token ids [B, T] → vectors [B, T, d_model].
+
+    Args:
+        rows: of the token table.
+        n_layers: number of blocks.
+        causal: whether a token sees only itself and what came before; an encoder's sees the whole sentence.
+        cross: whether the blocks also look at a memory, an encoder's output.
+    """
+
+    def __init__(self, config: ModelConfig, *, rows: int, n_layers: int, causal: bool = True, cross: bool = False) -> None:
+        super().__init__()
+        self.config, self.n_layers, self.causal = config, n_layers, causal
+        self.embedding = Embedding(
+            rows,
+            config.d_model,
+            make_positions(config),
+            tokens=config.embedding.tokens,
+            scale=config.embedding.scale,
+            dropout=config.dropout,
+        )
+        self.blocks = nn.ModuleList(make_block(config, cross=cross) for _ in range(n_layers))
+        self.final_norm = make_norm(config) if config.norm.final else nn.Identity()
+        self.final = Probe()
+
+    def run(
+        self, tokens: Tensor, context: Context, cache: KVCache | None = None, memory: Memory | None = None
+    ) -> Tensor:
+        """The layers themselves, in a context that is ready: nothing here looks at a value."""
+        x = self.embedding(tokens, context.positions)
+        for index, block in enumerate(self.blocks):
+            layer_cache = cache.layers[index] if cache is not None and cache.layers else None
+            x = block(x, context, layer_cache, None if memory is None else memory.layer(index))
+        final: Tensor = self.final(self.final_norm(x))
+        return final
+
+    def context(self, tokens: Tensor, padding: Tensor | None = None) -> Context:
+        """Positions and masks of a whole sequence.
+
+        Args:
+            padding: bool [B, T], True where a token is a pad (at either end); positions are counted without pads.
+
+        Raises:
+            DataError: more tokens than ``max_seq_len``.
+        """
+        length = tokens.shape[1]
+        self.refuse_longer(length)
+        index = torch.arange(length, device=tokens.device)
+        positions = index
+        if padding is not None:
+            positions = ((~padding).cumsum(1) - 1).clamp_min(0)  # [B, T]
+        bias = self.embedding.positions.bias(positions, positions)  # [H, T, T] or [B, H, T, T]
+        if bias is None and padding is None:
+            return Context(self.embedding.positions, positions, causal=self.causal)
+        visible = causal_mask(index, index) if self.causal else torch.ones(1, 1, dtype=torch.bool, device=tokens.device)
+        if padding is not None:
+            visible = padded_mask(visible, padding, index, index)[:, None]  # [B, 1, T, T]
+        return Context(self.embedding.positions, positions, _combine(visible, bias, self.dtype), causal=self.causal)
+
+    def cached_context(self, tokens: Tensor, cache: KVCache) -> Context:
+        """Positions and masks of new tokens behind those in the cache. Raises as :meth:`context` does."""
+        start, end = cache.length, cache.length + tokens.shape[1]
+        if end > cache.capacity:
+            raise DataError(f"The cache has room for {cache.capacity} tokens and would hold {end}; make a larger one.")
+        self.refuse_longer(end)
+        slots = torch.arange(start, end, device=tokens.device)
+        if cache.starts is None and end - start == 1 and not self._biases_scores:
+            return Context(self.embedding.positions, slots, causal=False, slots=slots, visible=end)
+        return self.slot_context(slots, end, cache.starts)
+
+    def slot_context(self, slots: Tensor, visible: int, starts: Tensor | None) -> Context:
+        """A context from tensors alone: tokens at ``slots`` [T], looking at the first ``visible`` slots of a cache."""
+        keys = torch.arange(visible, device=slots.device)
+        mask = causal_mask(slots, keys)  # [T, S]
+        query_positions, key_positions = slots, keys
+        if starts is not None:
+            mask = padded_mask(mask, keys < starts[:, None], slots, keys)[:, None]  # [B, 1, T, S]
+            query_positions = (slots - starts[:, None]).clamp_min(0)  # [B, T]
+            key_positions = (keys - starts[:, None]).clamp_min(0)
+        return self.masked_context(query_positions, key_positions, mask, slots)
+
+    def masked_context(self, query_positions: Tensor, key_positions: Tensor, visible: Tensor, slots: Tensor) -> Context:
+        """Tokens at ``slots`` [T] of a cache that see what ``visible`` says of its first S slots.
+
+        Args:
+            query_positions, key_positions: [T] or [B, T]; [S] or [B, S].
+            visible: bool [T, S] or [B, 1, T, S].
+        """
+        bias = self.embedding.positions.bias(query_positions, key_positions)
+        combined = _combine(visible, bias, self.dtype)
+        seen = visible.shape[-1]
+        return Context(self.embedding.positions, query_positions, combined, slots=slots, visible=seen)
+
+    def make_cache(
+        self,
+        batch_size: int,
+        capacity: int | None = None,
+        *,
+        starts: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> KVCache:
+        """An empty cache for this stack; ``capacity`` is ``max_seq_len`` unless given."""
+        return KVCache(
+            n_layers=self.n_layers if self.config.has_attention else 0,
+            batch_size=batch_size,
+            n_kv_heads=self.config.n_kv_heads,
+            capacity=capacity or self.config.max_seq_len,
+            d_head=self.config.d_head,
+            dtype=dtype or self.dtype,
+            device=self.device,
+            starts=starts,
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return next(self.parameters()).device
+
+    @property
+    def _biases_scores(self) -> bool:
+        zero = torch.zeros(1, dtype=torch.long, device=self.device)
+        return self.embedding.positions.bias(zero, zero) is not None
+
+    def refuse_longer(self, length: int) -> None:
+        """Raise :class:`DataError` if a sequence of this length does not fit the model."""
+        if length > self.config.max_seq_len:
+            raise DataError(
+                f"The model looks at {self.config.max_seq_len} tokens (max_seq_len), and was given {length}; "
+                "give it fewer, or let generation slide its window."
+            )
+
+
+def _combine(visible: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    mask = additive(visible, dtype)
+    if bias is not None:
+        mask = mask + bias.to(dtype)
+    return mask if mask.dim() != 3 else mask[None]  # [1, H, T, S]: SDPA's fast CPU path takes no three axes

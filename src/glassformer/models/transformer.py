@@ -1,0 +1,74 @@
+"""What every model of ours has, whatever its family: a head, weights with names, and two ways to attend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.errors import CheckpointError
+from glassformer.models.config import ModelConfig
+from glassformer.parts.blocks import Block
+from glassformer.parts.probes import Probe
+
+
+class Transformer(nn.Module):
+    """The base of :class:`~glassformer.models.decoder.Decoder` and of
+    :class:`~glassformer.models.encoder_decoder.EncoderDecoder`.
+    """
+
+    config: ModelConfig
+    head: nn.Linear
+    logits: Probe
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """[…, d_model] → logits […, vocab_size]; a padded vocabulary's extra columns are cut off."""
+        logits = self.head(hidden)
+        if self.config.padded_vocab_size != self.config.vocab_size:
+            logits = logits[..., : self.config.vocab_size]
+        probed: Tensor = self.logits(logits)
+        return probed
+
+    def set_attention_path(self, path: str) -> None:
+        """Take the "fused" or the "explicit" path in every layer; they compute the same function."""
+        for block in self.modules():
+            if isinstance(block, Block):
+                if block.has_attention:
+                    block.attention.path = path  # type: ignore[assignment] # a plain attribute of the module
+                if block.has_cross_attention:
+                    block.cross_attention.path = path  # type: ignore[assignment]
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Every parameter and saved buffer once (a tied matrix has one name), as checkpoints hold them."""
+        weights: dict[str, Tensor] = dict(self.named_parameters())
+        persistent = self.state_dict(keep_vars=True)
+        weights |= {name: buffer for name, buffer in self.named_buffers() if name in persistent}
+        return weights
+
+    @torch.no_grad()
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy in what :meth:`named_weights` gave. Raises :class:`CheckpointError` with all that does not fit."""
+        own = self.named_weights()
+        complaints = [f"{name} is missing" for name in own if name not in weights]
+        complaints += [f"{name} is not of this model" for name in weights if name not in own]
+        complaints += [
+            f"{name} is {list(weights[name].shape)}, the model's is {list(weight.shape)}"
+            for name, weight in own.items()
+            if name in weights and weights[name].shape != weight.shape
+        ]
+        if complaints:
+            shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
+            raise CheckpointError(f"The weights do not fit the model: {shown}.")
+        for name, weight in own.items():
+            weight.copy_(weights[name])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return next(self.parameters()).device
