@@ -19,6 +19,9 @@ from glassformer.errors import ConfigError, nearest
 
 Tree = dict[str, Any]
 
+KIND = "task"
+"""Where a field may hold one of several configurations, each declares this field with its own name as the default."""
+
 
 class Config(BaseModel):
     """A frozen record of settings. Subclasses override :meth:`complaints` for what fields say only together."""
@@ -115,7 +118,7 @@ def _put(cls: type[Config], tree: Tree, path: list[str], value: Any, whole: str)
     if head not in cls.model_fields:
         raise ConfigError(f"'{whole}' is not a setting. {nearest(head, cls.model_fields)}")
     annotation = cls.model_fields[head].annotation
-    inner = _config_class(annotation)
+    inner = _config_class(annotation, tree.get(head))
     if rest:
         if inner is None:
             if _accepts_mapping(annotation):  # free-form options of a user's part
@@ -190,11 +193,25 @@ def _reads_none(annotation: Any, value: Any) -> bool:
     return optional and (value is None or (isinstance(value, str) and value.lower() in ("none", "null")))
 
 
-def _config_class(annotation: Any) -> type[Config] | None:
-    for member in _members(annotation):
-        if isinstance(member, type) and issubclass(member, Config):
+def _config_class(annotation: Any, tree: Any = None) -> type[Config] | None:
+    """The configuration that a field holds; of several, the one whose kind the tree names, or else the first."""
+    found = [member for member in _members(annotation) if isinstance(member, type) and issubclass(member, Config)]
+    named = tree.get(KIND) if isinstance(tree, Mapping) else None
+    for member in found:
+        if KIND in member.model_fields and member.model_fields[KIND].default == named:
             return member
-    return None
+    return found[0] if found else None
+
+
+def kind_tag(value: Any) -> str:
+    """What tells pydantic which of a field's configurations a value is: ``task=`` and its kind."""
+    named = value.get(KIND, "") if isinstance(value, Mapping) else getattr(value, KIND, "")
+    return f"{KIND}={named}"
+
+
+def _location(item: Any) -> list[str]:
+    """Where a complaint belongs, without the tags that chose between configurations."""
+    return [str(part) for part in item["loc"] if not str(part).startswith(f"{KIND}=")]
 
 
 def _jsonable(value: Any) -> Any:
@@ -211,10 +228,10 @@ def _jsonable(value: Any) -> Any:
 def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
     """Pydantic's complaints in our words: the dotted name, what came, what was expected."""
     for item in error.errors():
-        names = [str(part) for part in item["loc"]]
+        names = _location(item)
         path, came = ".".join(names), item["input"]
         if item["type"] == "extra_forbidden":
-            yield f"'{path}' is not a setting. {nearest(names[-1], _fields_at(cls, names[:-1]))}"
+            yield f"'{path}' is not a setting. {nearest(names[-1], _fields_at(cls, item['loc'][:-1]))}"
         elif item["type"] == "missing":
             yield f"{path} is missing."
         elif item["type"] == "value_error":
@@ -224,8 +241,14 @@ def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
             yield f"{path} is {came!r}; expected {expected}."
 
 
-def _fields_at(cls: type[Config], names: list[str]) -> Iterator[str]:
-    for name in names:
+def _fields_at(cls: type[Config], location: Sequence[Any]) -> Iterator[str]:
+    """The settings of the configuration at pydantic's location, whose tags say which of several it is."""
+    field = None
+    for name in map(str, location):
+        if name.startswith(f"{KIND}="):
+            assert field is not None
+            cls = _config_class(field.annotation, {KIND: name.partition("=")[2]}) or cls
+            continue
         field = cls.model_fields.get(name)
         inner = _config_class(field.annotation) if field else None
         if inner is None:
@@ -239,17 +262,17 @@ def _complaints_of_the_rest(
 ) -> list[str]:
     """The complaints about everything else, once each refused value is put back to the base's."""
     mended: Tree = json.loads(json.dumps(_jsonable(tree)))
-    refused = [item["loc"] for item in error.errors() if item["type"] != "value_error"]
+    refused = [_location(item) for item in error.errors() if item["type"] != "value_error"]
     if not refused:
         return []
     for loc in refused:
         target, source = mended, base
         for name in loc[:-1]:
-            if not isinstance(target.get(str(name)), dict):
+            if not isinstance(target.get(name), dict):
                 break
-            target, source = target[str(name)], source.get(str(name)) or {}
+            target, source = target[name], source.get(name) or {}
         else:
-            last = str(loc[-1])
+            last = loc[-1]
             if last in source:
                 target[last] = source[last]
             else:

@@ -11,8 +11,10 @@ from glassformer.errors import ConfigError, DataError
 from glassformer.models import counting
 from glassformer.models.config import ModelConfig
 from glassformer.models.costs import costs
+from glassformer.models.build import build
 from glassformer.models.decoder import Decoder
-from glassformer.models.formulas import flops_per_token, parameters
+from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.formulas import flops_per_sequence, flops_per_token, parameters
 from glassformer.models.memory import activation_bytes
 from glassformer.models.presets import preset, preset_names
 from glassformer.testing import shrunk
@@ -31,7 +33,7 @@ CHOICES = {
     "attention.bias": (True, False),
     "attention.output_bias": (None, True, False),
     "attention.dropout": (0.0, 0.1),
-    "feedforward.kind": ("relu", "gelu", "gelu-tanh", "relu2", "swiglu"),
+    "feedforward.kind": ("relu", "gelu", "gelu-tanh", "relu2", "silu", "swiglu"),
     "feedforward.d_ff": (None, 40),
     "feedforward.bias": (True, False),
     "feedforward.dropout": (0.0, 0.1),
@@ -45,14 +47,28 @@ CHOICES = {
     "head.tied": (True, False),
     "head.bias": (True, False),
 }
+ENCODER_CHOICES = {
+    "n_encoder_layers": (1, 2),
+    "source_vocab_size": (None, 53),
+    "embedding.source": ("target", "head", "own"),
+    "n_layers": (1, 3),
+}
 BASE = ModelConfig.build(
     {"vocab_size": 97, "max_seq_len": 32, "d_model": 32, "n_layers": 1, "attention": {"n_heads": 4}}
 )
+TRANSLATOR = BASE.override({"n_encoder_layers": 2})
 
 
 @st.composite
-def configs(draw):
-    changes = {path: draw(st.sampled_from(options)) for path, options in CHOICES.items()}
+def configs(draw, families=(False, True)):
+    choices = CHOICES | (ENCODER_CHOICES if draw(st.sampled_from(families)) else {})
+    changes = {path: draw(st.sampled_from(options)) for path, options in choices.items()}
+    if changes.get("n_encoder_layers"):  # where nothing looks at the encoder, its backward pass is not run
+        assume(changes["sublayers"] != "feedforward")
+        if changes["source_vocab_size"]:
+            changes["embedding.source"] = "own"
+        elif changes["embedding.source"] == "head":
+            changes["head.tied"] = False
     try:
         return BASE.override(changes)
     except ConfigError:
@@ -74,6 +90,7 @@ def test_presets_have_the_parameters_they_say(name):
 def test_presets_cost_the_flops_that_torch_counts(name):
     config = preset(name).model
     model, flops = counting.build_on_meta(config), flops_per_token(config, 16)
+    assert isinstance(model, EncoderDecoder if config.has_encoder else Decoder)
     assert flops.forward * 32 == counting.count_flops(model, 2, 16)
     assert flops.training * 32 == counting.count_flops(model, 2, 16, backward=True)
 
@@ -85,52 +102,69 @@ def test_parameters_by_formula_are_those_of_the_built_model(config):
     for group, counted in counting.count_parameters(model).items():
         assert getattr(count, group) == counted, group
     assert count.total == sum(p.numel() for p in model.parameters())
-    assert count.matrices == sum(p.numel() for p in model.blocks.parameters() if p.dim() == 2)
+    blocks = [p for name, p in model.named_parameters() if "blocks." in name]
+    assert count.matrices == sum(p.numel() for p in blocks if p.dim() == 2)
 
 
-@many(25)
-@given(configs(), st.integers(1, 32), st.integers(1, 3))
-def test_flops_by_formula_are_those_that_torch_counts(config, seq_len, batch_size):
-    flops, model = flops_per_token(config, seq_len), counting.build_on_meta(config)
-    assert flops.forward * seq_len * batch_size == counting.count_flops(model, batch_size, seq_len)
-    assert flops.training * seq_len * batch_size == counting.count_flops(model, batch_size, seq_len, backward=True)
-    by_group = counting.count_flops_by_group(model, seq_len)
+@many(40)
+@given(configs(), st.integers(1, 32), st.integers(1, 32), st.integers(1, 3))
+def test_flops_by_formula_are_those_that_torch_counts(config, seq_len, source_len, batch_size):
+    flops, model = flops_per_sequence(config, seq_len, source_len), counting.build_on_meta(config)
+    assert flops.forward * batch_size == counting.count_flops(model, batch_size, seq_len, source_len)
+    assert flops.training * batch_size == counting.count_flops(model, batch_size, seq_len, source_len, backward=True)
+    by_group = counting.count_flops_by_group(model, seq_len, source_len)
     assert by_group == {name: getattr(flops, name) for name in by_group}
+    assert flops_per_token(config, seq_len, source_len) == flops.per(seq_len)
 
 
-@many(30)
-@given(configs())
-def test_activation_bytes_are_within_a_tenth_of_what_autograd_keeps(config):
-    model = Decoder(config)
+@many(45)
+@given(configs(), st.sampled_from((16, 24, 32)))
+def test_activation_bytes_are_within_a_tenth_of_what_autograd_keeps(config, source_len):
+    model = build(config)
     for path in ("fused", "explicit"):
-        expected = counting.count_activation_bytes(model, 4, 24, path=path)
-        assert sum(activation_bytes(config, 4, 24, 4, path=path).values()) == pytest.approx(expected, rel=0.1)
+        expected = counting.count_activation_bytes(model, 4, 24, source_len, path=path)
+        found = activation_bytes(config, 4, 24, 4, source_len=source_len, path=path)
+        assert sum(found.values()) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_activation_bytes_of_presets_are_within_two_hundredths(name):
     config = shrunk(preset(name).model)
-    model = Decoder(config)
+    model = build(config)
     for path in ("fused", "explicit"):
-        expected = counting.count_activation_bytes(model, 4, 16, path=path)
-        assert sum(activation_bytes(config, 4, 16, 4, path=path).values()) == pytest.approx(expected, rel=0.02)
+        expected = counting.count_activation_bytes(model, 4, 16, 12, path=path)
+        found = activation_bytes(config, 4, 16, 4, source_len=12, path=path)
+        assert sum(found.values()) == pytest.approx(expected, rel=0.02)
 
 
 @many(20)
-@given(configs(), st.sampled_from((torch.float32, torch.bfloat16)))
+@given(configs(families=(False,)), st.sampled_from((torch.float32, torch.bfloat16)))
 def test_cache_bytes_are_those_of_the_cache(config, dtype):
     found = costs(config, batch_size=3, seq_len=7, dtype=dtype)
     assert found.kv_cache_bytes == Decoder(config).to(dtype).make_cache(3, 7).n_bytes
     assert found.kv_cache_bytes == 21 * found.kv_cache_bytes_per_token
 
 
+@many(20)
+@given(configs(families=(True,)), st.sampled_from((torch.float32, torch.bfloat16)))
+def test_a_translators_cache_is_the_decoders_own_and_every_layers_view_of_the_source(config, dtype):
+    found = costs(config, batch_size=3, seq_len=7, source_len=5, dtype=dtype)
+    model = build(config).to(dtype).eval()
+    with torch.no_grad():
+        memory = model.project_memory(model.encode(torch.zeros(3, 5, dtype=torch.long)))
+    cross = sum(tensor.nbytes for layer in memory.layers for tensor in layer)
+    assert cross == 15 * found.cross_cache_bytes_per_token > 0
+    assert found.kv_cache_bytes == model.decoder.make_cache(3, 7).n_bytes + cross
+
+
 @pytest.mark.parametrize(
     ("kind", "momentum"), [("adamw", False), ("adam", False), ("muon", False), ("sgd", True), ("sgd", False)]
 )
-def test_optimizer_bytes_are_those_of_its_state(kind, momentum):
-    model = Decoder(BASE)
+@pytest.mark.parametrize("config", [BASE, TRANSLATOR], ids=["decoder", "encoder-decoder"])
+def test_optimizer_bytes_are_those_of_its_state(config, kind, momentum):
+    model = build(config)
     weights = list(model.parameters())
-    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    matrices = [p for name, p in model.named_parameters() if "blocks." in name and p.dim() == 2]
     rest = [p for p in weights if not any(p is m for m in matrices)]
     optimizers = {
         "adamw": lambda: [torch.optim.AdamW(weights)],
@@ -138,11 +172,12 @@ def test_optimizer_bytes_are_those_of_its_state(kind, momentum):
         "muon": lambda: [torch.optim.Muon(matrices), torch.optim.AdamW(rest)],
         "sgd": lambda: [torch.optim.SGD(weights, lr=0.1, momentum=0.9 if momentum else 0.0)],
     }[kind]()
-    model(torch.zeros(1, 4, dtype=torch.long)).sum().backward()
+    tokens = torch.zeros(1, 4, dtype=torch.long)
+    model(*[tokens] * (2 if config.has_encoder else 1)).sum().backward()
     for optimizer in optimizers:
         optimizer.step()
     tensors = [v for o in optimizers for s in o.state.values() for v in s.values() if torch.is_tensor(v) and v.dim()]
-    assert costs(BASE, optimizer=kind, momentum=momentum).optimizer_bytes == sum(t.nbytes for t in tensors)
+    assert costs(config, optimizer=kind, momentum=momentum).optimizer_bytes == sum(t.nbytes for t in tensors)
 
 
 def test_every_byte_follows_the_dtype():
@@ -165,6 +200,18 @@ def test_flops_are_those_of_palms_appendix():
     assert flops_per_token(config, seq_len).training == 6 * n + 12 * 12 * 768 * seq_len
 
 
+def test_a_translators_flops_are_those_of_its_two_sentences():
+    """Per target token: 2 for each weight it meets, and of the encoder's and of W^K and W^V the source's share."""
+    config, target, source = preset("transformer-base").model, 10, 30
+    d, f, layers = 512, 2048, 6
+    encoder = 2 * layers * (4 * d * d + 2 * d * f) + 4 * layers * source * d
+    decoder = 2 * layers * (6 * d * d + 2 * d * f) + 4 * layers * (target + source) * d + 2 * d * config.vocab_size
+    keys_and_values = 2 * layers * 2 * d * d
+    expected = decoder + (encoder + keys_and_values) * source // target
+    assert flops_per_token(config, target, source).forward == expected
+    assert flops_per_token(config, target) == flops_per_token(config, target, target)
+
+
 def test_a_model_without_attention_has_no_cache_and_no_scores():
     found = costs(BASE.override({"sublayers": "feedforward"}))
     assert found.kv_cache_bytes == found.flops.attention_scores == found.flops.attention_projections == 0
@@ -181,6 +228,22 @@ def test_counting_leaves_a_model_as_it_was():
     assert not model.training
     assert not model.blocks[0].attention.training
     assert model.blocks[0].attention.path == "fused"
+
+
+def test_counting_leaves_a_translator_as_it_was():
+    model = build(TRANSLATOR).eval()
+    model.decoder.blocks[0].cross_attention.path = "explicit"
+    counting.count_flops(model, 1, 4)
+    assert not model.encoder.training
+    assert model.encoder.blocks[0].attention.path == "fused"
+    assert model.decoder.blocks[0].cross_attention.path == "explicit"
+
+
+def test_a_source_beyond_the_context_or_without_an_encoder_is_refused():
+    with pytest.raises(DataError, match="source of 33.*32"):
+        costs(TRANSLATOR, source_len=33)
+    with pytest.raises(DataError, match="source of 5 tokens is an encoder's"):
+        costs(BASE, source_len=5)
 
 
 def test_a_sequence_beyond_the_context_is_refused():

@@ -53,7 +53,7 @@ def trainer(runs, configure):
 
 
 def batches(trainer, **options):
-    return trainer.data.validation_batches(**({"batch_size": 4, "seq_len": 12} | options))
+    return trainer.samples.data.validation_batches(**({"batch_size": 4, "seq_len": 12} | options))
 
 
 def test_evaluating_twice_gives_the_same_number_and_no_trace(trainer):
@@ -86,7 +86,7 @@ def test_the_mode_is_put_back_when_a_batch_fails(trainer):
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_the_whole_split_is_counted_once(trainer, batch_size):
     result = evaluate(trainer.model, batches(trainer, batch_size=batch_size))
-    assert result.n_tokens == len(trainer.data.validation) - 1
+    assert result.n_tokens == len(trainer.samples.data.validation) - 1
     assert result.loss == pytest.approx(evaluate(trainer.model, batches(trainer)).loss, rel=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_the_recorded_validation_loss_is_that_of_the_recorded_weights(runs, conf
     last = [record for record in trainer.run.metrics() if record["kind"] == "validation"][-1]
     result = evaluate(session.build_model(trainer.config), batches(trainer))  # at its starting weights
     assert last["loss"] < result.loss
-    assert last["n_tokens"] == len(trainer.data.validation) - 1
+    assert last["n_tokens"] == len(trainer.samples.data.validation) - 1
     assert last["loss"] == evaluate(trainer.model, batches(trainer)).loss
     assert last["perplexity"] == pytest.approx(math.exp(last["loss"]))
     assert last["bits_per_byte"] == pytest.approx(last["loss"] / math.log(2))  # one byte a character here

@@ -21,7 +21,7 @@ def of_kind(trainer, kind):
 def autograd(trainer, step):
     """Loss and gradients of a step's batch by hand: the mean over the whole batch, no clipping."""
     training = trainer.config.training
-    batch = trainer.data.batch(step, seed=training.seed, batch_size=training.batch_size, seq_len=12)
+    batch = trainer.samples.data.batch(step, seed=training.seed, batch_size=training.batch_size, seq_len=12)
     model = session.build_model(trainer.config).train()
     model.load_weights(trainer.model.named_weights())
     model.set_attention_path(trainer.acceleration.attention_path)

@@ -232,7 +232,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(runs, configure, resu
     message = str(caught.value)
     assert "loss of step 7 is not finite" in message
     assert "blocks.0" in message, "the first bad module is named"
-    offsets = trainer.data.batch(7, seed=0, batch_size=4, seq_len=12).offsets
+    offsets = trainer.samples.data.batch(7, seed=0, batch_size=4, seq_len=12).offsets
     assert all(str(offset) in message for offset in offsets)
     assert str(trainer.run.path) in message
     (event,) = events(trainer, "not finite")
@@ -352,7 +352,7 @@ def test_a_configuration_read_back_is_the_same(configure):
 
 def test_dropout_is_off_in_evaluation_and_on_in_training(runs, configure):
     trainer = runs.start(configure({"model.dropout": 0.5, "model.attention.dropout": 0.5}))
-    tokens = trainer.data.batch(0, seed=0, batch_size=2, seq_len=12).inputs
+    tokens = trainer.samples.data.batch(0, seed=0, batch_size=2, seq_len=12).inputs
     for path in ("fused", "explicit"):
         trainer.model.set_attention_path(path)
         trainer.model.eval()

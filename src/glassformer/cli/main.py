@@ -37,7 +37,7 @@ COMMANDS = {
     "demo": Command(
         "glassformer.cli.demo:demo", "Train a small GPT on Python's own source for a minute, and let it write."
     ),
-    "train": Command("glassformer.cli.train:train", "Train a model from a preset on your text."),
+    "train": Command("glassformer.cli.train:train", "Train a model from a preset on your text or sentence pairs."),
     "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed."),
     "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),
     "evaluate": Command("glassformer.cli.evaluate:evaluate", "Measure loss, perplexity and bits per byte on a text."),

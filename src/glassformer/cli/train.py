@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,8 +13,10 @@ from glassformer import places
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
 from glassformer.config import parse_assignments
+from glassformer.data.config import DataConfig
+from glassformer.data.translation_config import DATES, TranslationConfig
 from glassformer.errors import ConfigError
-from glassformer.models.presets import preset
+from glassformer.models.presets import Preset, preset
 from glassformer.training.config import RunConfig
 from glassformer.training.trainer import Outcome, Trainer
 
@@ -22,7 +25,10 @@ def train(
     model: Annotated[str, typer.Argument(metavar="PRESET", help="A preset (see: glassformer presets).")],
     data: Annotated[
         str | None,
-        typer.Option(help="python-stdlib, tinyshakespeare, a file or folder of text, or hf:owner/name."),
+        typer.Option(
+            help="Text: python-stdlib, tinyshakespeare, a file or folder, hf:owner/name. Pairs, for a translator: dates, "
+            "multi30k-en-de, multi30k-de-en, pairs.tsv, pairs.jsonl, or two files 'a.de,a.en'."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -36,14 +42,14 @@ def train(
         bool, typer.Option("--show-gradients", help="Print every parameter's gradient norm as the training goes.")
     ] = False,
 ) -> None:
-    """Train a model from a preset on your text."""
+    """Train a model from a preset on your text or sentence pairs."""
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
     console = Console(soft_wrap=True)
     with preparing(console) as progress:
         trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)
-    for note in trainer.data.notes:
+    for note in trainer.samples.notes:
         console.print(f"[dim]{note}[/]", highlight=False)
     introduce(trainer, console, model)
     outcome = watch(trainer, console, show_gradients=show_gradients)
@@ -63,17 +69,23 @@ def configuration(
         raise ConfigError([f"{path} is given twice, by its option and by --set." for path in both], subject="command")
     if "model.vocab_size" in changes:
         raise ConfigError("model.vocab_size cannot be set: it is the number of tokens of the text.", subject="command")
-    recipe = RunConfig(model=chosen.model).override(chosen.recipe)
-    return recipe.override(given | changes)
+    return with_recipe(chosen, given | changes)
+
+
+def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:
+    """A preset's model, data of its kind, its recipe, and changes to all of that."""
+    data = TranslationConfig() if chosen.model.has_encoder else DataConfig()
+    recipe = dict(chosen.recipe)
+    if changes.get("data.source", DATES) == DATES:
+        recipe.pop("data.vocab_size", None)  # a date's letters are few enough
+    return RunConfig(model=chosen.model, data=data).override(recipe | dict(changes))
 
 
 def introduce(trainer: Trainer, console: Console, model: str) -> None:
     """What is about to be trained, on what, and where it is kept."""
-    config, data = trainer.config, trainer.data
     count = sum(p.numel() for p in trainer.model.parameters())
     console.print(
-        f"[bold]{model}[/]  {count:,} parameters  ·  {config.data.source}: {len(data.train):,} training tokens, "
-        f"{len(data.validation):,} validation tokens, vocabulary {data.vocab_size:,}",
+        f"[bold]{model}[/]  {count:,} parameters  ·  {trainer.config.data.source}: {trainer.samples.summary}",
         highlight=False,
     )
     console.print(f"[dim]run {trainer.run.path}[/]", highlight=False)
@@ -98,5 +110,9 @@ def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
     if outcome.interrupted:
         console.print(f"  go on with it   glassformer resume {name}", highlight=False)
         raise typer.Exit(130 if outcome.reason == "SIGINT" else 143)
-    console.print(f"  let it write    glassformer sample {name} --prompt ...", highlight=False)
+    if trainer.config.model.has_encoder:
+        console.print(f"  let it work     glassformer translate {name}", highlight=False)
+        console.print(f"  score it        glassformer evaluate {name}", highlight=False)
+    else:
+        console.print(f"  let it write    glassformer sample {name} --prompt ...", highlight=False)
     console.print(f"  draw its loss   glassformer chart {name}", highlight=False)

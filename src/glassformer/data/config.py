@@ -13,6 +13,9 @@ from glassformer.config import Config
 class DataConfig(Config):
     """Text, tokenizer and split of a language-modelling data set."""
 
+    task: Literal["language-modeling"] = "language-modeling"
+    """What is learned from the text: to go on with it."""
+
     source: Annotated[str, Field(min_length=1)] = "python-stdlib"
     """The text: 'python-stdlib' (the source of this Python's standard library), 'tinyshakespeare', a file, a folder
     of text files, or 'hf:owner/name' for a data set of the Hugging Face hub ('hf:owner/name:configuration', or

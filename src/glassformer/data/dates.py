@@ -32,7 +32,7 @@ In the last two, what a locale of training would write in the same way is left o
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -54,7 +54,7 @@ LOCALES = (
 )  # fmt: skip
 """The locales of training, unless others are named."""
 
-HELD_OUT_LOCALES = ("ar_LB", "de_AT", "en_CA", "en_ZA", "es_MX", "fr_CA", "it_CH", "nl_BE", "pt_PT", "zh_HK")
+HELD_OUT_LOCALES = ("ar_LB", "bn_IN", "de_AT", "en_IN", "es_AR", "es_MX", "fa_AF", "fr_CH", "it_CH", "pt_PT")
 """Other regions of these languages, each with writings of its own."""
 
 HELD_OUT_LANGUAGES = ("af_ZA", "ca_ES", "et_EE", "hy_AM", "ka_GE", "lt_LT", "nb_NO", "sk_SK", "sw_KE", "ta_IN")
@@ -75,8 +75,9 @@ class Dates(PairSource):
 
     ``locales`` are those of training: names such as ``ko_KR``, or ``all`` for every one that Babel has and that is
     not held out. Unless they are named, ``held_out_locales`` and ``held_out_languages`` are those of
-    :data:`HELD_OUT_LOCALES` and :data:`HELD_OUT_LANGUAGES` that are so beside the locales of training.
+    :data:`HELD_OUT_LOCALES` and :data:`HELD_OUT_LANGUAGES` that fit: of a language of training, or of none of them.
     ``years`` are the first and the last; ``n_pairs`` is the size of ``train``, ``n_held_out`` of each other split.
+    ``seed`` decides which dates are held out and which pairs are drawn.
 
     Raises :class:`ConfigError` for options that cannot work, and from :meth:`splits` if there are not as many pairs.
     """
@@ -94,28 +95,27 @@ class Dates(PairSource):
     ) -> None:
         super().__init__("dates")
         self.years, self.n_pairs, self.n_held_out, self.seed = years, n_pairs, n_held_out, seed
-        named = {"n_pairs": n_pairs, "n_held_out": n_held_out}
-        complaints = [f"{name} is {value}; at least 1 is needed." for name, value in named.items() if value < 1]
+        sizes = {"n_pairs": n_pairs, "n_held_out": n_held_out}
+        complaints = [f"{name} is {size}; at least 1 is needed." for name, size in sizes.items() if size < 1]
         if not 1000 <= years[0] <= years[1] <= 9999:
             complaints.append(f"years is {years}; expected are the first and the last, between 1000 and 9999.")
         if not locales:
             complaints.append(f"locales names none. Name some, as {LOCALES[0]!r}, or {ALL!r}.")
-        everything = [locales] if isinstance(locales, str) else list(locales)
-        everything = [ALL] if ALL in everything else everything
-        taught = _canonical(everything if everything != [ALL] else _known_locales(), complaints)
         regions = _canonical(HELD_OUT_LOCALES if held_out_locales is None else held_out_locales, complaints)
         foreign = _canonical(HELD_OUT_LANGUAGES if held_out_languages is None else held_out_languages, complaints)
-        if everything == [ALL]:
+        if locales in (ALL, (ALL,), [ALL]):
             unheard = {_language(name) for name in foreign}
-            taught = [name for name in taught if name not in regions and _language(name) not in unheard]
+            taught = [name for name in _known_locales() if name not in regions and _language(name) not in unheard]
+        else:
+            taught = _canonical((locales,) if isinstance(locales, str) else locales, complaints)
         heard = {_language(name) for name in taught}
         if held_out_locales is None:
             regions = [name for name in regions if name not in taught and _language(name) in heard]
         if held_out_languages is None:
             foreign = [name for name in foreign if _language(name) not in heard]
-        complaints += [f"held_out_locales has {name!r}, and so has locales." for name in regions if name in taught]
+        complaints += [f"held_out_locales has {name}, and so has locales." for name in regions if name in taught]
         complaints += [
-            f"held_out_languages has {name!r}, and locales has the language {_language(name)!r} too."
+            f"held_out_languages has {name}, and locales has the language {_language(name)!r} too."
             for name in foreign
             if _language(name) in heard
         ]
@@ -126,24 +126,24 @@ class Dates(PairSource):
     def splits(self) -> dict[str, list[Pair]]:
         """The pairs of each split, in a random order."""
         taught, regions, foreign = (
-            {name: forms for name in names if (forms := _forms(name))}
+            [forms for name in names if (forms := _forms(name))]
             for names in (self.locales, self.held_out_locales, self.held_out_languages)
         )
-        known = _meanings(taught.values())
-        meanings = _meanings([*taught.values(), *regions.values(), *foreign.values()])
+        known = _meanings(taught)
+        meanings = _meanings([*taught, *regions, *foreign])
 
-        def readable(text: str) -> bool:
-            return meanings[text] != AMBIGUOUS
+        def readable(reading: str) -> bool:
+            return meanings[reading] != AMBIGUOUS
 
-        def new(text: str) -> bool:
-            return readable(text) and text not in known
+        def new(reading: str) -> bool:
+            return readable(reading) and reading not in known
 
         days = self._days()
-        self.notes = [
-            f"{len(taught)} locales with {sum(map(len, taught.values()))} ways of writing a date; of the readings of a "
-            f"leap year's days, {sum(map(AMBIGUOUS.__eq__, meanings.values())):,} of {len(meanings):,} are left out "
-            "because they could mean another date as well"
-        ]
+        self.notes.clear()
+        self.notes.append(
+            f"{len(taught)} locales write a date in {sum(map(len, taught)):,} ways; of {len(meanings):,} writings of a "
+            f"year's days, {list(meanings.values()).count(AMBIGUOUS):,} could mean two dates and are left out"
+        )
         splits = {
             "train": self._draw("train", self.n_pairs, taught, days["train"], readable),
             "validation": self._draw("validation", self.n_held_out, taught, days["validation"], readable),
@@ -171,11 +171,11 @@ class Dates(PairSource):
         state = (babel.__version__, STYLES, SKELETONS, *options, self.n_held_out, self.seed)
         return hashlib.sha256(repr(state).encode()).hexdigest()
 
-    def _days(self) -> dict[str, list[datetime.date]]:
+    def _days(self) -> dict[str, list[dt.date]]:
         """Every day of the years: eight of ten are for training, one for validation, one is held out."""
-        days: dict[str, list[datetime.date]] = {"train": [], "validation": [], "held-out": []}
-        first, last = (datetime.date(self.years[0], 1, 1).toordinal(), datetime.date(self.years[1], 12, 31).toordinal())
-        for day in map(datetime.date.fromordinal, range(first, last + 1)):
+        days: dict[str, list[dt.date]] = {"train": [], "validation": [], "held-out": []}
+        first, last = dt.date(self.years[0], 1, 1).toordinal(), dt.date(self.years[1], 12, 31).toordinal()
+        for day in map(dt.date.fromordinal, range(first, last + 1)):
             share = _random_number(f"{self.seed} {day.isoformat()}") % 10
             days["validation" if share == 0 else "held-out" if share == 1 else "train"].append(day)
         return days
@@ -184,19 +184,18 @@ class Dates(PairSource):
         self,
         split: str,
         n_pairs: int,
-        forms_of: dict[str, list[Form]],
-        days: list[datetime.date],
+        locales: list[list[Form]],
+        days: list[dt.date],
         accepted: Callable[[str], bool],
     ) -> list[Pair]:
         """So many distinct pairs, or all that were found: a day, then a locale, then one of its forms, all evenly."""
-        locales, pairs = list(forms_of.values()), dict[str, Pair]()
+        pairs: dict[str, Pair] = {}
         for attempt in range(n_pairs * MOST_DRAWS if locales and days else 0):
-            number = _random_number(f"{self.seed} {split} {attempt}")
-            number, chosen = divmod(number, len(days))
-            day = days[chosen]
-            number, chosen = divmod(number, len(locales))
-            form = locales[chosen][number % len(locales[chosen])]
-            if accepted(form.reading(day)):
+            number, which = divmod(_random_number(f"{self.seed} {split} {attempt}"), len(days))
+            day = days[which]
+            number, which = divmod(number, len(locales))
+            form = locales[which][number % len(locales[which])]
+            if accepted(form.reading(day.month, day.day)):
                 text = form.write(day)
                 pairs.setdefault(text, Pair(text, day.isoformat()))
             if len(pairs) == n_pairs:
@@ -211,15 +210,15 @@ class Form:
     locale: Locale
     pattern: DateTimePattern
     months: tuple[str, ...]
-    """What it writes in each month: the month as it stands there, ``D``, ``Y`` and ``W`` for day, year and weekday."""
+    """What it writes in each month: the month itself, and marks where day, year and weekday stand."""
 
-    def write(self, day: datetime.date) -> str:
+    def write(self, day: dt.date) -> str:
         """The date as people write it."""
         return self.pattern.apply(day, self.locale)
 
-    def reading(self, day: datetime.date) -> str:
-        """What a reader can go by who knows the year, and neither the weekday nor where zeros are put."""
-        return self.months[day.month - 1].replace("\0", str(day.day))
+    def reading(self, month: int, day: int) -> str:
+        """What a reader can go by who knows neither where zeros are put nor what weekday the day is."""
+        return self.months[month - 1].replace("\0", str(day))
 
 
 def _forms(name: str) -> list[Form]:
@@ -232,14 +231,15 @@ def _forms(name: str) -> list[Form]:
     patterns = [parse_pattern(pattern) for pattern in (*map(locale.date_formats.get, STYLES), *skeletons)]
     forms = []
     for pattern in {pattern.pattern: pattern for pattern in patterns}.values():
-        fields = set(re.findall(r"%\((\w+)\)s", pattern.format))
+        template = str(pattern.format)  # as in "%(d)s. %(MMMM)s %(y)s"; Babel's types say something else
+        fields = set(re.findall(r"%\((\w+)\)s", template))
         if "yy" in fields or not {"y", "M", "d"} <= {field[0].replace("L", "M") for field in fields}:
             continue
         months = []
         for month in range(1, 13):
-            written = DateTimeFormat(datetime.date(2000, month, 1), locale)
+            written = DateTimeFormat(dt.date(2000, month, 1), locale)
             shown = {field: _shown(field, month, written[field]) for field in fields}
-            months.append(pattern.format % shown)
+            months.append(template % shown)
         forms.append(Form(locale, pattern, tuple(months)))
     return forms
 
@@ -251,10 +251,44 @@ def _shown(field: str, month: int, written: str) -> str:
     return {"y": "Y", "d": "\0", "E": "W", "e": "W", "c": "W"}.get(field[0], written)
 
 
-def _meanings(forms: Iterable[Iterable[Form]]) -> dict[str, tuple[int, int]]:
+def _meanings(locales: Iterable[Iterable[Form]]) -> dict[str, tuple[int, int]]:
     """The month and the day that each reading of a leap year's days means, or :data:`AMBIGUOUS`."""
-    year = [datetime.date(2000, 1, 1) + datetime.timedelta(days) for days in range(366)]
     meanings: dict[str, tuple[int, int]] = {}
-    for months in {form.months for several in forms for form in several}:
-        ...
+    year = [dt.date(2000, 1, 1) + dt.timedelta(days) for days in range(366)]
+    days = [(day.month, day.day) for day in year]
+    for form in {form.months: form for forms in locales for form in forms}.values():
+        for day in days:
+            if meanings.setdefault(reading := form.reading(*day), day) != day:
+                meanings[reading] = AMBIGUOUS
     return meanings
+
+
+def _canonical(names: Sequence[str], complaints: list[str]) -> list[str]:
+    """The names as Babel has them (``zh_Hans_CN`` for ``zh-CN``), each once; unknown ones become complaints."""
+    from babel import Locale, UnknownLocaleError
+
+    found: dict[str, None] = {}
+    for name in names:
+        try:
+            found[str(Locale.parse(name.replace("-", "_")))] = None
+        except (UnknownLocaleError, ValueError):
+            alike = [known for known in _known_locales() if _language(known) == _language(name)]
+            hint = nearest(name, alike or _known_locales())
+            hint = hint if hint.startswith("Did") else f"Expected is a language and a region, as in {LOCALES[0]}."
+            complaints.append(f"Babel has no locale named {name!r}. {hint}")
+    return list(found)
+
+
+def _known_locales() -> list[str]:
+    from babel.localedata import locale_identifiers
+
+    return sorted(locale_identifiers())
+
+
+def _language(name: str) -> str:
+    return name.partition("_")[0]
+
+
+def _random_number(purpose: str) -> int:
+    """Evenly from 0 to 2¹²⁸ - 1: the same for the same purpose, on every machine."""
+    return int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=16).digest(), "little")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -46,9 +46,23 @@ class TokenBatch:
     """int64 [B]: where in the split each sample begins, for messages."""
 
     @property
-    def tokens(self) -> int:
+    def arguments(self) -> tuple[torch.Tensor]:
+        """What the model is called with."""
+        return (self.inputs,)
+
+    @property
+    def n_tokens(self) -> int:
         """Number of predicted tokens, B · T."""
         return self.targets.numel()
+
+    def rows(self, start: int, stop: int) -> Self:
+        """The windows from ``start`` up to ``stop``."""
+        return type(self)(self.inputs[start:stop], self.targets[start:stop], self.offsets[start:stop])
+
+    def describe(self) -> str:
+        """Where the windows are from."""
+        shown = ", ".join(str(offset) for offset in self.offsets[:8]) + (", …" if len(self.offsets) > 8 else "")
+        return f"The samples begin at tokens {shown} of the training text."
 
 
 class LanguageModelingData:

@@ -41,7 +41,7 @@ def prepared_folder(folder: Path, *, is_whole: Callable[[Path], bool], fill: Cal
 
 def write_durably(path: Path, text: str) -> None:
     """Write a text file that is on the disk, its name included, when this returns."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

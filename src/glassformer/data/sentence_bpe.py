@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from glassformer.data.sentence_tokenizers import SPACE, SPECIAL_TOKENS, SentenceTokenizer

@@ -64,7 +64,8 @@ class SentenceTokenizer(ABC):
         self.lowercase = lowercase
         self.id_of = {token: index for index, token in enumerate(self.vocabulary)}
         assert len(self.id_of) == len(self.vocabulary), "a token stands twice in the vocabulary"
-        assert tuple(self.vocabulary[: len(SPECIAL_TOKENS)]) == SPECIAL_TOKENS, "the special tokens come first"
+        special = (self.pad_id, self.unknown_id, self.start_id, self.end_id)
+        assert all(0 <= token < len(self.vocabulary) for token in special), "a special token is not in the vocabulary"
 
     @property
     def vocab_size(self) -> int:
@@ -224,12 +225,8 @@ def load_pair_tokenizer(folder: Path) -> PairTokenizer:
     path = folder / FILE_NAME
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        if tree["kind"] != PAIR:
-            raise DataError(
-                f"{str(path)!r} holds the '{tree['kind']}' tokenizer of a language model, not the two of a translator. "
-                "Name a run or prepared data of the translation task."
-            )
-        return PairTokenizer.from_dict(tree)
+        if tree["kind"] == PAIR:
+            return PairTokenizer.from_dict(tree)
     except DataError:
         raise
     except OSError as error:
@@ -239,6 +236,10 @@ def load_pair_tokenizer(folder: Path) -> PairTokenizer:
             f"The tokenizer file {str(path)!r} is damaged ({type(error).__name__}: {error}). "
             "Restore it from where the run or the prepared data came from."
         ) from error
+    raise DataError(
+        f"{str(path)!r} holds the '{tree['kind']}' tokenizer of a language model, not the two of a translator. "
+        "Name a run or prepared data of the translation task."
+    )
 
 
 def sentence_tokenizer_from_dict(tree: dict[str, Any]) -> SentenceTokenizer:

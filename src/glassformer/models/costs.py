@@ -10,7 +10,13 @@ import torch
 from glassformer.errors import DataError
 from glassformer.models.config import ModelConfig
 from glassformer.models.formulas import Flops, Parameters, flops_per_token, has_own_parts, parameters
-from glassformer.models.memory import Optimizer, activation_bytes, kv_cache_bytes_per_token, optimizer_values
+from glassformer.models.memory import (
+    Optimizer,
+    activation_bytes,
+    cross_cache_bytes_per_token,
+    kv_cache_bytes_per_token,
+    optimizer_values,
+)
 
 
 @dataclass(frozen=True)
@@ -19,17 +25,21 @@ class Costs:
 
     parameters: Parameters
     flops: Flops
-    """Per token."""
+    """Per token (an encoder-decoder's: per target token, the encoder's work for its source included)."""
     weight_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes: dict[str, int]
     """What the backward pass needs, by part (see :func:`activation_bytes`)."""
     kv_cache_bytes_per_token: int
+    cross_cache_bytes_per_token: int
+    """Keys and values of a source token, which the decoder looks at; 0 without an encoder."""
     kv_cache_bytes: int
-    """Of ``batch_size`` sequences of ``seq_len``."""
+    """Of ``batch_size`` sequences of ``seq_len``, and of their sources."""
     batch_size: int
     seq_len: int
+    source_len: int | None
+    """None without an encoder."""
     dtype: str
     optimizer: str
     path: str
@@ -55,6 +65,7 @@ def costs(
     *,
     batch_size: int = 1,
     seq_len: int | None = None,
+    source_len: int | None = None,
     dtype: torch.dtype = torch.float32,
     optimizer: Optimizer = "adamw",
     momentum: bool = False,
@@ -62,29 +73,39 @@ def costs(
 ) -> Costs:
     """What ``config`` costs at a batch size and a sequence length (the context unless given), all in one ``dtype``.
 
+    Args:
+        source_len: of an encoder-decoder's sources; None means ``seq_len``.
+
     Raises:
-        DataError: ``seq_len`` is longer than the context.
+        DataError: a sequence is longer than the context, or has a source and the model no encoder.
     """
     seq_len = seq_len or config.max_seq_len
-    if seq_len > config.max_seq_len:
-        raise DataError(
-            f"A sequence of {seq_len} tokens does not fit the model's context of {config.max_seq_len} (max_seq_len)."
-        )
+    if config.has_encoder:
+        source_len = source_len or seq_len
+    elif source_len is not None:
+        raise DataError(f"A source of {source_len} tokens is an encoder's, and this model has none (n_encoder_layers).")
+    for what, length in (("sequence", seq_len), ("source", source_len or 0)):
+        if length > config.max_seq_len:
+            raise DataError(
+                f"A {what} of {length} tokens does not fit the model's context of {config.max_seq_len} (max_seq_len)."
+            )
     counted = has_own_parts(config)
     size = dtype.itemsize
     count = parameters(config)
-    per_token = kv_cache_bytes_per_token(config, size)
+    per_token, per_source_token = kv_cache_bytes_per_token(config, size), cross_cache_bytes_per_token(config, size)
     return Costs(
         parameters=count,
-        flops=flops_per_token(config, seq_len),
+        flops=flops_per_token(config, seq_len, source_len),
         weight_bytes=count.total * size,
         gradient_bytes=count.total * size,
         optimizer_bytes=optimizer_values(count, optimizer, momentum=momentum) * size,
-        activation_bytes=activation_bytes(config, batch_size, seq_len, size, path=path),
+        activation_bytes=activation_bytes(config, batch_size, seq_len, size, source_len=source_len, path=path),
         kv_cache_bytes_per_token=per_token,
-        kv_cache_bytes=per_token * batch_size * seq_len,
+        cross_cache_bytes_per_token=per_source_token,
+        kv_cache_bytes=batch_size * (seq_len * per_token + (source_len or 0) * per_source_token),
         batch_size=batch_size,
         seq_len=seq_len,
+        source_len=source_len,
         dtype=str(dtype).removeprefix("torch."),
         optimizer=optimizer,
         path="explicit" if counted else path,

@@ -6,7 +6,6 @@ layers as d_in × d_out ("Conv1D"), the transpose of ours.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glassformer.errors import ConfigError, DataError, DependencyError, nearest
+from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.models.config import AttentionConfig, FeedForwardConfig, HeadConfig, ModelConfig, NormConfig
 from glassformer.models.counting import build_on_meta
 from glassformer.models.decoder import Decoder
+from glassformer.models.hugging_face import find_folder, misfits, read_json, read_tensors, refuse_misfits, write_folder
 
 ACTIVATIONS = {  # Hugging Face's name -> ours
     "gelu_new": "gelu-tanh",
@@ -26,7 +26,6 @@ ACTIVATIONS = {  # Hugging Face's name -> ours
     "relu": "relu",
 }
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
-HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "vocab.json", "merges.txt"]
 MASKS = (".attn.bias", ".attn.masked_bias")  # older files hold the causal mask itself
 
 
@@ -42,10 +41,11 @@ def load_gpt2(source: str | Path) -> Decoder:
         DependencyError: a hub name, without the extra ``[hf]``.
     """
     folder = find_folder(source)
-    settings = _read_json(folder / "config.json")
+    settings = read_json(folder / "config.json")
     config = config_from_gpt2(settings)
-    tensors = dict(_without_prefix(_read_tensors(folder)))
+    tensors = dict(_without_prefix(read_tensors(folder)))
     model = build_on_meta(config)
+    assert isinstance(model, Decoder)
     weights = _weights_from(tensors, model, folder)
     model.to_empty(device="cpu")
     if config.head.tied:  # leaving the meta device parts what was tied
@@ -112,80 +112,6 @@ def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def find_folder(source: str | Path) -> Path:
-    """The local folder, or the hub's files brought here.
-
-    Raises:
-        DataError: there is no such folder, and the hub gives none.
-        DependencyError: a hub name, without the extra ``[hf]``.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    name = str(source)
-    if isinstance(source, Path) or name.count("/") > 1 or name.startswith((".", "/", "~")) or folder.exists():
-        raise DataError(f"{name!r} is not a folder; give one with config.json and model.safetensors, or a hub name.")
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise DependencyError(
-            f"There is no folder {name!r}, and reading a hub name needs huggingface_hub: pip install 'glassformer[hf]'"
-        ) from error
-    try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=HUB_FILES))
-    except Exception as error:  # its own tree, and that of whatever carries its requests
-        if isinstance(error, AssertionError | TypeError | NameError):
-            raise
-        reason = str(error).strip().split("\n")[0]
-        raise DataError(
-            f"There is no folder {name!r}, and the Hugging Face hub gave no model of that name: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path.parent} has no {path.name}; a Hugging Face model's folder does.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
-    return content
-
-
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of ``model.safetensors``, or of the files that its index names."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        files = [folder / "model.safetensors"]
-    elif index.is_file():
-        by_name = _read_json(index).get("weight_map")
-        if not isinstance(by_name, dict) or not all(isinstance(name, str) for name in by_name.values()):
-            raise DataError(f"{index} has no weight_map from tensors to files.")
-        files = [folder / Path(name).name for name in sorted(set(by_name.values()))]
-    else:
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise DataError(f"{folder} has no model.safetensors (and no index of shards); it holds {found}.")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        tensors |= _read_file(file)
-    return tensors
-
-
-def _read_file(file: Path) -> dict[str, Tensor]:
-    import safetensors
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except FileNotFoundError:
-        raise DataError(f"{file.parent} has no {file.name}, which its index names.") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{file} is damaged or not in the safetensors format: {error}") from error
-
-
 def _without_prefix(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Names as in ``GPT2LMHeadModel`` and ``GPT2Model`` alike, the causal masks left out."""
     for name, tensor in tensors.items():
@@ -210,10 +136,7 @@ def _weights_from(tensors: dict[str, Tensor], model: Decoder, folder: Path) -> d
             complaints.append(f"{theirs} has the shape {list(came)}; config.json says {list(wanted)}")
         weights[ours] = tensor
     complaints += [f"{name} has no place in the model" for name in sorted(tensors)]
-    if complaints:
-        more = f"\n  - and {len(complaints) - 20} more" if len(complaints) > 20 else ""
-        listed = "\n".join(f"  - {complaint}" for complaint in complaints[:20])
-        raise DataError(f"The weights in {folder} do not fit its config.json:\n{listed}{more}")
+    refuse_misfits(folder, complaints)
     return weights
 
 
@@ -264,8 +187,6 @@ def save_gpt2(model: Decoder, folder: str | Path) -> None:
         ConfigError: GPT-2's format cannot hold this model, every reason at once.
         DataError: the folder cannot be written.
     """
-    from safetensors.torch import save_file
-
     config = model.config
     complaints = list(_beyond_gpt2(config))
     if complaints:
@@ -277,14 +198,7 @@ def save_gpt2(model: Decoder, folder: str | Path) -> None:
         if theirs in ("wte.weight", "lm_head.weight"):
             tensor = tensor[: config.vocab_size]  # without the rows that round the vocabulary up
         tensors[prefix + theirs] = (tensor.T if theirs.endswith(TRANSPOSED) else tensor).contiguous()
-    folder = Path(folder).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(config_to_gpt2(config, dtype=model.dtype), indent=2) + "\n"
-        (folder / "config.json").write_text(text, encoding="utf-8")
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error}") from error
+    write_folder(folder, {"config.json": config_to_gpt2(config, dtype=model.dtype)}, tensors)
 
 
 def config_to_gpt2(config: ModelConfig, *, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
@@ -329,7 +243,7 @@ def _beyond_gpt2(config: ModelConfig) -> Iterator[str]:
         "attention.d_head": (config.d_head * config.attention.n_heads, config.d_model),
         "attention.qk_norm": (config.attention.qk_norm, "none"),
         "attention.bias": (config.attention.bias, True),
-        "attention.output_bias": (config.attention.output_bias in (None, True), True),
+        "attention.output_bias": (config.attention.output_bias is not False, True),
         "feedforward.bias": (config.feedforward.bias, True),
         "feedforward.dropout": (config.feedforward.dropout, 0.0),
         "feedforward.convolution": (config.feedforward.convolution, False),
@@ -339,9 +253,6 @@ def _beyond_gpt2(config: ModelConfig) -> Iterator[str]:
         "residual": (config.residual, "both"),
         "sublayers": (config.sublayers, "both"),
     }
-    for setting, (is_, has) in fixed.items():
-        if is_ != has:
-            shown = "false" if setting == "attention.output_bias" else json.dumps(is_).strip('"')
-            yield f"{setting} is {shown}, and GPT-2 has {json.dumps(has).strip(chr(34))}."
+    yield from misfits("GPT-2", fixed)
     if config.feedforward.kind not in ACTIVATIONS.values():
         yield f"feedforward.kind is {config.feedforward.kind}, and GPT-2's can be gelu-tanh, gelu or relu."

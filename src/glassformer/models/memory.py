@@ -1,16 +1,24 @@
 """Bytes by formula: optimizer state, activations kept for the backward pass, keys and values in a cache.
 
-Legend: N = batch · T tokens, d = d_model, q and g = width of all query and of all key heads, H = n_heads, f = d_ff,
-s = bytes of a value.
+Legend: N = batch · T tokens (of a target; M = batch · S of its source), d = d_model, q and g = width of all query and
+of all key heads, H = n_heads, f = d_ff, s = bytes of a value.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from glassformer.models import counting
 from glassformer.models.config import ModelConfig
-from glassformer.models.formulas import Parameters, has_own_parts, n_norms, projected, widths
+from glassformer.models.formulas import (
+    Parameters,
+    has_own_parts,
+    keys_and_values,
+    n_crosses,
+    projected,
+    widths,
+)
 
 Optimizer = Literal["adamw", "adam", "muon", "sgd"]
 MASK = 1  # bytes of an element that dropout remembers as kept or not
@@ -32,47 +40,75 @@ def optimizer_values(count: Parameters, optimizer: Optimizer, *, momentum: bool 
 
 
 def kv_cache_bytes_per_token(config: ModelConfig, size: int) -> int:
-    """A key and a value of width g in every layer: 2 · n_layers · g · s."""
+    """A key and a value of width g in every layer (of the decoder, where there is an encoder): 2 · L · g · s."""
     return 2 * config.n_layers * widths(config)[1] * size if config.has_attention else 0
 
 
+def cross_cache_bytes_per_token(config: ModelConfig, size: int) -> int:
+    """The same for a source token, whose keys and values every layer of the decoder looks at; 0 without an encoder."""
+    return 2 * n_crosses(config) * widths(config)[1] * size
+
+
 def activation_bytes(
-    config: ModelConfig, batch_size: int, seq_len: int, size: int, *, path: Literal["fused", "explicit"] = "fused"
+    config: ModelConfig,
+    batch_size: int,
+    seq_len: int,
+    size: int,
+    *,
+    source_len: int | None = None,
+    path: Literal["fused", "explicit"] = "fused",
 ) -> dict[str, int]:
     """Bytes that a training step's forward pass keeps for its backward pass, by part.
 
     Counted are the tensors that autograd saves, each storage once and weights not, on torch's eager path on a CPU with
-    one dtype throughout. ``torch.compile`` keeps fewer; the backward pass itself needs a few tensors more at its peak.
-    It comes within 10 % of counting, for presets within 2 % (two sequences and 16 tokens at least). A model without
-    token vectors keeps a little less, since its sequences share their first tensor; batch normalisation of queries and
-    keys differs by up to a fifth. The fused attention keeps no weights; but where torch has no fused kernel on a CPU it
-    forms them all the same: with dropout on the weights. ALiBi's biases are one mask for all layers.
+    one dtype throughout, for sequences without pads. ``torch.compile`` keeps fewer; the backward pass itself needs a
+    few tensors more at its peak. It comes within 10 % of counting, for presets within 2 % (two sequences and 16 tokens
+    at least). A model without token vectors keeps a little less, since its sequences share their first tensor; batch
+    normalisation of queries and keys differs by up to a fifth. The fused attention keeps no weights; but where torch
+    has no fused kernel on a CPU it forms them all the same: with dropout on the weights. ALiBi's biases are one mask
+    for all layers of a stack.
 
     A model with a part of the user's own is counted, on the explicit path, and all is under "total".
+
+    Args:
+        source_len: of an encoder-decoder's source; None means ``seq_len``.
     """
     if has_own_parts(config):
         model = counting.build_on_meta(config)
-        counted = counting.count_activation_bytes(model, batch_size, seq_len)
+        counted = counting.count_activation_bytes(model, batch_size, seq_len, source_len)
         return {"total": counted * size // model.dtype.itemsize}
-    n, d = batch_size * seq_len, config.d_model
+    n = batch_size * seq_len
+    kept = Counter(_stack(config, config.n_layers, batch_size, seq_len, size, path))
+    if config.n_encoder_layers is not None:
+        source_len = source_len or seq_len
+        kept.update(_stack(config, config.n_encoder_layers, batch_size, source_len, size, path))
+        kept.update(_cross_attentions(config, batch_size, seq_len, source_len, size, path))
+    kept["head"] = n * config.d_model * size
+    kept["loss"] = n * config.vocab_size * size + n * INDEX  # the log-softmax and the targets
+    return dict(kept)
+
+
+def _stack(config: ModelConfig, layers: int, batch_size: int, length: int, size: int, path: str) -> dict[str, int]:
+    """Embedding, blocks and final norm over one sequence, cross-attention left out."""
+    n, d = batch_size * length, config.d_model
     sublayer_dropout = n * d * MASK if config.dropout else 0
     embedding = n * INDEX if config.embedding.tokens else 0
-    attention = _attention(config, batch_size, seq_len, size, path) + sublayer_dropout if config.has_attention else 0
+    attention = _attention(config, batch_size, length, size, path) + sublayer_dropout if config.has_attention else 0
     feedforward = _feedforward(config, n, size) + sublayer_dropout if config.has_feedforward else 0
+    sublayers = layers * (config.has_attention + config.has_feedforward)
+    norms = (sublayers if config.norm.placement != "none" else 0) + config.norm.final
     return {
         "embedding": embedding + sublayer_dropout,
-        "attention": config.n_layers * attention + _mask(config, seq_len, size, path),
-        "feedforward": config.n_layers * feedforward,
-        "norms": n_norms(config) * _norm(config.norm.kind, n, d, size),
-        "head": n * d * size,
-        "loss": n * config.vocab_size * size + n * INDEX,  # the log-softmax and the targets
+        "attention": layers * attention + _mask(config, layers, length, size, path),
+        "feedforward": layers * feedforward,
+        "norms": norms * _norm(config.norm.kind, n, d, size),
     }
 
 
-def _mask(config: ModelConfig, seq_len: int, size: int, path: str) -> int:
-    """The mask with a bias per head, which fused attention keeps; all layers share it."""
-    keeps = config.has_attention and config.n_layers > 0 and path == "fused" and not config.attention.dropout
-    return config.attention.n_heads * seq_len**2 * size if keeps and config.positions.kind == "alibi" else 0
+def _mask(config: ModelConfig, layers: int, length: int, size: int, path: str) -> int:
+    """The mask with a bias per head, which fused attention keeps; all layers of a stack share it."""
+    keeps = config.has_attention and layers > 0 and path == "fused" and not config.attention.dropout
+    return config.attention.n_heads * length**2 * size if keeps and config.positions.kind == "alibi" else 0
 
 
 def _norm(kind: str, vectors: int, width: int, size: int) -> int:
@@ -91,31 +127,28 @@ def _feedforward(config: ModelConfig, n: int, size: int) -> int:
     """One layer: its input, and tensors of width f."""
     inner = n * config.d_ff * size
     relu_once = config.feedforward.kind == "relu" and not config.feedforward.dropout  # its output is W₂'s input
-    tensors = {"relu": 2 - relu_once, "gelu": 2, "gelu-tanh": 2, "relu2": 2, "swiglu": 4}[config.feedforward.kind]
+    tensors = {"relu": 2 - relu_once, "gelu": 2, "gelu-tanh": 2, "relu2": 2, "silu": 2, "swiglu": 4}[
+        config.feedforward.kind
+    ]
     dropped = n * config.d_ff * MASK if config.feedforward.dropout else 0
     return n * config.d_model * size + tensors * inner + dropped
 
 
-def _attention(config: ModelConfig, batch_size: int, seq_len: int, size: int, path: str) -> int:
+def _attention(config: ModelConfig, batch_size: int, length: int, size: int, path: str) -> int:
     """One layer: its input, queries, keys, values, the heads before W^O; and the weights where they are formed."""
-    chosen, n = config.attention, batch_size * seq_len
+    chosen, n = config.attention, batch_size * length
     q, g = widths(config)
-    forms_weights = path == "explicit" or chosen.dropout > 0
     turned, normed = config.positions.kind == "rotary", chosen.qk_norm != "none"
     total = n * (config.d_model + q) * size  # the input, and W^O's
     if turned:
-        total += 2 * seq_len * config.d_head * size  # sines and cosines, for queries and for keys
+        total += 2 * length * config.d_head * size  # sines and cosines, for queries and for keys
     if normed:
         heads = config.attention.n_heads + config.n_kv_heads
         total += _norm(chosen.qk_norm, n * heads, config.d_head, size) - n * heads * config.d_head * size
-    if forms_weights:
+    if _forms_weights(config, path):
         total += 3 * n * q * size  # contiguous copies for the products, keys and values repeated for their queries
         total += _raw_projections(config, n, size) if normed else 0
-        weights = n * chosen.n_heads * seq_len
-        total += weights * size
-        if chosen.dropout:
-            total += weights * (size + MASK if path == "explicit" else 2 * size)
-        return total
+        return total + _weights(config, n * length, size, path)
     total += n * chosen.n_heads * STATISTIC
     if not (turned or normed):
         return total + n * projected(config) * size
@@ -127,7 +160,50 @@ def _attention(config: ModelConfig, batch_size: int, seq_len: int, size: int, pa
     return total + values + before_norm + entering + heads
 
 
+def _forms_weights(config: ModelConfig, path: str) -> bool:
+    """Whether softmax's output is a tensor of its own."""
+    return path == "explicit" or config.attention.dropout > 0
+
+
+def _weights(config: ModelConfig, pairs: int, size: int, path: str) -> int:
+    """One layer's weights, a value per head and pair of tokens; dropout keeps which, and what is left."""
+    weights, dropped = pairs * config.attention.n_heads, config.attention.dropout > 0
+    return weights * size + (weights * (size + MASK if path == "explicit" else 2 * size) if dropped else 0)
+
+
 def _raw_projections(config: ModelConfig, n: int, size: int) -> int:
     """What the norms of queries and keys keep as their input: views, which hold all that was projected with them."""
     q, g = widths(config)
     return n * (q + g if config.attention.projection == "separate" else projected(config)) * size
+
+
+def _cross_attentions(
+    config: ModelConfig, batch_size: int, seq_len: int, source_len: int, size: int, path: str
+) -> dict[str, int]:
+    """All layers': what attention keeps, but of two sequences; the encoder's output is kept once, for all of them."""
+    layers = n_crosses(config)
+    if not layers:
+        return {}
+    n, m, d = batch_size * seq_len, batch_size * source_len, config.d_model
+    q, g = widths(config)
+    chosen = config.attention
+    normed = chosen.qk_norm != "none"
+    total = n * (d + q) * size  # the input, and W^O's
+    if normed:
+        for vectors, heads in ((n, chosen.n_heads), (m, config.n_kv_heads)):
+            own = vectors * heads * config.d_head * size
+            total += _norm(chosen.qk_norm, vectors * heads, config.d_head, size) - own
+    raw = n * q + m * (g if chosen.projection == "separate" else keys_and_values(config))  # that the norms read
+    if _forms_weights(config, path):
+        total += (n + 2 * m) * q * size + (raw * size if normed else 0)
+        total += _weights(config, n * source_len, size, path)
+    else:
+        total += n * chosen.n_heads * STATISTIC
+        total += (n * q + m * keys_and_values(config)) * size
+        if normed:  # queries and keys as they are multiplied, and the heads in the layout of the queries
+            total += (n * q + m * g) * size + (0 if chosen.qk_norm == "annotated-layernorm" else n * q * size)
+    total += n * d * MASK if config.dropout else 0
+    return {
+        "cross_attention": layers * total + m * d * size,
+        "norms": layers * _norm(config.norm.kind, n, d, size) if config.norm.placement != "none" else 0,
+    }

@@ -7,7 +7,7 @@ once, as a row of *sufficient statistics*, and a resampled test set is a sum of 
     sums      [B, k]    B resampled test sets of n sentences each
     scores    [B]       score(sums)
 
-The sentences drawn are those that sacreBLEU draws with the same seed, and so is the interval.
+The sentences drawn are those that sacreBLEU draws with the same seed, so the interval is its too.
 Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation".
 """
 

@@ -81,7 +81,7 @@ def _character_ngrams(text: str, order: int) -> Counter[str]:
 
 
 def chrf_of_sums(sums: Floats) -> Floats:
-    """The score chrF = (1 + β²) P R / (β² P + R): precision and recall are means over the orders that both sides have."""
+    """The score chrF = (1 + β²) P R / (β² P + R); P and R are means over the orders both sides have."""
     of_hypothesis, of_reference, matched = np.moveaxis(sums.reshape(len(sums), CHRF_ORDER, 3), 2, 0)
     counts = (of_hypothesis > 0) & (of_reference > 0)  # [B, 6]
     orders = np.maximum(counts.sum(axis=1), 1)

@@ -67,7 +67,8 @@ def part_configs(
 def shrunk(config: ModelConfig) -> ModelConfig:
     """The same model, small enough to test often: what is a choice is kept, what is a size is cut.
 
-    At most 2 layers, 4 query heads (key heads in proportion) 8 wide, context 16, vocabulary 61; d_ff in proportion.
+    At most 2 layers in a stack, 4 query heads (key heads in proportion) 8 wide, context 16, vocabularies of 61; d_ff in
+    proportion.
     """
     n_heads = min(config.attention.n_heads, 4)
     group = min(config.attention.n_heads // config.n_kv_heads, n_heads)
@@ -78,6 +79,8 @@ def shrunk(config: ModelConfig) -> ModelConfig:
     return config.override(
         {
             "n_layers": min(config.n_layers, 2),
+            "n_encoder_layers": config.n_encoder_layers and min(config.n_encoder_layers, 2),
+            "source_vocab_size": config.source_vocab_size and min(config.source_vocab_size, 61),
             "d_model": d_model,
             "vocab_size": min(config.vocab_size, 61),
             "max_seq_len": min(config.max_seq_len, 16),

@@ -14,6 +14,7 @@ from glassformer import machine, speed
 from glassformer.errors import ConfigError
 from glassformer.models.formulas import flops_per_token
 from glassformer.training.config import RunConfig
+from glassformer.training.samples import Samples
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
@@ -32,7 +33,7 @@ class Acceleration:
         fast_matmul: float32 products by oneDNN where that is exact and faster (:func:`speed.fast_matmul_is_exact`).
         attention_path: "fused" (SDPA) or "explicit".
         compile: torch.compile of loss and gradients.
-        micro_batch_size: sequences per forward pass.
+        micro_batch_tokens: tokens to predict per forward pass, pads included; a batch with more is cut.
         threads: of torch on the CPU.
         reasons: one sentence for each choice.
     """
@@ -41,7 +42,7 @@ class Acceleration:
     fast_matmul: bool
     attention_path: str
     compile: bool
-    micro_batch_size: int
+    micro_batch_tokens: int
     threads: int
     reasons: tuple[str, ...]
 
@@ -55,7 +56,7 @@ class Acceleration:
         return cls(**(tree | {"reasons": tuple(tree["reasons"])}))
 
 
-def choose(config: RunConfig) -> Acceleration:
+def choose(config: RunConfig, samples: Samples) -> Acceleration:
     """The fastest path known for this model, this run's length and this machine."""
     training, reasons = config.training, []
     device = find_device(training.device)
@@ -72,13 +73,14 @@ def choose(config: RunConfig) -> Acceleration:
         path = "explicit"
         reasons.append("explicit attention: on this CPU path SDPA's many small products are slower")
 
-    micro = training.micro_batch_size or _micro_batch_size(config, on_cpu)
-    if micro < training.batch_size:
-        reasons.append(f"{training.batch_size // micro} micro-batches of {micro}: activations that stay in the cache")
+    micro = training.micro_batch_size or _micro_batch_size(config, samples, on_cpu)
+    if micro < samples.rows:
+        reasons.append(f"{-(-samples.rows // micro)} micro-batches of {micro}: activations that stay in the cache")
 
-    compile_it, why = _compile(config, device)
+    compile_it, why = _compile(config, samples, device)
     reasons.append(why)
-    return Acceleration(device, fast_matmul, path, compile_it, micro, torch.get_num_threads(), tuple(reasons))
+    tokens = micro * samples.positions
+    return Acceleration(device, fast_matmul, path, compile_it, tokens, torch.get_num_threads(), tuple(reasons))
 
 
 def find_device(asked: str) -> str:
@@ -98,40 +100,46 @@ def find_device(asked: str) -> str:
     return asked
 
 
-def _micro_batch_size(config: RunConfig, on_cpu: bool) -> int:
-    """The largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
-    batch = config.training.batch_size
+def _micro_batch_size(config: RunConfig, samples: Samples, on_cpu: bool) -> int:
+    """Rows: the largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
+    batch = samples.rows
     if not on_cpu:
-        return batch
-    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * config.seq_len))
+        return 8 * batch if config.model.has_encoder else batch  # batches of pairs differ in size
+    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * samples.positions))
+    if config.model.has_encoder:
+        return fits
     return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
 
 
-def _compile(config: RunConfig, device: str) -> tuple[bool, str]:
+def _compile(config: RunConfig, samples: Samples, device: str) -> tuple[bool, str]:
     training = config.training
     if training.compile == "off":
         return False, "compile off: asked for"
+    if config.model.has_encoder and training.compile == "auto":
+        return False, "compile off: every batch of pairs has a shape of its own"
     if machine.describe().compiler is None and device.startswith("cpu"):
         if training.compile == "on":
             raise ConfigError("training.compile=on needs a C++ compiler (g++ or clang++), and there is none here.")
         return False, "compile off: no C++ compiler on this machine"
     if training.compile == "on":
         return True, "compile on: asked for"
-    expected = expected_seconds(config, device)
+    expected = expected_seconds(config, samples, device)
     if expected * COMPILE_GAIN < COMPILE_SECONDS * 1.5:
         return False, f"compile off: a run of about {expected:.0f} s would not win back its {COMPILE_SECONDS:.0f} s"
     return True, f"compile on: a run of about {expected:.0f} s wins back its {COMPILE_SECONDS:.0f} s"
 
 
-def expected_seconds(config: RunConfig, device: str) -> float:
+def expected_seconds(config: RunConfig, samples: Samples, device: str) -> float:
     """A rough guess of the training time, from FLOPs and this machine's measured peak."""
     training = config.training
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
     peak = speed.matmul_peak(dtype, device)
-    step = config.tokens_per_step * flops_per_token(config.model, config.seq_len).training / (0.4 * peak) + 0.003
+    step = samples.tokens_per_step * flops_per_token(config.model, samples.positions).training / (0.4 * peak) + 0.003
     guesses = [training.max_seconds] if training.max_seconds else []
     if training.max_steps is not None:
         guesses.append(training.max_steps * step)
     if training.max_tokens is not None:
-        guesses.append(training.max_tokens / config.tokens_per_step * step)
+        guesses.append(training.max_tokens / samples.tokens_per_step * step)
+    if training.max_epochs is not None:
+        guesses.append(training.max_epochs * samples.steps_per_epoch * step)
     return min(guesses)

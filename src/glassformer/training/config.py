@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from glassformer.config import Config
+from glassformer.config import Config, kind_tag
 from glassformer.data.config import DataConfig
+from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.config import Count, ModelConfig
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -38,8 +39,9 @@ class OptimizerConfig(Config):
 class ScheduleConfig(Config):
     """The learning rate over the steps."""
 
-    kind: Literal["constant", "cosine", "noam", "wsd"] = "cosine"
-    """constant; cosine; noam (the paper's inverse root); wsd (stable, then linear decay). All warm up linearly."""
+    kind: Literal["constant", "cosine", "noam", "inverse-sqrt", "wsd"] = "cosine"
+    """constant; cosine; noam (the paper's formula); inverse-sqrt (noam's form, from the peak learning rate down); wsd
+    (stable, then linear decay). All warm up linearly."""
     warmup_steps: Natural = 100
     """Steps of linear warm-up."""
     final_fraction: Fraction = 0.1
@@ -80,15 +82,22 @@ class TrainingConfig(Config):
     max_steps: Count | None = 2_000
     """Updates; none leaves the end to another budget."""
     max_tokens: Count | None = None
-    """Stop once this many tokens have been trained on."""
+    """Stop once about this many tokens have been trained on."""
+    max_epochs: Positive | None = None
+    """Stop once the training data have been seen this many times."""
     max_seconds: Positive | None = None
     """Stop after this much training time; schedules follow it, so two such runs are not equal bit by bit."""
     batch_size: Count = 32
-    """Sequences per update."""
+    """Sequences (or sentence pairs) per update."""
+    batch_tokens: Count | None = None
+    """Translation: tokens per update instead, the pairs times the longest sentence among both sides."""
     micro_batch_size: Count | None = None
     """Sequences per forward pass, gradients summed to the batch's; none chooses what is fastest here."""
     seq_len: Count | None = None
-    """Tokens per sequence; none means the model's max_seq_len."""
+    """Tokens per sequence; none means the model's max_seq_len. (Sentence pairs have their own lengths.)"""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the target's probability that is spread evenly over the vocabulary (Szegedy et al. 2016; the paper, §5.4).
+    What is reported as the loss is the plain negative log-likelihood all the same."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     grad_clip: Positive | None = 1.0
@@ -105,35 +114,68 @@ class TrainingConfig(Config):
     checkpoints: CheckpointConfig = CheckpointConfig()
 
     def complaints(self) -> Iterator[str]:
-        if self.max_steps is None and self.max_tokens is None and self.max_seconds is None:
-            yield "training has no end: set one of max_steps, max_tokens, max_seconds."
+        if all(each is None for each in (self.max_steps, self.max_tokens, self.max_epochs, self.max_seconds)):
+            yield "training has no end: set one of max_steps, max_tokens, max_epochs, max_seconds."
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
             yield (
                 f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}, so the "
                 "micro-batches would not be equal."
             )
-        if self.schedule.kind == "noam" and self.schedule.warmup_steps == 0:
-            yield "the noam schedule needs schedule.warmup_steps of at least 1 (the paper: 4,000)."
+        if self.schedule.kind in ("noam", "inverse-sqrt") and self.schedule.warmup_steps == 0:
+            yield f"the {self.schedule.kind} schedule needs schedule.warmup_steps of at least 1 (the paper: 4,000)."
+
+
+def _task(value: object) -> str:
+    """Which data a value describes; a run from before there were several is of the first kind."""
+    tag = kind_tag(value)
+    return tag if tag == "task=translation" else "task=language-modeling"
 
 
 class RunConfig(Config):
     """Everything that makes a run what it is; a run's ``config.json`` holds it."""
 
     model: ModelConfig
-    data: DataConfig = DataConfig()
+    data: Annotated[
+        Annotated[DataConfig, Tag("task=language-modeling")] | Annotated[TranslationConfig, Tag("task=translation")],
+        Discriminator(_task),
+    ] = DataConfig()
     training: TrainingConfig = TrainingConfig()
 
     def complaints(self) -> Iterator[str]:
+        if self.model.has_encoder != isinstance(self.data, TranslationConfig):
+            yield (
+                "the model has an encoder, so it learns from sentence pairs: data.task must be translation."
+                if self.model.has_encoder
+                else "data.task=translation needs a model with an encoder: set model.n_encoder_layers, or choose a preset "
+                "such as transformer-small."
+            )
+        yield from self._complaints_about_pairs() if self.model.has_encoder else self._complaints_about_text()
+
+    def _complaints_about_text(self) -> Iterator[str]:
         asked = self.training.seq_len
         if asked is not None and asked > self.model.max_seq_len:
             yield f"training.seq_len is {asked}, and the model looks at {self.model.max_seq_len} tokens (max_seq_len)."
+        if self.training.batch_tokens is not None:
+            yield (
+                "training.batch_tokens is for sentence pairs of many lengths; a text's sequences all have "
+                "training.seq_len tokens: set training.batch_size."
+            )
+
+    def _complaints_about_pairs(self) -> Iterator[str]:
+        training = self.training
+        if training.seq_len is not None:
+            yield "training.seq_len has no effect: sentences have lengths of their own (data.max_length is their limit)."
+        if training.micro_batch_size is not None:
+            yield "training.micro_batch_size has no effect: batches of pairs are cut by their number of tokens."
+        if isinstance(self.data, TranslationConfig) and self.data.max_length > self.model.max_seq_len:
+            yield (
+                f"data.max_length is {self.data.max_length}, and the model looks at {self.model.max_seq_len} tokens "
+                "(model.max_seq_len)."
+            )
 
     @property
     def seq_len(self) -> int:
-        """Tokens per training sequence."""
+        """Tokens per training sequence (of a pair's sides: at most)."""
+        if isinstance(self.data, TranslationConfig):
+            return self.data.max_length
         return self.training.seq_len or self.model.max_seq_len
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens per update."""
-        return self.training.batch_size * self.seq_len

@@ -10,12 +10,13 @@ from glassformer.models.costs import costs
 from glassformer.models.memory import activation_bytes
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
+from glassformer.training.samples import Samples
 
 TOKEN_BYTES = 3 * 8
 """Of a batch's token: its window, its input and its target, each int64."""
 
 
-def refuse_too_large(config: RunConfig, acceleration: Acceleration) -> None:
+def refuse_too_large(config: RunConfig, samples: Samples, acceleration: Acceleration) -> None:
     """Raise :class:`TrainingError` if the training needs more memory than its device has."""
     there = device_memory(acceleration.device)
     if there is None:
@@ -23,19 +24,20 @@ def refuse_too_large(config: RunConfig, acceleration: Acceleration) -> None:
     training = config.training
     state = costs(config.model, optimizer=training.optimizer.kind, momentum=True)
     kept = state.weight_bytes + state.gradient_bytes + state.optimizer_bytes
-    tokens = config.tokens_per_step * TOKEN_BYTES
+    tokens = samples.most_tokens * TOKEN_BYTES
+    rows = max(1, acceleration.micro_batch_tokens // samples.positions)
     activations = 0
     if kept + tokens <= there:
         size = 2 if training.precision == "bf16" else 4
-        by_part = activation_bytes(config.model, acceleration.micro_batch_size, config.seq_len, size)
+        by_part = activation_bytes(config.model, rows, samples.positions, size)
         activations = sum(by_part.values())
     if kept + tokens + activations <= there:
         return
     needed = kept + tokens + activations
     parts = {
         f"weights, gradients and optimizer state of {state.parameters.total:,} parameters": kept,
-        f"a batch of {training.batch_size:,} × {config.seq_len:,} tokens": tokens,
-        f"the activations of {acceleration.micro_batch_size:,} sequences at a time": activations,
+        f"a batch of {samples.rows:,} × {samples.positions:,} tokens": tokens,
+        f"the activations of {rows:,} sequences at a time": activations,
     }
     shown = ", ".join(f"{_gigabytes(size)} for {what}" for what, size in parts.items() if size > needed / 100)
     raise TrainingError(

@@ -1,27 +1,16 @@
-"""What is minimised: the mean negative log-likelihood of the next token, in nats per token."""
+"""What is minimised: the mean negative log-likelihood of the right token, in nats, its target smoothed where asked."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IGNORE = -1
-"""A target that is not counted: it adds nothing to the loss, the gradient or the number of tokens."""
-
-
-class Batch(Protocol):
-    """Inputs and the tokens to predict from them, both [B, T]."""
-
-    @property
-    def inputs(self) -> Tensor: ...
-    @property
-    def targets(self) -> Tensor: ...
+from glassformer.data.batches import IGNORE, Batch
 
 
 def summed_nll(logits: Tensor, targets: Tensor) -> Tensor:
@@ -30,9 +19,27 @@ def summed_nll(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(flat, targets.reshape(-1), ignore_index=IGNORE, reduction="sum")
 
 
-def language_modeling_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """The summed negative log-likelihood of a batch under a model that maps tokens to logits."""
-    return summed_nll(model(inputs), targets)
+def summed_losses(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """What is minimised, and the plain negative log-likelihood: two scalars, summed over targets that count.
+
+    With smoothing ε the target is (1 − ε) on the right token and ε / vocab on every token, so that the loss is
+    (1 − ε) · −log p(target) + ε · mean over the vocabulary of −log p: no dense target is made (Szegedy et al. 2016, §7).
+    """
+    if smoothing == 0.0:
+        nll = summed_nll(logits, targets)
+        return nll, nll.detach()
+    log_p = F.log_softmax(logits.reshape(-1, logits.shape[-1]).float(), dim=-1)
+    wanted = targets.reshape(-1)
+    nll = F.nll_loss(log_p, wanted, ignore_index=IGNORE, reduction="sum")
+    uniform = -(log_p.mean(-1) * (wanted != IGNORE)).sum()
+    return (1 - smoothing) * nll + smoothing * uniform, nll.detach()
+
+
+def model_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The summed negative log-likelihood of a batch, on the model's device."""
+    device = next(model.parameters()).device
+    arguments = [None if each is None else each.to(device) for each in batch.arguments]
+    return summed_nll(model(*arguments), batch.targets.to(device))
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,8 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], *, precision: str = "fp
     try:
         for batch in batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                loss = language_modeling_loss(model, batch.inputs.to(device), batch.targets.to(device))
-            total += loss.item()
-            n_tokens += int((batch.targets != IGNORE).sum())
+                total += model_loss(model, batch).item()
+            n_tokens += batch.n_tokens
     finally:
         model.train(training)
     return Evaluation(total / max(n_tokens, 1), n_tokens)

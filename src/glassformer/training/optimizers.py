@@ -89,7 +89,7 @@ def _build(config: OptimizerConfig, parameters: NamedParameters) -> list[torch.o
     remaining = parameters
     parts: list[torch.optim.Optimizer] = []
     if config.kind == "muon":
-        matrices = {name: p for name, p in parameters.items() if p.dim() == 2 and name.startswith("blocks.")}
+        matrices = {name: p for name, p in parameters.items() if p.dim() == 2 and "blocks." in name}
         remaining = {name: p for name, p in parameters.items() if name not in matrices}
         if matrices:
             # match_rms_adamw scales Muon's update to AdamW's size, so that one learning rate serves both

@@ -18,6 +18,8 @@ def factor(config: ScheduleConfig, step: int, progress: float, d_model: int) -> 
     warmup = config.warmup_steps
     if config.kind == "noam":
         return noam(step + 1, d_model, warmup)
+    if config.kind == "inverse-sqrt":
+        return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if config.kind == "constant":

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from glassformer import places
-from glassformer.data.entropy import bigram_entropy, unigram_entropy
-from glassformer.data.language_modeling import LanguageModelingData, prepare
-from glassformer.errors import CheckpointError, RunError
+from glassformer.errors import RunError
+from glassformer.models.build import build
 from glassformer.models.decoder import Decoder
+from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration, choose
 from glassformer.training.config import RunConfig
 from glassformer.training.memory import refuse_too_large
+from glassformer.training.samples import PrepareProgress, Samples, prepare_samples
 from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
 
 PARTS = "parts"
 """The run's own copies of the user's part files."""
-
-PrepareProgress = Callable[[str, int, int | None], None]
 
 
 def start(
@@ -48,18 +47,17 @@ def start(
         command: for the run's ``environment.json``; this process's command line unless given.
     """
     _refuse_same_names(config)
-    data = prepare(config.data, progress=prepare_progress)
-    config = with_vocabulary_of(config, data)
-    data.refuse_shorter(config.seq_len)
-    acceleration = choose(config)
-    refuse_too_large(config, acceleration)
+    samples = prepare_samples(config, prepare_progress)
+    config = samples.with_vocabulary(config)
+    acceleration = choose(config, samples)
+    refuse_too_large(config, samples, acceleration)
     if config.training.telemetry.tensorboard:
         summary_writer()
     model = build_model(config)  # the last that can refuse: from here on there is a folder
     command = sys.argv if command is None else command
     run = Run.create(root or places.runs_folder(), name, config.to_dict(), command=command)
-    _furnish(run, config, data)
-    return _trainer(run, config, data, model, acceleration, observers)
+    _furnish(run, config, samples)
+    return _trainer(run, config, samples, model, acceleration, observers)
 
 
 def resume(
@@ -70,7 +68,7 @@ def resume(
     A run that was killed before its first checkpoint starts again from the beginning.
     """
     config = run_config(run)
-    data = prepare(config.data, progress=prepare_progress)
+    samples = prepare_samples(config, prepare_progress)
     checkpoint: Checkpoint | None = None
     warnings: list[str] = []
     if list_checkpoints(run.checkpoints):
@@ -78,19 +76,15 @@ def resume(
         if "optimizer" not in checkpoint.tensors:
             raise RunError(
                 f"The run {run.name} was imported: it has weights, and no training to go on with. "
-                "It can be sampled from, evaluated and exported."
+                "It can be used, evaluated and exported."
             )
-    acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config)
-    if data.vocab_size != config.model.vocab_size:
-        raise CheckpointError(
-            f"The run {run.name} has a vocabulary of {config.model.vocab_size} tokens, and its text now has "
-            f"{data.vocab_size}: the text has changed since."
-        )
-    trainer = _trainer(run, config, data, build_model(config), acceleration, observers)
+    acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
+    samples.refuse_other_vocabulary(config, run.name)
+    trainer = _trainer(run, config, samples, build_model(config), acceleration, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    elif not entropies(run):  # it was killed while its folder was being filled
-        _furnish(run, config, data)
+    elif not any(event["event"] == "data" for event in run.events()):  # it was killed while its folder was being filled
+        _furnish(run, config, samples)
     return trainer, warnings
 
 
@@ -103,16 +97,11 @@ def run_config(run: Run) -> RunConfig:
     return RunConfig.build(tree | {"model": model}, subject=f"configuration of the run {run.name}")
 
 
-def with_vocabulary_of(config: RunConfig, data: LanguageModelingData) -> RunConfig:
-    """The configuration with the model's vocabulary size set to the text's."""
-    return config.override({"model.vocab_size": data.vocab_size})
-
-
-def build_model(config: RunConfig) -> Decoder:
+def build_model(config: RunConfig) -> Decoder | EncoderDecoder:
     """The model at its starting weights, a pure function of the configuration and its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        return Decoder(config.model)
+        return build(config.model)
 
 
 def entropies(run: Run) -> dict[str, float]:
@@ -126,40 +115,26 @@ def entropies(run: Run) -> dict[str, float]:
 def _trainer(
     run: Run,
     config: RunConfig,
-    data: LanguageModelingData,
-    model: Decoder,
+    samples: Samples,
+    model: Decoder | EncoderDecoder,
     acceleration: Acceleration,
     observers: Sequence[Observer],
 ) -> Trainer:
     if config.training.telemetry.tensorboard:
         observers = [*observers, tensorboard(run.path / "tensorboard")]
-    return Trainer(run, config, data, model, acceleration, observers)
+    return Trainer(run, config, samples, model, acceleration, observers)
 
 
-def _furnish(run: Run, config: RunConfig, data: LanguageModelingData) -> None:
+def _furnish(run: Run, config: RunConfig, samples: Samples) -> None:
     """What a run's folder holds from its beginning: the parts, the tokenizer, what the text is."""
     for path in map(Path, config.model.part_files):  # copies, for the user's own may change
         kept = run.path / PARTS / path.name
         kept.parent.mkdir(exist_ok=True)
         if not kept.exists():
             shutil.copy(path, kept)
-    data.tokenizer.save(run.tokenizer)
-    _describe_data(run, data)
-
-
-def _describe_data(run: Run, data: LanguageModelingData) -> None:
-    """What the text is, and how predictable it is from letter counts and letter pairs alone."""
+    samples.save_tokenizer(run.tokenizer)
     with run.metrics_writer() as writer:
-        writer.append(
-            {
-                "event": "data",
-                "fingerprint": data.fingerprint,
-                "tokens": {"train": len(data.train), "validation": len(data.validation)},
-                "bytes_per_token": data.bytes_per_token("validation"),
-                "unigram": unigram_entropy(data.train, data.vocab_size),
-                "bigram": bigram_entropy(data.train, data.vocab_size),
-            }
-        )
+        writer.append({"event": "data", **samples.describe()})
 
 
 def _refuse_same_names(config: RunConfig) -> None:

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
-from glassformer.models.decoder import Decoder
+from glassformer.data.batches import Batch
+from glassformer.models.transformer import Transformer
 from glassformer.training.acceleration import Acceleration
-from glassformer.training.objectives import IGNORE, summed_nll
+from glassformer.training.objectives import summed_losses
 
 Weights = dict[str, Tensor]
+Arguments = tuple[Tensor | None, ...]
+Losses = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """What a batch cost, in nats per counted token.
+
+    Attributes:
+        objective: what was minimised.
+        nll: the plain negative log-likelihood: the same, where labels are not smoothed.
+    """
+
+    objective: float
+    nll: float
 
 
 class GradientStep:
@@ -27,63 +44,76 @@ class GradientStep:
         fell_back: why the compiled program could not be made and the steps are eager after all; None if all is well.
     """
 
-    def __init__(self, model: Decoder, acceleration: Acceleration, *, precision: str, seed: int) -> None:
+    def __init__(
+        self, model: Transformer, acceleration: Acceleration, *, precision: str, seed: int, label_smoothing: float = 0.0
+    ) -> None:
         self.model = model
         self.parameters = dict(model.named_parameters())
-        self.micro_batch_size = acceleration.micro_batch_size
+        self.micro_batch_tokens = acceleration.micro_batch_tokens
         self.device = torch.device(acceleration.device)
         self.bf16 = precision == "bf16"
+        self.label_smoothing = label_smoothing
         self.seed = seed
         self.fell_back: str | None = None  # whoever reads it sets it back to None
         self._add_gradient = self._compiled() if acceleration.compile else self._backward
 
-    def __call__(self, step: int, inputs: Tensor, targets: Tensor) -> float:
-        """Inputs and targets [B, T] of update ``step`` → the mean loss in nats per token."""
-        inputs, targets = inputs.to(self.device), targets.to(self.device)
-        n_tokens = (targets != IGNORE).sum().clamp_min(1)
-        total = torch.zeros((), device=self.device)
-        for index, start in enumerate(range(0, len(inputs), self.micro_batch_size)):
+    def __call__(self, step: int, batch: Batch) -> StepLoss:
+        """The batch of update ``step`` → its mean losses."""
+        n_tokens = torch.tensor(max(1, batch.n_tokens), device=self.device)
+        objective, nll = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        for index, piece in enumerate(cut(batch, self.micro_batch_tokens)):
             torch.manual_seed(_noise_seed(self.seed, step, index))
-            rows = slice(start, start + self.micro_batch_size)
-            total += self._add_gradient(inputs[rows], targets[rows], n_tokens)
-        return float(total)
+            arguments = tuple(None if each is None else each.to(self.device) for each in piece.arguments)
+            losses = self._add_gradient(arguments, piece.targets.to(self.device), n_tokens)
+            objective += losses[0]
+            nll += losses[1]
+        return StepLoss(float(objective), float(nll))
 
-    def _loss(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> Tensor:
-        """The micro-batch's share of the batch's mean loss."""
-        return summed_nll(logits, targets) / n_tokens
+    def _losses(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> Losses:
+        """The micro-batch's share of the batch's mean losses."""
+        objective, nll = summed_losses(logits, targets, self.label_smoothing)
+        return objective / n_tokens, nll / n_tokens
 
-    def _backward(self, inputs: Tensor, targets: Tensor, n_tokens: Tensor) -> Tensor:
+    def _backward(self, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
         """Eager: autograd adds to the gradients."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            loss = self._loss(self.model(inputs), targets, n_tokens)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+            objective, nll = self._losses(self.model(*arguments), targets, n_tokens)
+        objective.backward()  # type: ignore[no-untyped-call]
+        return objective.detach(), nll
 
-    def _compiled(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def _compiled(self) -> Callable[[Arguments, Tensor, Tensor], Losses]:
         """Loss and gradients as one program: forward and backward are fused where they meet, and Python is left out."""
 
-        def loss_of(weights: Weights, inputs: Tensor, targets: Tensor, n_tokens: Tensor) -> Tensor:
+        def losses_of(weights: Weights, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return self._loss(functional_call(self.model, weights, (inputs,)), targets, n_tokens)
+                return self._losses(functional_call(self.model, weights, arguments), targets, n_tokens)
 
-        program = torch.compile(grad_and_value(loss_of), fullgraph=True, dynamic=False)
+        program = torch.compile(grad_and_value(losses_of, has_aux=True), fullgraph=True, dynamic=False)
 
-        def add_gradient(inputs: Tensor, targets: Tensor, n_tokens: Tensor) -> Tensor:
+        def add_gradient(arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
             weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
             try:
-                gradients, loss = program(weights, inputs, targets, n_tokens)
+                gradients, losses = program(weights, arguments, targets, n_tokens)
             except Exception as error:  # whatever a part of the user's own does to the compiler
                 if any(parameter.grad is not None for parameter in self.parameters.values()):
                     raise
                 self.fell_back = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
                 self._add_gradient = self._backward
-                return self._backward(inputs, targets, n_tokens)
+                return self._backward(arguments, targets, n_tokens)
             for name, parameter in self.parameters.items():
                 gradient = gradients[name]
                 parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-            return loss
+            return losses
 
         return add_gradient
+
+
+def cut(batch: Batch, tokens: int) -> list[Batch]:
+    """A batch in the fewest pieces of at most ``tokens`` positions each (but at least a row), as even as can be."""
+    n_rows, positions = batch.targets.shape
+    n_pieces = -(-n_rows // max(1, tokens // positions))
+    size = -(-n_rows // max(1, n_pieces))
+    return [batch] if n_pieces <= 1 else [batch.rows(start, start + size) for start in range(0, n_rows, size)]
 
 
 def _noise_seed(seed: int, step: int, micro_batch: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.errors import DependencyError
-from glassformer.models.decoder import Decoder
 from glassformer.parts.probes import watch
 
 Record = dict[str, Any]
@@ -60,7 +59,7 @@ class ParameterTelemetry:
         return result
 
 
-def first_bad_module(model: Decoder, inputs: Tensor) -> str:
+def first_bad_module(model: nn.Module, arguments: Sequence[Tensor | None]) -> str:
     """Where a number first stops being finite, by name: in the weights, the forward pass, or the gradients."""
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
@@ -73,7 +72,7 @@ def first_bad_module(model: Decoder, inputs: Tensor) -> str:
             bad.append(name)
 
     with torch.no_grad(), watch(model, look):
-        model(inputs)
+        model(*arguments)
     if bad:
         return f"the activation {bad[0]}"
     for name, parameter in reversed(list(model.named_parameters())):  # the backward pass meets the last one first

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from glassformer import speed
-from glassformer.data.language_modeling import LanguageModelingData, TokenBatch
+from glassformer.data.batches import Batch
 from glassformer.errors import CheckpointError, TrainingError
-from glassformer.models.decoder import Decoder
 from glassformer.models.formulas import flops_per_token
+from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration
@@ -26,6 +26,7 @@ from glassformer.training.config import RunConfig
 from glassformer.training.interruption import Interruption
 from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
+from glassformer.training.samples import Samples
 from glassformer.training.schedules import factor
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import (
@@ -45,15 +46,18 @@ class Progress:
 
     Attributes:
         step: updates made.
+        tokens: predicted in training so far.
         seconds: spent training, over all its sessions.
-        loss_sum, loss_count: of the steps since the last record.
+        loss_sum, objective_sum, loss_count: of the steps since the last record.
         best_loss: the lowest validation loss so far (None before the first).
         since_best: validations since then.
     """
 
     step: int = 0
+    tokens: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0
+    objective_sum: float = 0.0
     loss_count: int = 0
     best_loss: float | None = None
     since_best: int = 0
@@ -83,8 +87,8 @@ class Trainer:
 
     run: Run
     config: RunConfig
-    data: LanguageModelingData
-    model: Decoder
+    samples: Samples
+    model: Transformer
     acceleration: Acceleration
     observers: Sequence[Observer] = ()
     progress: Progress = field(default_factory=Progress)
@@ -94,12 +98,18 @@ class Trainer:
         self.model.to(self.acceleration.device)
         self.model.set_attention_path(self.acceleration.attention_path)
         self.optimizer = Optimizer(training.optimizer, self.model)
-        self.gradient = GradientStep(self.model, self.acceleration, precision=training.precision, seed=training.seed)
-        self.flops_per_token = flops_per_token(self.config.model, self.config.seq_len).training
+        self.gradient = GradientStep(
+            self.model,
+            self.acceleration,
+            precision=training.precision,
+            seed=training.seed,
+            label_smoothing=training.label_smoothing,
+        )
+        self.flops_per_token = flops_per_token(self.config.model, self.samples.positions).training
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
         """What a forward pass changes without an update: the running statistics of a batch norm."""
         self._saved_at: int | None = None
-        self._window = (0.0, 0)  # seconds and step from which rates are counted
+        self._window = (0.0, 0)  # seconds and tokens from which rates are counted
 
     # ---------------------------------------------------------------------------------------------- the loop
 
@@ -141,19 +151,17 @@ class Trainer:
         """One update of the weights."""
         training, progress = self.config.training, self.progress
         # 1. the batch of this step
-        batch = self.data.batch(
-            progress.step, seed=training.seed, batch_size=training.batch_size, seq_len=self.config.seq_len
-        )
+        batch = self.samples.batch(progress.step)
         # 2. its loss and gradient
         statistics = [each.clone() for each in self._statistics]
         self.optimizer.zero_grad()
-        loss = self.gradient(progress.step, batch.inputs, batch.targets)
+        loss = self.gradient(progress.step, batch)
         if self.gradient.fell_back is not None:
             self._warn(f"compiling failed, and the steps are eager: {self.gradient.fell_back}")
             self.gradient.fell_back = None
         norm = gradient_norm(self.optimizer.parameters)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._refuse_not_finite(loss, float(norm), batch, statistics)
+        if not (math.isfinite(loss.objective) and math.isfinite(norm)):
+            self._refuse_not_finite(loss.objective, float(norm), batch, statistics)
         if progress.step == 0:
             self._warn_of_dead_parameters()
         telemetry = self._parameter_telemetry()
@@ -164,8 +172,10 @@ class Trainer:
         self.optimizer.set_learning_rate(rate)
         self.optimizer.step()
         progress.step += 1
+        progress.tokens += batch.n_tokens
         # 4. what is said of it
-        progress.loss_sum += loss
+        progress.loss_sum += loss.nll
+        progress.objective_sum += loss.objective
         progress.loss_count += 1
         if telemetry is not None:
             self._say({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
@@ -195,11 +205,13 @@ class Trainer:
 
     @property
     def total_steps(self) -> int | None:
-        """The step at which the step or token budget ends; None when only time ends it."""
+        """The step at which the budget of steps, tokens or epochs ends; None when only time ends it."""
         training = self.config.training
         ends = [] if training.max_steps is None else [training.max_steps]
         if training.max_tokens is not None:
-            ends.append(math.ceil(training.max_tokens / self.config.tokens_per_step))
+            ends.append(math.ceil(training.max_tokens / self.samples.tokens_per_step))
+        if training.max_epochs is not None:
+            ends.append(math.ceil(training.max_epochs * self.samples.steps_per_epoch))
         return min(ends, default=None)
 
     def _schedule(self) -> float:
@@ -232,22 +244,24 @@ class Trainer:
     def _say_loss(self, rate: float, norm: float) -> None:
         progress = self.progress
         self._tick()
-        seconds_before, step_before = self._window
+        seconds_before, tokens_before = self._window
         elapsed = progress.seconds - seconds_before
-        tokens = (progress.step - step_before) * self.config.tokens_per_step
-        speed = tokens / elapsed if elapsed > 0 else 0.0
+        speed = (progress.tokens - tokens_before) / elapsed if elapsed > 0 else 0.0
         self._restart_rates()
-        loss = progress.loss_sum / progress.loss_count
-        progress.loss_sum, progress.loss_count = 0.0, 0
+        loss, objective = (total / progress.loss_count for total in (progress.loss_sum, progress.objective_sum))
+        progress.loss_sum, progress.objective_sum, progress.loss_count = 0.0, 0.0, 0
+        smoothed = {"objective": objective} if self.config.training.label_smoothing else {}
         self._say(
             {
                 "kind": "train",
                 "step": progress.step,
                 "loss": loss,
-                "bits_per_byte": loss / math.log(2) / self.data.bytes_per_token("train"),
+                **smoothed,
+                "bits_per_byte": loss / math.log(2) / self.samples.bytes_per_token("train"),
                 "learning_rate": rate,
                 "gradient_norm": norm,
-                "tokens": progress.step * self.config.tokens_per_step,
+                "tokens": progress.tokens,
+                "epoch": progress.step / self.samples.steps_per_epoch,
                 "tokens_per_second": speed,
                 "flops_per_second": speed * self.flops_per_token,
                 "peak_fraction": speed * self.flops_per_token / self._peak,
@@ -264,11 +278,7 @@ class Trainer:
     def _validate(self) -> None:
         """The loss on the validation batches, always the same; a new best is saved."""
         training, progress = self.config.training, self.progress
-        batches = self.data.validation_batches(
-            batch_size=max(1, self.acceleration.micro_batch_size),
-            seq_len=self.config.seq_len,
-            max_tokens=training.telemetry.validation_tokens,
-        )
+        batches = self.samples.validation(self.acceleration.micro_batch_tokens)
         result = evaluate(self.model, batches, precision=training.precision)
         is_best = math.isfinite(result.loss) and (progress.best_loss is None or result.loss < progress.best_loss)
         if is_best:
@@ -282,7 +292,7 @@ class Trainer:
                 "step": progress.step,
                 "loss": result.loss,
                 "perplexity": result.perplexity,
-                "bits_per_byte": result.bits_per_byte(self.data.bytes_per_token("validation")),
+                "bits_per_byte": result.bits_per_byte(self.samples.bytes_per_token("validation")),
                 "n_tokens": result.n_tokens,
                 "best": is_best,
                 "seconds": progress.seconds,
@@ -309,17 +319,16 @@ class Trainer:
     def _warn(self, message: str, **details: str) -> None:
         self._say({"event": "warning", "step": self.progress.step, "message": message, **details})
 
-    def _refuse_not_finite(self, loss: float, norm: float, batch: TokenBatch, statistics: list[Tensor]) -> None:
+    def _refuse_not_finite(self, loss: float, norm: float, batch: Batch, statistics: list[Tensor]) -> None:
         what = "loss" if not math.isfinite(loss) else "gradient"
-        where = first_bad_module(self.model, batch.inputs.to(self.model.device))
+        arguments = [None if each is None else each.to(self.model.device) for each in batch.arguments]
+        where = first_bad_module(self.model, arguments)
         for statistic, before in zip(self._statistics, statistics, strict=True):
             statistic.copy_(before)
         self._save()
-        samples = ", ".join(str(offset) for offset in batch.offsets[:8]) + (", …" if len(batch.offsets) > 8 else "")
         message = (
             f"The {what} of step {self.progress.step} is not finite (loss {loss}, gradient norm {norm}); the first bad "
-            f"numbers are in {where}. The samples begin at tokens {samples} of the training text. The update was not "
-            f"made; the state before it is saved in {self.run.path}. Lower training.optimizer.learning_rate, lengthen "
+            f"numbers are in {where}. {batch.describe()} The update was not made; the state before it is saved in {self.run.path}. Lower training.optimizer.learning_rate, lengthen "
             "the warm-up, or use training.precision=fp32."
         )
         self._say({"event": "not finite", "step": self.progress.step, "message": message})
@@ -338,7 +347,7 @@ class Trainer:
             self.tensors(),
             {
                 "progress": vars(self.progress),
-                "data": self.data.fingerprint,
+                "data": self.samples.fingerprint,
                 "acceleration": self.acceleration.to_dict(),
             },
             is_best=is_best,
@@ -355,10 +364,10 @@ class Trainer:
         """Take up the state of a checkpoint of this run. Raises :class:`CheckpointError` if it does not fit."""
         self.model.load_weights(checkpoint.tensors["model"])
         self.optimizer.load_state(checkpoint.tensors["optimizer"])
-        if checkpoint.state["data"] != self.data.fingerprint:
+        if checkpoint.state["data"] != self.samples.fingerprint:
             raise CheckpointError(
                 f"The checkpoint {checkpoint.path} was trained on other data ({checkpoint.state['data']}) than are "
-                f"prepared now ({self.data.fingerprint}): the text or its tokenizer has changed."
+                f"prepared now ({self.samples.fingerprint}): the text or its tokenizer has changed."
             )
         self.progress = Progress(**checkpoint.state["progress"])
         self._saved_at = self.progress.step
@@ -368,7 +377,7 @@ class Trainer:
     def _restart_rates(self) -> None:
         """Tokens per second count from here: validating and saving are not training."""
         self._tick()
-        self._window = (self.progress.seconds, self.progress.step)
+        self._window = (self.progress.seconds, self.progress.tokens)
 
     def _tick(self) -> None:
         """Add the time since the last tick to the run's."""

@@ -1,0 +1,123 @@
+"""All hypotheses of a sentence as one tree, in one cache.
+
+A beam search forgets and copies hypotheses at every step. Here nothing of the size of a key or a value ever moves. The
+W hypotheses of a sentence are W query tokens of *one* sequence; each new token becomes a node with a slot of its own in
+the sentence's cache, and a table says which nodes lie on a hypothesis's path. When hypotheses are reordered, it is rows
+of that table that are:
+
+    <s> ─┬─ the ─┬─ cat            slot   0    1    2    3    4
+         │       └─ dog                  <s>  the   a   cat  dog
+         └─ a                      cat    ■    ■    ·    ■    ·
+                                   dog    ■    ■    ·    ·    ■
+
+Nodes of one level share a position, their depth. The encoder's output exists once a sentence, and all its hypotheses
+look at the same keys and values. Shapes: N sentences, W nodes on the newest level, S nodes so far, V tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.parts.cache import KVCache
+from glassformer.parts.cross_attention import Memory
+
+FIRST_LEVELS = 16  # the cache begins with room for these, and doubles when it is full
+
+
+@dataclass
+class _Reader:
+    """One model, what it looks at, and the keys and values of the nodes."""
+
+    model: EncoderDecoder
+    memory: Memory
+    cache: KVCache
+
+
+class HypothesisTree:
+    """The trees of N sentences, which grow level by level.
+
+    Args:
+        models: one, or several of one vocabulary, whose probabilities are averaged.
+        source: ids [N, L]; source_padding: bool [N, L], True at pads.
+        start_id: the token at every root.
+        width: the most nodes a level will have.
+
+    Raises:
+        DataError: more source tokens than a model's ``max_seq_len``.
+    """
+
+    def __init__(
+        self, models: Sequence[EncoderDecoder], source: Tensor, source_padding: Tensor | None, start_id: int, width: int
+    ) -> None:
+        self.width = width
+        self._readers = []
+        for model in models:
+            memory = model.project_memory(model.encode(source, source_padding))
+            cache = model.decoder.make_cache(len(source), 1 + FIRST_LEVELS * width)
+            self._readers.append(_Reader(model, memory, cache))
+        self._newest = source.new_full((len(source), 1), start_id)  # [N, W]
+        self._on_path = torch.ones(len(source), 1, 1, dtype=torch.bool, device=source.device)  # [N, W, S]
+        self._positions = source.new_zeros(1)  # [S], of every node
+        self._tokens = self._newest  # [N, S], of every node
+
+    def logits(self) -> Tensor:
+        """What may follow each newest node, [N, W, V]; an ensemble's are log-probabilities already."""
+        n_nodes = len(self._positions)
+        slots = torch.arange(n_nodes - self._newest.shape[1], n_nodes, device=self._newest.device)
+        each = []
+        for reader in self._readers:
+            self._make_room(reader, n_nodes)
+            stack = reader.model.decoder
+            context = stack.masked_context(self._positions[slots], self._positions, self._on_path[:, None], slots)
+            hidden = stack.run(self._newest, context, reader.cache, reader.memory)
+            reader.cache.length = n_nodes
+            each.append(reader.model.unembed(hidden).float())
+        if len(each) == 1:
+            return each[0]
+        return torch.stack([torch.log_softmax(logits, -1) for logits in each]).logsumexp(0)  # but for a constant
+
+    def grow(self, parents: Tensor, tokens: Tensor) -> None:
+        """A new level: ``tokens`` [N, W'] under the newest nodes ``parents`` [N, W'] (indices below W)."""
+        n_sentences, width = tokens.shape
+        inherited = self._on_path.gather(1, parents[..., None].expand(-1, -1, len(self._positions)))
+        own = torch.eye(width, dtype=torch.bool, device=tokens.device).expand(n_sentences, -1, -1)
+        self._on_path = torch.cat((inherited, own), dim=-1)
+        depth = self._positions[-1:] + 1
+        self._positions = torch.cat((self._positions, depth.expand(width)))
+        self._tokens = torch.cat((self._tokens, tokens), dim=1)
+        self._newest = tokens
+
+    def paths(self) -> Tensor:
+        """The tokens of each hypothesis after the start, [N, W, depth]."""
+        n_sentences, width, n_nodes = self._on_path.shape
+        tokens = self._tokens[:, None].expand(-1, width, n_nodes)[self._on_path]  # one node a level, in order
+        return tokens.view(n_sentences, width, -1)[..., 1:]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these sentences only, [n] indices among the present ones."""
+        n_nodes = self._readers[0].cache.length
+        for reader in self._readers:
+            reader.memory = reader.memory.select(rows)
+            self._move(reader, reader.cache.capacity, n_nodes, rows)
+        self._newest, self._on_path, self._tokens = self._newest[rows], self._on_path[rows], self._tokens[rows]
+
+    def _make_room(self, reader: _Reader, n_nodes: int) -> None:
+        if n_nodes > reader.cache.capacity:
+            self._move(reader, 1 + 2 * (reader.cache.capacity - 1), reader.cache.length, None)
+
+    def _move(self, reader: _Reader, capacity: int, n_nodes: int, rows: Tensor | None) -> None:
+        """Into a cache of another size, for all sentences or some."""
+        old = reader.cache
+        n_sentences = len(self._newest) if rows is None else len(rows)
+        new = reader.model.decoder.make_cache(n_sentences, capacity)
+        for target, origin in zip(new.layers, old.layers, strict=True):
+            keys, values = origin.keys[:, :, :n_nodes], origin.values[:, :, :n_nodes]
+            target.keys[:, :, :n_nodes] = keys if rows is None else keys[rows]
+            target.values[:, :, :n_nodes] = values if rows is None else values[rows]
+        new.length = n_nodes
+        reader.cache = new
