@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glassformer.models.config import ModelConfig
-from glassformer.models.decoder import Decoder
+from glassformer.models.build import build
 from glassformer.models.presets import preset, preset_names
 from glassformer.registry import registered
 from glassformer.testing import PROMISES, check_model, check_part, compiles_into_one_graph, part_configs, shrunk
@@ -17,7 +17,7 @@ from glassformer.testing import PROMISES, check_model, check_part, compiles_into
 FULL_SIZE = ("tiny-transformer", "nanogpt-shakespeare-cpu")
 OURS = [
     (kind, name)
-    for kind in ("attention", "feedforward", "norm", "positions")
+    for kind in ("attention", "cross-attention", "feedforward", "norm", "positions")
     for name, cls in registered(kind).items()
     if cls.__module__.startswith("glassformer.parts.")  # not what another test registered
 ]
@@ -62,7 +62,8 @@ def test_presets_compile_into_one_graph(name):
 @pytest.mark.parametrize("name", preset_names())
 def test_a_shrunk_preset_keeps_every_choice(name):
     whole, small = preset(name).model, shrunk(preset(name).model)
-    sizes = {"vocab_size", "max_seq_len", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff"}
+    sizes = {"vocab_size", "max_seq_len", "d_model", "n_heads", "n_kv_heads", "d_head", "d_ff"}
+    sizes |= {"n_layers", "n_encoder_layers", "source_vocab_size"}
 
     def choices(tree):
         return {
@@ -71,7 +72,7 @@ def test_a_shrunk_preset_keeps_every_choice(name):
 
     assert choices(small.to_dict()) == choices(whole.to_dict())
     assert (small.n_kv_heads < small.attention.n_heads) == (whole.n_kv_heads < whole.attention.n_heads)
-    assert sum(p.numel() for p in Decoder(small).parameters()) < 100_000
+    assert sum(p.numel() for p in build(small).parameters()) < 100_000
 
 
 # --- parts that break their promises --------------------------------------------------------------------------------
@@ -180,11 +181,11 @@ class Part(PositionEncoding):
         "attention",
         """
 class Part(MultiHeadAttention):
-    def _explicit(self, q, k, v, context):
+    def _explicit(self, q, k, v, mask, *, causal):
         n = q.shape[-2]
-        if context.mask is not None:
-            return super()._explicit(q, k, v, context)
-        future = torch.ones(n, k.shape[-2], dtype=torch.bool).triu(1) & context.causal
+        if mask is not None:
+            return super()._explicit(q, k, v, mask, causal=causal)
+        future = torch.ones(n, k.shape[-2], dtype=torch.bool).triu(1) & causal
         group = self.n_heads // self.n_kv_heads
         scores = q @ k.repeat_interleave(group, 1).mT * self.scale
         return torch.softmax(scores.masked_fill(future, -1e1), -1) @ v.repeat_interleave(group, 1)
@@ -195,14 +196,14 @@ class Part(MultiHeadAttention):
         "attention",
         """
 class Part(MultiHeadAttention):
-    def _explicit(self, q, k, v, context):
+    def _explicit(self, q, k, v, mask, *, causal):
         n = q.shape[-2]
         group = self.n_heads // self.n_kv_heads
         scores = self.scores(q @ k.repeat_interleave(group, 1).mT) * self.scale
-        if context.mask is not None:
-            seen = context.mask.isfinite()
+        if mask is not None:
+            seen = mask.isfinite()
         else:
-            seen = torch.ones(n, k.shape[-2], dtype=torch.bool).tril(0 if context.causal else 99)
+            seen = torch.ones(n, k.shape[-2], dtype=torch.bool).tril(0 if causal else 99)
         return self.weights(torch.softmax(scores, -1) * seen) @ v.repeat_interleave(group, 1)
 """,
         ("recorded weights are a distribution", "fused equals explicit"),
@@ -211,8 +212,8 @@ class Part(MultiHeadAttention):
         "attention",
         """
 class Part(MultiHeadAttention):
-    def _fused(self, q, k, v, context):
-        return super()._fused(q * 1.001, k, v, context)
+    def _fused(self, q, k, v, mask, *, causal):
+        return super()._fused(q * 1.001, k, v, mask, causal=causal)
 """,
         ("fused equals explicit",),
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import OptimizerConfig
 from glassformer.training.objectives import IGNORE
 from glassformer.training.optimizers import Optimizer
-from glassformer.training.step import GradientStep
+from glassformer.training.step import GradientStep, cut
 from glassformer.training.telemetry import clip_gradients, gradient_norm
 
 
@@ -23,9 +25,38 @@ def small_model(**changes):
     return Decoder(ModelConfig.build(tree).override(changes)).train()
 
 
-def accumulating(model, micro_batch_size, *, seed=0):
-    path = Acceleration("cpu", False, "explicit", False, micro_batch_size, 1, ())
-    return GradientStep(model, path, precision="fp32", seed=seed)
+def accumulating(model, micro_batch_size, *, seed=0, label_smoothing=0.0):
+    """A step that takes its batch in pieces of so many rows."""
+
+    def step(number, inputs, targets):
+        tokens = micro_batch_size * inputs.shape[1]
+        path = Acceleration("cpu", False, "explicit", False, tokens, 1, ())
+        take = GradientStep(model, path, precision="fp32", seed=seed, label_smoothing=label_smoothing)
+        return take(number, Rows(inputs, targets)).objective
+
+    return step
+
+
+@dataclass
+class Rows:
+    """A batch of any inputs and targets, some of which are ignored."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+    @property
+    def arguments(self):
+        return (self.inputs,)
+
+    @property
+    def n_tokens(self):
+        return int((self.targets != IGNORE).sum())
+
+    def rows(self, start, stop):
+        return Rows(self.inputs[start:stop], self.targets[start:stop])
+
+    def describe(self):
+        return "Made in a test."
 
 
 def batch(batch_size, seq_len, seed=0, ignored=0.0):
@@ -118,14 +149,42 @@ def test_micro_batches_of_one_step_draw_different_dropout():
     model = small_model(dropout=0.5)
     inputs, targets = batch(1, 6)
     seen = []
-    step = accumulating(model, 1)
-
+    path = Acceleration("cpu", False, "explicit", False, 6, 1, ())
+    step = GradientStep(model, path, precision="fp32", seed=0)
     add = step._add_gradient
 
-    def keep(rows, wanted, n_tokens):
-        seen.append(add(rows, wanted, n_tokens).item())
-        return torch.tensor(seen[-1])
+    def keep(arguments, wanted, n_tokens):
+        losses = add(arguments, wanted, n_tokens)
+        seen.append(losses[0].item())
+        return losses
 
     step._add_gradient = keep
-    step(0, inputs.repeat(3, 1), targets.repeat(3, 1))
+    step(0, Rows(inputs.repeat(3, 1), targets.repeat(3, 1)))
     assert len(set(seen)) == 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
+def test_the_smoothed_gradient_is_that_of_the_dense_target(smoothing):
+    model = small_model()
+    inputs, targets = batch(4, 6, ignored=0.5)
+    loss = accumulating(model, 2, label_smoothing=smoothing)(0, inputs, targets)
+    found = gradients(model)
+    model.zero_grad()
+    counted = targets != IGNORE
+    log_p = model(inputs).log_softmax(-1)[counted]
+    dense = torch.full_like(log_p, smoothing / 11)
+    dense.scatter_add_(1, targets[counted][:, None], torch.full((len(log_p), 1), 1 - smoothing))
+    by_hand = -(dense * log_p).sum(-1).mean()
+    by_hand.backward()
+    assert loss == pytest.approx(by_hand.item(), rel=1e-5)
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 100))
+def test_a_batch_is_cut_into_pieces_that_hold_every_row_once_and_fit(n_rows, positions, tokens):
+    rows = torch.arange(n_rows)[:, None].expand(-1, positions)
+    pieces = cut(Rows(rows, rows), tokens)
+    assert torch.equal(torch.cat([piece.targets for piece in pieces]), rows)
+    assert all(piece.targets.numel() <= max(tokens, positions) for piece in pieces)

@@ -190,7 +190,8 @@ def test_a_resumed_run_takes_the_recorded_path(runs, configure, monkeypatch):
     monkeypatch.setattr("glassformer.training.acceleration.CACHE_SIZED", 1)  # would choose micro-batches of 1 now
     trainer, _ = session.resume(stopped.run)
     assert trainer.acceleration == recorded
-    assert session.choose(trainer.config).micro_batch_size == 1 != recorded.micro_batch_size
+    chosen_now = session.choose(trainer.config, trainer.samples)
+    assert chosen_now.micro_batch_tokens == trainer.config.seq_len != recorded.micro_batch_tokens
     trainer.train()
     starts = [event["acceleration"] for event in trainer.run.events() if event["event"] == "start"]
     assert len(starts) == 2

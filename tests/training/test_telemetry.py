@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glassformer.training import session
-from glassformer.training.objectives import language_modeling_loss
+from glassformer.training.objectives import model_loss
 from glassformer.training.telemetry import clip_gradients, gradient_norm
 
 EVERY_STEP = {"training.telemetry.gradients_every": 1, "training.telemetry.log_every": 1}
@@ -25,7 +25,7 @@ def autograd(trainer, step):
     model = session.build_model(trainer.config).train()
     model.load_weights(trainer.model.named_weights())
     model.set_attention_path(trainer.acceleration.attention_path)
-    loss = language_modeling_loss(model, batch.inputs, batch.targets) / batch.targets.numel()
+    loss = model_loss(model, batch) / batch.targets.numel()
     named = dict(model.named_parameters())
     return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
 

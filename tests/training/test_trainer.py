@@ -15,6 +15,7 @@ from glassformer.models.presets import preset_names
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
 from glassformer.training import acceleration, session
 from glassformer.training.config import RunConfig
+from glassformer.training.samples import prepare_samples
 
 UNTOUCHED = """
 import torch
@@ -338,8 +339,9 @@ def test_a_device_that_is_not_there_is_refused(runs, configure, device):
 @pytest.mark.parametrize("batch", [1, 7, 12, 64, 10**9])
 def test_the_micro_batch_divides_the_batch_and_fits_the_cache(configure, batch):
     config = configure({"training.batch_size": batch, "training.micro_batch_size": "none"})
-    chosen = acceleration.choose(config)
-    micro = chosen.micro_batch_size
+    chosen = acceleration.choose(config, prepare_samples(config))
+    micro, rest = divmod(chosen.micro_batch_tokens, config.seq_len)
+    assert rest == 0
     assert batch % micro == 0
     assert micro == 1 or 4 * config.model.d_ff * config.seq_len * micro <= acceleration.CACHE_SIZED
     assert acceleration.Acceleration.from_dict(json.loads(json.dumps(chosen.to_dict()))) == chosen

@@ -1,4 +1,4 @@
-"""``glassformer evaluate``: the loss of a trained model on a text."""
+"""``glassformer evaluate``: the loss of a trained model; of a translator, the scores of its translations too."""
 
 from __future__ import annotations
 
@@ -9,35 +9,150 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from glassformer.cli import searching as options
+from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
+
+SEQUENCES = 16  # at once, unless the command says otherwise
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name, beginning of a name, or latest.")],
+    run: options.RunName,
     data: Annotated[
-        str | None, typer.Option(help="A text to evaluate on; the run's own validation split, all of it, unless given.")
+        str | None,
+        typer.Option(
+            help="A text, or a translator's pairs, to evaluate on. The run's own validation split, all of it, unless "
+            "given; of a translator, its own test splits."
+        ),
     ] = None,
-    checkpoint: Annotated[str, typer.Option(help="latest, best, or a step.")] = "best",
-    runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    split: Annotated[
+        list[str] | None, typer.Option(help="Translator: the split to evaluate on. Repeatable; all tests unless given.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Translator: bleu, tokenised-bleu, chrf, exact-match. Repeatable; what fits the data unless given."
+        ),
+    ] = None,
+    checkpoint: options.Checkpoints = None,
+    ensemble: options.Ensemble = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Translator: also the difference from RUN, with a paired bootstrap's interval."
+        ),
+    ] = None,
+    compare_checkpoint: Annotated[
+        str | None, typer.Option(help="Of the run to compare with: best (unless given), latest, a step, average-N.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Translator: write sources, references and translations here."
+        ),
+    ] = None,
+    beam: options.Beam = None,
+    length_penalty: options.LengthPenalty = None,
+    min_length: options.MinLength = None,
+    max_length: options.MaxLength = None,
+    no_repeat_ngram: options.NoRepeatNgram = None,
+    sample: options.Sample = False,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    batch_tokens: options.BatchTokens = None,
+    precision: options.Precision = None,
+    quantize: options.Quantize = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help=f"Language model: sequences at once; {SEQUENCES} unless given.")
+    ] = None,
+    device: options.Device = "auto",
+    runs: options.RunsFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure loss, perplexity and bits per byte on a text."""
+    """Measure a model's loss; score a translator's translations."""
+    from glassformer.training.session import run_config
+
+    found = Run.open(run, root=runs)
+    searching = {
+        "beam": beam,
+        "length_penalty": length_penalty,
+        "min_length": min_length,
+        "max_length": max_length,
+        "no_repeat_ngram": no_repeat_ngram,
+        "sample": sample or None,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    others = {
+        "split": split,
+        "metric": metric,
+        "ensemble": ensemble,
+        "compare": compare,
+        "compare_checkpoint": compare_checkpoint,
+        "output": output,
+        "batch_tokens": batch_tokens,
+        "precision": precision,
+        "quantize": quantize,
+    }
+    if not run_config(found).model.has_encoder:
+        _refuse({**others, **searching}, f"{found.name} is a language model")
+        if len(checkpoint or ()) > 1:
+            raise ConfigError("--checkpoint is given twice, and only translators make ensembles.", subject="command")
+        which = checkpoint[0] if checkpoint else "best"
+        evaluate_language_model(found, which, data, batch_size or SEQUENCES, device=device, as_json=as_json)
+        return
+    _refuse({"batch_size": batch_size}, f"{found.name} is a translator (its option is --batch-tokens)")
+    if compare is None:
+        _refuse({"compare_checkpoint": compare_checkpoint}, "there is no --compare")
+
+    from glassformer.cli.evaluate_translator import evaluate_translator
+
+    search = options.search_config(searching)
+    decoding = options.decoding_config(precision, quantize)
+    opened = options.open_translators(run, ensemble, checkpoint, runs=runs, device=device)
+    compared = []
+    if compare is not None:
+        of_compared = None if compare_checkpoint is None else [compare_checkpoint]
+        compared = options.open_translators(compare, None, of_compared, runs=runs, device=device)
+    evaluate_translator(
+        opened,
+        compared,
+        search=search,
+        decoding=decoding,
+        batch_tokens=batch_tokens,
+        data=data,
+        splits=split or (),
+        metrics=metric or (),
+        output=output,
+        as_json=as_json,
+    )
+
+
+def evaluate_language_model(
+    run: Run, checkpoint: str, data: str | None, batch_size: int, *, device: str, as_json: bool
+) -> None:
+    """Measure loss, perplexity and bits per byte on a text, and print them."""
+    from glassformer.data.config import DataConfig
     from glassformer.data.language_modeling import fixed_batches, prepare
     from glassformer.data.preparation import encode_source
     from glassformer.errors import DataError
     from glassformer.training.objectives import evaluate as measure
     from glassformer.training.opening import open_model
 
-    opened = open_model(Run.open(run, root=runs), checkpoint, device=device)
+    opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
-        Console(stderr=True).print(f"[yellow]warning:[/] {warning}", highlight=False)
+        options.warn(warning)
+    config = opened.config.data
+    assert isinstance(config, DataConfig)
     seq_len = opened.config.seq_len
     if data is None:
-        prepared = prepare(opened.config.data)
+        prepared = prepare(config)
         batches = prepared.validation_batches(batch_size=batch_size, seq_len=seq_len)
-        bytes_per_token, source = prepared.bytes_per_token("validation"), f"{opened.config.data.source} (validation)"
+        bytes_per_token, source = prepared.bytes_per_token("validation"), f"{config.source} (validation)"
     else:
         text = encode_source(data, opened.tokenizer)
         if len(text.tokens) < 2:
@@ -58,3 +173,11 @@ def evaluate(
     console.print(f"  perplexity    {result.perplexity:.3f}", highlight=False)
     console.print(f"  bits per byte {bits:.4f}", highlight=False)
     console.print(f"  over {result.n_tokens:,} tokens, windows of {seq_len}", highlight=False)
+
+
+def _refuse(given: dict[str, object], why: str) -> None:
+    """Complain about options that would have no effect."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, [])]
+    if names:
+        verb = "has" if len(names) == 1 else "have"
+        raise ConfigError(f"{', '.join(names)} {verb} no effect: {why}.", subject="command")

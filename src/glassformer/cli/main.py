@@ -40,7 +40,10 @@ COMMANDS = {
     "train": Command("glassformer.cli.train:train", "Train a model from a preset on your text or sentence pairs."),
     "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed."),
     "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),
-    "evaluate": Command("glassformer.cli.evaluate:evaluate", "Measure loss, perplexity and bits per byte on a text."),
+    "translate": Command("glassformer.cli.translate:translate", "Translate lines of text with a trained translator."),
+    "evaluate": Command(
+        "glassformer.cli.evaluate:evaluate", "Measure a model's loss; score a translator's translations."
+    ),
     "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
     "info": Command("glassformer.cli.info:info", "Count a model's parameters, FLOPs and bytes."),
     "presets": Command("glassformer.cli.presets:presets", "List the models that can be named."),

@@ -26,8 +26,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Text: python-stdlib, tinyshakespeare, a file or folder, hf:owner/name. Pairs, for a translator: dates, "
-            "multi30k-en-de, multi30k-de-en, pairs.tsv, pairs.jsonl, or two files 'a.de,a.en'."
+            help="Text: python-stdlib, tinyshakespeare, a file or folder, hf:owner/name. Pairs, for a translator: "
+            "dates, multi30k-en-de, multi30k-de-en, pairs.tsv, pairs.jsonl, or two files 'a.de,a.en'."
         ),
     ] = None,
     set_: Annotated[
@@ -76,8 +76,10 @@ def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:
     """A preset's model, data of its kind, its recipe, and changes to all of that."""
     data = TranslationConfig() if chosen.model.has_encoder else DataConfig()
     recipe = dict(chosen.recipe)
-    if changes.get("data.source", DATES) == DATES:
-        recipe.pop("data.vocab_size", None)  # a date's letters are few enough
+    kind = changes.get("data.tokenizer", "auto")
+    by_letters = kind == "auto" and changes.get("data.source", DATES) == DATES
+    if by_letters or kind in ("words", "characters"):
+        recipe.pop("data.vocab_size", None)  # only byte pairs are so many as one wants
     return RunConfig(model=chosen.model, data=data).override(recipe | dict(changes))
 
 

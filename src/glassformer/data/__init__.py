@@ -1,13 +1,17 @@
 """The data room: from a name of some text to batches of tokens.
 
-=====================  ==========================================================================================
-``config``             what the data are: text, tokenizer, split
-``sources``            where text comes from, as a stream of pieces (``reading``: files; ``hub``: Hugging Face)
-``tokenizers``         text to ids and back: characters and bytes (``byte_pairs``: the byte-pair encodings)
-``preparation``        text to token files, once (``spool``: the text while it is split; ``token_files``: the ids)
-``language_modeling``  the batches that a language model trains and is validated on
-``entropy``            what a model that sees no context, or one token of it, can reach at best
-=====================  ==========================================================================================
+=======================  ===========================================================================================
+``config``               what the data are: text, tokenizer, split
+``sources``              where text comes from, as a stream of pieces (``reading``: files; ``hub``: Hugging Face)
+``tokenizers``           text to ids and back: characters and bytes (``byte_pairs``: the byte-pair encodings)
+``preparation``          text to token files, once (``spool``: the text while it is split; ``token_files``: the ids)
+``language_modeling``    the batches that a language model trains and is validated on
+``pairs``                where sentence pairs come from (``dates``: made here; ``pair_files``, ``hub_pairs``: your own)
+``sentence_tokenizers``  a sentence to ids and back, with its special tokens (``sentence_bpe``: byte pairs)
+``pair_preparation``     pairs to token files, once (``prepared_folders``: a folder that is whole or not there)
+``translation``          the batches that a translator trains and is validated on (``pair_batching``: which go together)
+``entropy``              what a model that sees no context, or one token of it, can reach at best
+=======================  ===========================================================================================
 
 >>> data = prepare(DataConfig(source="tinyshakespeare"))  # doctest: +SKIP
 >>> batch = data.batch(step=0, seed=1, batch_size=12, seq_len=64)  # doctest: +SKIP
@@ -22,29 +26,46 @@ if TYPE_CHECKING:
     from glassformer.data.entropy import bigram_entropy, unigram_entropy
     from glassformer.data.language_modeling import LanguageModelingData, TokenBatch, prepare
     from glassformer.data.preparation import encode_source
+    from glassformer.data.sentence_tokenizers import PairTokenizer, encode_sentences, load_pair_tokenizer
     from glassformer.data.tokenizers import Tokenizer, load_tokenizer
+    from glassformer.data.translation import PairBatch, TranslationData, prepare_translation
+    from glassformer.data.translation_config import TranslationConfig
 
 _HOMES = {
     "DataConfig": "config",
     "LanguageModelingData": "language_modeling",
+    "PairBatch": "pair_batching",
+    "PairTokenizer": "sentence_tokenizers",
     "TokenBatch": "language_modeling",
     "Tokenizer": "tokenizers",
+    "TranslationConfig": "translation_config",
+    "TranslationData": "translation",
     "bigram_entropy": "entropy",
+    "encode_sentences": "sentence_tokenizers",
     "encode_source": "preparation",
+    "load_pair_tokenizer": "sentence_tokenizers",
     "load_tokenizer": "tokenizers",
     "prepare": "language_modeling",
+    "prepare_translation": "translation",
     "unigram_entropy": "entropy",
 }
 
 __all__ = [
     "DataConfig",
     "LanguageModelingData",
+    "PairBatch",
+    "PairTokenizer",
     "TokenBatch",
     "Tokenizer",
+    "TranslationConfig",
+    "TranslationData",
     "bigram_entropy",
+    "encode_sentences",
     "encode_source",
+    "load_pair_tokenizer",
     "load_tokenizer",
     "prepare",
+    "prepare_translation",
     "unigram_entropy",
 ]
 

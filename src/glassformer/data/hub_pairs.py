@@ -7,6 +7,8 @@ from glassformer.data.pair_files import Columns
 from glassformer.data.pairs import Pair, PairSource, hold_out
 from glassformer.errors import DataError
 
+SPLITS = ("train", "validation", "test")
+
 
 class HubPairs(PairSource):
     """The splits of ``hf:owner/name``, ``hf:owner/name:configuration`` or ``hf:path/to/a/folder``.
@@ -28,13 +30,13 @@ class HubPairs(PairSource):
         rows = self.hub.rows()
         if "train" not in rows:
             raise DataError(f"{self.name!r} has no split 'train'; it has {', '.join(rows) or 'none'}.")
-        splits = {split: self._pairs(split, rows[split]) for split in ("train", "validation", "test") if split in rows}
+        splits = {split: self._pairs(split, of_split) for split, of_split in rows.items()}
         if "validation" not in splits:
             train, validation = hold_out(splits["train"], self.validation_fraction)
-            splits = {"train": train, "validation": validation, **{s: p for s, p in splits.items() if s == "test"}}
+            splits |= {"train": train, "validation": validation}
         if empty := [split for split, pairs in splits.items() if not pairs]:
             raise DataError(f"{self.name!r} has no pairs for {' and '.join(empty)}.")
-        return splits
+        return {split: splits[split] for split in SPLITS if split in splits}
 
     def fingerprint(self) -> str:
         """The state of the local files or the hub's commit, and the options."""
@@ -67,7 +69,7 @@ class _Splits(HubDataset):
             return {
                 split: list(rows)
                 for split, rows in load_dataset(self.path, self.configuration, streaming=True).items()
-                if split in {"train", "validation", "test"}
+                if split in SPLITS
             }
         except Exception as error:  # the library raises whatever its file systems and parsers raise
             raise self._unusable(error) from error

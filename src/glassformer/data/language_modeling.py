@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from glassformer.data.batches import IGNORE
 from glassformer.data.config import DataConfig
 from glassformer.data.preparation import SPLITS, prepare_folder, read_manifest
 from glassformer.data.spool import Progress
@@ -52,8 +53,8 @@ class TokenBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Number of predicted tokens, B · T."""
-        return self.targets.numel()
+        """Number of predicted tokens: B · T, less what is ignored."""
+        return int((self.targets != IGNORE).sum())
 
     def rows(self, start: int, stop: int) -> Self:
         """The windows from ``start`` up to ``stop``."""
@@ -206,7 +207,7 @@ def random_starts(step: int, *, seed: int, count: int, places: int) -> npt.NDArr
     scaled to the range. (The bias is below places / 2⁵³.)
     """
     assert 0 <= seed < 1 << 128, "a seed is a number of at most 128 bits, not negative"
-    key = [seed & 0xFFFF_FFFF_FFFF_FFFF, seed >> 64]
+    key = np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, seed >> 64], dtype=np.uint64)  # a list may be read as floats
     raw = np.random.Philox(key=key, counter=[0, step, 0, 0]).random_raw(count)
     return ((raw >> np.uint64(11)) * 2.0**-53 * places).astype(np.int64)
 

@@ -81,7 +81,8 @@ class PairBatch:
         """Which pairs these are, for a message."""
         numbers = ", ".join(f"{number:,}" for number in self.indices[:20].tolist())
         more = f" … ({len(self.indices):,} in all)" if len(self.indices) > 20 else ""
-        return f"The samples are pairs {numbers}{more} of the {self.split} split."
+        split = "training" if self.split == "train" else self.split
+        return f"The samples are pairs {numbers}{more} of the {split} split."
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ def _random_order(n: int, *, seed: int, epoch: int, use: int) -> Ints:
     never to change, is sorted; ``use`` tells apart what one epoch needs random orders for.
     """
     assert 0 <= seed < 1 << 128, "a seed is a number of at most 128 bits, not negative"
-    key = [seed & 0xFFFF_FFFF_FFFF_FFFF, seed >> 64]
+    key = np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, seed >> 64], dtype=np.uint64)  # a list of them could be rounded
     raw = np.random.Philox(key=key, counter=[0, epoch, use, 1]).random_raw(n)
     return np.argsort(raw, kind="stable")
 

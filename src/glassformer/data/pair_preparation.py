@@ -36,6 +36,7 @@ from glassformer.data.sentence_tokenizers import (
     WordTokenizer,
 )
 from glassformer.data.spool import Progress
+from glassformer.data.tokenizers import utf8
 from glassformer.data.translation_config import DATES, TranslationConfig
 from glassformer.errors import DataError
 
@@ -145,10 +146,12 @@ def _fill(folder: Path, config: TranslationConfig, source: PairSource, state: st
     tokenizer = train_tokenizer(config, splits["train"])
     tokenizer.save(folder)
     counts = {}
-    for done, (split, pairs) in enumerate(splits.items()):
-        progress("encoding", done, len(splits))
+    total, done = sum(map(_text_bytes, splits.values())), 0
+    for split, pairs in splits.items():
+        progress("encoding", done, total)
         counts[split] = _write_split(folder, split, pairs, tokenizer, config)
-    progress("encoding", len(splits), len(splits))
+        done += _text_bytes(pairs)
+    progress("encoding", total, total)
     files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     manifest = {
         "format": FORMAT,
@@ -198,6 +201,10 @@ def _write_split(
     texts = (json.dumps([pairs[number].source, pairs[number].target], ensure_ascii=False) for number in numbers)
     write_durably(folder / f"{split}.pairs.jsonl", "".join(text + "\n" for text in texts))
     return counts
+
+
+def _text_bytes(pairs: Sequence[Pair]) -> int:
+    return sum(len(utf8(pair.source)) + len(utf8(pair.target)) for pair in pairs)
 
 
 def _flat(sentences: Sequence[list[int]], end_id: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:

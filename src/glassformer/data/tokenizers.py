@@ -227,6 +227,8 @@ def tokenizer_from_dict(tree: dict[str, Any]) -> Tokenizer:
     kinds: list[type[Tokenizer]] = [CharacterTokenizer, ByteTokenizer, TrainedBytePairTokenizer, Gpt2Tokenizer]
     by_kind = {each.kind: each for each in kinds}
     kind = str(tree.get("kind"))
+    if kind == "pair":
+        raise DataError("These are the two tokenizers of a translator, and a language model's is expected here.")
     if kind not in by_kind:
         raise DataError(f"There is no tokenizer of kind {kind!r}. {nearest(kind, by_kind)}")
     return by_kind[kind].from_dict(tree)

@@ -197,7 +197,8 @@ def prepare_translation(
     """The data of a configuration, prepared now or found prepared.
 
     ``cache``: the folder that holds a folder for each prepared data set (default: ``prepared-pairs`` in
-    :func:`glassformer.places.cache_folder`). ``progress(stage, done, all or None)`` is called now and then. Raises
+    :func:`glassformer.places.cache_folder`). ``progress(stage, bytes done, bytes in all or None)`` is called now and
+    then. Raises
     :class:`DataError` or :class:`DependencyError` with what to do.
     """
     return TranslationData(prepare_pairs(config, cache or cache_folder() / "prepared-pairs", progress))

@@ -21,8 +21,9 @@ class TranslationConfig(Config):
 
     source: Annotated[str, Field(min_length=1)] = DATES
     """The training pairs: 'dates' (written dates of many languages and their ISO 8601 form, made here),
-    'multi30k-en-de', 'multi30k-de-en', or files of your own: 'pairs.tsv' (a pair a line, TAB between), 'a.en,a.de' (two
-    files, a sentence a line) or 'pairs.jsonl' (a JSON object a line)."""
+    'multi30k-en-de', 'multi30k-de-en', a file of your own, 'pairs.tsv' (a pair a line, TAB between) or 'pairs.jsonl'
+    (a JSON object a line), two of them, 'a.en,a.de' (a sentence a line), or 'hf:owner/name' for a data set of the
+    Hugging Face hub."""
 
     validation: str | None = None
     """The validation pairs, written as the source is. Without it, a part of the training pairs."""
@@ -31,10 +32,12 @@ class TranslationConfig(Config):
     """The test pairs, written as the source is. Without it, there are none but those that the source brings."""
 
     source_column: str | None = None
-    """For JSON lines: the key of the text to translate. Without it, 'source', or the first of 'translation'."""
+    """For JSON lines and the hub: the key of the text to translate. Without it, 'source', or the first of
+    'translation'."""
 
     target_column: str | None = None
-    """For JSON lines: the key of the translation. Without it, 'target', or the second of 'translation'."""
+    """For JSON lines and the hub: the key of the translation. Without it, 'target', or the second of
+    'translation'."""
 
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """The part of your own training pairs that is kept for validation if ``validation`` names no others."""
@@ -96,6 +99,9 @@ class TranslationConfig(Config):
         for name in ("validation", "test", "source_column", "target_column", "validation_fraction"):
             if self._was_set(name) and self.source in BUILT_IN:
                 yield f"{name} has no effect: the source '{self.source}' brings its own splits and sides."
+        for name in ("validation", "test"):
+            if self._was_set(name) and self.source.startswith("hf:"):
+                yield f"{name} has no effect: a data set of the hub brings its own splits."
         if self.reverse and self.source == DATES:
             yield "reverse does not fit source=dates: an ISO date has many right writings, not one."
         if self._was_set("validation_fraction") and self.validation is not None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,13 +27,12 @@ from pydantic import Field
 from torch import Tensor
 
 from glassformer.config import Config
-from glassformer.errors import GlassformerError
+from glassformer.generation.continuations import NEVER, Continuations
 from glassformer.generation.hypothesis_tree import HypothesisTree
 from glassformer.generation.sampling import SamplingConfig, draw, filtered
 from glassformer.models.encoder_decoder import EncoderDecoder
 
-NEVER = float("-inf")
-CHUNK = 64  # tokens of the vocabulary whose largest logit stands for them in the first round of a top-k
+ROWS_AT_ONCE = 64  # hypotheses whose logits are looked at together: few enough to stay in the processor's cache
 SHARE_THAT_LEAVES = 0.25  # when this share of the batch is done, moving the others together is cheaper than dragging it
 
 
@@ -83,7 +82,10 @@ class BeamSearchConfig(Config):
             return [name for name in names if getattr(self, name) != defaults[name]]
 
         if self.n_best > self.beam_size:
-            yield f"n_best is {self.n_best}, and only {self.beam_size} hypotheses are kept; set beam_size to n_best or more."
+            yield (
+                f"n_best is {self.n_best}, and only beam_size = {self.beam_size} hypotheses are kept; "
+                "lower the one or raise the other."
+            )
         if self.max_length is not None and self.min_length >= self.max_length:
             yield (
                 f"min_length {self.min_length} and the end token are more than max_length {self.max_length} tokens; "
@@ -213,7 +215,7 @@ class _Search:
 
     def step(self) -> bool:
         """One token more. Returns whether any sentence goes on."""
-        level = self._choose(self._drawn() if self.config.sample else self._likeliest())
+        level = self._choose(self._candidates())
         self.levels.append(level)
         self.going &= ~self._done()
         n_going = int(self.going.sum())  # the one place where Python waits for the tensors
@@ -224,59 +226,45 @@ class _Search:
             self.tree.grow(level.parents.gather(1, level.chosen), level.tokens.gather(1, level.chosen))
         return n_going > 0
 
-    def _likeliest(self) -> _Level:
-        """The candidates: of all tokens after all hypotheses, those with the highest log-probability."""
-        logits, normaliser = self._logits()
-        width = self.config.beam_size
-        offsets = self.totals - normaliser
-        totals, parents, tokens = top_continuations(logits, offsets, 1 if width == 1 else 2 * width)
-        gains = totals - self.totals.gather(1, parents)
-        return _Level(totals, tokens, gains, parents, parents)
+    def _candidates(self) -> _Level:
+        """Continuations of every hypothesis, from some sentences' logits at a time: few enough to stay in the cache."""
+        hidden = self.tree.read()
+        paths = self.tree.paths() if self.config.no_repeat_ngram else None
+        n_sentences, width = self.totals.shape
+        at_once = max(1, ROWS_AT_ONCE // width)
+        parts = []
+        for first in range(0, n_sentences, at_once):
+            some = slice(first, first + at_once)
+            following = Continuations(self.tree.logits([x[some] for x in hidden]), self._forbidden())
+            if paths is not None:
+                following.forbid_repeats(paths[some], self.config.no_repeat_ngram)
+            parts.append(self._drawn(following, some) if self.config.sample else self._likeliest(following, some))
+        return _Level(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def _drawn(self) -> _Level:
+    def _forbidden(self) -> Tensor:
+        """The ids that no hypothesis may go on with now."""
+        if len(self.levels) >= self.config.min_length:
+            return self.forbidden
+        return torch.cat((self.forbidden, self.forbidden.new_tensor([self.end_id])))
+
+    def _likeliest(self, following: Continuations, some: slice) -> _Level:
+        """The candidates of some sentences: twice as many as can end, since each hypothesis can end in one way."""
+        width, before = self.config.beam_size, self.totals[some]
+        totals, parents, tokens = following.likeliest(before, 1 if width == 1 else 2 * width)
+        return _Level(totals, tokens, totals - before.gather(1, parents), parents, parents)
+
+    def _drawn(self, following: Continuations, some: slice) -> _Level:
         """One continuation of each hypothesis at random; at first, of the one that there is, as many as are wanted."""
         assert self.numbers is not None
-        logits, normaliser = self._logits()
-        n_sentences, width = len(logits), self.config.beam_size
-        config = self.config
+        config, logits = self.config, following.logits
         sampling = SamplingConfig(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
-        weights = filtered(logits.flatten(0, 1), sampling).view_as(logits).expand(-1, width, -1)
-        uniform = self.numbers[:, len(self.levels)]  # [N, K]
-        tokens = draw(weights.flatten(0, 1), uniform.flatten()).view(n_sentences, width)
-        parents = torch.arange(width, device=tokens.device).clamp_max(logits.shape[1] - 1).expand(n_sentences, -1)
-        gains = logits.expand(-1, width, -1).gather(-1, tokens[..., None])[..., 0] - normaliser
-        return _Level(self.totals + gains, tokens, gains, parents, parents)
-
-    def _logits(self) -> tuple[Tensor, Tensor]:
-        """After every hypothesis: logits [N, W, V], −∞ for what must not follow, and log Σ exp of all of them [N, W].
-
-        Raises:
-            GlassformerError: they are not finite numbers.
-        """
-        logits = self.tree.logits()
-        normaliser = logits.logsumexp(-1)
-        if not bool(normaliser.isfinite().all()):
-            raise GlassformerError(
-                "The model's logits are not finite numbers, so no token can be chosen; its weights have diverged or "
-                "are damaged. Use an earlier checkpoint."
-            )
-        logits.index_fill_(-1, self.forbidden, NEVER)
-        if len(self.levels) < self.config.min_length:
-            logits[..., self.end_id] = NEVER
-        if self.config.no_repeat_ngram:
-            self._forbid_repeated_ngrams(logits, self.config.no_repeat_ngram)
-        return logits, normaliser
-
-    def _forbid_repeated_ngrams(self, logits: Tensor, n: int) -> None:
-        """Set to −∞ what would make the last n tokens the same as some n tokens before."""
-        paths = self.tree.paths()  # [N, W, T]
-        if paths.shape[-1] < n:
-            return
-        ngrams = paths.unfold(-1, n, 1)  # [N, W, T − n + 1, n]
-        beginning = paths[..., paths.shape[-1] - n + 1 :]  # [N, W, n − 1]
-        repeats = (ngrams[..., :-1] == beginning[:, :, None]).all(-1)  # [N, W, T − n + 1]
-        sentence, hypothesis, place = repeats.nonzero(as_tuple=True)
-        logits[sentence, hypothesis, ngrams[sentence, hypothesis, place, -1]] = NEVER
+        n_sentences, n_before, _ = logits.shape
+        weights = filtered(logits.flatten(0, 1), sampling).view_as(logits).expand(-1, config.beam_size, -1)
+        numbers = self.numbers[some, len(self.levels)]  # [n, K]
+        tokens = draw(weights.flatten(0, 1), numbers.flatten()).view(n_sentences, -1)
+        parents = torch.arange(config.beam_size, device=tokens.device).clamp_max(n_before - 1).expand(n_sentences, -1)
+        gains = logits.expand(-1, config.beam_size, -1).gather(-1, tokens[..., None])[..., 0] - following.normaliser
+        return _Level(self.totals[some] + gains, tokens, gains, parents, parents)
 
     def _choose(self, level: _Level) -> _Level:
         """Take the results from the candidates, and the hypotheses that go on."""
@@ -329,7 +317,10 @@ class _Search:
 
     def _read(self, rows: Tensor) -> list[list[Hypothesis]]:
         """The results of some of the batch's rows, each read from its last token back to its first."""
-        levels = [_Level(*(tensor[rows].tolist() for tensor in level)) for level in self.levels]
+        levels = [
+            [each[rows].tolist() for each in (level.tokens, level.gains, level.parents, level.chosen)]
+            for level in self.levels
+        ]
         scores, lengths, candidates = (tensor[rows, : self.config.n_best].tolist() for tensor in self.results)
         return [
             [
@@ -340,15 +331,17 @@ class _Search:
             for row in range(len(rows))
         ]
 
-    def _hypothesis(self, levels: list[_Level], row: int, candidate: int, score: float) -> Hypothesis:
-        tokens, gains = [], []
-        for level, before in zip(levels[::-1], [*levels[-2::-1], None], strict=True):
-            tokens.append(int(level.tokens[row][candidate]))
-            gains.append(float(level.gains[row][candidate]))
-            if before is not None:
-                candidate = int(before.chosen[row][level.parents[row][candidate]])
-        finished = tokens[0] == self.end_id
-        return Hypothesis(tokens[: 0 if finished else None : -1], score, math.fsum(gains), gains[::-1], finished)
+    def _hypothesis(self, levels: list[list[Any]], row: int, candidate: int, score: float) -> Hypothesis:
+        reversed_tokens, gains = [], []
+        for depth in reversed(range(len(levels))):
+            level_tokens, level_gains, parents, _ = levels[depth]
+            reversed_tokens.append(level_tokens[row][candidate])
+            gains.append(level_gains[row][candidate])
+            if depth:
+                chosen = levels[depth - 1][-1]
+                candidate = chosen[row][parents[row][candidate]]
+        tokens, finished = reversed_tokens[::-1], reversed_tokens[0] == self.end_id
+        return Hypothesis(tokens[:-1] if finished else tokens, score, math.fsum(gains), gains[::-1], finished)
 
     def _random_numbers(self, numbers: Sequence[int]) -> Tensor:
         """Each sentence's own, in [0, 1): [N, longest limit, K]."""
@@ -358,31 +351,3 @@ class _Search:
 
     def _length(self, length: int) -> Tensor:
         return torch.tensor(length, device=self.limits.device)
-
-
-def top_continuations(logits: Tensor, offsets: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The k largest of logits [N, W, V] + offsets [N, W, 1] for each sentence, largest first: values, rows, columns.
-
-    In two rounds: each chunk of the vocabulary stands for its largest logit, and only the k best chunks are looked
-    into. Fewer than k come back where W · V is less. [N, k] each.
-    """
-    n_sentences, width, vocab_size = logits.shape
-    n_chunks = vocab_size // CHUNK
-    if width * n_chunks < 4 * k:  # one round then
-        values, index = (logits + offsets[..., None]).flatten(1).topk(min(k, width * vocab_size))
-        return values, index // vocab_size, index % vocab_size
-    whole = n_chunks * CHUNK
-    chunks = logits[..., :whole].unflatten(-1, (n_chunks, CHUNK))  # [N, W, n_chunks, CHUNK]
-    chunk = (chunks.amax(-1) + offsets[..., None]).flatten(1).topk(k).indices  # [N, k], of W · n_chunks
-    sentence = torch.arange(n_sentences, device=logits.device)[:, None]
-    row, first = chunk // n_chunks, chunk % n_chunks * CHUNK
-    members = chunks[sentence, row, chunk % n_chunks] + offsets.gather(1, row)[..., None]  # [N, k, CHUNK]
-    rest = logits[..., whole:] + offsets[..., None]  # [N, W, fewer than CHUNK], which are looked at in any case
-    values, index = torch.cat((members.flatten(1), rest.flatten(1)), dim=1).topk(k)
-    in_chunk = index < k * CHUNK
-    which = (index // CHUNK).clamp_max(k - 1)
-    beyond = index - k * CHUNK
-    n_rest = max(1, vocab_size - whole)
-    rows = torch.where(in_chunk, row.gather(1, which), beyond // n_rest)
-    columns = torch.where(in_chunk, first.gather(1, which) + index % CHUNK, whole + beyond % n_rest)
-    return values, rows, columns

@@ -23,10 +23,25 @@ import torch
 from torch import Tensor
 
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.parts.cache import KVCache
+from glassformer.parts.cache import KVCache, LayerCache
 from glassformer.parts.cross_attention import Memory
 
 FIRST_LEVELS = 16  # the cache begins with room for these, and doubles when it is full
+
+
+@dataclass
+class _NodeCache(LayerCache):
+    """One layer's keys and values of the nodes. A level's slots are neighbours, so it is written in one piece."""
+
+    def write(self, key: Tensor, value: Tensor, slots: Tensor, visible: int) -> tuple[Tensor, Tensor]:
+        first = visible - len(slots)  # the newest level is the end of what is visible
+        self.keys[:, :, first:visible] = key
+        self.values[:, :, first:visible] = value
+        return self.keys[:, :, :visible], self.values[:, :, :visible]
+
+    def moved(self, rows: Tensor | None, n_nodes: int, capacity: int) -> _NodeCache:
+        """The first nodes of some sentences (None: of all) in a cache of another size."""
+        return _NodeCache(*(_moved(tensor, rows, n_nodes, capacity) for tensor in (self.keys, self.values)))
 
 
 @dataclass
@@ -57,29 +72,34 @@ class HypothesisTree:
         self.width = width
         self._readers = []
         for model in models:
-            memory = model.project_memory(model.encode(source, source_padding))
-            cache = model.decoder.make_cache(len(source), 1 + FIRST_LEVELS * width)
-            self._readers.append(_Reader(model, memory, cache))
+            cache = model.decoder.make_cache(len(source), 1)
+            cache.layers = [_NodeCache(layer.keys, layer.values) for layer in cache.layers]
+            self._readers.append(_Reader(model, model.project_memory(model.encode(source, source_padding)), cache))
         self._newest = source.new_full((len(source), 1), start_id)  # [N, W]
         self._on_path = torch.ones(len(source), 1, 1, dtype=torch.bool, device=source.device)  # [N, W, S]
         self._positions = source.new_zeros(1)  # [S], of every node
         self._tokens = self._newest  # [N, S], of every node
 
-    def logits(self) -> Tensor:
-        """What may follow each newest node, [N, W, V]; an ensemble's are log-probabilities already."""
+    def read(self) -> list[Tensor]:
+        """What each model makes of the newest nodes, [N, W, d_model] before the head; :meth:`logits` goes on."""
         n_nodes = len(self._positions)
         slots = torch.arange(n_nodes - self._newest.shape[1], n_nodes, device=self._newest.device)
-        each = []
+        hidden = []
         for reader in self._readers:
-            self._make_room(reader, n_nodes)
+            if n_nodes > reader.cache.capacity:
+                self._move(reader, None, max(1 + FIRST_LEVELS * self.width, 2 * reader.cache.capacity))
             stack = reader.model.decoder
             context = stack.masked_context(self._positions[slots], self._positions, self._on_path[:, None], slots)
-            hidden = stack.run(self._newest, context, reader.cache, reader.memory)
+            hidden.append(stack.run(self._newest, context, reader.cache, reader.memory))
             reader.cache.length = n_nodes
-            each.append(reader.model.unembed(hidden).float())
+        return hidden
+
+    def logits(self, hidden: Sequence[Tensor]) -> Tensor:
+        """What :meth:`read` gave, of all sentences or some → logits [n, W, V] of what may follow each node."""
+        each = [reader.model.unembed(x).float() for reader, x in zip(self._readers, hidden, strict=True)]
         if len(each) == 1:
             return each[0]
-        return torch.stack([torch.log_softmax(logits, -1) for logits in each]).logsumexp(0)  # but for a constant
+        return torch.stack([torch.log_softmax(logits, -1) for logits in each]).logsumexp(0)  # of the sum, not the mean
 
     def grow(self, parents: Tensor, tokens: Tensor) -> None:
         """A new level: ``tokens`` [N, W'] under the newest nodes ``parents`` [N, W'] (indices below W)."""
@@ -100,24 +120,22 @@ class HypothesisTree:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these sentences only, [n] indices among the present ones."""
-        n_nodes = self._readers[0].cache.length
         for reader in self._readers:
             reader.memory = reader.memory.select(rows)
-            self._move(reader, reader.cache.capacity, n_nodes, rows)
+            self._move(reader, rows, reader.cache.capacity)
         self._newest, self._on_path, self._tokens = self._newest[rows], self._on_path[rows], self._tokens[rows]
 
-    def _make_room(self, reader: _Reader, n_nodes: int) -> None:
-        if n_nodes > reader.cache.capacity:
-            self._move(reader, 1 + 2 * (reader.cache.capacity - 1), reader.cache.length, None)
-
-    def _move(self, reader: _Reader, capacity: int, n_nodes: int, rows: Tensor | None) -> None:
+    def _move(self, reader: _Reader, rows: Tensor | None, capacity: int) -> None:
         """Into a cache of another size, for all sentences or some."""
-        old = reader.cache
-        n_sentences = len(self._newest) if rows is None else len(rows)
-        new = reader.model.decoder.make_cache(n_sentences, capacity)
-        for target, origin in zip(new.layers, old.layers, strict=True):
-            keys, values = origin.keys[:, :, :n_nodes], origin.values[:, :, :n_nodes]
-            target.keys[:, :, :n_nodes] = keys if rows is None else keys[rows]
-            target.values[:, :, :n_nodes] = values if rows is None else values[rows]
-        new.length = n_nodes
-        reader.cache = new
+        cache = reader.cache
+        for index, layer in enumerate(cache.layers):
+            assert isinstance(layer, _NodeCache)
+            cache.layers[index] = layer.moved(rows, cache.length, capacity)
+        cache.capacity = capacity
+
+
+def _moved(old: Tensor, rows: Tensor | None, n_nodes: int, capacity: int) -> Tensor:
+    kept = old[:, :, :n_nodes] if rows is None else old[rows, :, :n_nodes]
+    new = kept.new_empty(*kept.shape[:2], capacity, kept.shape[-1])
+    new[:, :, :n_nodes] = kept
+    return new

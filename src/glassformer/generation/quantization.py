@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glassformer.models.decoder import Decoder
+from glassformer.models.transformer import Transformer
 from glassformer.parts.feedforward import PointwiseConvolution
 from glassformer.parts.probes import Probe
 
 Store = Literal["fp32", "bf16", "int8"]
+Model = TypeVar("Model", bound=Transformer)
 
 FEW_ROWS = 8  # up to here, widening the int8 weights first would cost more than the product
 
@@ -109,7 +111,7 @@ class DecodeLinear(nn.Module):
         return F.linear(rounded, self.weight.to(torch.bfloat16)).to(x.dtype)
 
 
-def decoding_copy(model: Decoder, store: Store = "fp32") -> Decoder:
+def decoding_copy(model: Model, store: Store = "fp32") -> Model:
     """The same model in evaluation mode with every linear layer a :class:`DecodeLinear`; ``model`` is not changed.
 
     Whatever is not stored differently shares memory with ``model``. A tied head's stored matrix is its own, and the

@@ -237,7 +237,8 @@ class ModelConfig(Config):
         if self.embedding.source != "own" and self.encoder_vocab_size != self.vocab_size:
             yield (
                 f"embedding.source={self.embedding.source} shares one matrix, and the encoder reads "
-                f"{self.encoder_vocab_size} tokens while the decoder writes {self.vocab_size}; set embedding.source=own."
+                f"{self.encoder_vocab_size} tokens while the decoder writes {self.vocab_size}; "
+                "set embedding.source=own."
             )
         if self.embedding.source == "head" and self.head.tied:
             yield "head.tied makes the head's matrix the target embedding's; say embedding.source=target."

@@ -37,16 +37,26 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
     feeds_a_skip = tuple(last for sublayer, last in LAST_OF_SUBLAYER.items() if config.residual in ("both", sublayer))
     with torch.random.fork_rng(devices=[]):
         for name, module in model.named_modules():
-            torch.manual_seed(_seed_of(name, seed))
             reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+            if not callable(reset):
+                continue  # nothing of its own to draw
+            _manual_seed(module, _seed_of(name, seed))
+            reset()
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
                 n_skips = config.n_encoder_skips if name.startswith("encoder.") else config.n_skips
                 _start(module, config, n_skips=n_skips if name.endswith(feeds_a_skip) else 0)
             std = config.initialisation.embedding_std
             if std is not None and name.endswith(TOKEN_MATRICES):
                 nn.init.normal_(module.weight, mean=0.0, std=std)
+
+
+def _manual_seed(module: nn.Module, seed: int) -> None:
+    """``torch.manual_seed``, which costs more than a small layer since it also calls on accelerators: where it must."""
+    weight = next(module.parameters(), None)
+    if weight is None or weight.device.type in ("cpu", "meta"):
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _start(module: nn.Linear | nn.Embedding | nn.Conv1d, config: ModelConfig, *, n_skips: int) -> None:

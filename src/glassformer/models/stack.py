@@ -29,7 +29,9 @@ class Stack(nn.Module):
         cross: whether the blocks also look at a memory, an encoder's output.
     """
 
-    def __init__(self, config: ModelConfig, *, rows: int, n_layers: int, causal: bool = True, cross: bool = False) -> None:
+    def __init__(
+        self, config: ModelConfig, *, rows: int, n_layers: int, causal: bool = True, cross: bool = False
+    ) -> None:
         super().__init__()
         self.config, self.n_layers, self.causal = config, n_layers, causal
         self.embedding = Embedding(

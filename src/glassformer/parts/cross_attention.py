@@ -1,4 +1,4 @@
-"""Attention from one sequence to another: the decoder's queries, the encoder's keys and values (Vaswani et al., §3.2.3).
+"""Attention from one sequence to another: the decoder's queries, the encoder's keys and values (the paper, §3.2.3).
 
 Shapes: B batch, H heads, G key-value heads, T queries (target tokens), S keys (source tokens), d_head per head.
 """
@@ -60,8 +60,8 @@ class Memory:
 class CrossAttention(MultiHeadAttention):
     """Concat(head_1 … head_H) W^O, with head_i = Attention(x W_i^Q, memory W_i^K, memory W_i^V).
 
-    The arguments are those of :class:`~glassformer.parts.attention.MultiHeadAttention`; "fused" makes keys and values by
-    one matrix. Positions of the two sequences have no common origin, so nothing is rotated here and no distance
+    The arguments are those of :class:`~glassformer.parts.attention.MultiHeadAttention`; "fused" makes keys and values
+    by one matrix. Positions of the two sequences have no common origin, so nothing is rotated here and no distance
     biases the scores, whatever the encoding.
     """
 

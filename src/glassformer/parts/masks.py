@@ -8,8 +8,10 @@ causal (4 tokens)      padding (the last is a pad)     both
   q3   ■  ■  ■  ■        q3   ■  ■  ■  ■                q3   ■  ■  ■  ■
 
 A pad may always look at itself: nobody reads what it computes, and no row of the softmax is ever empty (an empty row
-is 0/0). Cross-attention has keys of another sequence, and only its pads are hidden: a row of keys k0 k1 ■ ■ · · for every
-query; a sentence of nothing but pads is looked at as it stands, for the same reason. What is masked gets −∞, never a large finite number, so its weight is exactly 0.
+is 0/0). What is masked gets −∞, never a large finite number, so its weight is exactly 0.
+
+Cross-attention has the keys of another sequence, whose pads alone are hidden, and the same keys for every query; a
+sentence of nothing but pads is looked at as it stands, for the same reason.
 """
 
 from __future__ import annotations

@@ -6,16 +6,68 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
 from glassformer.registry import load_part_file
 
 DROPOUTS = ("dropout", "attention.dropout", "feedforward.dropout")
 
 
+TRANSLATOR = {"n_encoder_layers": 1, "source_vocab_size": 19, "embedding.source": "own"}
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "norm": {
+        "pre": {},
+        "post": {"norm.placement": "post"},
+        "without bias": {"norm.bias": False},
+        "in an encoder-decoder": {**TRANSLATOR, "norm.placement": "post"},
+    },
+    "feedforward": {
+        "plain": {},
+        "without bias, post-norm": {"feedforward.bias": False, "norm.placement": "post"},
+        "as a convolution": {"feedforward.convolution": True},
+        "in an encoder-decoder": TRANSLATOR,
+    },
+    "positions": {
+        "multi-head": {},
+        "grouped queries": {"attention.n_kv_heads": 2},
+        "one layer, untied": {"n_layers": 1, "head.tied": False, "head.bias": True},
+        "in an encoder-decoder": TRANSLATOR,
+    },
+    "attention": {
+        "plain": {},
+        "separate projections, no bias": {"attention.projection": "separate", "attention.bias": False},
+        "one shared projection": {"attention.projection": "shared", "positions.kind": "rotary"},
+        "grouped queries, QK-norm, rotary": {
+            "attention.n_kv_heads": 2,
+            "attention.qk_norm": "rmsnorm",
+            "positions.kind": "rotary",
+        },
+        "one key head, ALiBi": {"attention.n_kv_heads": 1, "positions.kind": "alibi"},
+        "wide heads, not scaled": {"attention.d_head": 8, "attention.scale": False},
+        "in an encoder-decoder": {**TRANSLATOR, "norm.placement": "post"},
+    },
+}
+VARIANTS["cross-attention"] = {
+    variant: {**TRANSLATOR, **changes}
+    for variant, changes in VARIANTS["attention"].items()
+    if variant != "in an encoder-decoder"
+}
+"""What is particular about each small model that a part is put into."""
+
+
 def part_configs(
     kind: str, name: str, *, options: Mapping[str, Any] | None = None, part_files: Sequence[str | Path] = ()
 ) -> dict[str, ModelConfig]:
-    """Small models that use the part in every way it can be used, by what is particular about each."""
+    """Small models that use the part in every way it can be used, by what is particular about each.
+
+    Args:
+        kind: norm, feedforward, positions, attention or cross-attention.
+
+    Raises:
+        ConfigError: options for a cross-attention, which a configuration has no place for.
+    """
+    if kind == "cross-attention" and options:
+        raise ConfigError(f"Cross-attention '{name}' was given options ({', '.join(options)}), and takes none.")
     for path in part_files:
         load_part_file(path)
     base = ModelConfig.build(
@@ -29,39 +81,13 @@ def part_configs(
             "part_files": [str(path) for path in part_files],
         }
     )
-    base = base.override({f"{kind}.kind": name, f"{kind}.options": dict(options or {})})
-    variants: dict[str, dict[str, dict[str, Any]]] = {
-        "norm": {
-            "pre": {},
-            "post": {"norm.placement": "post"},
-            "without bias": {"norm.bias": False},
-        },
-        "feedforward": {
-            "plain": {},
-            "without bias, post-norm": {"feedforward.bias": False, "norm.placement": "post"},
-            "as a convolution": {"feedforward.convolution": True},
-        },
-        "positions": {
-            "multi-head": {},
-            "grouped queries": {"attention.n_kv_heads": 2},
-            "one layer, untied": {"n_layers": 1, "head.tied": False, "head.bias": True},
-        },
-        "attention": {
-            "plain": {},
-            "separate projections, no bias": {"attention.projection": "separate", "attention.bias": False},
-            "one shared projection": {"attention.projection": "shared", "positions.kind": "rotary"},
-            "grouped queries, QK-norm, rotary": {
-                "attention.n_kv_heads": 2,
-                "attention.qk_norm": "rmsnorm",
-                "positions.kind": "rotary",
-            },
-            "one key head, ALiBi": {"attention.n_kv_heads": 1, "positions.kind": "alibi"},
-            "wide heads, not scaled": {"attention.d_head": 8, "attention.scale": False},
-        },
-    }
-    if not options:  # there it is made without any
-        variants["norm"]["of queries and keys"] = {"attention.qk_norm": name, "norm.kind": "layernorm"}
-    return {variant: base.override(changes) for variant, changes in variants[kind].items()}
+    used = {f"{kind}.kind": name, f"{kind}.options": dict(options or {})}
+    if kind == "cross-attention":
+        used = {"attention.cross": name}
+    variants = dict(VARIANTS[kind])
+    if kind == "norm" and not options:  # there it is made without any
+        variants["of queries and keys"] = {"attention.qk_norm": name, "norm.kind": "layernorm"}
+    return {variant: base.override(used | changes) for variant, changes in variants.items()}
 
 
 def shrunk(config: ModelConfig) -> ModelConfig:

@@ -5,44 +5,56 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from glassformer.models import counting
+from glassformer.models.build import Model, build
 from glassformer.models.config import ModelConfig
-from glassformer.models.decoder import Decoder
-from glassformer.testing.comparing import assert_close, random_model, random_tokens
+from glassformer.testing.cases import Case, longest, random_case
+from glassformer.testing.comparing import assert_close, random_model
 from glassformer.testing.configs import with_dropout, without_dropout
+
+PARAMETERS = {"attention": ("attention", "cross_attention")}  # what else goes with a group
+FLOPS = {
+    "attention": (
+        "attention_projections",
+        "attention_scores",
+        "cross_attention_projections",
+        "cross_attention_scores",
+    ),
+    "feedforward": ("feedforward",),
+}
 
 
 def off_is_off(config: ModelConfig) -> None:
     """What is switched off is absent from the weights, the parameters, the FLOPs and the operations executed."""
     config = without_dropout(config)
-    model = counting.build_on_meta(config)
+    model = random_model(config)
     weights, flops = counting.count_parameters(model), _flops(model)
     for group, changes in _switched_off(config).items():
-        off = counting.build_on_meta(config.override(changes))
-        without = counting.count_parameters(off)
-        assert without[group] == 0, f"{group} is off and has {without[group]} parameters"
-        for other in set(weights) - {group, "norms"}:
+        off = random_model(config.override(changes))
+        without, fewer = counting.count_parameters(off), _flops(off)
+        gone = PARAMETERS.get(group, (group,))
+        for name in gone:
+            assert without[name] == 0, f"{group} is off and there are {without[name]} parameters of {name}"
+        for other in set(weights) - {*gone, "norms"}:
             assert without[other] == weights[other], f"{group} is off, and {other} changed its parameters"
-        fewer = _flops(off)
-        gone = {"attention": ("attention_projections", "attention_scores"), "feedforward": ("feedforward",)}.get(
-            group, ()
-        )
         for name, count in flops.items():
-            assert fewer[name] == (0 if name in gone else count) or name == "other", f"{group} is off: FLOPs of {name}"
-    quiet = operations(random_model(config).train(), random_tokens(config, 2, min(config.max_seq_len, 8)))
-    drawing = [name for name in quiet if any(word in name for word in ("random", "bernoulli", "dropout", "rand"))]
+            expected = 0 if name in FLOPS.get(group, ()) else count
+            assert fewer[name] == expected or name == "other", f"{group} is off: FLOPs of {name}"
+
+    case = random_case(config, 2, longest(config, 8))
+    evaluated, done = operations(model, case), operations(model.train(), case)
+    drawing = [name for name in done if any(word in name for word in ("random", "bernoulli", "dropout", "rand"))]
     assert not drawing, f"dropout is off in training, and these drew random numbers: {drawing}"
-    dropping = random_model(with_dropout(config)).eval()
-    tokens = random_tokens(config, 2, min(config.max_seq_len, 8))
-    assert operations(dropping, tokens) == operations(random_model(config), tokens), (
-        "dropout does something in evaluation"
-    )
+    assert operations(random_model(with_dropout(config)), case) == evaluated, "dropout does something in evaluation"
+    bare = config.override({"residual": "none"})
+    skips = config.n_skips + config.n_encoder_skips
+    fewer_sums = evaluated.count("aten.add.Tensor") - operations(random_model(bare), case).count("aten.add.Tensor")
+    assert fewer_sums == skips, f"the residual is off: {skips} skips, and {fewer_sums} sums went with them"
 
 
-def operations(model: Decoder, tokens: Tensor) -> list[str]:
+def operations(model: Model, case: Case) -> list[str]:
     """The names of all operations that a forward pass executes, in order."""
 
     class Listing(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -52,7 +64,7 @@ def operations(model: Decoder, tokens: Tensor) -> list[str]:
 
     names: list[str] = []
     with torch.no_grad(), Listing():  # type: ignore[no-untyped-call]
-        model(tokens)
+        case.run(model)
     return names
 
 
@@ -69,20 +81,20 @@ def _switched_off(config: ModelConfig) -> dict[str, dict[str, Any]]:
     return off
 
 
-def _flops(model: Decoder) -> dict[str, int]:
-    return counting.count_flops_by_group(model, min(model.config.max_seq_len, 8))
+def _flops(model: Model) -> dict[str, int]:
+    return counting.count_flops_by_group(model, longest(model.config, 8))
 
 
 def a_seed_decides_everything(config: ModelConfig) -> None:
     """The same seed gives the same weights and, with dropout, the same training pass; another seed gives another."""
     config = with_dropout(config)
-    tokens = random_tokens(config, 2, min(config.max_seq_len, 8))
+    case = random_case(config, 2, longest(config, 8))
     runs = []
     for seed in (1, 1, 2):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            model = Decoder(config).train()
-            first, second = model(tokens), model(tokens)
+            model = build(config).train()
+            first, second = case.run(model), case.run(model)
         runs.append((model.named_weights(), first.detach(), second.detach()))
     same, again, other = runs
     assert_close(again[0], same[0], 0.0, "the same seed")

@@ -96,8 +96,8 @@ class TrainingConfig(Config):
     seq_len: Count | None = None
     """Tokens per sequence; none means the model's max_seq_len. (Sentence pairs have their own lengths.)"""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the target's probability that is spread evenly over the vocabulary (Szegedy et al. 2016; the paper, §5.4).
-    What is reported as the loss is the plain negative log-likelihood all the same."""
+    """Share of the target's probability that is spread evenly over the vocabulary (Szegedy et al. 2016; the paper,
+    §5.4). What is reported as the loss is the plain negative log-likelihood all the same."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     grad_clip: Positive | None = 1.0
@@ -146,8 +146,8 @@ class RunConfig(Config):
             yield (
                 "the model has an encoder, so it learns from sentence pairs: data.task must be translation."
                 if self.model.has_encoder
-                else "data.task=translation needs a model with an encoder: set model.n_encoder_layers, or choose a preset "
-                "such as transformer-small."
+                else "data.task=translation needs a model with an encoder: set model.n_encoder_layers, or choose a "
+                "preset such as transformer-small."
             )
         yield from self._complaints_about_pairs() if self.model.has_encoder else self._complaints_about_text()
 
@@ -164,7 +164,7 @@ class RunConfig(Config):
     def _complaints_about_pairs(self) -> Iterator[str]:
         training = self.training
         if training.seq_len is not None:
-            yield "training.seq_len has no effect: sentences have lengths of their own (data.max_length is their limit)."
+            yield "training.seq_len has no effect: sentences have their own lengths (data.max_length is their limit)."
         if training.micro_batch_size is not None:
             yield "training.micro_batch_size has no effect: batches of pairs are cut by their number of tokens."
         if isinstance(self.data, TranslationConfig) and self.data.max_length > self.model.max_seq_len:

@@ -22,8 +22,8 @@ def summed_nll(logits: Tensor, targets: Tensor) -> Tensor:
 def summed_losses(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """What is minimised, and the plain negative log-likelihood: two scalars, summed over targets that count.
 
-    With smoothing ε the target is (1 − ε) on the right token and ε / vocab on every token, so that the loss is
-    (1 − ε) · −log p(target) + ε · mean over the vocabulary of −log p: no dense target is made (Szegedy et al. 2016, §7).
+    With smoothing ε the target is (1 − ε) on the right token and ε / vocab on every token (Szegedy et al. 2016, §7), so
+    the loss is (1 − ε) · −log p(target) + ε · mean over the vocabulary of −log p: no dense target is made.
     """
     if smoothing == 0.0:
         nll = summed_nll(logits, targets)

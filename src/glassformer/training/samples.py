@@ -165,12 +165,14 @@ class PairSamples(Samples):
 
     def validation(self, micro_batch_tokens: int) -> Iterator[Batch]:
         tokens = min(micro_batch_tokens, VALIDATION_TOKENS)
-        return self.data.validation_batches(
-            batch_tokens=tokens, max_tokens=self.training.telemetry.validation_tokens
-        )
+        return self.data.validation_batches(batch_tokens=tokens, max_tokens=self.training.telemetry.validation_tokens)
 
     def with_vocabulary(self, config: RunConfig) -> RunConfig:
-        """One size for both sides where they share a vocabulary. Raises :class:`ConfigError` if a matrix cannot be shared."""
+        """One size for both sides where they share a vocabulary.
+
+        Raises:
+            ConfigError: they do not, and the model would share a matrix.
+        """
         tokenizer = self.data.tokenizer
         return config.override(
             {

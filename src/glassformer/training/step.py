@@ -13,6 +13,7 @@ from torch.func import functional_call, grad_and_value
 from glassformer.data.batches import Batch
 from glassformer.models.transformer import Transformer
 from glassformer.training.acceleration import Acceleration
+from glassformer.training.cross_entropy import CrossEntropy
 from glassformer.training.objectives import summed_losses
 
 Weights = dict[str, Tensor]
@@ -69,15 +70,13 @@ class GradientStep:
             nll += losses[1]
         return StepLoss(float(objective), float(nll))
 
-    def _losses(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> Losses:
-        """The micro-batch's share of the batch's mean losses."""
-        objective, nll = summed_losses(logits, targets, self.label_smoothing)
-        return objective / n_tokens, nll / n_tokens
-
     def _backward(self, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
         """Eager: autograd adds to the gradients."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            objective, nll = self._losses(self.model(*arguments), targets, n_tokens)
+            logits = self.model(*arguments)
+        objective, nll = CrossEntropy.apply(  # type: ignore[no-untyped-call]
+            logits.flatten(0, 1), targets.flatten(), self.label_smoothing, 1 / n_tokens
+        )
         objective.backward()  # type: ignore[no-untyped-call]
         return objective.detach(), nll
 
@@ -86,7 +85,9 @@ class GradientStep:
 
         def losses_of(weights: Weights, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return self._losses(functional_call(self.model, weights, arguments), targets, n_tokens)
+                logits = functional_call(self.model, weights, arguments)
+            objective, nll = summed_losses(logits, targets, self.label_smoothing)  # the compiler joins its passes
+            return objective / n_tokens, nll / n_tokens
 
         program = torch.compile(grad_and_value(losses_of, has_aux=True), fullgraph=True, dynamic=False)
 

@@ -328,8 +328,9 @@ class Trainer:
         self._save()
         message = (
             f"The {what} of step {self.progress.step} is not finite (loss {loss}, gradient norm {norm}); the first bad "
-            f"numbers are in {where}. {batch.describe()} The update was not made; the state before it is saved in {self.run.path}. Lower training.optimizer.learning_rate, lengthen "
-            "the warm-up, or use training.precision=fp32."
+            f"numbers are in {where}. {batch.describe()} The update was not made; the state before it is saved in "
+            f"{self.run.path}. Lower training.optimizer.learning_rate, lengthen the warm-up, or use "
+            "training.precision=fp32."
         )
         self._say({"event": "not finite", "step": self.progress.step, "message": message})
         raise TrainingError(message)

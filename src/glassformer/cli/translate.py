@@ -1,0 +1,229 @@
+"""``glassformer translate``: lines in, as many lines out, in the same order; at a terminal, one by one as typed.
+
+===================  ==========================================================================================
+``(nothing)``        the translation
+``--n-best 3``       three lines for each: ``0 ||| text ||| score``, the number of the input line from 0
+``--alignment``      the translation, then a grid: source pieces across, target pieces down; a blank line ends it
+the same, pharaoh    ``text ||| 0-0 2-1``: the likeliest source piece of each target piece
+``--json``           an object a line: line, source, text, score, pieces, source_pieces, truncated; with the options
+                     above also hypotheses and alignment
+===================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from glassformer.cli import searching as options
+from glassformer.cli.alignment import draw_alignment, pharaoh
+from glassformer.cli.searching import decoding_config, describe, open_translators, search_config, translating, warn
+from glassformer.cli.sentences import one_line, read_sentences, refuse_unwritable, write_lines
+from glassformer.errors import ConfigError, GlassformerError
+
+if TYPE_CHECKING:  # torch is imported when the command runs
+    from glassformer.generation.translation import Translation
+
+Form = Literal["text", "n-best", "grid", "pharaoh", "json"]
+PROMPT = "> "
+LINES_NAMED = 5
+
+
+def translate(
+    run: options.RunName,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="What to translate, instead of lines of input. Repeatable.")
+    ] = None,
+    input_: Annotated[Path | None, typer.Option("--input", help="Read lines from here, not standard input.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")] = None,
+    checkpoint: options.Checkpoints = None,
+    ensemble: options.Ensemble = None,
+    beam: options.Beam = None,
+    length_penalty: options.LengthPenalty = None,
+    min_length: options.MinLength = None,
+    max_length: options.MaxLength = None,
+    no_repeat_ngram: options.NoRepeatNgram = None,
+    n_best: Annotated[
+        int | None, typer.Option("--n-best", help="Lines for each, best first: number ||| text ||| score.")
+    ] = None,
+    sample: options.Sample = False,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    alignment: Annotated[
+        bool, typer.Option("--alignment", help="Show which source piece each target piece looked at.")
+    ] = False,
+    alignment_format: Annotated[
+        str | None, typer.Option("--alignment-format", help="grid (unless given), or pharaoh: text ||| 0-0 2-1.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    batch_tokens: options.BatchTokens = None,
+    precision: options.Precision = None,
+    quantize: options.Quantize = None,
+    device: options.Device = "auto",
+    runs: options.RunsFolder = None,
+) -> None:
+    """Translate lines of text with a trained translator."""
+    form = _form(n_best, alignment, alignment_format, as_json)
+    if text and input_ is not None:
+        raise ConfigError("--text and --input both say what to translate; give one of them.", subject="command")
+    if output is not None:
+        refuse_unwritable(output)
+    search = search_config(
+        {
+            "beam": beam,
+            "n_best": n_best,
+            "length_penalty": length_penalty,
+            "min_length": min_length,
+            "max_length": max_length,
+            "no_repeat_ngram": no_repeat_ngram,
+            "sample": sample or None,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        }
+    )
+    decoding = decoding_config(precision, quantize)
+    typed = not text and input_ is None and output is None and _at_a_terminal()
+    sentences = text or ([] if typed else read_sentences(input_))
+    opened = open_translators(run, ensemble, checkpoint, runs=runs, device=device)
+
+    from glassformer.generation.translation import translate as translate_all
+
+    def work(sentences: list[str], progress: Callable[[int, int], None] | None = None) -> list[Translation]:
+        return translate_all(
+            [each.model for each in opened],
+            opened[0].tokenizer,
+            sentences,
+            search,
+            decoding=decoding,
+            batch_tokens=batch_tokens,
+            alignment=alignment or typed,
+            progress=progress,
+        )
+
+    if typed:
+        _converse(describe(opened), work, "grid" if form == "text" else form)
+        return
+    with translating() as progress:
+        translations = work(sentences, progress)
+    _warn_of_shortened(translations)
+    lines = [
+        line
+        for number, (sentence, translation) in enumerate(zip(sentences, translations, strict=True))
+        for line in rendered(number, sentence, translation, form)
+    ]
+    write_lines(lines, output)
+
+
+def rendered(
+    number: int, sentence: str, translation: Translation, form: Form, *, width: int | None = None
+) -> list[str]:
+    """The lines that a translation is written as.
+
+    Args:
+        number: of the sentence, from 0.
+        width: of the terminal, for a grid; asked for unless given.
+    """
+    text = one_line(translation.text)
+    if form == "n-best":
+        return [f"{number} ||| {one_line(each.text)} ||| {each.score:.4f}" for each in translation.hypotheses]
+    if form == "json":
+        return [json.dumps(as_object(number, sentence, translation), ensure_ascii=False)]
+    if form == "text":
+        return [text]
+    assert translation.alignment is not None
+    if form == "pharaoh":
+        return [f"{text} ||| {pharaoh(translation.alignment)}".rstrip()]
+    width = width or shutil.get_terminal_size().columns
+    grid = draw_alignment(translation.alignment, translation.source_pieces, translation.pieces, width=width)
+    return [text, *(grid.splitlines() if translation.pieces else []), ""]
+
+
+def as_object(number: int, sentence: str, translation: Translation) -> dict[str, Any]:
+    """A translation as plain JSON values; an alignment has a row a target piece, rounded to four places."""
+    found: dict[str, Any] = {
+        "line": number,
+        "source": sentence,
+        "text": translation.text,
+        "score": translation.score,
+        "pieces": translation.pieces,
+        "source_pieces": translation.source_pieces,
+        "truncated": translation.truncated,
+    }
+    if len(translation.hypotheses) > 1:
+        found["hypotheses"] = [{"text": each.text, "score": each.score} for each in translation.hypotheses]
+    if translation.alignment is not None:
+        found["alignment"] = [[round(weight, 4) for weight in row] for row in translation.alignment.tolist()]
+    return found
+
+
+def _form(n_best: int | None, alignment: bool, alignment_format: str | None, as_json: bool) -> Form:
+    """What a line of output looks like. Raises :class:`ConfigError` with every complaint."""
+    complaints = []
+    if alignment_format not in (None, "grid", "pharaoh"):
+        complaints.append(f"--alignment-format is {alignment_format!r}; expected grid or pharaoh.")
+    elif alignment_format is not None and not alignment:
+        complaints.append("--alignment-format has no effect without --alignment.")
+    elif alignment_format is not None and as_json:
+        complaints.append("--alignment-format has no effect with --json, which holds the weights themselves.")
+    several = n_best is not None and n_best > 1
+    if several and alignment and not as_json:
+        complaints.append("--n-best and --alignment do not fit on one line; add --json.")
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    if as_json:
+        return "json"
+    if several:
+        return "n-best"
+    if not alignment:
+        return "text"
+    return "pharaoh" if alignment_format == "pharaoh" else "grid"
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _converse(who: str, work: Callable[[list[str]], list[Translation]], form: Form) -> None:
+    """Translate each line that is typed, until Ctrl-D."""
+    with contextlib.suppress(ImportError):  # Windows has none
+        import readline  # noqa: F401 (input() takes its line editing and history from it)
+    print(f"{who}. A line is translated at once; Ctrl-D ends.")
+    number = 0
+    while True:
+        try:
+            sentence = input(PROMPT)
+        except EOFError:
+            print()
+            return
+        except UnicodeDecodeError as error:
+            warn(f"What was typed is not valid UTF-8 ({error.reason}); type it again.")
+            continue
+        try:
+            translations = work([sentence])
+        except GlassformerError as error:  # of this line; the next may be better
+            warn(str(error))
+            continue
+        _warn_of_shortened(translations)
+        write_lines(rendered(number, sentence, translations[0], form), None)
+        number += 1
+
+
+def _warn_of_shortened(translations: list[Translation]) -> None:
+    """Name the lines that were too long for the model."""
+    shortened = [number for number, each in enumerate(translations) if each.truncated]
+    for number in shortened[:LINES_NAMED]:
+        read = len(translations[number].source_pieces)
+        warn(f"line {number + 1:,} is too long for the model: only its first {read:,} tokens were translated.")
+    if len(shortened) > LINES_NAMED:
+        warn(f"so are {len(shortened) - LINES_NAMED:,} more lines.")
