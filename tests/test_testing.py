@@ -8,8 +8,9 @@ import json
 import pytest
 import torch
 
-from glassformer.models.config import ModelConfig
+from glassformer.errors import ConfigError
 from glassformer.models.build import build
+from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names
 from glassformer.registry import registered
 from glassformer.testing import PROMISES, check_model, check_part, compiles_into_one_graph, part_configs, shrunk
@@ -54,7 +55,9 @@ def test_every_registered_part_compiles_into_one_graph(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny-transformer", "gpt2", "modern-small"])
+@pytest.mark.parametrize(
+    "name", ["tiny-transformer", "gpt2", "modern-small", "transformer-tiny", "annotated-transformer"]
+)
 def test_presets_compile_into_one_graph(name):
     compiles_into_one_graph(PRESETS[name])
 
@@ -78,10 +81,13 @@ def test_a_shrunk_preset_keeps_every_choice(name):
 # --- parts that break their promises --------------------------------------------------------------------------------
 
 HEADER = """
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from glassformer.parts.attention import MultiHeadAttention
+from glassformer.parts.cross_attention import CrossAttention
 from glassformer.parts.feedforward import FeedForward, ReLUFeedForward
 from glassformer.parts.positions import LearnedPositions, PositionEncoding
 from glassformer.registry import register
@@ -208,6 +214,44 @@ class Part(MultiHeadAttention):
 """,
         ("recorded weights are a distribution", "fused equals explicit"),
     ),
+    "source pads that are seen": (
+        "cross-attention",
+        """
+class Part(CrossAttention):
+    def forward(self, x, memory):
+        return super().forward(x, replace(memory, mask=None))
+""",
+        ("padding is nothing", "recorded weights are a distribution"),
+    ),
+    "projected keys that are not the memory's": (
+        "cross-attention",
+        """
+class Part(CrossAttention):
+    def forward(self, x, memory):
+        return super().forward(x, memory) * (1 if memory.projected is None else 1.01)
+""",
+        ("cached equals uncached",),
+    ),
+    "an encoder's attention that is causal": (
+        "attention in an encoder-decoder",
+        """
+class Part(MultiHeadAttention):
+    def _fused(self, q, k, v, mask, *, causal):
+        return super()._fused(q, k, v, mask, causal=True)
+""",
+        ("fused equals explicit",),
+    ),
+    "a norm over the sentence": (
+        "norm in an encoder-decoder",
+        """
+class Part(nn.Module):
+    def __init__(self, d_model, *, eps=0.0, bias=True):
+        super().__init__()
+    def forward(self, x):
+        return x - x.mean(-2, keepdim=True)
+""",
+        ("causal is causal", "cached equals uncached", "padding is nothing"),
+    ),
     "two paths that differ": (
         "attention",
         """
@@ -244,11 +288,13 @@ class Part(nn.Module):
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_part_with_a_known_fault_is_caught(fault, tmp_path):
-    kind, code, promises = BROKEN[fault]
+    where, code, promises = BROKEN[fault]
+    kind, _, variant = where.partition(" ")
     name = fault.replace(" ", "-")
     file = tmp_path / f"{name}.py"
     file.write_text(HEADER + f"@register({kind!r}, {name!r})" + code)
-    config = next(iter(part_configs(kind, name, part_files=[file]).values()))
+    configs = part_configs(kind, name, part_files=[file])
+    config = configs[variant] if variant else next(iter(configs.values()))
     with pytest.raises(AssertionError) as caught:
         check_model(config)
     for promise in promises:
@@ -342,6 +388,53 @@ def test_edges_keep_their_contract(changes):
     for name, promise in PROMISES.items():
         if not (name == "a_seed_decides_everything" and not config.embedding.tokens):
             promise(config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"residual": "none"},
+        {"residual": "attention", "norm.placement": "post"},
+        {"norm.placement": "none", "norm.final": False},
+        {"max_seq_len": 1},
+        {"n_layers": 0},
+        {"sublayers": "attention"},
+        {"sublayers": "feedforward"},
+        {"head.tied": False},
+        {"head.tied": False, "embedding.source": "head"},
+        {"embedding.source": "own", "pad_vocab_to": 8},
+        {"embedding.tokens": False, "head.tied": False},
+        {
+            "attention": {"n_heads": 4, "n_kv_heads": 2, "qk_norm": "rmsnorm", "bias": False},
+            "feedforward": {"kind": "swiglu", "bias": False},
+            "norm.kind": "rmsnorm",
+            "positions.kind": "rotary",
+        },
+    ],
+)
+def test_edges_of_translators_keep_their_contract(changes):
+    base = {"vocab_size": 13, "max_seq_len": 6, "d_model": 8, "n_layers": 2, "n_encoder_layers": 1}
+    parts = {"attention": {"n_heads": 2}, "feedforward": {"kind": "gelu"}}  # no kink: a sum's rounding may cross it
+    config = ModelConfig.build(base | parts).override(changes)
+    for name, promise in PROMISES.items():
+        if not (name == "a_seed_decides_everything" and not config.embedding.tokens):
+            promise(config)
+
+
+def test_a_cross_attention_of_ones_own_passes_and_takes_no_options(tmp_path):
+    file = tmp_path / "doubled.py"
+    file.write_text(
+        HEADER
+        + """
+@register("cross-attention", "doubled")
+class Doubled(CrossAttention):
+    def forward(self, x, memory):
+        return 2 * super().forward(x, memory)
+"""
+    )
+    check_part("cross-attention", "doubled", part_files=[file])
+    with pytest.raises(ConfigError, match="takes none"):
+        part_configs("cross-attention", "doubled", options={"strength": 2})
 
 
 def test_the_suite_leaves_torchs_generator_alone():

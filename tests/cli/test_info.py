@@ -70,6 +70,49 @@ def test_info_shows_the_tree_and_every_probe(capsys):
     assert "blocks.0.attention.weights" in listed
 
 
+def test_info_says_what_both_stacks_of_a_translator_are_and_cost(capsys):
+    shown = " ".join(told(capsys, "info", "transformer-base", "--seq-len", "20", "--source-len", "30").split())
+    for line in (
+        "encoder: 6 layers of attention + ffn, reads 37000 tokens",
+        "decoder: 6 layers of attention + cross-attention + ffn, writes 37000 tokens",
+        "source, target and head embeddings tied",
+        "cross attention 6,291,456",
+        "FLOPs per target token, of 20 to a source of 30",
+        "batch 1 × (30 + 20) tokens",
+        "24,576 a target token, 24,576 a source token",
+    ):
+        assert line in shown
+    assert "activations: cross attention" in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "told_tying"),
+    [
+        ((), "source, target and head embeddings untied"),
+        (("embedding.source=target",), "source and target embeddings tied"),
+        (("embedding.source=head",), "source and head embeddings tied"),
+        (("head.tied=true",), "target and head embeddings tied"),
+    ],
+)
+def test_info_says_which_matrices_of_a_translator_are_one(settings, told_tying, capsys):
+    shown = told(capsys, "info", "annotated-transformer", *(arg for each in settings for arg in ("--set", each)))
+    assert told_tying in shown
+
+
+def test_info_as_json_has_a_translators_costs(capsys):
+    tree = json.loads(told(capsys, "info", "transformer-tiny", "--seq-len", "16", "--source-len", "32", "--json"))
+    costs = tree["costs"]
+    assert costs["source_len"] == 32
+    assert costs["flops"]["cross_attention_scores"] == 4 * 4 * 32 * 128
+    assert costs["kv_cache_bytes"] == 16 * costs["kv_cache_bytes_per_token"] + 32 * costs["cross_cache_bytes_per_token"]
+
+
+def test_info_shows_a_translators_probes(capsys):
+    shown = told(capsys, "info", "transformer-tiny", "--probes")
+    for name in ("encoder.blocks.0.attention.weights", "decoder.blocks.3.cross_attention.weights", "CrossAttention"):
+        assert name in shown
+
+
 def test_info_reads_runs_and_files(capsys, runs, tmp_path):
     expected = f"{sum(p.numel() for p in load_any(runs).parameters()):,} parameters"
     file = tmp_path / "model.json"
@@ -89,6 +132,8 @@ def load_any(run):
         (("gpt2", "--set", "residul=none"), "'residul' is not a setting. Did you mean 'residual'"),
         (("gpt2", "--set", "attention.n_heads=7"), "does not divide into 7 heads"),
         (("gpt2", "--seq-len", "2000"), "does not fit the model's context of 1024"),
+        (("gpt2", "--source-len", "20"), "A source of 20 tokens is an encoder's"),
+        (("transformer-tiny", "--source-len", "257"), "A source of 257 tokens does not fit .* 256"),
         (("gpt2", "--dtype", "int3", "--optimizer", "lion"), "--dtype is 'int3'.*\n.*--optimizer is 'lion'"),
         (("gpt2", "--batch-size", "0"), "--batch-size"),
         (("BROKEN",), "cannot be read as JSON"),
@@ -110,6 +155,7 @@ def test_presets_lists_all_with_their_sources(capsys):
     for row in rows:
         assert row["name"] in shown
         assert f"{row['n_parameters']:,}" in shown
+    assert "6 + 6 layers (encoder + decoder), 8 heads, width 512" in shown
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ def test_a_batch_is_windows_of_the_text_and_the_same_moved_on_by_one(data):
     batch = data.batch(3, seed=1, batch_size=12, seq_len=64)
     assert batch.inputs.shape == batch.targets.shape == (12, 64)
     assert batch.inputs.dtype == batch.targets.dtype == torch.int64
-    assert batch.tokens == 12 * 64
+    assert batch.n_tokens == 12 * 64
     for row, start in enumerate(batch.offsets):
         assert batch.inputs[row].tolist() == data.train[start : start + 64].tolist()
         assert batch.targets[row].tolist() == data.train[start + 1 : start + 65].tolist()
@@ -108,7 +108,7 @@ def test_validation_predicts_every_token_but_the_first_exactly_once(count, seq_l
 def test_a_part_of_the_validation_is_windows_evenly_spaced_and_within_the_limit(count, seq_len, max_tokens):
     tokens = temporary_token_file([np.arange(count)], 1000)
     batches = list(fixed_batches(tokens, batch_size=4, seq_len=seq_len, max_tokens=max_tokens))
-    assert sum(batch.tokens for batch in batches) <= max(max_tokens, seq_len)
+    assert sum(batch.n_tokens for batch in batches) <= max(max_tokens, seq_len)
     starts = np.concatenate([batch.offsets for batch in batches])
     assert starts[0] == 0
     assert (starts % seq_len == 0).all()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import inspect
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassformer.parts.masks import additive, causal_mask, padded_mask
+from glassformer.parts import masks
+from glassformer.parts.masks import additive, causal_mask, cross_mask, padded_mask
 
 INDEX = torch.arange(4)
 
@@ -15,6 +18,27 @@ def drawn(mask):
 
 def test_causal_is_the_lower_triangle():
     assert drawn(causal_mask(INDEX, INDEX)) == "■···\n■■··\n■■■·\n■■■■"
+
+
+def test_the_masks_drawn_in_the_docstrings_are_those_computed():
+    rows = [[mark for mark in line if mark in "■·"] for line in inspect.getdoc(masks).splitlines()]
+    rows = [row for row in rows if len(row) == 12]
+    tables = ["\n".join("".join(row[4 * i : 4 * i + 4]) for row in rows) for i in range(3)]
+    last = torch.tensor([[False, False, False, True]])
+    everything = torch.ones(4, 4, dtype=torch.bool)
+    assert tables[0] == drawn(causal_mask(INDEX, INDEX))
+    assert tables[1] == drawn(padded_mask(everything, last, INDEX, INDEX)[0])
+    assert tables[2] == drawn(padded_mask(causal_mask(INDEX, INDEX), last, INDEX, INDEX)[0])
+    (line,) = [line for line in inspect.getdoc(cross_mask).splitlines() if "every query" in line]
+    assert "".join(mark for mark in line if mark in "■·") == drawn(cross_mask(last)[0])
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8))
+def test_across_only_pads_are_hidden_and_a_source_of_pads_is_seen_as_it_stands(pads):
+    mask = cross_mask(torch.tensor([pads]))
+    assert mask.shape == (1, 1, len(pads))
+    assert mask.any(-1).all()
+    assert mask[0, 0].tolist() == ([True] * len(pads) if all(pads) else [not pad for pad in pads])
 
 
 def test_queries_behind_a_cache_see_what_came_before():

@@ -38,6 +38,21 @@ def test_sinusoids_are_the_papers():
             assert table[position, 2 * i + 1].item() == pytest.approx(angle.cos().item(), abs=1e-5)
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 64).map(lambda half: 2 * half))
+def test_the_layouts_of_a_sinusoid_are_permutations_of_each_other(d_model):
+    papers, marians = (sinusoids(torch.arange(20), d_model, layout=layout) for layout in ("interleaved", "halves"))
+    order = [*range(0, d_model, 2), *range(1, d_model, 2)]
+    assert torch.equal(papers[:, order], marians)
+
+
+def test_a_layout_that_is_not_one_is_refused():
+    with pytest.raises(TypeError, match="layout is 'thirds'"):
+        SinusoidalPositions(**SIZES, layout="thirds")
+    encoding = SinusoidalPositions(**SIZES, layout="halves")
+    assert torch.equal(encoding.embed(torch.arange(5)), sinusoids(torch.arange(5), 16, layout="halves"))
+
+
 def test_sinusoidal_positions_have_no_parameters_and_are_not_saved():
     encoding = SinusoidalPositions(**SIZES)
     assert not list(encoding.parameters())

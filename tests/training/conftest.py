@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from glassformer.data.config import DataConfig
+from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.presets import preset
 from glassformer.training import session
 from glassformer.training.config import RunConfig
@@ -19,9 +21,7 @@ SMALL = {
     "model.n_layers": 2,
     "model.max_seq_len": 16,
     "model.attention.n_heads": 2,
-    "training.seq_len": 12,
     "training.batch_size": 4,
-    "training.micro_batch_size": 4,
     "training.max_steps": 12,
     "training.schedule.warmup_steps": 3,
     "training.compile": "off",
@@ -31,6 +31,8 @@ SMALL = {
     "training.telemetry.gradients_every": 6,
     "training.checkpoints.every": 3,
 }
+OF_TEXT = {"training.seq_len": 12, "training.micro_batch_size": 4}
+OF_PAIRS = {"model.n_encoder_layers": 2, "data.max_length": 16, "training.batch_tokens": 48, "data.tokenizer": "words"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,13 +56,31 @@ def text(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def configure(text):
+def pairs(tmp_path_factory) -> Path:
+    """Some hundreds of sentences of 1 to 9 words, and each one's words in the reverse order."""
+    draw = random.Random(0)
+    words = ["one", "two", "three", "four", "five", "six", "seven"]
+    lines = []
+    for _ in range(400):
+        sentence = [draw.choice(words) for _ in range(draw.randint(1, 9))]
+        lines.append(" ".join(sentence) + "\t" + " ".join(reversed(sentence)) + "\n")
+    path = tmp_path_factory.mktemp("pairs") / "reversed.tsv"
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture(scope="session")
+def configure(text, pairs):
     """``configure({"model.residual": "none"})``: the small run with changes, dotted names as on the command line."""
 
     def build(changes=None, *, base="nanogpt-shakespeare-cpu") -> RunConfig:
         chosen = preset(base)
-        plain = RunConfig(model=chosen.model).override(chosen.recipe)
-        return plain.override(SMALL | {"data.source": str(text)} | (changes or {}))
+        if chosen.model.has_encoder:
+            data, own = TranslationConfig(), SMALL | OF_PAIRS | {"data.source": str(pairs)}
+        else:
+            data, own = DataConfig(), SMALL | OF_TEXT | {"data.source": str(text)}
+        recipe = {name: value for name, value in chosen.recipe.items() if name != "data.vocab_size"}
+        return RunConfig(model=chosen.model, data=data).override(recipe | own | (changes or {}))
 
     return build
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from glassformer.errors import CheckpointError
-from glassformer.models.decoder import Decoder
+from glassformer.models.build import build
 from glassformer.models.presets import preset, preset_names
 from glassformer.testing import shrunk
 from glassformer.training.config import OptimizerConfig
@@ -17,7 +17,7 @@ KINDS = ("adamw", "adam", "sgd", "muon")
 
 def model(name="nanogpt-shakespeare-cpu", **changes):
     torch.manual_seed(0)
-    return Decoder(shrunk(preset(name).model).override(changes))
+    return build(shrunk(preset(name).model).override(changes))
 
 
 def put_gradients(model, step):

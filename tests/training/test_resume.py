@@ -37,6 +37,28 @@ def test_resumed_equals_uninterrupted(runs, configure, resume, assert_same_end, 
     assert_same_end(resumed, whole)
 
 
+PAIRS = {
+    "plain": {},
+    "with dropout": {"model.dropout": 0.3, "model.attention.dropout": 0.1},
+    "sentences as the limit": {"training.batch_tokens": "none"},
+    "separate vocabularies": {"data.joint": False, "model.embedding.source": "own"},
+    "noam, no smoothing": {"training.schedule.kind": "noam", "training.label_smoothing": 0.0},
+    "bf16": {"training.precision": "bf16"},
+    "epochs as the budget": {"training.max_steps": "none", "training.max_epochs": 0.25},
+}
+
+
+@pytest.mark.parametrize("changes", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize("base", ["transformer-small", "transformer-tiny"])
+def test_a_resumed_translator_equals_an_uninterrupted_one(runs, configure, resume, assert_same_end, base, changes):
+    config = configure(changes, base=base)
+    whole = runs.train(config)
+    resumed, warnings = resume(runs.train_until(config, 7).run)
+    assert warnings == []
+    assert whole.progress.step > 7
+    assert_same_end(resumed, whole)
+
+
 @pytest.mark.parametrize("step", range(1, 12))
 def test_resumed_equals_uninterrupted_wherever_it_was_stopped(runs, configure, resume, assert_same_end, step):
     config = configure({"model.dropout": 0.1})
@@ -138,7 +160,7 @@ def test_a_finished_run_makes_no_further_update(runs, configure, resume, assert_
 def test_patience_survives_a_stop(runs, configure, resume, assert_same_end):
     config = configure(
         {
-            "training.optimizer.learning_rate": 1.0,  # far too much: the loss gets worse
+            "training.optimizer.learning_rate": 0.3,  # far too much: the loss gets worse
             "training.schedule.warmup_steps": 0,
             "training.telemetry.validate_every": 1,
             "training.patience": 3,
@@ -159,7 +181,7 @@ def test_patience_survives_a_stop(runs, configure, resume, assert_same_end):
 def test_the_best_checkpoint_is_the_one_of_the_lowest_validation_loss_and_outlives_pruning(runs, configure):
     config = configure(
         {
-            "training.optimizer.learning_rate": 1.0,  # far too much: the loss goes up and down
+            "training.optimizer.learning_rate": 0.3,  # far too much: the loss goes up and down
             "training.schedule.kind": "constant",
             "training.schedule.warmup_steps": 0,
             "training.telemetry.validate_every": 1,

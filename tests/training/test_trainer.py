@@ -11,7 +11,7 @@ import torch
 
 from glassformer.errors import ConfigError, DataError, RunError, TrainingError
 from glassformer.models.config import ModelConfig
-from glassformer.models.presets import preset_names
+from glassformer.models.presets import preset, preset_names
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
 from glassformer.training import acceleration, session
 from glassformer.training.config import RunConfig
@@ -192,11 +192,12 @@ def test_a_parameter_without_gradient_is_warned_of_by_name_at_the_first_step(run
 @pytest.mark.parametrize("name", preset_names())
 def test_no_preset_leaves_a_parameter_without_gradient(runs, configure, name):
     sizes = {
-        "data.tokenizer": "characters",
         "model.attention.n_heads": 2,
         "model.attention.d_head": "none",
         "model.feedforward.d_ff": "none",
     }
+    if not preset(name).model.has_encoder:
+        sizes["data.tokenizer"] = "characters"
     group = {"model.attention.n_kv_heads": 1} if name == "modern-small" else {}
     trainer = runs.train(configure(sizes | group | {"training.max_steps": 1}, base=name))
     assert events(trainer, "warning") == []
@@ -253,9 +254,9 @@ def test_running_statistics_are_saved_as_they_were_before_the_bad_step(runs, con
 
     add = gradient._add_gradient
 
-    def failing(inputs, targets, n_tokens):
-        loss = add(inputs, targets, n_tokens)
-        return loss * float("nan") if trainer.progress.step == 5 else loss
+    def failing(arguments, targets, n_tokens):
+        losses = add(arguments, targets, n_tokens)
+        return (losses[0] * float("nan"), losses[1]) if trainer.progress.step == 5 else losses
 
     gradient._add_gradient = failing
     with pytest.raises(TrainingError, match="loss of step 5 is not finite"):

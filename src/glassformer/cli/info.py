@@ -12,9 +12,9 @@ from glassformer.cli.units import readable_bytes
 from glassformer.errors import ConfigError, RunError, nearest
 
 if TYPE_CHECKING:  # torch is imported when the command runs
+    from glassformer.models.build import Model
     from glassformer.models.config import ModelConfig
     from glassformer.models.costs import Costs
-    from glassformer.models.decoder import Decoder
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("adamw", "adam", "muon", "sgd")
@@ -32,6 +32,9 @@ def info(
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
     seq_len: Annotated[
         int | None, typer.Option(min=1, help="Tokens in a sequence; the model's context unless given.")
+    ] = None,
+    source_len: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in a source, where there is an encoder; --seq-len unless given.")
     ] = None,
     dtype: Annotated[str, typer.Option(help=f"Type of all values: {', '.join(DTYPES)}.")] = "float32",
     optimizer: Annotated[str, typer.Option(help=f"Whose state to count: {', '.join(OPTIMIZERS)}.")] = "adamw",
@@ -54,6 +57,7 @@ def info(
         config,
         batch_size=batch_size,
         seq_len=seq_len,
+        source_len=source_len,
         dtype=getattr(torch, dtype),
         optimizer=optimizer,  # type: ignore[arg-type]
         momentum=optimizer == "sgd",
@@ -146,46 +150,91 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
     console.print(Text(_in_words(config)))
     console.print()
     count, flops = result.parameters, result.flops
-    groups = ("token_embedding", "position_embedding", "attention", "feedforward", "norms", "head")
+    groups = ["token_embedding", "position_embedding", "attention", "feedforward", "norms", "head"]
+    if config.has_encoder:
+        groups.insert(3, "cross_attention")
     rows = [(_words(name), f"{getattr(count, name):,}", _share(getattr(count, name), count.total)) for name in groups]
     rows += [("total", f"{count.total:,}", ""), ("in the blocks' matrices (Kaplan's N)", f"{count.matrices:,}", "")]
     console.print(_table("Parameters", rows))
 
-    parts = ("attention_projections", "attention_scores", "feedforward", "head", "other")
+    parts = (
+        "attention_projections",
+        "attention_scores",
+        "cross_attention_projections",
+        "cross_attention_scores",
+        "feedforward",
+        "head",
+        "other",
+    )
     rows = [(_words(name), f"{getattr(flops, name):,}", _share(getattr(flops, name), flops.forward)) for name in parts]
     rows = [row for row in rows if row[1] != "0"]
     rows += [("forward", f"{flops.forward:,}", ""), ("training (3 × forward)", f"{flops.training:,}", "")]
-    console.print(_table(f"FLOPs per token, in a sequence of {result.seq_len}", rows))
+    console.print(_table(_whose_flops(result), rows))
 
-    circumstances = f"batch {result.batch_size} × {result.seq_len} tokens, {result.dtype}, {result.optimizer}"
+    tokens, cached = f"{result.seq_len}", f"{result.kv_cache_bytes_per_token:,} a token"
+    if config.has_encoder:
+        tokens = f"({result.source_len} + {result.seq_len})"
+        cached = f"{result.kv_cache_bytes_per_token:,} a target token, "
+        cached += f"{result.cross_cache_bytes_per_token:,} a source token"
+    circumstances = f"batch {result.batch_size} × {tokens} tokens, {result.dtype}, {result.optimizer}"
+    activations = {f"activations: {_words(name)}": size for name, size in result.activation_bytes.items() if size}
     rows = [
         ("weights", readable_bytes(result.weight_bytes), ""),
         ("gradients", readable_bytes(result.gradient_bytes), ""),
         ("optimizer state", readable_bytes(result.optimizer_bytes), ""),
-        *((f"activations: {name}", readable_bytes(size), "") for name, size in result.activation_bytes.items() if size),
+        *((name, readable_bytes(size), "") for name, size in activations.items()),
         ("training, together", readable_bytes(result.training_bytes), ""),
-        ("KV cache", readable_bytes(result.kv_cache_bytes), f"{result.kv_cache_bytes_per_token:,} a token"),
+        ("KV cache", readable_bytes(result.kv_cache_bytes), cached),
     ]
     console.print(_table(f"Bytes, {circumstances}, {result.path} attention", rows))
     if result.counted:
         console.print("A part of your own has no formula: parameters, FLOPs and activations were counted.", style="dim")
 
 
+def _whose_flops(result: Costs) -> str:
+    if result.source_len is None:
+        return f"FLOPs per token, in a sequence of {result.seq_len}"
+    return f"FLOPs per target token, of {result.seq_len} to a source of {result.source_len}"
+
+
 def _in_words(config: ModelConfig) -> str:
-    """The shape and the choices in two lines."""
-    sublayers = [
-        name for name, there in (("attention", config.has_attention), ("ffn", config.has_feedforward)) if there
-    ]
+    """The shape and the choices in a few lines, a stack in each."""
     heads = f"{config.attention.n_heads} heads of {config.d_head}"
     if config.n_kv_heads != config.attention.n_heads:
         heads += f" ({config.n_kv_heads} for keys and values)"
     norm = f"{config.norm.kind} ({config.norm.placement}{', final' if config.norm.final else ''})"
+    layers = f"{config.n_layers} layers of {_sublayers(config)}, "
+    if config.n_encoder_layers is not None:
+        encoder = f"{config.n_encoder_layers} layers of {_sublayers(config)}, reads {config.encoder_vocab_size} tokens"
+        decoder = f"{config.n_layers} layers of {_sublayers(config, cross=True)}, writes {config.vocab_size} tokens"
+        layers = f"encoder: {encoder}\ndecoder: {decoder}\n"
+    vocabulary = "" if config.has_encoder else f", vocabulary {config.vocab_size}"
     return (
-        f"{config.n_layers} layers of {' + '.join(sublayers)}, width {config.d_model}, {heads}, "
-        f"{config.feedforward.kind} × {config.d_ff}, context {config.max_seq_len}, vocabulary {config.vocab_size}\n"
+        f"{layers}width {config.d_model}, {heads}, "
+        f"{config.feedforward.kind} × {config.d_ff}, context {config.max_seq_len}{vocabulary}\n"
         f"norm {norm}, positions {config.positions.kind}, residual {config.residual}, "
-        f"{'tied' if config.head.tied else 'untied'} head, dropout {config.dropout}"
+        f"{_tying(config)}, dropout {config.dropout}"
     )
+
+
+def _sublayers(config: ModelConfig, *, cross: bool = False) -> str:
+    """What a block has."""
+    attentions = ["attention", "cross-attention"] if cross else ["attention"]
+    names = (attentions if config.has_attention else []) + (["ffn"] if config.has_feedforward else [])
+    return " + ".join(names)
+
+
+def _tying(config: ModelConfig) -> str:
+    """Which token matrices are one."""
+    if not config.has_encoder:
+        return f"{'tied' if config.head.tied else 'untied'} head"
+    tied, source = config.head.tied, config.embedding.source
+    if not config.embedding.tokens:
+        return "no token embeddings"
+    if tied and source == "target":
+        return "source, target and head embeddings tied"
+    pair = "target and head" if tied else {"target": "source and target", "head": "source and head"}.get(source)
+    return f"{pair} embeddings tied" if pair else "source, target and head embeddings untied"
 
 
 def _table(title: str, rows: list[tuple[str, str, str]]) -> Any:
@@ -206,7 +255,7 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Any:
     return table
 
 
-def _show_probes(model: Decoder) -> None:
+def _show_probes(model: Model) -> None:
     """The module tree, the weights' shapes beside the layers, the probes by their full names."""
     from rich.console import Console
     from rich.text import Text

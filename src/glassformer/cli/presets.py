@@ -36,8 +36,11 @@ def presets(
     console = Console()
     for each in found:
         model = each.model
+        layers = f"{model.n_layers} layers"
+        if model.has_encoder:
+            layers = f"{model.n_encoder_layers} + {layers} (encoder + decoder)"
         sizes = (
-            f"{each.n_parameters:,} parameters: {model.n_layers} layers, {model.attention.n_heads} heads, "
+            f"{each.n_parameters:,} parameters: {layers}, {model.attention.n_heads} heads, "
             f"width {model.d_model}, context {model.max_seq_len}"
         )
         console.print(Text.assemble((f"{each.name:<26}", "bold"), sizes))

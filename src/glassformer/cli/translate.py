@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,7 +29,7 @@ from glassformer.cli.sentences import one_line, read_sentences, refuse_unwritabl
 from glassformer.errors import ConfigError, GlassformerError
 
 if TYPE_CHECKING:  # torch is imported when the command runs
-    from glassformer.generation.translation import Translation
+    from glassformer.generation.translation import Translation, Translator
 
 Form = Literal["text", "n-best", "grid", "pharaoh", "json"]
 PROMPT = "> "
@@ -97,25 +97,16 @@ def translate(
     sentences = text or ([] if typed else read_sentences(input_))
     opened = open_translators(run, ensemble, checkpoint, runs=runs, device=device)
 
-    from glassformer.generation.translation import translate as translate_all
+    from glassformer.generation.translation import Translator
 
-    def work(sentences: list[str], progress: Callable[[int, int], None] | None = None) -> list[Translation]:
-        return translate_all(
-            [each.model for each in opened],
-            opened[0].tokenizer,
-            sentences,
-            search,
-            decoding=decoding,
-            batch_tokens=batch_tokens,
-            alignment=alignment or typed,
-            progress=progress,
-        )
-
+    translator = Translator(
+        [each.model for each in opened], opened[0].tokenizer, search, decoding=decoding, batch_tokens=batch_tokens
+    )
     if typed:
-        _converse(describe(opened), work, "grid" if form == "text" else form)
+        _converse(describe(opened), translator, "grid" if form == "text" else form)
         return
     with translating() as progress:
-        translations = work(sentences, progress)
+        translations = translator(sentences, alignment=alignment, progress=progress)
     _warn_of_shortened(translations)
     lines = [
         line
@@ -155,16 +146,21 @@ def as_object(number: int, sentence: str, translation: Translation) -> dict[str,
         "line": number,
         "source": sentence,
         "text": translation.text,
-        "score": translation.score,
+        "score": _finite(translation.score),
         "pieces": translation.pieces,
         "source_pieces": translation.source_pieces,
         "truncated": translation.truncated,
     }
     if len(translation.hypotheses) > 1:
-        found["hypotheses"] = [{"text": each.text, "score": each.score} for each in translation.hypotheses]
+        found["hypotheses"] = [{"text": each.text, "score": _finite(each.score)} for each in translation.hypotheses]
     if translation.alignment is not None:
         found["alignment"] = [[round(weight, 4) for weight in row] for row in translation.alignment.tolist()]
     return found
+
+
+def _finite(score: float) -> float | None:
+    """JSON has no infinity, which is the score where the settings leave no translation at all."""
+    return score if math.isfinite(score) else None
 
 
 def _form(n_best: int | None, alignment: bool, alignment_format: str | None, as_json: bool) -> Form:
@@ -194,7 +190,7 @@ def _at_a_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _converse(who: str, work: Callable[[list[str]], list[Translation]], form: Form) -> None:
+def _converse(who: str, translator: Translator, form: Form) -> None:
     """Translate each line that is typed, until Ctrl-D."""
     with contextlib.suppress(ImportError):  # Windows has none
         import readline  # noqa: F401 (input() takes its line editing and history from it)
@@ -210,7 +206,7 @@ def _converse(who: str, work: Callable[[list[str]], list[Translation]], form: Fo
             warn(f"What was typed is not valid UTF-8 ({error.reason}); type it again.")
             continue
         try:
-            translations = work([sentence])
+            translations = translator([sentence], alignment=form in ("grid", "pharaoh", "json"))
         except GlassformerError as error:  # of this line; the next may be better
             warn(str(error))
             continue

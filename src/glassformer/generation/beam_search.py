@@ -200,7 +200,7 @@ class _Search:
     ) -> None:
         device, n_sentences, width = source.device, len(source), config.beam_size
         self.config, self.end_id = config, end_id
-        self.forbidden = torch.tensor(list(forbidden), dtype=torch.long, device=device)
+        self.forbidden = torch.tensor(sorted({*forbidden} - {end_id}), dtype=torch.long, device=device)
         self.tree = HypothesisTree(models, source, source_padding, start_id, width)
         lengths = torch.full_like(source[:, 0], source.shape[1]) if source_padding is None else (~source_padding).sum(1)
         self.limits = config.limits(lengths, min(model.config.max_seq_len for model in models))  # [N]

@@ -24,7 +24,7 @@ class Continuations:
 
     Args:
         logits: [N, W, V]; they are changed here.
-        forbidden: ids [F] that must not follow.
+        forbidden: ids [F] that must not follow, each once.
 
     Attributes:
         normaliser: log Σ exp of all logits, [N, W].
@@ -75,8 +75,9 @@ class Continuations:
         parent, first = chunk // n_chunks, chunk % n_chunks * CHUNK
         tokens = first[..., None] + torch.arange(CHUNK, device=chunk.device)  # [N, k, CHUNK]
         beyond = tokens >= vocab_size
+        tokens.clamp_(max=vocab_size - 1)
         sentence = torch.arange(n_sentences, device=chunk.device)[:, None, None]
-        members = self.logits[sentence, parent[..., None], tokens.clamp_max(vocab_size - 1)]
+        members = self.logits[sentence, parent[..., None], tokens]
         totals = (members + offsets[..., 0].gather(1, parent)[..., None]).masked_fill_(beyond, NEVER).flatten(1)
         totals, place = totals.topk(min(k, self.logits[0].numel()))
         return totals, parent.gather(1, place // CHUNK), tokens.flatten(1).gather(1, place)

@@ -1,30 +1,19 @@
-"""Hugging Face's Marian in and out: the OPUS-MT translators' folder, ``config.json`` and ``model.safetensors``.
+"""Hugging Face's Marian in: an OPUS-MT translator's folder, ``config.json`` and ``model.safetensors``.
 
 Marian is the paper's post-norm encoder-decoder with biases everywhere, sines before cosines, and one bias per token of
-the vocabulary. Three things differ from a translator that is trained here, and are put right on the way:
-
-*Ids.* A Marian vocabulary ends with ``<pad>``, which is also what a translation starts with; ours have a start token
-of their own. An exported model's ids are therefore others (:func:`marian_order`): ``</s>``, ``<unk>``, the words,
-``<pad>``; and the start token is gone.
-
-*The start.* Marian's own programs and CTranslate2 start a translation from a zero vector. What our start token adds is
-written into position 0 of the decoder's position table, which nothing but the start ever reads; so all of them compute
-the same. Other positions than Marian's go into these tables as well. (``transformers`` reads the tables of a file and
-does not write them again: ``save_pretrained`` of such a model loses them.)
-
-*Matrices.* Marian's projections are separate; ours may be one matrix, which is theirs stacked.
+the vocabulary. :mod:`~glassformer.models.marian_layout` says how it differs from ours, and
+:mod:`~glassformer.models.marian_export` writes one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.models.config import (
@@ -37,86 +26,22 @@ from glassformer.models.config import (
     PositionConfig,
 )
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.hugging_face import find_folder, misfits, read_json, read_tensors, refuse_misfits, write_folder
+from glassformer.models.hugging_face import find_folder, read_json, read_tensors, refuse_misfits
+from glassformer.models.marian_layout import (
+    ACTIVATIONS,
+    BIAS,
+    HEAD,
+    SAME_TABLE,
+    SHARED,
+    STACKS,
+    SpecialIds,
+    block_names,
+    embedding_name,
+    marian_order,
+    same_table,
+    table_name,
+)
 from glassformer.parts.positions import sinusoids
-
-ACTIVATIONS = {  # Hugging Face's name -> ours
-    "swish": "silu",
-    "silu": "silu",
-    "relu": "relu",
-    "gelu_new": "gelu-tanh",
-    "gelu_pytorch_tanh": "gelu-tanh",
-    "gelu": "gelu",
-}
-ATTENTIONS = {"attention": "self_attn", "cross_attention": "encoder_attn"}
-PROJECTIONS = {  # ours -> theirs, from top to bottom
-    "w_qkv": ("q_proj", "k_proj", "v_proj"),
-    "w_kv": ("k_proj", "v_proj"),
-    "w_q": ("q_proj",),
-    "w_k": ("k_proj",),
-    "w_v": ("v_proj",),
-    "w_o": ("out_proj",),
-}
-OTHERS = {
-    "attention_norm": "self_attn_layer_norm",
-    "cross_attention_norm": "encoder_attn_layer_norm",
-    "feedforward.w_1": "fc1",
-    "feedforward.w_2": "fc2",
-    "feedforward_norm": "final_layer_norm",
-}
-SHARED, HEAD, BIAS = "model.shared.weight", "lm_head.weight", "final_logits_bias"
-STACKS = ("encoder", "decoder")
-SAME_TABLE = 1e-3  # tables of sines that were computed in other precisions differ by less, other tables by more
-
-
-@dataclass(frozen=True)
-class SpecialIds:
-    """Ids with a meaning. The defaults are those of vocabularies learned here."""
-
-    pad: int = 0
-    start: int = 2
-    end: int = 3
-
-
-def marian_order(vocab_size: int, ids: SpecialIds, *, joint: bool = True) -> list[int]:
-    """For each id of the Marian vocabulary, the id it has in a vocabulary of ours.
-
-    A vocabulary that starts with its pad, as an imported one does, keeps its ids. In others the end comes first and
-    the pad last, where CTranslate2's converter takes it off; in two vocabularies of different sizes it comes second,
-    for Marian has one id for both.
-    """
-    if ids.start == ids.pad:
-        return list(range(vocab_size))
-    others = [token for token in range(vocab_size) if token not in (ids.pad, ids.start, ids.end)]
-    return [ids.end, *others, ids.pad] if joint else [ids.end, ids.pad, *others]
-
-
-def embedding_name(stack: str) -> str:
-    """The Marian name of a stack's token vectors, where the two have their own."""
-    return f"model.{stack}.embed_tokens.weight"
-
-
-def table_name(stack: str) -> str:
-    """The Marian name of a stack's position vectors."""
-    return f"model.{stack}.embed_positions.weight"
-
-
-def block_names(model: EncoderDecoder) -> Iterator[tuple[str, nn.Module, list[str]]]:
-    """Every module in the blocks that has weights: our name, itself, and Marian's modules from top to bottom."""
-    for name, module in model.named_modules():
-        if ".blocks." not in name or getattr(module, "weight", None) is None:
-            continue
-        stack, _, index, place = name.split(".", 3)
-        attention, _, projection = place.partition(".")
-        inside = (
-            [f"{ATTENTIONS[attention]}.{theirs}" for theirs in PROJECTIONS[projection]]
-            if (attention in ATTENTIONS)
-            else [OTHERS[place]]
-        )
-        yield name, module, [f"model.{stack}.layers.{index}.{theirs}" for theirs in inside]
-
-
-# --- in -------------------------------------------------------------------------------------------------------------
 
 
 def load_marian(source: str | Path, *, ids: SpecialIds | None = None, joint: bool = True) -> EncoderDecoder:
@@ -290,7 +215,7 @@ def _take_positions(
     layouts = {layout: sinusoids(torch.arange(length), width, layout=layout) for layout in ("halves", "interleaved")}
     tables = {stack: found.get(stack, layouts["halves"]) for stack in STACKS}
     for layout, table in layouts.items():
-        if _close(tables["encoder"], table) and _close(tables["decoder"][1:], table[1:]):
+        if same_table(tables["encoder"], table) and same_table(tables["decoder"][1:], table[1:]):
             extra = tables["decoder"][0] - table[0]
             if extra.abs().max() > SAME_TABLE:
                 factor = math.sqrt(width) if config.embedding.scale else 1.0
@@ -298,10 +223,6 @@ def _take_positions(
             return config.override({"positions.options": {"layout": layout}}), {}
     positions = PositionConfig(kind="learned")
     return ModelConfig.build(config.to_dict() | {"positions": positions.to_dict()}), tables
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() < SAME_TABLE) if a.numel() else True
 
 
 def _add_to_row(vectors: dict[str, Tensor], config: ModelConfig, row: int, extra: Tensor) -> None:
@@ -358,168 +279,3 @@ def _fill(
                     else:
                         part.copy_(tensor)
     yield from (f"{name} has no place in the model" for name in sorted(tensors))
-
-
-# --- out ------------------------------------------------------------------------------------------------------------
-
-
-def save_marian(
-    model: EncoderDecoder,
-    folder: str | Path,
-    *,
-    ids: SpecialIds = SpecialIds(),
-    joint: bool | None = None,
-    beam_size: int = 5,
-) -> None:
-    """Write ``config.json``, ``generation_config.json`` and ``model.safetensors`` as ``transformers`` reads them.
-
-    The exported model's ids are those of :func:`marian_order`.
-
-    Args:
-        ids: of the vocabulary that the model was trained with.
-        joint: whether source and target have one vocabulary; None takes two of one size for one.
-        beam_size: what ``generate`` takes unless told otherwise.
-
-    Raises:
-        ConfigError: Marian's format cannot hold this model, every reason at once.
-        DataError: the folder cannot be written.
-    """
-    config = model.config
-    complaints = list(_beyond_marian(config))
-    if complaints:
-        raise ConfigError(complaints, subject="export to Marian's format")
-    joint = config.encoder_vocab_size == config.vocab_size if joint is None else joint
-    target_order = marian_order(config.vocab_size, ids, joint=joint)
-    source_order = marian_order(config.encoder_vocab_size, ids, joint=joint)
-    tensors = _vocabulary_tensors(model, source_order, target_order, ids)
-    for _, module, modules in block_names(model):
-        weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
-        for kind, parameter in (("weight", weight), ("bias", weight.new_zeros(len(weight)) if bias is None else bias)):
-            for theirs, part in zip(modules, parameter.detach().cpu().chunk(len(modules)), strict=True):
-                tensors[f"{theirs}.{kind}"] = part.clone()
-    settings = config_to_marian(
-        config,
-        source_vocab_size=len(source_order),
-        vocab_size=len(target_order),
-        ids=SpecialIds(*(target_order.index(token) for token in (ids.pad, ids.pad, ids.end))),
-        dtype=model.dtype,
-    )
-    generation = _generation_settings(settings, beam_size)
-    write_folder(folder, {"config.json": settings, "generation_config.json": generation}, tensors)
-
-
-def _vocabulary_tensors(
-    model: EncoderDecoder, source_order: list[int], target_order: list[int], ids: SpecialIds
-) -> dict[str, Tensor]:
-    """Token vectors, head, its bias, and the tables of positions that are not Marian's own."""
-    config = model.config
-    encoder, decoder = (getattr(model, stack).embedding.tokens.weight.detach().cpu() for stack in STACKS)
-    start = decoder[ids.start].clone()
-    source, target = encoder[source_order], decoder[target_order]
-    pad = target_order.index(ids.pad)
-    target[pad] = 0.0  # Marian's start; no translation holds a pad
-    tensors = {BIAS: target.new_zeros(1, len(target_order))}
-    if model.head.bias is not None:
-        tensors[BIAS] = model.head.bias.detach().cpu()[target_order][None]
-    if config.head.tied and config.embedding.source == "target":
-        tensors[SHARED] = target
-    else:
-        tensors |= {embedding_name("encoder"): source, embedding_name("decoder"): target}
-        if not config.head.tied:
-            tensors[HEAD] = model.head.weight.detach().cpu()[target_order]
-    positions = torch.arange(config.max_seq_len, device=model.device)
-    tables = {stack: getattr(model, stack).embedding.positions.embed(positions).detach().cpu() for stack in STACKS}
-    own = sinusoids(torch.arange(config.max_seq_len), config.d_model, layout="halves")
-    if start.any() or not all(_close(table, own) for table in tables.values()):
-        tensors |= {table_name(stack): table.clone() for stack, table in tables.items()}
-        tensors[table_name("decoder")][0] += start * model.decoder.embedding.factor
-    return tensors
-
-
-def config_to_marian(
-    config: ModelConfig,
-    *,
-    source_vocab_size: int,
-    vocab_size: int,
-    ids: SpecialIds,
-    dtype: torch.dtype = torch.float32,
-) -> dict[str, Any]:
-    """The content of Marian's ``config.json``.
-
-    Args:
-        source_vocab_size, vocab_size, ids: those of the exported model.
-    """
-    activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
-    one_matrix = config.head.tied and config.embedding.source == "target"
-    settings: dict[str, Any] = {
-        "architectures": ["MarianMTModel"],
-        "model_type": "marian",
-        "is_encoder_decoder": True,
-        "vocab_size": source_vocab_size,
-        "decoder_vocab_size": vocab_size,
-        "max_position_embeddings": config.max_seq_len,
-        "d_model": config.d_model,
-        "encoder_layers": config.n_encoder_layers,
-        "decoder_layers": config.n_layers,
-        "num_hidden_layers": config.n_encoder_layers,
-        "activation_function": activations[config.feedforward.kind],
-        "dropout": config.dropout,
-        "attention_dropout": config.attention.dropout,
-        "activation_dropout": config.feedforward.dropout,
-        "scale_embedding": config.embedding.scale,
-        "share_encoder_decoder_embeddings": one_matrix,
-        "tie_word_embeddings": config.head.tied,
-        "pad_token_id": ids.pad,
-        "decoder_start_token_id": ids.start,
-        "eos_token_id": ids.end,
-        "forced_eos_token_id": ids.end,
-        "bos_token_id": None,
-        "torch_dtype": str(dtype).removeprefix("torch."),
-    }
-    for stack in STACKS:
-        settings |= {f"{stack}_attention_heads": config.attention.n_heads, f"{stack}_ffn_dim": config.d_ff}
-    return settings
-
-
-def _generation_settings(settings: Mapping[str, Any], beam_size: int) -> dict[str, Any]:
-    """The content of ``generation_config.json``: what CTranslate2 does with the same model, where it is not told."""
-    return {
-        "num_beams": beam_size,
-        "early_stopping": True,
-        "length_penalty": 1.0,
-        "max_length": min(512, settings["max_position_embeddings"]),
-        "bad_words_ids": [[settings["pad_token_id"]]],
-        "renormalize_logits": True,  # over what is left without the pad
-        "pad_token_id": settings["pad_token_id"],
-        "decoder_start_token_id": settings["decoder_start_token_id"],
-        "eos_token_id": settings["eos_token_id"],
-        "forced_eos_token_id": settings["forced_eos_token_id"],
-        "bos_token_id": None,
-    }
-
-
-def _beyond_marian(config: ModelConfig) -> Iterator[str]:
-    """Everything about a model that Marian's format has no room for."""
-    fixed: dict[str, tuple[Any, Any]] = {  # our setting -> (what it is, what Marian has)
-        "norm.kind": (config.norm.kind, "layernorm"),
-        "norm.placement": (config.norm.placement, "post"),
-        "norm.final": (config.norm.final, False),
-        "norm.eps": (config.norm.eps, 1e-5),
-        "attention.kind": (config.attention.kind, "multi-head"),
-        "attention.cross": (config.attention.cross, "multi-head"),
-        "attention.n_kv_heads": (config.n_kv_heads, config.attention.n_heads),
-        "attention.d_head": (config.d_head * config.attention.n_heads, config.d_model),
-        "attention.scale": (config.attention.scale, True),
-        "attention.qk_norm": (config.attention.qk_norm, "none"),
-        "feedforward.convolution": (config.feedforward.convolution, False),
-        "embedding.tokens": (config.embedding.tokens, True),
-        "residual": (config.residual, "both"),
-        "sublayers": (config.sublayers, "both"),
-    }
-    yield from misfits("Marian", fixed)
-    if config.attention.projection == "shared":
-        yield "attention.projection is shared, and Marian has a matrix each for queries, keys and values."
-    if config.positions.kind not in ("sinusoidal", "learned"):
-        yield f"positions.kind is {config.positions.kind}, and Marian adds a vector for each position."
-    if config.feedforward.kind not in ACTIVATIONS.values():
-        yield f"feedforward.kind is {config.feedforward.kind}, and Marian's can be silu, relu, gelu or gelu-tanh."

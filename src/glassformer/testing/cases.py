@@ -150,7 +150,7 @@ class Continuation:
         """The next tokens [B, T] → logits [B, T, vocab_size], as a caller of the model has them."""
         model = self._model
         if not isinstance(model, EncoderDecoder):
-            return model(tokens, cache=self._cache)  # type: ignore[no-any-return]
+            return model(tokens, cache=self._cache)
         assert self._memory is not None
         return model.unembed(model.decode(tokens, self._memory, self._cache))
 

@@ -6,6 +6,8 @@ stack of models at once; in half precision the numbers are near.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
@@ -59,15 +61,20 @@ def cached_equals_uncached(config: ModelConfig) -> None:
     case = random_case(config, 2, longest(config)).ragged(right=2 if config.has_encoder else 0)
     length = case.tokens.shape[1]
     whole = case.run(model)
-    half = length // 2 or 1
-    all_at_once, one_by_one = (length,), (1,) * length
-    a_prompt_first, in_threes = (half, *(1,) * (length - half)), (3,) * (length // 3) + (length % 3,) * (length % 3 > 0)
-    for pieces in (all_at_once, one_by_one, a_prompt_first, in_threes):
-        for capacity in (length, length + 5):
-            continuation = Continuation(model, case, reader(model)[0].make_cache(2, capacity))
-            cached = torch.cat([continuation.read(piece) for piece in case.tokens.split(pieces, dim=1)], dim=1)
-            where = f"a first piece of {pieces[0]} (of {len(pieces)}) and a cache of {capacity}"
-            assert_close({"logits": cached}, {"logits": whole}, TOLERANCE, where)
+    half, third = length // 2 or 1, -(-length // 3)
+    for first, rest, capacity in (
+        (length, length, length + 5),
+        (1, 1, length),
+        (half, 1, length + 5),
+        (half, 1, length),
+        (third, third, length),
+    ):
+        continuation = Continuation(model, case, reader(model)[0].make_cache(2, capacity))
+        ends = [0, *range(first, length, rest), length]
+        pieces = [case.tokens[:, start:end] for start, end in itertools.pairwise(ends)]
+        cached = torch.cat([continuation.read(piece) for piece in pieces], dim=1)
+        where = f"a prompt of {first}, then {rest} at a time, and a cache of {capacity}"
+        assert_close({"logits": cached}, {"logits": whole}, TOLERANCE, where)
 
 
 @torch.no_grad()
@@ -117,7 +124,7 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
         model.set_attention_path("explicit")
     case = random_case(config, 2, longest(config, 8)).ragged(right=2 if config.has_encoder else 0)
     args, options = case.arguments
-    weights, buffers = stack_module_state(models)  # type: ignore[arg-type] # a list of one family or of the other
+    weights, buffers = stack_module_state(models)
 
     def loss(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
         return case.loss(functional_call(models[0], (weights, buffers), args, options))

@@ -167,7 +167,14 @@ class RunConfig(Config):
             yield "training.seq_len has no effect: sentences have their own lengths (data.max_length is their limit)."
         if training.micro_batch_size is not None:
             yield "training.micro_batch_size has no effect: batches of pairs are cut by their number of tokens."
-        if isinstance(self.data, TranslationConfig) and self.data.max_length > self.model.max_seq_len:
+        if not isinstance(self.data, TranslationConfig):
+            return
+        if not self.data.joint and self.model.embedding.source != "own":
+            yield (
+                f"data.joint=false makes two vocabularies, and model.embedding.source={self.model.embedding.source} "
+                "shares one matrix between them; set model.embedding.source=own."
+            )
+        if self.data.max_length > self.model.max_seq_len:
             yield (
                 f"data.max_length is {self.data.max_length}, and the model looks at {self.model.max_seq_len} tokens "
                 "(model.max_seq_len)."
