@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from alternating import Timing, alternate, circumstances
 from naive import NaiveTransformer
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glassformer import speed
+from glassformer.data.language_modeling import TokenBatch
 from glassformer.models.decoder import Decoder
 from glassformer.models.formulas import flops_per_token
 from glassformer.models.interop import save_gpt2
@@ -104,14 +107,14 @@ def compare(shape: str, arguments: argparse.Namespace) -> None:
         ours["fp32, dropout .2"] = our_step(config.override(VARIANTS["fp32"] | DROPOUT), inputs, targets)
         ours["fp32 eager, dropout .2"] = our_step(config.override(VARIANTS["fp32 eager"] | DROPOUT), inputs, targets)
 
-    per_round = 5 if config.tokens_per_step * config.model.d_model < 1e6 else 1
+    per_round = 5 if tokens_per_step(config) * config.model.d_model < 1e6 else 1
     timings = alternate(peers | ours, rounds=arguments.rounds, per_round=per_round)
     report(shape, config, timings, baseline=next(iter(peers)))
 
 
 def report(shape: str, config: RunConfig, timings: dict[str, Timing], *, baseline: str) -> None:
     """A table of one shape."""
-    flops = config.tokens_per_step * flops_per_token(config.model, config.seq_len).training
+    flops = tokens_per_step(config) * flops_per_token(config.model, config.seq_len).training
     print(f"\n{shape}: {config.training.batch_size} × {config.seq_len} tokens a step, {flops / 1e9:.2f} GFLOP")
     print(f"  {'':<24}{'ms':>9}{'tokens/s':>11}{'ratio':>8}  {'range':<14}{'target':>7}  of peak")
     for name, timing in timings.items():
@@ -119,7 +122,7 @@ def report(shape: str, config: RunConfig, timings: dict[str, Timing], *, baselin
         peak = speed.matmul_peak(torch.bfloat16 if "bf16" in name else torch.float32)
         target = TARGETS.get((shape, name))
         print(
-            f"  {name:<24}{timing.median * 1e3:>9.1f}{config.tokens_per_step / timing.median:>11,.0f}"
+            f"  {name:<24}{timing.median * 1e3:>9.1f}{tokens_per_step(config) / timing.median:>11,.0f}"
             f"{timing.ratio_to(timings[baseline]):>8.2f}  {f'{low:.2f}–{high:.2f}':<14}{target or '':>7}"
             f"  {100 * flops / timing.median / peak:.0f} %"
         )
@@ -150,10 +153,26 @@ def built(config: RunConfig) -> Decoder:
     return Decoder(config.model).train()
 
 
+@dataclass
+class Shape:
+    """Of a benchmark's batches, by which the path is chosen."""
+
+    rows: int
+    positions: int
+    most_tokens: int
+    tokens_per_step: float
+    steps_per_epoch: float = 1.0
+
+
+def tokens_per_step(config: RunConfig) -> int:
+    """Of one update."""
+    return config.training.batch_size * config.seq_len
+
+
 def our_step(config: RunConfig, inputs: Tensor, targets: Tensor) -> Step:
     """What the trainer does in one update, on the path that it would choose here."""
     model, training = built(config), config.training
-    acceleration = choose(config)
+    acceleration = choose(config, Shape(training.batch_size, config.seq_len, tokens_per_step(config), tokens_per_step(config)))
     model.set_attention_path(acceleration.attention_path)
     optimizer = Optimizer(training.optimizer, model)
     gradient = GradientStep(model, acceleration, precision=training.precision, seed=0)
@@ -163,7 +182,7 @@ def our_step(config: RunConfig, inputs: Tensor, targets: Tensor) -> Step:
     def step() -> None:
         with speed.use_fast_matmul(acceleration.fast_matmul):
             optimizer.zero_grad()
-            gradient(0, inputs, targets)
+            gradient(0, TokenBatch(inputs, targets, np.zeros(len(inputs), dtype=np.int64)))
             clip_gradients(optimizer.parameters, gradient_norm(optimizer.parameters), limit)
             optimizer.step()
         assert gradient.fell_back is None, gradient.fell_back

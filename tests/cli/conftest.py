@@ -40,14 +40,14 @@ SMALL_TRANSLATOR = {
     "training.compile": "off",
     "training.optimizer.learning_rate": 0.01,
     "training.schedule.warmup_steps": 10,
-    "training.telemetry.log_every": 60,
-    "training.telemetry.validate_every": 60,
+    "training.telemetry.log_every": 40,
+    "training.telemetry.validate_every": 40,
     "training.telemetry.gradients_every": "none",
     "training.checkpoints.every": 40,
     "training.checkpoints.keep_last": 3,
 }
-ENGLISH = "one two three four five six seven eight nine ten".split()
-GERMAN = "eins zwei drei vier fünf sechs sieben acht neun zehn".split()
+ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Wrong inputs of the commands for translators: each ends with status 2 and one message, and leaves nothing behind.
 
-A row is a name, the command line, and what the message must say. ``{run}`` is a trained language model, ``{translator}``
-a trained translator, ``{other}`` one with another vocabulary; a function in a row's third place prepares what is wrong
-on the disk. Where a row has bytes in its fourth place, they are standard input.
+A row is a name, the command line, and what the message must say. ``{run}`` is a trained language model,
+``{translator}`` a trained translator, ``{other}`` one with another vocabulary; a function in third place prepares what
+is wrong on the disk, and bytes in fourth place are standard input.
 """
 
 from __future__ import annotations
@@ -144,9 +144,18 @@ DATES = {
     "locales of a file": (f"{TRAIN} --set data.locales=de_DE", "locales=de_DE has no effect"),
 }
 SETTINGS = {
-    "pairs for a language model": ("train gpt2 --data dates", "'dates'.*transformer-small"),
-    "Multi30k for a language model": ("train gpt-nano --data multi30k-en-de", "sentence pairs.*transformer-small"),
-    "a text for a translator": ("train transformer-tiny --data tinyshakespeare", "tinyshakespeare.*is a text"),
+    "pairs for a language model": (
+        "train gpt2 --data dates",
+        "'dates' are sentence pairs, and gpt2 is a language model.*transformer-small",
+    ),
+    "Multi30k for a language model": (
+        "train gpt-nano --data multi30k-en-de",
+        "are sentence pairs, and gpt-nano is a language model",
+    ),
+    "a text for a translator": (
+        "train transformer-tiny --data tinyshakespeare",
+        "'tinyshakespeare' is a text, and transformer-tiny is a translator",
+    ),
     "a text file for a translator": ("train transformer-tiny --data words.txt", "does not say how pairs stand in it"),
     "a language model's setting": (f"{TRAIN} --set data.unknown=replace", "'data.unknown' is not a setting"),
     "a sequence length": (f"{TRAIN} --set training.seq_len=16", "training.seq_len has no effect"),
@@ -162,7 +171,11 @@ SETTINGS = {
     "everything smoothed": (f"{TRAIN} --set training.label_smoothing=1", "label_smoothing is 1"),
     "a batch of no tokens": (f"{TRAIN} --set training.batch_tokens=0", "batch_tokens is 0"),
     "no encoder layer": (f"{TRAIN} --set model.n_encoder_layers=0", "n_encoder_layers is 0"),
-    "every pair too long": (f"{TRAIN} --set data.max_length=2", "more than data.max_length=2"),
+    "every pair too long": (
+        f"{TRAIN.replace('pairs.tsv', 'long.tsv')} --set data.max_length=2",
+        "All .* training pairs .* are left out: .* more than data.max_length=2",
+        file("long.tsv", "a b\tc d\nb a\td c\n" * 3),
+    ),
     "a batch of tokens for a text": (
         "train gpt-nano --data words.txt --set training.batch_tokens=500",
         "batch_tokens is for sentence pairs",
@@ -222,7 +235,7 @@ RUNS = {
 SEARCHES = {
     "a beam of 0": (f"{TRANSLATE} --beam 0", "beam_size is 0; expected greater than or equal to 1"),
     "a beam in words": (f"{TRANSLATE} --beam wide", "'--beam': 'wide'; expected a valid integer"),
-    "more results than hypotheses": (f"{TRANSLATE} --beam 2 --n-best 3", "n_best is 3, and only 2 hypotheses"),
+    "more results than hypotheses": (f"{TRANSLATE} --beam 2 --n-best 3", "n_best is 3, and only .*2 hypotheses"),
     "no results": (f"{TRANSLATE} --n-best 0", "n_best is 0"),
     "the shortest longer than the longest": (
         f"{TRANSLATE} --min-length 9 --max-length 5",
@@ -284,6 +297,11 @@ SCORES = {
         "(?s)more than 32 tokens",
         file("long.tsv", "one " * 99 + "\t" + "eins " * 99 + "\n"),
     ),
+    "an imported translator without pairs": (
+        "evaluate {translator}",
+        "was imported, and which pairs it was trained on is not known",
+        lambda place, run: (run / "metrics.jsonl").unlink(),
+    ),
     "the run's own pairs gone": (
         "evaluate {translator}",
         "named 'gone.tsv'",
@@ -291,9 +309,14 @@ SCORES = {
     ),
 }
 CONVERSIONS = {
-    "a translator to nowhere": ("convert {translator} --to-hf words.txt", "."),
+    "a translator to nowhere": ("convert {translator} --to-hf words.txt", "words.txt"),
     "a translator in no direction": ("convert {translator}", "needs one direction"),
-    "a translator that Marian cannot hold": ("convert {translator} --to-hf out", "."),
+    "a translator that Marian cannot hold": (
+        "convert {translator} --to-hf out",
+        "norm.placement",
+        config(lambda tree: tree["model"]["norm"].update(placement="pre")),
+    ),
+    "a translator's average of too many": ("convert {translator} --to-hf out --checkpoint average-4", "keeps 3"),
     "a folder of nothing": ("convert hf --to-run new", "hf", folder("hf")),
     "a Marian without weights": (
         "convert hf --to-run new",

@@ -16,7 +16,7 @@ from glassformer.cli.sentences import one_line, unwritable, write_lines
 from glassformer.data.pairs import Pair
 from glassformer.data.sets_to_score import batches_of, set_of_file, sets_to_score
 from glassformer.data.translation_config import DATES, TranslationConfig
-from glassformer.errors import ConfigError, nearest
+from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.scoring.translations import METRICS, Difference, Score, paired_difference, score_translations
 from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure_loss
@@ -102,6 +102,11 @@ def evaluate_translator(
     config = opened[0].config.data
     assert isinstance(config, TranslationConfig)
     _refuse(data, splits, metrics, output)
+    if data is None and not any(event["event"] == "data" for event in opened[0].run.events()):
+        raise DataError(
+            f"The run {opened[0].run.name} was imported, and which pairs it was trained on is not known; "
+            "name the pairs to score it on with --data."
+        )
     sets = pairs_of(config, data, splits)
     reports = []
     for name, pairs in sets.items():

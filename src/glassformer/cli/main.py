@@ -47,7 +47,7 @@ COMMANDS = {
     "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
     "info": Command("glassformer.cli.info:info", "Count a model's parameters, FLOPs and bytes."),
     "presets": Command("glassformer.cli.presets:presets", "List the models that can be named."),
-    "convert": Command("glassformer.cli.convert:convert", "Read or write a Hugging Face GPT-2 folder."),
+    "convert": Command("glassformer.cli.convert:convert", "Read or write a Hugging Face folder: GPT-2 or Marian."),
     "doctor": Command("glassformer.cli.doctor:doctor", "Say what this machine is, and what is slow or missing on it."),
 }
 
@@ -120,6 +120,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as exit_:
+        if isinstance(exit_.__context__, BrokenPipeError):  # typer caught it while the command was writing
+            return _reader_left()
         status = exit_.code
         assert status is None or isinstance(status, int)
         try:

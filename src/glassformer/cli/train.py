@@ -14,6 +14,8 @@ from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
 from glassformer.config import parse_assignments
 from glassformer.data.config import DataConfig
+from glassformer.data.pairs import BUILT_IN as PAIRS
+from glassformer.data.sources import BUILT_IN as TEXTS
 from glassformer.data.translation_config import DATES, TranslationConfig
 from glassformer.errors import ConfigError
 from glassformer.models.presets import Preset, preset
@@ -69,7 +71,24 @@ def configuration(
         raise ConfigError([f"{path} is given twice, by its option and by --set." for path in both], subject="command")
     if "model.vocab_size" in changes:
         raise ConfigError("model.vocab_size cannot be set: it is the number of tokens of the text.", subject="command")
+    _refuse_data_of_another_kind(model, chosen, str((given | changes).get("data.source", "")))
     return with_recipe(chosen, given | changes)
+
+
+def _refuse_data_of_another_kind(model: str, chosen: Preset, source: str) -> None:
+    """Built-in data that the model cannot learn from. Of files, their reader knows."""
+    if source in PAIRS and not chosen.model.has_encoder:
+        raise ConfigError(
+            f"{source!r} are sentence pairs, and {model} is a language model, which learns from a text; "
+            "choose a preset with an encoder, such as transformer-small, or give a text.",
+            subject="command",
+        )
+    if source in TEXTS and chosen.model.has_encoder:
+        raise ConfigError(
+            f"{source!r} is a text, and {model} is a translator, which learns from sentence pairs; "
+            f"choose a preset without an encoder, such as gpt-nano, or give pairs: {', '.join(PAIRS)}, a file.",
+            subject="command",
+        )
 
 
 def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:

@@ -139,6 +139,13 @@ class Dates(PairSource):
             return readable(reading) and reading not in known
 
         days = self._days()
+        most = sum(map(len, taught)) * len(days["train"])
+        if self.n_pairs > most:
+            raise ConfigError(
+                f"{self.n_pairs:,} pairs to train on are asked for (n_pairs), and the locales cannot write the days of "
+                f"{self.years[0]} to {self.years[1]} in more than {most:,} ways. Ask for fewer, or give more locales.",
+                subject="task 'dates'",
+            )
         self.notes.clear()
         self.notes.append(
             f"{len(taught)} locales write a date in {sum(map(len, taught)):,} ways; of {len(meanings):,} writings of a "

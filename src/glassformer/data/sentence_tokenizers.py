@@ -244,9 +244,15 @@ def load_pair_tokenizer(folder: Path) -> PairTokenizer:
 
 def sentence_tokenizer_from_dict(tree: dict[str, Any]) -> SentenceTokenizer:
     """The tokenizer that ``to_dict`` described. Raises :class:`DataError` for an unknown kind."""
+    from glassformer.data.marian_tokenizers import MarianSentenceTokenizer
     from glassformer.data.sentence_bpe import SentenceBytePairTokenizer
 
-    kinds: list[type[SentenceTokenizer]] = [WordTokenizer, SentenceCharacterTokenizer, SentenceBytePairTokenizer]
+    kinds: list[type[SentenceTokenizer]] = [
+        WordTokenizer,
+        SentenceCharacterTokenizer,
+        SentenceBytePairTokenizer,
+        MarianSentenceTokenizer,
+    ]
     by_kind = {each.kind: each for each in kinds}
     kind = str(tree["kind"])
     if kind not in by_kind:

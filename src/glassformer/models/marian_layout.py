@@ -66,8 +66,8 @@ def marian_order(vocab_size: int, ids: SpecialIds, *, joint: bool = True) -> lis
     """For each id of the Marian vocabulary, the id it has in a vocabulary of ours.
 
     A vocabulary that starts with its pad, as an imported one does, keeps its ids. In others the end comes first and
-    the pad last, where CTranslate2's converter takes it off. Of two vocabularies (not ``joint``) the pad comes second in
-    each, for Marian has one id for both, and they may differ in size.
+    the pad last, where CTranslate2's converter takes it off. Two vocabularies (not ``joint``) have the pad second:
+    Marian has one id for both, and their sizes may differ.
     """
     if ids.start == ids.pad:
         return list(range(vocab_size))

@@ -61,11 +61,12 @@ def sinusoids(positions: Tensor, d_model: int, theta: float = 10_000.0, layout: 
     Vaswani et al. 2017, §3.5; d_model is even. The layout "halves" has all sines first and then all cosines, as
     tensor2tensor and Marian have them: the same numbers in another order.
     """
-    frequencies = torch.exp(torch.arange(0, d_model, 2, device=positions.device) * (-math.log(theta) / d_model))
-    angles = positions[..., None].float() * frequencies  # [sequence, d_model / 2]
+    steps = torch.arange(0, d_model, 2, dtype=torch.float64, device=positions.device)
+    angles = positions[..., None] * torch.exp(steps * (-math.log(theta) / d_model))  # [sequence, d_model / 2]
+    sines, cosines = angles.sin().float(), angles.cos().float()  # in float32 an angle of 500 is known to 5 digits only
     if layout == "halves":
-        return torch.cat((angles.sin(), angles.cos()), dim=-1)
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+        return torch.cat((sines, cosines), dim=-1)
+    return torch.stack((sines, cosines), dim=-1).flatten(-2)
 
 
 @register("positions", "sinusoidal")

@@ -14,7 +14,7 @@ from glassformer import machine, speed
 from glassformer.errors import ConfigError
 from glassformer.models.formulas import flops_per_token
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import Samples
+from glassformer.training.samples import Shape
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
@@ -56,7 +56,7 @@ class Acceleration:
         return cls(**(tree | {"reasons": tuple(tree["reasons"])}))
 
 
-def choose(config: RunConfig, samples: Samples) -> Acceleration:
+def choose(config: RunConfig, samples: Shape) -> Acceleration:
     """The fastest path known for this model, this run's length and this machine."""
     training, reasons = config.training, []
     device = find_device(training.device)
@@ -100,7 +100,7 @@ def find_device(asked: str) -> str:
     return asked
 
 
-def _micro_batch_size(config: RunConfig, samples: Samples, on_cpu: bool) -> int:
+def _micro_batch_size(config: RunConfig, samples: Shape, on_cpu: bool) -> int:
     """Rows: the largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
     batch = samples.rows
     if not on_cpu:
@@ -111,7 +111,7 @@ def _micro_batch_size(config: RunConfig, samples: Samples, on_cpu: bool) -> int:
     return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
 
 
-def _compile(config: RunConfig, samples: Samples, device: str) -> tuple[bool, str]:
+def _compile(config: RunConfig, samples: Shape, device: str) -> tuple[bool, str]:
     training = config.training
     if training.compile == "off":
         return False, "compile off: asked for"
@@ -129,7 +129,7 @@ def _compile(config: RunConfig, samples: Samples, device: str) -> tuple[bool, st
     return True, f"compile on: a run of about {expected:.0f} s wins back its {COMPILE_SECONDS:.0f} s"
 
 
-def expected_seconds(config: RunConfig, samples: Samples, device: str) -> float:
+def expected_seconds(config: RunConfig, samples: Shape, device: str) -> float:
     """A rough guess of the training time, from FLOPs and this machine's measured peak."""
     training = config.training
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32

@@ -10,13 +10,13 @@ from glassformer.models.costs import costs
 from glassformer.models.memory import activation_bytes
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import Samples
+from glassformer.training.samples import Shape
 
 TOKEN_BYTES = 3 * 8
 """Of a batch's token: its window, its input and its target, each int64."""
 
 
-def refuse_too_large(config: RunConfig, samples: Samples, acceleration: Acceleration) -> None:
+def refuse_too_large(config: RunConfig, samples: Shape, acceleration: Acceleration) -> None:
     """Raise :class:`TrainingError` if the training needs more memory than its device has."""
     there = device_memory(acceleration.device)
     if there is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from glassformer.data.batches import Batch
 from glassformer.data.config import DataConfig
@@ -21,11 +21,11 @@ VALIDATION_TOKENS = 4_096
 """Positions of one forward pass when pairs are validated."""
 
 
-class Samples(ABC):
-    """The batches of a run. A training batch is a pure function of the run's configuration and the step.
+class Shape(Protocol):
+    """How large a run's batches are: all that choosing a path through them needs to know.
 
     Attributes:
-        rows, positions: the shape of a usual batch: samples, and tokens to predict in each.
+        rows, positions: of a usual batch: samples, and tokens to predict in each.
         most_tokens: input tokens of the largest batch, pads included.
         tokens_per_step: tokens to predict in a batch, in the mean.
         steps_per_epoch: batches until all of the training data are seen once.
@@ -36,6 +36,10 @@ class Samples(ABC):
     most_tokens: int
     tokens_per_step: float
     steps_per_epoch: float
+
+
+class Samples(Shape, ABC):
+    """The batches of a run. A training batch is a pure function of the run's configuration and the step."""
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
