@@ -79,6 +79,15 @@ def test_texts_and_files_are_translated_as_standard_input_is(translate, place):
     assert (place / "out.txt").read_text(encoding="utf-8") == GEZAEHLT
 
 
+def test_a_link_is_followed_and_a_device_is_written_to(translate, place):
+    (place / "real.txt").write_text("before")
+    (place / "link.txt").symlink_to("real.txt")
+    translate("--output", "link.txt")
+    assert (place / "link.txt").is_symlink()
+    assert (place / "real.txt").read_text(encoding="utf-8") == GEZAEHLT
+    assert translate("--output", "/dev/stdout").out == GEZAEHLT
+
+
 def test_words_outside_the_vocabulary_still_give_a_line_each(translate):
     assert len(translate(lines="안녕 one\nx y z\n").out.splitlines()) == 2
 

@@ -49,7 +49,13 @@ VARIANTS = {
 SEARCHES = {
     "five": {"max_length": 12},
     "greedy": {"beam_size": 1, "max_length": 12},
-    "three best, mean": {"beam_size": 4, "n_best": 3, "length_penalty": 1.0, "length_penalty_form": "power", "max_length": 12},
+    "three best, mean": {
+        "beam_size": 4,
+        "n_best": 3,
+        "length_penalty": 1.0,
+        "length_penalty_form": "power",
+        "max_length": 12,
+    },
     "by the source's length": {"beam_size": 3, "max_length_factor": 1.5, "max_length_offset": 2},
     "no length penalty": {"length_penalty": 0.0, "max_length": 12, "n_best": 5},
     "for shorter ones": {"length_penalty": -1.0, "max_length": 12, "n_best": 2},

@@ -192,7 +192,7 @@ def _data_of(tokenizer: PairTokenizer, config: ModelConfig) -> dict[str, Any]:
     default = TranslationConfig()
     data = {
         "task": default.task,
-        "joint": tokenizer.joint,
+        "joint": config.embedding.source != "own",  # Marian cuts each language its own way, into one vocabulary
         "lowercase": tokenizer.target.lowercase,
         "max_length": min(default.max_length, config.max_seq_len),
     }

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from glassformer.cli.searching import describe, translating, warn
 from glassformer.cli.sentences import one_line, unwritable, write_lines
-from glassformer.data.pairs import Pair
+from glassformer.data.pairs import BUILT_IN, Pair
 from glassformer.data.sets_to_score import batches_of, set_of_file, sets_to_score
 from glassformer.data.translation_config import DATES, TranslationConfig
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.generation.translation import Translator
 from glassformer.scoring.translations import METRICS, Difference, Score, paired_difference, score_translations
 from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure_loss
@@ -108,15 +109,29 @@ def evaluate_translator(
             "name the pairs to score it on with --data."
         )
     sets = pairs_of(config, data, splits)
+    translator, *others = (
+        Translator(
+            [each.model for each in system],
+            system[0].tokenizer,
+            search,
+            decoding=decoding,
+            batch_tokens=batch_tokens,
+        )
+        for system in (opened, compared)
+        if system
+    )
     reports = []
     for name, pairs in sets.items():
-        translated = translate_pairs(opened, pairs, search, decoding, batch_tokens)
+        translated = translate_pairs(translator, pairs)
         chosen = tuple(metrics) or (OF_DATES if (data or config.source) == DATES else OF_SENTENCES)
         references = [pair.target for pair in pairs]
-        differences = []
-        if compared:
-            other = translate_pairs(compared, pairs, search, decoding, batch_tokens)
-            differences = paired_difference(translated.lines, other.lines, references, metrics=chosen)
+        differences = [
+            difference
+            for other in others
+            for difference in paired_difference(
+                translated.lines, translate_pairs(other, pairs).lines, references, metrics=chosen
+            )
+        ]
         scores = score_translations(translated.lines, references, metrics=chosen)
         scores = sorted(scores, key=lambda score: score.name != "exact match")
         loss = _loss(opened[0], name, pairs) if len(opened) == 1 else None
@@ -143,7 +158,7 @@ def pairs_of(config: TranslationConfig, data: str | None, splits: Sequence[str] 
     """The test sets by name. A file is read as the run's own data are: the same columns, the same direction."""
     if data is None:
         return sets_to_score(config, splits)
-    if data == DATES or data.startswith(("multi30k-", "hf:")):
+    if _has_splits(data):
         return sets_to_score(TranslationConfig(source=data), splits)
     notes: list[str] = []
     columns = {"source_column": config.source_column, "target_column": config.target_column}
@@ -153,27 +168,11 @@ def pairs_of(config: TranslationConfig, data: str | None, splits: Sequence[str] 
     return sets
 
 
-def translate_pairs(
-    opened: Sequence[OpenedTranslator],
-    pairs: Sequence[Pair],
-    search: BeamSearchConfig,
-    decoding: DecodingConfig,
-    batch_tokens: int | None,
-) -> Translated:
+def translate_pairs(translator: Translator, pairs: Sequence[Pair]) -> Translated:
     """Translate the sources."""
-    from glassformer.generation.translation import translate
-
     with translating() as progress:
         started = time.perf_counter()
-        translations = translate(
-            [each.model for each in opened],
-            opened[0].tokenizer,
-            [pair.source for pair in pairs],
-            search,
-            decoding=decoding,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        translations = translator([pair.source for pair in pairs], progress=progress)
         seconds = time.perf_counter() - started
     return Translated([one_line(each.text) for each in translations], seconds)
 
@@ -187,11 +186,16 @@ def _loss(opened: OpenedTranslator, name: str, pairs: Sequence[Pair]) -> Evaluat
     return measure_loss(opened.model, batches)
 
 
+def _has_splits(data: str) -> bool:
+    """Whether the data are a task or a data set, and not a file."""
+    return data in BUILT_IN or data.startswith("hf:")
+
+
 def _refuse(data: str | None, splits: Sequence[str], metrics: Sequence[str], output: Path | None) -> None:
     complaints = [
         f"There is no metric named {name!r}. {nearest(name, METRICS)}" for name in metrics if name not in METRICS
     ]
-    if splits and data is not None and not (data == DATES or data.startswith(("multi30k-", "hf:"))):
+    if splits and data is not None and not _has_splits(data):
         complaints.append("--split has no effect with a file as --data: all of its pairs are scored.")
     if output is not None and output.exists() and not output.is_dir():
         complaints.append(f"--output names a folder, and {str(output)!r} is a file.")

@@ -47,7 +47,10 @@ COMMANDS = {
     "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
     "info": Command("glassformer.cli.info:info", "Count a model's parameters, FLOPs and bytes."),
     "presets": Command("glassformer.cli.presets:presets", "List the models that can be named."),
-    "convert": Command("glassformer.cli.convert:convert", "Read or write a Hugging Face folder: GPT-2 or Marian."),
+    "convert": Command(
+        "glassformer.cli.convert:convert",
+        "Read or write a Hugging Face folder: a GPT-2 or, with an encoder, a Marian (OPUS-MT).",
+    ),
     "doctor": Command("glassformer.cli.doctor:doctor", "Say what this machine is, and what is slow or missing on it."),
 }
 

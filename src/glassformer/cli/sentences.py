@@ -66,8 +66,9 @@ def write_lines(lines: list[str], path: Path | None) -> None:
         sys.stdout.flush()
         return
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device has a place of its own
-            path.write_bytes(content)
+        if path.absolute().is_relative_to("/dev") or (path.exists() and not path.is_file()):
+            with path.open("ab") as file:  # a pipe, a device or /dev/stdout is written to, not replaced
+                file.write(content)
         else:
             replace_durably(path.resolve(), content)
     except (OSError, ValueError) as error:

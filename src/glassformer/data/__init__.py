@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from glassformer.data.config import DataConfig
     from glassformer.data.entropy import bigram_entropy, unigram_entropy
     from glassformer.data.language_modeling import LanguageModelingData, TokenBatch, prepare
+    from glassformer.data.pair_batching import PairBatch
     from glassformer.data.preparation import encode_source
     from glassformer.data.sentence_tokenizers import PairTokenizer, encode_sentences, load_pair_tokenizer
     from glassformer.data.tokenizers import Tokenizer, load_tokenizer
-    from glassformer.data.translation import PairBatch, TranslationData, prepare_translation
+    from glassformer.data.translation import TranslationData, prepare_translation
     from glassformer.data.translation_config import TranslationConfig
 
 _HOMES = {

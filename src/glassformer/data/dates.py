@@ -67,6 +67,7 @@ YEARS = (1900, 2099)
 STYLES = ("short", "medium", "long", "full")
 SKELETONS = ("yMd", "yMMMd", "yMMMMd", "yMMMEd", "yMMMMEEEEd")
 MOST_DRAWS = 50  # for each pair that is asked for; who has not found it by then will not
+MOST_COUNTED = 100_000  # up to here, drawing finds out how many pairs there are; beyond, that takes minutes
 AMBIGUOUS = (0, 0)  # in place of a month and a day
 
 
@@ -140,7 +141,7 @@ class Dates(PairSource):
 
         days = self._days()
         most = sum(map(len, taught)) * len(days["train"])
-        if self.n_pairs > most:
+        if self.n_pairs > max(most, MOST_COUNTED):
             raise ConfigError(
                 f"{self.n_pairs:,} pairs to train on are asked for (n_pairs), and the locales cannot write the days of "
                 f"{self.years[0]} to {self.years[1]} in more than {most:,} ways. Ask for fewer, or give more locales.",

@@ -59,7 +59,11 @@ class EncoderDecoder(Transformer):
         Raises:
             DataError: more tokens on a side than ``max_seq_len``.
         """
-        return self.unembed(self.decode(target, self.encode(source, source_padding)))
+        return self.unembed(self.hidden(source, target, source_padding))
+
+    def hidden(self, source: Tensor, target: Tensor, source_padding: Tensor | None = None) -> Tensor:
+        """The same up to the head: [B, T, d_model]."""
+        return self.decode(target, self.encode(source, source_padding))
 
     def encode(self, source: Tensor, source_padding: Tensor | None = None) -> Memory:
         """Source ids [B, S] → what the decoder looks at."""

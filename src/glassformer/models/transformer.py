@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,10 @@ class Transformer(nn.Module):
     config: ModelConfig
     head: nn.Linear
     logits: Probe
+
+    def hidden(self, *arguments: Any, **options: Any) -> Tensor:
+        """The model's arguments → the vectors [B, T, d_model] that the head reads."""
+        raise NotImplementedError
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """[…, d_model] → logits […, vocab_size]; a padded vocabulary's extra columns are cut off."""

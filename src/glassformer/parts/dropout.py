@@ -29,8 +29,11 @@ class Dropout(nn.Module):
         if x.device.type != "cpu":
             return F.dropout(x, self.p, training=True)
         threshold = min(round(self.p * LEVELS), LEVELS - 1)
-        keep = _hashed_levels(x) if torch.compiler.is_compiling() else _drawn_levels(x)
-        return torch.where(keep >= threshold - LEVELS // 2, x * (LEVELS / (LEVELS - threshold)), 0.0)
+        scale = LEVELS / (LEVELS - threshold)
+        if torch.compiler.is_compiling():
+            return torch.where(_hashed_levels(x) >= threshold - LEVELS // 2, x * scale, 0.0)
+        keep = (_drawn_levels(x) >= threshold - LEVELS // 2).to(x.dtype)  # to multiply with is faster than to select
+        return x * keep.mul_(scale) if x.dtype == torch.float32 else x * keep * scale  # bf16 would round the scale
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

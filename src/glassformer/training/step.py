@@ -13,7 +13,7 @@ from torch.func import functional_call, grad_and_value
 from glassformer.data.batches import Batch
 from glassformer.models.transformer import Transformer
 from glassformer.training.acceleration import Acceleration
-from glassformer.training.cross_entropy import CrossEntropy
+from glassformer.training.cross_entropy import head_cross_entropy
 from glassformer.training.objectives import summed_losses
 
 Weights = dict[str, Tensor]
@@ -70,13 +70,27 @@ class GradientStep:
             nll += losses[1]
         return StepLoss(float(objective), float(nll))
 
+    def _losses(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> Losses:
+        """The micro-batch's share of the batch's mean losses, as a compiler or an onlooker wants to see them made."""
+        objective, nll = summed_losses(logits, targets, self.label_smoothing)
+        return objective / n_tokens, nll / n_tokens
+
     def _backward(self, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
         """Eager: autograd adds to the gradients."""
+        model = self.model
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.model(*arguments)
-        objective, nll = CrossEntropy.apply(  # type: ignore[no-untyped-call]
-            logits.flatten(0, 1), targets.flatten(), self.label_smoothing, 1 / n_tokens
-        )
+            if model.logits.watched or self.device.type != "cpu":  # somebody looks on, or there is memory to spare
+                objective, nll = self._losses(model(*arguments), targets, n_tokens)
+            else:
+                hidden = model.hidden(*arguments)
+                objective, nll = head_cross_entropy(
+                    hidden.to(torch.bfloat16) if self.bf16 else hidden,
+                    model.head.weight[: model.config.vocab_size],
+                    model.head.bias,
+                    targets,
+                    smoothing=self.label_smoothing,
+                    scale=1 / n_tokens,
+                )
         objective.backward()  # type: ignore[no-untyped-call]
         return objective.detach(), nll
 
@@ -85,9 +99,7 @@ class GradientStep:
 
         def losses_of(weights: Weights, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                logits = functional_call(self.model, weights, arguments)
-            objective, nll = summed_losses(logits, targets, self.label_smoothing)  # the compiler joins its passes
-            return objective / n_tokens, nll / n_tokens
+                return self._losses(functional_call(self.model, weights, arguments), targets, n_tokens)
 
         program = torch.compile(grad_and_value(losses_of, has_aux=True), fullgraph=True, dynamic=False)
 
