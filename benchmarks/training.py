@@ -172,7 +172,9 @@ def tokens_per_step(config: RunConfig) -> int:
 def our_step(config: RunConfig, inputs: Tensor, targets: Tensor) -> Step:
     """What the trainer does in one update, on the path that it would choose here."""
     model, training = built(config), config.training
-    acceleration = choose(config, Shape(training.batch_size, config.seq_len, tokens_per_step(config), tokens_per_step(config)))
+    acceleration = choose(
+        config, Shape(training.batch_size, config.seq_len, tokens_per_step(config), tokens_per_step(config))
+    )
     model.set_attention_path(acceleration.attention_path)
     optimizer = Optimizer(training.optimizer, model)
     gradient = GradientStep(model, acceleration, precision=training.precision, seed=0)

@@ -3,10 +3,10 @@
     python benchmarks/translation_training.py                      # transformer-small, vocabulary 8,000, 2,000 tokens
     python benchmarks/translation_training.py --preset transformer-base --rounds 5
 
-A step is: forward pass, mean cross-entropy over what is no pad, backward pass, gradient norm clipped at 1, Adam. All see
-the same batches of real Multi30k pairs (from $GLASSFORMER_DATA, or downloaded), one after the other, and take turns in
-one process after a warm-up. Ours and Marian have the same weights; nn.Transformer has as many, in its own layers, with
-the embeddings, sines and tied head around it that it leaves to its user.
+A step is: forward pass, mean cross-entropy over what is no pad, backward pass, gradient norm clipped at 1, Adam. All
+see the same batches of real Multi30k pairs (from $GLASSFORMER_DATA, or downloaded), one after the other, and take turns
+in one process after a warm-up. Ours and Marian have the same weights; nn.Transformer has as many, in its own layers,
+with the embeddings, sines and tied head around it that it leaves to its user.
 """
 
 from __future__ import annotations

@@ -29,4 +29,4 @@ class Batch(Protocol):
         """The samples from ``start`` up to ``stop``."""
 
     def describe(self) -> str:
-        """Where the samples are from, for a message: "The samples begin at tokens 17, 4,031 … of the training text."."""
+        """Where the samples are from, for a message: "The samples begin at tokens 17, 4031 … of the training text."."""
