@@ -13,10 +13,9 @@ from glassformer import places
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
 from glassformer.config import parse_assignments
-from glassformer.data.config import DataConfig
 from glassformer.data.pairs import BUILT_IN as PAIRS
 from glassformer.data.sources import BUILT_IN as TEXTS
-from glassformer.data.translation_config import DATES, TranslationConfig
+from glassformer.data.translation_config import DATES
 from glassformer.errors import ConfigError
 from glassformer.models.presets import Preset, preset
 from glassformer.training.config import RunConfig
@@ -93,13 +92,12 @@ def _refuse_data_of_another_kind(model: str, chosen: Preset, source: str) -> Non
 
 def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:
     """A preset's model, data of its kind, its recipe, and changes to all of that."""
-    data = TranslationConfig() if chosen.model.has_encoder else DataConfig()
     recipe = dict(chosen.recipe)
     kind = changes.get("data.tokenizer", "auto")
     by_letters = kind == "auto" and changes.get("data.source", DATES) == DATES
     if by_letters or kind in ("words", "characters"):
         recipe.pop("data.vocab_size", None)  # only byte pairs are so many as one wants
-    return RunConfig(model=chosen.model, data=data).override(recipe | dict(changes))
+    return RunConfig(model=chosen.model).override(recipe | dict(changes))
 
 
 def introduce(trainer: Trainer, console: Console, model: str) -> None:

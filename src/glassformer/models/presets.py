@@ -370,7 +370,8 @@ def annotated_transformer() -> ModelConfig:
 
 SMALL_RECIPE = {
     "training.batch_tokens": 4_000,
-    "training.max_steps": 6_000,
+    "training.max_steps": None,
+    "training.max_epochs": 20,
     "training.label_smoothing": 0.1,
     "training.optimizer.kind": "adam",
     "training.optimizer.learning_rate": 1e-3,
@@ -411,6 +412,7 @@ def transformer_small() -> ModelConfig:
         "data.lowercase": True,
         "training.batch_tokens": 8_192,
         "training.max_steps": 8_000,
+        "training.max_epochs": None,
         "training.optimizer.learning_rate": 5e-3,
         "training.optimizer.eps": 1e-8,
         "training.schedule.warmup_steps": 2_000,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from glassformer.config import Config, kind_tag
+from glassformer.config import KIND, Config, kind_tag
 from glassformer.data.config import DataConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.config import Count, ModelConfig
@@ -126,7 +126,7 @@ class TrainingConfig(Config):
 
 
 def _task(value: object) -> str:
-    """Which data a value describes; a run from before there were several is of the first kind."""
+    """Which data a value describes."""
     tag = kind_tag(value)
     return tag if tag == "task=translation" else "task=language-modeling"
 
@@ -140,6 +140,17 @@ class RunConfig(Config):
         Discriminator(_task),
     ] = DataConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_of_the_models_kind(cls, tree: Any) -> Any:
+        """Data that do not say what they are for are pairs where the model has an encoder, and text where it has none."""
+        if not isinstance(tree, dict) or not isinstance(data := tree.get("data", {}), dict) or KIND in data:
+            return tree
+        model = tree.get("model")
+        layers = model.get("n_encoder_layers") if isinstance(model, dict) else getattr(model, "n_encoder_layers", None)
+        kind = DataConfig if layers is None else TranslationConfig
+        return tree | {"data": {KIND: kind.model_fields[KIND].default, **data}}
 
     def complaints(self) -> Iterator[str]:
         if self.model.has_encoder != isinstance(self.data, TranslationConfig):
