@@ -211,7 +211,7 @@ class Marian(nn.Module):
         import transformers
 
         tokenizer = samples.data.tokenizer.target
-        ids = SpecialIds(tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id)
+        ids = SpecialIds(tokenizer.pad_id, tokenizer.pad_id, tokenizer.end_id)  # pad as start: ids keep their order
         with tempfile.TemporaryDirectory() as folder:
             save_marian(model, Path(folder), ids=ids)
             self.peer = transformers.MarianMTModel.from_pretrained(

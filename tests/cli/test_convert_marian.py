@@ -16,7 +16,8 @@ from transformers import AutoTokenizer, MarianConfig, MarianMTModel
 
 from glassformer.data.sentence_bpe import SentenceBytePairTokenizer
 from glassformer.data.sentence_tokenizers import PairTokenizer, WordTokenizer
-from glassformer.generation.beam_search import BeamSearchConfig, beam_search
+from glassformer.generation.beam_search import beam_search
+from glassformer.generation.beam_search_config import BeamSearchConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.presets import preset
 from glassformer.runs.checkpoints import save_checkpoint
@@ -265,6 +266,7 @@ def test_an_imported_run_is_translated_with_by_the_command(place, say, opus):
         ("source.spm", None, "source.spm missing"),
         ("model.safetensors", None, "no model.safetensors"),
         ("vocab.json", {"</s>": 0, "<unk>": 1, "<pad>": 2}, "they do not belong together"),
+        ("config.json", {"model_type": "bert"}, "what can be read are gpt2 and marian"),
         ("config.json", {"model_type": "marian", "activation_function": "tanh"}, "activation_function is 'tanh'"),
     ],
 )

@@ -288,7 +288,7 @@ def test_a_file_of_pairs_is_scored_as_the_run_s_own(figures):
 def test_a_comparison_says_how_sure_the_difference_is(figures, translator):
     better, same = (
         figures("--compare", translator, "--compare-checkpoint", checkpoint, "--metric", "chrf")["splits"]["test"]
-        for checkpoint in (40, "best")
+        for checkpoint in (40, "latest")
     )
     assert better["differences"][0]["value"] > 0
     assert better["differences"][0]["low"] > 0
@@ -318,7 +318,7 @@ def test_evaluate_says_scores_with_their_signatures_and_the_speed(say, translato
 
 
 def test_the_help_says_the_defaults_of_the_search(say):
-    from glassformer.generation.beam_search import BeamSearchConfig
+    from glassformer.generation.beam_search_config import BeamSearchConfig
 
     default = BeamSearchConfig()
     said = re.sub(r"[\s│]+", " ", say("translate", "--help").out)

@@ -197,7 +197,7 @@ RUNS = {
         f"{TRANSLATE} --checkpoint 7",
         "no checkpoint of step 7.*Steps saved: 40, 80, 120",
     ),
-    "a checkpoint in words": (f"{TRANSLATE} --checkpoint newest", "'latest', 'best' or the number.*'newest'"),
+    "a checkpoint in words": (f"{TRANSLATE} --checkpoint newest", "'best', the number.*'average-N'.*'newest'"),
     "an average of no number": (f"{TRANSLATE} --checkpoint average-all", "average-N, as in average-5; 'average-all'"),
     "an average of nothing": (f"{TRANSLATE} --checkpoint average-0", "'average-0' says no number"),
     "an average of more than are kept": (f"{TRANSLATE} --checkpoint average-9", "keeps 3 checkpoints.*keep_last"),
@@ -226,10 +226,10 @@ RUNS = {
         "weights do not fit the model",
         config(lambda tree: tree["model"].update(d_model=64)),
     ),
-    "a configuration without its task": (
+    "a configuration of an unknown task": (
         TRANSLATE,
-        "configuration of the run numbers-",
-        config(lambda tree: tree["data"].pop("task")),
+        "(?s)configuration of the run numbers-.*data.task is 'poetry'",
+        config(lambda tree: tree["data"].update(task="poetry")),
     ),
 }
 SEARCHES = {
@@ -241,9 +241,11 @@ SEARCHES = {
         f"{TRANSLATE} --min-length 9 --max-length 5",
         "min_length 9 and the end token are more than max_length 5",
     ),
+    "a length penalty beyond numbers": (f"{TRANSLATE} --length-penalty 1000", "expected less than or equal to 5"),
+    "an average of more digits than fit": (f"{TRANSLATE} --checkpoint {'9' * 5000}", "is none of them"),
     "a negative length": (f"{TRANSLATE} --min-length=-1", "min_length is -1"),
     "a length penalty of nan": (f"{TRANSLATE} --length-penalty nan", "length_penalty is nan.*finite"),
-    "a temperature without sampling": (f"{TRANSLATE} --temperature 0.5", "temperature is of sampling"),
+    "a temperature without sampling": (f"{TRANSLATE} --temperature 0.5", "temperature has no effect"),
     "a temperature of 0": (f"{TRANSLATE} --sample --temperature 0", "temperature is 0"),
     "top-p of 2": (f"{TRANSLATE} --sample --top-p 2", "top_p is 2"),
     "several mistakes of the search": (f"{TRANSLATE} --beam 0 --n-best 0", "(?s)2 reasons.*beam_size.*n_best"),
@@ -289,6 +291,10 @@ SCORES = {
     "two checkpoints of a language model": ("evaluate {run} --checkpoint 4 --checkpoint 8", "given twice"),
     "a comparison with a language model": ("evaluate {translator} --compare {run}", "is a language model"),
     "a checkpoint of no comparison": ("evaluate {translator} --compare-checkpoint 40", "there is no --compare"),
+    "a comparison with itself": (
+        "evaluate {translator} --compare {translator} --compare-checkpoint best",
+        "differs from itself in nothing",
+    ),
     "a comparison with nobody": ("evaluate {translator} --compare nobody", "There is no run 'nobody'"),
     "an output folder that is a file": ("evaluate {translator} -o words.txt", "'words.txt' is a file"),
     "a beam of 0 when scoring": ("evaluate {translator} --beam 0", "beam_size is 0"),

@@ -261,7 +261,7 @@ def test_the_tokenizers_of_the_two_tasks_are_not_taken_for_each_other(tmp_path):
         with pytest.raises(DataError, match=f"holds the '{tokenizer.kind}' tokenizer of a language model"):
             load_pair_tokenizer(tmp_path / "lm")
     PairTokenizer(BPE, BPE).save(tmp_path / "pair")
-    with pytest.raises(DataError, match="pair"):
+    with pytest.raises(DataError, match="translator"):
         load_tokenizer(tmp_path / "pair")
 
 

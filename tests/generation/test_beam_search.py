@@ -12,7 +12,8 @@ from transformers import MarianConfig, MarianMTModel
 
 from glassformer.errors import ConfigError, DataError, GlassformerError
 from glassformer.generation.alignment import align
-from glassformer.generation.beam_search import BeamSearchConfig, beam_search
+from glassformer.generation.beam_search import beam_search
+from glassformer.generation.beam_search_config import BeamSearchConfig
 from glassformer.generation.continuations import Continuations
 from glassformer.generation.quantization import decoding_copy
 from glassformer.models.config import ModelConfig
@@ -327,6 +328,26 @@ def test_the_least_length_is_kept_and_no_run_of_tokens_comes_twice():
             runs = [tuple(each.tokens[i : i + n]) for i in range(len(each.tokens) - n + 1)]
             repeated += len(runs) > len(set(runs))
     assert repeated > 0  # without the rule there would have been some
+
+
+def test_the_least_length_makes_room_for_itself_and_no_length_is_beyond_the_model():
+    config = BeamSearchConfig(min_length=20, max_length_factor=1.0, max_length_offset=4)
+    assert config.limits(torch.tensor([3, 30]), 40).tolist() == [21, 34]
+    for longest in ({"max_length": 10**30}, {"max_length_offset": 10**30}, {"max_length_factor": 1e30}):
+        assert BeamSearchConfig(**longest).limits(torch.tensor([3]), 40).tolist() == [40]
+    assert BeamSearchConfig(min_length=10**30).limits(torch.tensor([3]), 40).tolist() == [40]
+
+
+@pytest.mark.parametrize("length_penalty", [-5.0, 5.0])
+@pytest.mark.parametrize("form", ["gnmt", "power"])
+def test_the_most_extreme_length_penalty_still_ends_with_a_finite_score(length_penalty, form):
+    found = search(make(), sentences(4), length_penalty=length_penalty, length_penalty_form=form)
+    assert all(math.isfinite(each.score) for [each] in found)
+
+
+def test_of_no_sentences_there_are_no_translations():
+    nothing = torch.empty(0, 3, dtype=torch.long)
+    assert beam_search(make(), nothing, None, BeamSearchConfig(), start_id=START, end_id=END) == []
 
 
 def test_where_everything_is_forbidden_there_is_no_translation():

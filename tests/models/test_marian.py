@@ -18,7 +18,8 @@ from transformers import MarianConfig, MarianMTModel
 from glassformer.data.marian_tokenizers import save_for_transformers
 from glassformer.data.sentence_tokenizers import PairTokenizer, WordTokenizer
 from glassformer.errors import ConfigError, DataError
-from glassformer.generation.beam_search import BeamSearchConfig, beam_search
+from glassformer.generation.beam_search import beam_search
+from glassformer.generation.beam_search_config import BeamSearchConfig
 from glassformer.models.config import ModelConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.marian import config_from_marian, load_marian, special_ids
@@ -256,6 +257,9 @@ def test_a_pickle_that_would_run_code_is_refused(folder):
         ({"add_final_layer_norm": True}, "add_final_layer_norm"),
         ({"decoder_layerdrop": 0.1}, "decoder_layerdrop is 0.1"),
         ({"d_model": "wide"}, "d_model is 'wide'"),
+        ({"activation_function": ["relu"]}, r"activation_function is \['relu'\]"),
+        ({"scale_embedding": "yes"}, "embedding.scale is 'yes'"),
+        ({"share_encoder_decoder_embeddings": "no"}, "share_encoder_decoder_embeddings is 'no'"),
         ({"decoder_start_token_id": 5}, "decoder_start_token_id is 5 and pad_token_id 60"),
     ],
 )
@@ -276,6 +280,12 @@ def test_all_strange_settings_are_named_at_once(folder):
 def test_ids_outside_the_vocabulary_are_refused(folder, pad):
     edit(folder, pad_token_id=pad)
     with pytest.raises(DataError, match="should be tokens of the vocabulary"):
+        load_marian(folder)
+
+
+def test_more_layers_than_the_file_holds_are_refused_before_a_model_is_made(folder):
+    edit(folder, decoder_layers=10**9)
+    with pytest.raises(DataError, match="layers of the decoder; config.json says 1,000,000,000"):
         load_marian(folder)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch is imported when the command runs
     from glassformer.models.transformer import Transformer
     from glassformer.runs.folder import Run
 
-OWN_TOKENIZER = "glassformer-tokenizer"  # in a Hugging Face folder: a tokenizer that its own formats cannot hold
+GPT2, MARIAN = "gpt2", "marian"  # the model_type that its config.json says
 CLASSES = {False: "GPT2LMHeadModel", True: "MarianMTModel"}  # of transformers, by whether there is an encoder
 
 
@@ -74,6 +74,7 @@ def export_run(source: str, folder: Path, *, checkpoint: str = "best", runs: Pat
 
 def _export_language_model(run: Run, folder: Path, checkpoint: str) -> None:
     from glassformer.data.byte_pairs import BytePairTokenizer
+    from glassformer.data.tokenizers import OWN_FOLDER
     from glassformer.models.interop import save_gpt2
     from glassformer.training.opening import open_model
 
@@ -87,7 +88,7 @@ def _export_language_model(run: Run, folder: Path, checkpoint: str) -> None:
         lines = ["#version: 0.2", *(" ".join(pair) for pair in tokenizer.merges)]
         (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     else:
-        tokenizer.save(folder / OWN_TOKENIZER)
+        tokenizer.save(folder / OWN_FOLDER)
 
 
 def _export_translator(run: Run, folder: Path, checkpoint: str) -> None:
@@ -140,7 +141,12 @@ def import_run(source: str, name: str, *, runs: Path | None = None) -> Run:
     folder = find_folder(source)
     model: Transformer
     tokenizer: Tokenizer | PairTokenizer
-    if read_json(folder / "config.json").get("model_type") == "marian":
+    kind = read_json(folder / "config.json").get("model_type", GPT2)
+    if kind not in (GPT2, MARIAN):
+        raise ConfigError(
+            f"model_type is {kind!r}; what can be read are {GPT2} and {MARIAN}.", subject="Hugging Face model"
+        )
+    if kind == MARIAN:
         model, tokenizer = _load_translator(folder)
         data = _data_of(tokenizer, model.config)
     else:
@@ -158,11 +164,12 @@ def _load_translator(folder: Path) -> tuple[Transformer, PairTokenizer]:
     """A Marian folder's model and tokenizers, with one another's ids."""
     from glassformer.data.marian_tokenizers import load_marian_tokenizers
     from glassformer.data.sentence_tokenizers import load_pair_tokenizer
+    from glassformer.data.tokenizers import OWN_FOLDER
     from glassformer.models.marian import load_marian, special_ids
     from glassformer.models.marian_layout import SpecialIds
 
-    if (folder / OWN_TOKENIZER).is_dir():  # a run that was written out: it gets its own ids back
-        tokenizer = load_pair_tokenizer(folder / OWN_TOKENIZER)
+    if (folder / OWN_FOLDER).is_dir():  # a run that was written out: it gets its own ids back
+        tokenizer = load_pair_tokenizer(folder / OWN_FOLDER)
         target = tokenizer.target
         ids = SpecialIds(target.pad_id, target.start_id, target.end_id)
         model = load_marian(folder, ids=ids, joint=tokenizer.joint)
@@ -177,7 +184,7 @@ def _load_translator(folder: Path) -> tuple[Transformer, PairTokenizer]:
                 )
     sizes = (model.config.encoder_vocab_size, model.config.vocab_size)
     for side, size in zip((tokenizer.source, tokenizer.target), sizes, strict=True):
-        if side.vocab_size > size:
+        if side.vocab_size != size:  # every token that the model may write has to have a text
             raise DataError(
                 f"The tokenizer in {folder} has {side.vocab_size:,} tokens, and the model knows {size:,}; "
                 "they do not belong together."
@@ -203,12 +210,12 @@ def _data_of(tokenizer: PairTokenizer, config: ModelConfig) -> dict[str, Any]:
 def _tokenizer_of(folder: Path, vocab_size: int) -> Tokenizer:
     """What is in the folder; GPT-2's own where there is nothing and the vocabulary has GPT-2's size."""
     from glassformer.data.byte_pairs import Gpt2Tokenizer, gpt2_file_paths
-    from glassformer.data.tokenizers import load_tokenizer
+    from glassformer.data.tokenizers import OWN_FOLDER, load_tokenizer
     from glassformer.models.presets import GPT2_VOCABULARY
 
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
-    if (folder / OWN_TOKENIZER).is_dir():
-        tokenizer = load_tokenizer(folder / OWN_TOKENIZER)
+    if (folder / OWN_FOLDER).is_dir():
+        tokenizer = load_tokenizer(folder / OWN_FOLDER)
     elif vocabulary.is_file() and merges.is_file():
         tokenizer = Gpt2Tokenizer.from_files(vocabulary, merges)
     elif vocab_size == GPT2_VOCABULARY:

@@ -117,6 +117,13 @@ def evaluate(
     compared = []
     if compare is not None:
         of_compared = None if compare_checkpoint is None else [compare_checkpoint]
+        same_run = Run.open(compare, root=runs).path.resolve() == found.path.resolve()
+        if same_run and not ensemble and (checkpoint or ["best"]) == (of_compared or ["best"]):
+            raise ConfigError(
+                f"--compare names {found.name} at the checkpoint that is scored, which differs from itself in nothing; "
+                "name another run, or another checkpoint with --compare-checkpoint.",
+                subject="command",
+            )
         compared = options.open_translators(compare, None, of_compared, runs=runs, device=device)
     evaluate_translator(
         opened,

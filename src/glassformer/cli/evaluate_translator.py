@@ -13,9 +13,9 @@ from rich.console import Console
 
 from glassformer.cli.searching import describe, translating, warn
 from glassformer.cli.sentences import one_line, unwritable, write_lines
-from glassformer.data.pairs import BUILT_IN, Pair
+from glassformer.data.pairs import BUILT_IN, DATES, Pair
 from glassformer.data.sets_to_score import batches_of, set_of_file, sets_to_score
-from glassformer.data.translation_config import DATES, TranslationConfig
+from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.generation.translation import Translator
 from glassformer.scoring.translations import METRICS, Difference, Score, paired_difference, score_translations
@@ -23,7 +23,7 @@ from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure_loss
 
 if TYPE_CHECKING:
-    from glassformer.generation.beam_search import BeamSearchConfig
+    from glassformer.generation.beam_search_config import BeamSearchConfig
     from glassformer.generation.decoding import DecodingConfig
     from glassformer.training.opening import OpenedTranslator
 

@@ -19,7 +19,7 @@ from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
 
 if TYPE_CHECKING:  # torch is imported when the command runs
-    from glassformer.generation.beam_search import BeamSearchConfig
+    from glassformer.generation.beam_search_config import BeamSearchConfig
     from glassformer.generation.decoding import DecodingConfig
     from glassformer.training.opening import OpenedTranslator
 
@@ -85,7 +85,7 @@ def search_config(options: Mapping[str, Any]) -> BeamSearchConfig:
 
     Of sampling: as many are drawn as are to be returned, unless ``beam`` says that the best of more are wanted.
     """
-    from glassformer.generation.beam_search import BeamSearchConfig
+    from glassformer.generation.beam_search_config import BeamSearchConfig
 
     settings = {SETTINGS[name]: value for name, value in options.items() if value is not None}
     if settings.get("sample"):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import re
 import sys
 from pathlib import Path
 
+from glassformer.data.pair_files import LINE_BREAKS
 from glassformer.errors import DataError
 from glassformer.runs.files import replace_durably
 
 STANDARD_INPUT = "standard input"
-LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 def read_sentences(path: Path | None) -> list[str]:

@@ -14,8 +14,8 @@ from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
 from glassformer.config import parse_assignments
 from glassformer.data.pairs import BUILT_IN as PAIRS
+from glassformer.data.pairs import DATES
 from glassformer.data.sources import BUILT_IN as TEXTS
-from glassformer.data.translation_config import DATES
 from glassformer.errors import ConfigError
 from glassformer.models.presets import Preset, preset
 from glassformer.training.config import RunConfig
@@ -93,6 +93,8 @@ def _refuse_data_of_another_kind(model: str, chosen: Preset, source: str) -> Non
 def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:
     """A preset's model, data of its kind, its recipe, and changes to all of that."""
     recipe = dict(chosen.recipe)
+    if "training.batch_size" in changes and "training.batch_tokens" not in changes:
+        recipe.pop("training.batch_tokens", None)  # a batch has one limit
     kind = changes.get("data.tokenizer", "auto")
     by_letters = kind == "auto" and changes.get("data.source", DATES) == DATES
     if by_letters or kind in ("words", "characters"):

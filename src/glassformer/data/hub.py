@@ -48,7 +48,7 @@ class HubDataset(Source):
         return hashlib.sha256(repr((self.path, self.configuration, self.text_column, state)).encode()).hexdigest()
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        load_dataset = _import_datasets().load_dataset
+        load_dataset = import_datasets().load_dataset
         try:
             path = str(Path(self.path).expanduser()) if self.local else self.path
             yield from load_dataset(path, self.configuration, split="train", streaming=True)
@@ -56,7 +56,7 @@ class HubDataset(Source):
             raise self._unusable(error) from error
 
     def _commit(self) -> str:
-        _import_datasets()
+        import_datasets()
         from huggingface_hub import HfApi
 
         try:
@@ -83,7 +83,8 @@ class HubDataset(Source):
         )
 
 
-def _import_datasets() -> Any:
+def import_datasets() -> Any:
+    """The package ``datasets``. Raises :class:`DependencyError` if it is not installed."""
     try:
         import datasets
     except ImportError as error:

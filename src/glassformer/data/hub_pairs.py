@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glassformer.data.hub import HubDataset, _import_datasets
+from glassformer.data.hub import HubDataset, import_datasets
 from glassformer.data.pair_files import Columns
 from glassformer.data.pairs import Pair, PairSource, hold_out
 from glassformer.errors import DataError
@@ -64,7 +64,7 @@ class _Splits(HubDataset):
 
     def rows(self) -> dict[str, list[object]]:
         """The rows of each split."""
-        load_dataset = _import_datasets().load_dataset
+        load_dataset = import_datasets().load_dataset
         try:
             return {
                 split: list(rows)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from glassformer.data.sentence_tokenizers import PairTokenizer, SentenceTokenizer, WordTokenizer
-from glassformer.data.tokenizers import utf8
+from glassformer.data.tokenizers import OWN_FOLDER, utf8
 from glassformer.errors import DataError, DependencyError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 SOURCE_MODEL, TARGET_MODEL = "source.spm", "target.spm"
 VOCABULARY, TARGET_VOCABULARY = "vocab.json", "target_vocab.json"
 TARGET_FOLDER = "target_tokenizer"
-OWN_FOLDER = "glassformer-tokenizer"
 PAD, UNKNOWN, END = "<pad>", "<unk>", "</s>"
 MARK = "▁"  # a space, in a piece
 SPACES = r"[\s\x1c-\x1f\x85]+"  # what Python takes for white space
@@ -213,12 +212,12 @@ def engine(tokenizer: SentenceTokenizer, order: Sequence[int]) -> tokenizers.Tok
     """Hugging Face's engine for a tokenizer learned here, with the ids of ``order``, and the end token at the end."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    from glassformer.data.sentence_bpe import SentenceBytePairTokenizer, _pre_tokenizer
+    from glassformer.data.sentence_bpe import SentenceBytePairTokenizer, pre_tokenizer
 
     vocabulary = {tokenizer.vocabulary[token]: index for index, token in enumerate(order)}
     if isinstance(tokenizer, SentenceBytePairTokenizer):
         made = Tokenizer(models.BPE(vocab=vocabulary, merges=tokenizer.merges, byte_fallback=True))
-        made.pre_tokenizer = _pre_tokenizer()
+        made.pre_tokenizer = pre_tokenizer()
         made.decoder = decoders.Sequence(
             [decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
         )

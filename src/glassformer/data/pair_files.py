@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassformer.data.reading import NotTextError, _refuse_binary
+from glassformer.data.reading import NotTextError, refuse_binary
 from glassformer.data.sources import File
 from glassformer.errors import DataError
 
@@ -215,7 +215,7 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{str(path)!r} is not a whole gzip file ({error}). Get it again, or unpack it.") from error
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
-    _refuse_binary(path, content)
+    refuse_binary(path, content)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

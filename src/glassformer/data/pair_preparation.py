@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.data.pairs import Pair, PairSource, open_pairs
+from glassformer.data.pairs import DATES, Pair, PairSource, open_pairs
 from glassformer.data.prepared_folders import prepared_folder, write_durably
 from glassformer.data.sentence_bpe import SentenceBytePairTokenizer
 from glassformer.data.sentence_tokenizers import (
@@ -35,9 +35,9 @@ from glassformer.data.sentence_tokenizers import (
     SentenceTokenizer,
     WordTokenizer,
 )
-from glassformer.data.spool import Progress
+from glassformer.data.spool import Progress, tell_nobody
 from glassformer.data.tokenizers import utf8
-from glassformer.data.translation_config import DATES, TranslationConfig
+from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
 
 FORMAT = 1
@@ -57,7 +57,7 @@ def prepare_pairs(config: TranslationConfig, cache: Path, progress: Progress | N
     return prepared_folder(
         cache / name,
         is_whole=is_whole,
-        fill=lambda folder: _fill(folder, config, source, state, progress or _tell_nobody),
+        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody),
     )
 
 
@@ -234,7 +234,3 @@ def _notes(config: TranslationConfig, tokenizer: PairTokenizer, splits: dict[str
         found = " and ".join(f"{size:,}" for size in sorted(sizes))
         notes.append(f"the training text supports only {found} byte-pair tokens, not vocab_size={config.vocab_size:,}")
     return notes
-
-
-def _tell_nobody(_stage: str, _done: int, _total: int | None) -> None:
-    """The progress of a preparation that nobody watches."""

@@ -27,7 +27,8 @@ from glassformer.data.downloads import MULTI30K, obtain
 from glassformer.data.pair_files import JsonLines, PairFile, ParallelFiles, find_pair_file
 from glassformer.errors import DataError
 
-BUILT_IN = ("dates", "multi30k-de-en", "multi30k-en-de")
+DATES = "dates"
+BUILT_IN = (DATES, "multi30k-de-en", "multi30k-en-de")
 VALIDATION_FRACTION = 0.1
 
 
@@ -82,16 +83,16 @@ def open_pairs(
     """
     columns = (source_column, target_column)
     complaints = []
-    if name != "dates":
+    if name != DATES:
         given = {"locales": locales, "n_pairs": n_pairs}
         complaints += [f"{option} is for 'dates' only." for option, value in given.items() if value is not None]
     if name in BUILT_IN:
         given = {"validation": validation, "test": test, "source_column": source_column, "target_column": target_column}
         complaints += [f"{name!r} takes no {option}." for option, value in given.items() if value is not None]
-        if name == "dates" and reverse:
+        if name == DATES and reverse:
             complaints.append("'dates' cannot be reversed: an ISO date has many right writings, not one.")
         _refuse(complaints)
-        if name == "dates":
+        if name == DATES:
             from glassformer.data.dates import LOCALES, N_PAIRS, Dates
 
             return Dates(locales=locales or LOCALES, n_pairs=N_PAIRS if n_pairs is None else n_pairs, seed=seed)

@@ -33,7 +33,7 @@ from glassformer.data.byte_pairs import (
 from glassformer.data.config import DataConfig
 from glassformer.data.prepared_folders import disk_error, prepared_folder, write_durably
 from glassformer.data.sources import Source, open_source
-from glassformer.data.spool import Progress, Spool
+from glassformer.data.spool import Progress, Spool, tell_nobody
 from glassformer.data.token_files import TokenFile, TokenWriter, temporary_token_file, token_dtype
 from glassformer.data.tokenizers import ByteTokenizer, CharacterTokenizer, Ids, Tokenizer, utf8
 from glassformer.errors import DataError
@@ -53,7 +53,7 @@ def prepare_folder(config: DataConfig, cache: Path, progress: Progress | None = 
     return prepared_folder(
         cache / _fingerprint(config, state),
         is_whole=is_whole,
-        fill=lambda folder: _fill(folder, config, source, state, progress or _tell_nobody),
+        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody),
     )
 
 
@@ -194,10 +194,6 @@ def _write_tokens(
         file.flush()
         os.fsync(file.fileno())
     return {"tokens": writer.tokens, "unknown": unknown, "sha256": writer.sha256}
-
-
-def _tell_nobody(_stage: str, _done: int, _total: int | None) -> None:
-    """The progress of a preparation that nobody watches."""
 
 
 def _count_unknown(tokenizer: Tokenizer, ids: Ids) -> int:

@@ -65,7 +65,7 @@ def _decode(path: Path, file: BinaryIO) -> Iterator[str]:
     while True:
         raw = file.read(PIECE_BYTES)
         if position == 0:
-            _refuse_binary(path, raw)
+            refuse_binary(path, raw)
         undecoded = len(decoder.getstate()[0])
         try:
             text = held + decoder.decode(raw, final=not raw)
@@ -87,7 +87,8 @@ def _decode(path: Path, file: BinaryIO) -> Iterator[str]:
             return
 
 
-def _refuse_binary(path: Path, beginning: bytes) -> None:
+def refuse_binary(path: Path, beginning: bytes) -> None:
+    """Raise :class:`NotTextError` if a file that begins so is no UTF-8 text: UTF-16, or one with NUL bytes."""
     if beginning.startswith(_UTF16_MARKS):
         advice = "Save it as UTF-8 (iconv -f utf-16 -t utf-8 IN > OUT) and try again."
         raise NotTextError(path, "is UTF-16, not UTF-8", advice)

@@ -50,7 +50,7 @@ class SentenceBytePairTokenizer(SentenceTokenizer):
             raise DataError(f"The byte-pair merges do not fit the vocabulary: {error}") from error
         # An engine of its own, without special tokens, so that "</s>" in a text is text like any other.
         self._engine = tokenizers.Tokenizer(model)
-        self._engine.pre_tokenizer = _pre_tokenizer()
+        self._engine.pre_tokenizer = pre_tokenizer()
 
     @classmethod
     def train(
@@ -74,7 +74,7 @@ class SentenceBytePairTokenizer(SentenceTokenizer):
         kept = kept[: vocab_size - SMALLEST_VOCABULARY]
         left_out = str.maketrans(dict.fromkeys(counts.keys() - set(kept), " "))
         engine = tokenizers.Tokenizer(tokenizers.models.BPE())
-        engine.pre_tokenizer = _pre_tokenizer()
+        engine.pre_tokenizer = pre_tokenizer()
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=2,
@@ -110,7 +110,8 @@ class SentenceBytePairTokenizer(SentenceTokenizer):
         return cls(tree["vocabulary"], merges, lowercase=tree["lowercase"])
 
 
-def _pre_tokenizer() -> tokenizers.pre_tokenizers.PreTokenizer:
+def pre_tokenizer() -> tokenizers.pre_tokenizers.PreTokenizer:
+    """Cuts a sentence into the pieces within which merges happen."""
     from tokenizers import Regex, pre_tokenizers
 
     spaces = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always", split=True)

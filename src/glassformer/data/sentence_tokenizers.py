@@ -28,7 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from glassformer.data.tokenizers import FILE_NAME, utf8
+from glassformer.data.tokenizers import FILE_NAME, PAIR, read_tokenizer, utf8
 from glassformer.errors import DataError, nearest
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -39,9 +39,6 @@ JOINER = "￭"
 
 SPACE = "▁"
 """How a space is shown in a token's readable form."""
-
-PAIR = "pair"
-"""The kind that a saved :class:`PairTokenizer` says it is."""
 
 
 class SentenceTokenizer(ABC):
@@ -222,24 +219,16 @@ class PairTokenizer:
 
 def load_pair_tokenizer(folder: Path) -> PairTokenizer:
     """The tokenizers saved in a folder. Raises :class:`DataError` if they are missing, damaged or of another task."""
-    path = folder / FILE_NAME
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        if tree["kind"] == PAIR:
-            return PairTokenizer.from_dict(tree)
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"There is no tokenizer to read at {str(path)!r}: {error.strerror or error}.") from error
-    except Exception as error:  # JSON, UTF-8, a missing key, a wrong type: all of them mean a damaged file
-        raise DataError(
-            f"The tokenizer file {str(path)!r} is damaged ({type(error).__name__}: {error}). "
-            "Restore it from where the run or the prepared data came from."
-        ) from error
-    raise DataError(
-        f"{str(path)!r} holds the '{tree['kind']}' tokenizer of a language model, not the two of a translator. "
-        "Name a run or prepared data of the translation task."
-    )
+
+    def from_dict(tree: dict[str, Any]) -> PairTokenizer:
+        if tree["kind"] != PAIR:
+            raise DataError(
+                f"{str(folder / FILE_NAME)!r} holds the '{tree['kind']}' tokenizer of a language model, not the two of "
+                "a translator. Name a run or prepared data of the translation task."
+            )
+        return PairTokenizer.from_dict(tree)
+
+    return read_tokenizer(folder, from_dict)
 
 
 def sentence_tokenizer_from_dict(tree: dict[str, Any]) -> SentenceTokenizer:

@@ -17,6 +17,10 @@ Progress = Callable[[str, int, int | None], None]
 """Called now and then with what is being done, how many bytes of text are done, and of how many (None: unknown)."""
 
 
+def tell_nobody(_stage: str, _done: int, _total: int | None) -> None:
+    """The progress of a preparation that nobody watches."""
+
+
 class Spool:
     """A UTF-8 file that knows its length in characters and bytes."""
 

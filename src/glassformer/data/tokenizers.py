@@ -11,10 +11,10 @@ import codecs
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,10 @@ import numpy.typing as npt
 from glassformer.errors import DataError, nearest
 
 Ids = npt.NDArray[np.int64]
+Read = TypeVar("Read")
 FILE_NAME = "tokenizer.json"
+PAIR = "pair"  # the kind that a saved PairTokenizer says it is: the two of a translator
+OWN_FOLDER = "glassformer-tokenizer"  # in a Hugging Face folder: a tokenizer that its own formats cannot hold
 
 
 class Tokenizer(ABC):
@@ -227,8 +230,11 @@ def tokenizer_from_dict(tree: dict[str, Any]) -> Tokenizer:
     kinds: list[type[Tokenizer]] = [CharacterTokenizer, ByteTokenizer, TrainedBytePairTokenizer, Gpt2Tokenizer]
     by_kind = {each.kind: each for each in kinds}
     kind = str(tree.get("kind"))
-    if kind == "pair":
-        raise DataError("These are the two tokenizers of a translator, and a language model's is expected here.")
+    if kind == PAIR:
+        raise DataError(
+            "This is the pair of tokenizers of a translator, and a language model's is expected here. "
+            "Name a run or prepared data of a language model."
+        )
     if kind not in by_kind:
         raise DataError(f"There is no tokenizer of kind {kind!r}. {nearest(kind, by_kind)}")
     return by_kind[kind].from_dict(tree)
@@ -236,9 +242,17 @@ def tokenizer_from_dict(tree: dict[str, Any]) -> Tokenizer:
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer saved in a folder. Raises :class:`DataError` if it is missing or damaged."""
+    return read_tokenizer(folder, tokenizer_from_dict)
+
+
+def read_tokenizer(folder: Path, from_dict: Callable[[dict[str, Any]], Read]) -> Read:
+    """What ``from_dict`` makes of a folder's ``tokenizer.json``; any exception of its but a DataError means damage.
+
+    Raises :class:`DataError` if the file is missing or damaged.
+    """
     path = folder / FILE_NAME
     try:
-        return tokenizer_from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
     except DataError:
         raise
     except OSError as error:

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from glassformer.config import Config
-from glassformer.data.pairs import BUILT_IN
-
-DATES = "dates"
+from glassformer.data.dates import N_PAIRS
+from glassformer.data.pairs import BUILT_IN, DATES, VALIDATION_FRACTION
 
 
 class TranslationConfig(Config):
@@ -39,7 +38,7 @@ class TranslationConfig(Config):
     """For JSON lines and the hub: the key of the translation. Without it, 'target', or the second of
     'translation'."""
 
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = VALIDATION_FRACTION
     """The part of your own training pairs that is kept for validation if ``validation`` names no others."""
 
     reverse: bool = False
@@ -70,7 +69,7 @@ class TranslationConfig(Config):
     """For 'dates': the locales to train on, as in 'de_DE,ko_KR'; 'default' is 40 of them, 'all' every one that is not
     held out."""
 
-    n_pairs: Annotated[int, Field(ge=1)] = 20_000
+    n_pairs: Annotated[int, Field(ge=1)] = N_PAIRS
     """For 'dates': training pairs to make."""
 
     seed: Annotated[int, Field(ge=0)] = 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from glassformer.generation.alignment import align
-from glassformer.generation.beam_search import BeamSearchConfig, Hypothesis, beam_search
+from glassformer.generation.beam_search import Hypothesis, beam_search
+from glassformer.generation.beam_search_config import BeamSearchConfig
 from glassformer.generation.decoding import DecodingConfig, DecodingEngine
 from glassformer.generation.generate import GeneratedSequence, GeneratedToken, generate, stream
 from glassformer.generation.quantization import QuantizationLoss, decoding_copy, quantization_loss

@@ -16,7 +16,8 @@ from torch import Tensor
 from glassformer.data.sentence_tokenizers import PairTokenizer, encode_sentences
 from glassformer.errors import ConfigError
 from glassformer.generation.alignment import align
-from glassformer.generation.beam_search import BeamSearchConfig, Hypothesis, beam_search
+from glassformer.generation.beam_search import Hypothesis, beam_search
+from glassformer.generation.beam_search_config import BeamSearchConfig
 from glassformer.generation.decoding import DecodingConfig
 from glassformer.generation.quantization import decoding_copy
 from glassformer.models.encoder_decoder import EncoderDecoder

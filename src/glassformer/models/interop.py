@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import ConfigError, DataError, nearest
-from glassformer.models.config import AttentionConfig, FeedForwardConfig, HeadConfig, ModelConfig, NormConfig
+from glassformer.models.config import ModelConfig
 from glassformer.models.counting import build_on_meta
 from glassformer.models.decoder import Decoder
 from glassformer.models.hugging_face import find_folder, misfits, read_json, read_tensors, refuse_misfits, write_folder
@@ -73,16 +73,17 @@ def config_from_gpt2(settings: Mapping[str, Any]) -> ModelConfig:
             "max_seq_len": settings.get("n_positions", settings.get("n_ctx", 1024)),
             "d_model": d_model,
             "n_layers": settings.get("n_layer", 12),
-            "attention": AttentionConfig(
-                n_heads=settings.get("n_head", 12),
-                scale=settings.get("scale_attn_weights", True),
-                dropout=settings.get("attn_pdrop", 0.1),
-            ),
-            "feedforward": FeedForwardConfig(
-                kind=ACTIVATIONS[settings.get("activation_function", "gelu_new")], d_ff=settings.get("n_inner")
-            ),
-            "norm": NormConfig(eps=settings.get("layer_norm_epsilon", 1e-5)),
-            "head": HeadConfig(tied=settings.get("tie_word_embeddings", True)),
+            "attention": {
+                "n_heads": settings.get("n_head", 12),
+                "scale": settings.get("scale_attn_weights", True),
+                "dropout": settings.get("attn_pdrop", 0.1),
+            },
+            "feedforward": {
+                "kind": ACTIVATIONS[settings.get("activation_function", "gelu_new")],
+                "d_ff": settings.get("n_inner"),
+            },
+            "norm": {"eps": settings.get("layer_norm_epsilon", 1e-5)},
+            "head": {"tied": settings.get("tie_word_embeddings", True)},
             "dropout": settings.get("resid_pdrop", 0.1),
         },
         subject=subject,
@@ -92,9 +93,9 @@ def config_from_gpt2(settings: Mapping[str, Any]) -> ModelConfig:
 def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
     """What a GPT-2 configuration may say and our parts do not do."""
     if settings.get("model_type", "gpt2") != "gpt2":
-        yield f"model_type is {settings['model_type']!r}; only gpt2 can be read."
+        yield f"model_type is {settings['model_type']!r}; only gpt2 can be read as a language model."
     activation = settings.get("activation_function", "gelu_new")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         yield f"activation_function is {activation!r}. {nearest(str(activation), ACTIVATIONS)}"
     if settings.get("scale_attn_by_inverse_layer_idx"):
         yield "scale_attn_by_inverse_layer_idx is true: scores divided by the layer's number are not among our parts."

@@ -16,15 +16,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import ConfigError, DataError, nearest
-from glassformer.models.config import (
-    AttentionConfig,
-    EmbeddingConfig,
-    FeedForwardConfig,
-    HeadConfig,
-    ModelConfig,
-    NormConfig,
-    PositionConfig,
-)
+from glassformer.models.config import ModelConfig, PositionConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.hugging_face import find_folder, read_json, read_tensors, refuse_misfits
 from glassformer.models.marian_layout import (
@@ -114,20 +106,19 @@ def config_from_marian(settings: Mapping[str, Any]) -> ModelConfig:
             "d_model": settings.get("d_model", 1024),
             "n_layers": settings.get("decoder_layers", 12),
             "n_encoder_layers": settings.get("encoder_layers", 12),
-            "attention": AttentionConfig(
-                n_heads=settings.get("decoder_attention_heads", 16), dropout=settings.get("attention_dropout", 0.0)
-            ),
-            "feedforward": FeedForwardConfig(
-                kind=ACTIVATIONS[settings.get("activation_function", "gelu")],
-                d_ff=settings.get("decoder_ffn_dim", 4096),
-                dropout=settings.get("activation_dropout", 0.0),
-            ),
-            "norm": NormConfig(placement="post", final=False),
-            "positions": PositionConfig(kind="sinusoidal", options={"layout": "halves"}),
-            "embedding": EmbeddingConfig(
-                scale=settings.get("scale_embedding", False), source="target" if shared else "own"
-            ),
-            "head": HeadConfig(tied=settings.get("tie_word_embeddings", True), bias=True),
+            "attention": {
+                "n_heads": settings.get("decoder_attention_heads", 16),
+                "dropout": settings.get("attention_dropout", 0.0),
+            },
+            "feedforward": {
+                "kind": ACTIVATIONS[settings.get("activation_function", "gelu")],
+                "d_ff": settings.get("decoder_ffn_dim", 4096),
+                "dropout": settings.get("activation_dropout", 0.0),
+            },
+            "norm": {"placement": "post", "final": False},
+            "positions": {"kind": "sinusoidal", "options": {"layout": "halves"}},
+            "embedding": {"scale": settings.get("scale_embedding", False), "source": "target" if shared else "own"},
+            "head": {"tied": settings.get("tie_word_embeddings", True), "bias": True},
             "dropout": settings.get("dropout", 0.1),
         },
         subject=subject,
@@ -139,8 +130,11 @@ def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
     if settings.get("model_type", "marian") != "marian":
         yield f"model_type is {settings['model_type']!r}; only marian can be read as a translator."
     activation = settings.get("activation_function", "gelu")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         yield f"activation_function is {activation!r}. {nearest(str(activation), ACTIVATIONS)}"
+    shared = settings.get("share_encoder_decoder_embeddings", True)
+    if not isinstance(shared, bool):
+        yield f"share_encoder_decoder_embeddings is {shared!r}; expected true or false."
     for inside, default in (("attention_heads", 16), ("ffn_dim", 4096)):
         encoder, decoder = (settings.get(f"{stack}_{inside}", default) for stack in STACKS)
         if encoder != decoder:
@@ -157,7 +151,7 @@ def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_shapes(tensors: Mapping[str, Tensor], config: ModelConfig) -> Iterator[str]:
-    """Complaints about vectors of tokens and positions, which are put together before the model sees them."""
+    """Complaints about what the model cannot be made with, or is put together before it sees it."""
     rows = {
         SHARED: config.vocab_size,
         HEAD: config.vocab_size,
@@ -170,6 +164,11 @@ def _wrong_shapes(tensors: Mapping[str, Tensor], config: ModelConfig) -> Iterato
     for name, shape in expected.items():
         if name in tensors and list(tensors[name].shape) != shape:
             yield f"{name} has the shape {list(tensors[name].shape)}; config.json says {shape}"
+    for stack, n_layers in (("encoder", config.n_encoder_layers), ("decoder", config.n_layers)):
+        beginning = f"model.{stack}.layers."
+        found = {name.removeprefix(beginning).partition(".")[0] for name in tensors if name.startswith(beginning)}
+        if n_layers is not None and len(found) < n_layers:  # told before a model of so many layers is made
+            yield f"there are {len(found)} layers of the {stack}; config.json says {n_layers:,}"
 
 
 def _token_vectors(tensors: dict[str, Tensor], config: ModelConfig, folder: Path) -> dict[str, Tensor]:
@@ -206,7 +205,8 @@ def _take_positions(
 ) -> tuple[ModelConfig, dict[str, Tensor]]:
     """The configuration with the file's positions, and tables that are not sines; the start's vector gets its share.
 
-    A file without tables has Marian's. Position 0 of the decoder's may hold the start's vector besides (:func:`_fold`).
+    A file without tables has Marian's. Position 0 of the decoder's may hold the start's vector besides
+    (:mod:`~glassformer.models.marian_layout`).
     """
     found = {stack: tensors.pop(table_name(stack)) for stack in STACKS if table_name(stack) in tensors}
     if not found:

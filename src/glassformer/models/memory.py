@@ -21,7 +21,6 @@ from glassformer.models.formulas import (
 )
 
 Optimizer = Literal["adamw", "adam", "muon", "sgd"]
-MASK = 1  # bytes of an element that dropout remembers as kept or not
 INDEX = 8  # bytes of a token id
 STATISTIC = 4  # bytes of a log-sum-exp, which is fp32 in every precision
 
@@ -91,7 +90,7 @@ def activation_bytes(
 def _stack(config: ModelConfig, layers: int, batch_size: int, length: int, size: int, path: str) -> dict[str, int]:
     """Embedding, blocks and final norm over one sequence, cross-attention left out."""
     n, d = batch_size * length, config.d_model
-    sublayer_dropout = n * d * MASK if config.dropout else 0
+    sublayer_dropout = n * d * size if config.dropout else 0
     embedding = n * INDEX if config.embedding.tokens else 0
     attention = _attention(config, batch_size, length, size, path) + sublayer_dropout if config.has_attention else 0
     feedforward = _feedforward(config, n, size) + sublayer_dropout if config.has_feedforward else 0
@@ -130,7 +129,7 @@ def _feedforward(config: ModelConfig, n: int, size: int) -> int:
     tensors = {"relu": 2 - relu_once, "gelu": 2, "gelu-tanh": 2, "relu2": 2, "silu": 2, "swiglu": 4}[
         config.feedforward.kind
     ]
-    dropped = n * config.d_ff * MASK if config.feedforward.dropout else 0
+    dropped = n * config.d_ff * size if config.feedforward.dropout else 0
     return n * config.d_model * size + tensors * inner + dropped
 
 
@@ -148,7 +147,7 @@ def _attention(config: ModelConfig, batch_size: int, length: int, size: int, pat
     if _forms_weights(config, path):
         total += 3 * n * q * size  # contiguous copies for the products, keys and values repeated for their queries
         total += _raw_projections(config, n, size) if normed else 0
-        return total + _weights(config, n * length, size, path)
+        return total + _weights(config, n * length, size)
     total += n * chosen.n_heads * STATISTIC
     if not (turned or normed):
         return total + n * projected(config) * size
@@ -165,10 +164,10 @@ def _forms_weights(config: ModelConfig, path: str) -> bool:
     return path == "explicit" or config.attention.dropout > 0
 
 
-def _weights(config: ModelConfig, pairs: int, size: int, path: str) -> int:
-    """One layer's weights, a value per head and pair of tokens; dropout keeps which, and what is left."""
+def _weights(config: ModelConfig, pairs: int, size: int) -> int:
+    """One layer's weights, a value per head and pair of tokens; dropout keeps its factors, and what is left."""
     weights, dropped = pairs * config.attention.n_heads, config.attention.dropout > 0
-    return weights * size + (weights * (size + MASK if path == "explicit" else 2 * size) if dropped else 0)
+    return weights * size + (2 * weights * size if dropped else 0)
 
 
 def _raw_projections(config: ModelConfig, n: int, size: int) -> int:
@@ -196,13 +195,13 @@ def _cross_attentions(
     raw = n * q + m * (g if chosen.projection == "separate" else keys_and_values(config))  # that the norms read
     if _forms_weights(config, path):
         total += (n + 2 * m) * q * size + (raw * size if normed else 0)
-        total += _weights(config, n * source_len, size, path)
+        total += _weights(config, n * source_len, size)
     else:
         total += n * chosen.n_heads * STATISTIC
         total += (n * q + m * keys_and_values(config)) * size
         if normed:  # queries and keys as they are multiplied, and the heads in the layout of the queries
             total += (n * q + m * g) * size + (0 if chosen.qk_norm == "annotated-layernorm" else n * q * size)
-    total += n * d * MASK if config.dropout else 0
+    total += n * d * size if config.dropout else 0
     return {
         "cross_attention": layers * total + m * d * size,
         "norms": layers * _norm(config.norm.kind, n, d, size) if config.norm.placement != "none" else 0,

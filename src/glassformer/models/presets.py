@@ -371,15 +371,16 @@ def annotated_transformer() -> ModelConfig:
 SMALL_RECIPE = {
     "training.batch_tokens": 4_000,
     "training.max_steps": None,
-    "training.max_epochs": 20,
+    "training.max_epochs": 10,
     "training.label_smoothing": 0.1,
     "training.optimizer.kind": "adam",
-    "training.optimizer.learning_rate": 1e-3,
+    "training.optimizer.learning_rate": 1.5e-3,
     "training.optimizer.beta2": 0.98,
     "training.optimizer.eps": 1e-9,
     "training.optimizer.weight_decay": 0.0,
-    "training.schedule.kind": "inverse-sqrt",
-    "training.schedule.warmup_steps": 500,
+    "training.schedule.kind": "cosine",
+    "training.schedule.warmup_steps": 200,
+    "training.schedule.final_fraction": 0.02,
     "training.grad_clip": 1.0,
 }
 
@@ -415,6 +416,7 @@ def transformer_small() -> ModelConfig:
         "training.max_epochs": None,
         "training.optimizer.learning_rate": 5e-3,
         "training.optimizer.eps": 1e-8,
+        "training.schedule.kind": "inverse-sqrt",
         "training.schedule.warmup_steps": 2_000,
         "training.grad_clip": None,
         "training.checkpoints.every": 200,

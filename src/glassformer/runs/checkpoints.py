@@ -53,6 +53,7 @@ from glassformer.runs.manifest import (
 from glassformer.runs.tensors import read_tensors, tensors_size, write_tensors
 
 STATE, TENSORS = "state.json", ".safetensors"
+LONGEST_NUMBER = 19  # digits of a step, by far
 BLOCK = 4096  # bytes: what a disk gives a file at least, and in multiples of
 
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -235,8 +236,11 @@ def open_checkpoint(folder: Path, which: str | int = "latest") -> tuple[Checkpoi
         return _load_best(folder), []
     number = str(which).removeprefix("step-")
     paths = {step_of(path): path for path in list_checkpoints(folder)}
-    if not (number.isascii() and number.isdigit()):
-        raise CheckpointError(f"A checkpoint is 'latest', 'best' or the number of a step; {which!r} is none of them.")
+    if not (number.isascii() and number.isdigit() and len(number) < LONGEST_NUMBER):
+        raise CheckpointError(
+            "A checkpoint is 'latest', 'best', the number of a step or, where weights alone are read, 'average-N'; "
+            f"{which!r} is none of them."
+        )
     if int(number) not in paths:
         steps = ", ".join(str(step) for step in sorted(paths)) or "none"
         raise CheckpointError(f"There is no checkpoint of step {int(number)} in {folder}. Steps saved: {steps}.")

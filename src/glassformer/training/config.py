@@ -144,7 +144,7 @@ class RunConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _data_of_the_models_kind(cls, tree: Any) -> Any:
-        """Data that do not say what they are for are pairs where the model has an encoder, and text where it has none."""
+        """Data that do not say what they are for are pairs where the model has an encoder, text where it has none."""
         if not isinstance(tree, dict) or not isinstance(data := tree.get("data", {}), dict) or KIND in data:
             return tree
         model = tree.get("model")

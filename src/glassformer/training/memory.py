@@ -12,6 +12,12 @@ from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import Shape
 
+SMALLER = {
+    False: "training.batch_size, training.micro_batch_size or training.seq_len",
+    True: "training.batch_tokens or training.batch_size, or shorter sentences (data.max_length)",
+}
+"""What to make smaller, without an encoder and with one."""
+
 TOKEN_BYTES = 3 * 8
 """Of a batch's token: its window, its input and its target, each int64."""
 
@@ -42,8 +48,7 @@ def refuse_too_large(config: RunConfig, samples: Shape, acceleration: Accelerati
     shown = ", ".join(f"{_gigabytes(size)} for {what}" for what, size in parts.items() if size > needed / 100)
     raise TrainingError(
         f"This training needs about {_gigabytes(needed)} of memory ({shown}), and {acceleration.device} has "
-        f"{_gigabytes(there)}. Choose a smaller model, training.batch_size, training.micro_batch_size or "
-        "training.seq_len."
+        f"{_gigabytes(there)}. Choose a smaller model, {SMALLER[config.model.has_encoder]}."
     )
 
 

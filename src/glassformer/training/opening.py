@@ -98,8 +98,10 @@ def read_weights(run: Run, checkpoint: str | int) -> tuple[dict[str, Tensor], in
         opened, warnings = open_checkpoint(run.checkpoints, checkpoint)
         return dict(opened.tensors["model"]), opened.step, warnings
     number = str(checkpoint).removeprefix(AVERAGE)
-    if not (number.isascii() and number.isdigit() and int(number) > 0):
-        raise CheckpointError(f"An average is written {AVERAGE}N, as in {AVERAGE}5; {checkpoint!r} says no number.")
+    if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0):
+        raise CheckpointError(
+            f"An average is written {AVERAGE}N, as in {AVERAGE}5, N at least 1; {checkpoint!r} says no number."
+        )
     paths = list_checkpoints(run.checkpoints)
     if len(paths) < int(number):
         raise CheckpointError(

@@ -162,7 +162,7 @@ class PairSamples(Samples):
         self.padding_share = data.padding_share(seed=self.training.seed, **self.limit)
         self.rows = max(1, round(data.n_pairs("train") / self.steps_per_epoch))
         self.positions = max(1, round(self.tokens_per_step / self.rows))
-        self.most_tokens = tokens or config.training.batch_size * config.seq_len
+        self.most_tokens = max(tokens or config.training.batch_size * config.seq_len, config.seq_len)
 
     def batch(self, step: int) -> Batch:
         return self.data.batch(step, seed=self.training.seed, **self.limit)
@@ -208,9 +208,10 @@ class PairSamples(Samples):
         if not tokenizer.joint:
             sizes = f"{tokenizer.source.vocab_size:,} → {sizes}"
         splits = ", ".join(f"{self.data.n_pairs(split):,} {split}" for split in self.data.splits)
+        steps = f"{self.steps_per_epoch:,} step{'s' * (self.steps_per_epoch > 1)} an epoch"
         return (
             f"pairs: {splits}; vocabulary {sizes}; {self.tokens_per_step:,.0f} target tokens a step, "
-            f"{100 * self.padding_share:.1f} % padding, {self.steps_per_epoch:,} steps an epoch"
+            f"{100 * self.padding_share:.1f} % padding, {steps}"
         )
 
     @property

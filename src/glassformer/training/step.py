@@ -122,8 +122,12 @@ class GradientStep:
 
 
 def cut(batch: Batch, tokens: int) -> list[Batch]:
-    """A batch in the fewest pieces of at most ``tokens`` positions each (but at least a row), as even as can be."""
-    n_rows, positions = batch.targets.shape
+    """A batch in the fewest pieces of at most ``tokens`` positions each (but at least a row), as even as can be.
+
+    A sequence counts by its longest side, source or target.
+    """
+    n_rows = len(batch.targets)
+    positions = max(each.shape[1] for each in (batch.targets, *batch.arguments) if each is not None)
     n_pieces = -(-n_rows // max(1, tokens // positions))
     size = -(-n_rows // max(1, n_pieces))
     return [batch] if n_pieces <= 1 else [batch.rows(start, start + size) for start in range(0, n_rows, size)]
