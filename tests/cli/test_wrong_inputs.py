@@ -287,7 +287,7 @@ RUNS = {
         damaged("checkpoints/*/manifest.json"),
     ),
     "no such checkpoint": ("evaluate {run} --checkpoint 5", "no checkpoint of step 5.*Steps saved: 4, 8"),
-    "checkpoint in words": ("evaluate {run} --checkpoint last", "'latest', 'best' or the number.*'last'"),
+    "checkpoint in words": ("evaluate {run} --checkpoint last", "'latest', 'best', the number.*'last'"),
     "negative checkpoint": ("evaluate {run} --checkpoint=-1", "'-1' is none of them"),
     "tokenizer missing": ("evaluate {run}", "no tokenizer to read", without("tokenizer/tokenizer.json")),
     "tokenizer damaged": ("evaluate {run}", "tokenizer.json' is damaged", file("run/tokenizer/tokenizer.json", "{]")),
