@@ -198,7 +198,10 @@ RUNS = {
         "no checkpoint of step 7.*Steps saved: 40, 80, 120",
     ),
     "a checkpoint in words": (f"{TRANSLATE} --checkpoint newest", "'best', the number.*'average-N'.*'newest'"),
-    "an average of no number": (f"{TRANSLATE} --checkpoint average-all", "average-N, as in average-5, N at least 1; 'average-all'"),
+    "an average of no number": (
+        f"{TRANSLATE} --checkpoint average-all",
+        "average-N, as in average-5, N at least 1; 'average-all'",
+    ),
     "an average of nothing": (f"{TRANSLATE} --checkpoint average-0", "'average-0' says no number"),
     "an average of more than are kept": (f"{TRANSLATE} --checkpoint average-9", "keeps 3 checkpoints.*keep_last"),
     "an average of damaged checkpoints": (
