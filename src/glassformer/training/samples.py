@@ -45,6 +45,10 @@ class Samples(Shape, ABC):
     def batch(self, step: int) -> Batch:
         """The training batch of a step."""
 
+    def epochs_before(self, step: int) -> float:
+        """How many times the training data were seen before a step."""
+        return step / self.steps_per_epoch
+
     @abstractmethod
     def validation(self, micro_batch_tokens: int) -> Iterator[Batch]:
         """The validation batches, always the same."""
@@ -166,6 +170,9 @@ class PairSamples(Samples):
 
     def batch(self, step: int) -> Batch:
         return self.data.batch(step, seed=self.training.seed, **self.limit)
+
+    def epochs_before(self, step: int) -> float:
+        return self.data.epoch_of(step, seed=self.training.seed, **self.limit)
 
     def validation(self, micro_batch_tokens: int) -> Iterator[Batch]:
         tokens = min(micro_batch_tokens, VALIDATION_TOKENS)

@@ -261,7 +261,7 @@ class Trainer:
                 "learning_rate": rate,
                 "gradient_norm": norm,
                 "tokens": progress.tokens,
-                "epoch": progress.step / self.samples.steps_per_epoch,
+                "epoch": self.samples.epochs_before(progress.step),
                 "tokens_per_second": speed,
                 "flops_per_second": speed * self.flops_per_token,
                 "peak_fraction": speed * self.flops_per_token / self._peak,
