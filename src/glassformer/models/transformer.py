@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from glassformer.errors import CheckpointError
 from glassformer.models.config import ModelConfig
+from glassformer.models.trace import Objective, Trace, trace
 from glassformer.parts.blocks import Block
+from glassformer.parts.interventions import Intervention
 from glassformer.parts.probes import Probe
 
 
@@ -34,6 +36,17 @@ class Transformer(nn.Module):
             logits = logits[..., : self.config.vocab_size]
         probed: Tensor = self.logits(logits)
         return probed
+
+    def trace(
+        self,
+        *arguments: Tensor | None,
+        only: Sequence[str] = ("*",),
+        gradients: Objective | None = None,
+        interventions: Sequence[Intervention] = (),
+        **options: Any,
+    ) -> Trace:
+        """One forward pass with every activation by its name; see :func:`glassformer.models.trace.trace`."""
+        return trace(self, *arguments, only=only, gradients=gradients, interventions=interventions, **options)
 
     def set_attention_path(self, path: str) -> None:
         """Take the "fused" or the "explicit" path in every layer; they compute the same function."""

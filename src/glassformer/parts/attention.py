@@ -86,7 +86,8 @@ class MultiHeadAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
         self.query, self.key, self.value = Probe(), Probe(), Probe()  # [B, H, T, d_head], [B, G, S, d_head] × 2
-        self.scores, self.weights = Probe(), Probe()  # [B, H, T, S], before scaling and mask; after the softmax
+        self.scores, self.masked_scores = Probe(), Probe()  # [B, H, T, S], Q Kᵀ; the same scaled, masked and biased
+        self.weights = Probe()  # [B, H, T, S], after the softmax
         self.heads, self.output = Probe(), Probe()  # [B, H, T, d_head], before W^O; [B, T, d_model]
 
     def forward(self, x: Tensor, context: Context, cache: LayerCache | None = None) -> Tensor:
@@ -102,7 +103,9 @@ class MultiHeadAttention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         """Queries [B, H, T, d_head], keys and values [B, G, S, d_head] → [B, T, d_model], by either path."""
-        explicit = self.path == "explicit" or self.scores.watched or self.weights.watched
+        explicit = self.path == "explicit" or any(
+            probe.watched for probe in (self.scores, self.masked_scores, self.weights)
+        )
         heads = (self._explicit if explicit else self._fused)(q, k, v, mask, causal=causal)
         heads = self.heads(heads)  # [B, H, T, d_head]
         output: Tensor = self.output(self.w_o(heads.transpose(1, 2).flatten(2)))
@@ -156,5 +159,5 @@ class MultiHeadAttention(nn.Module):
             mask = additive(causal_mask(index, index), q.dtype)
         if mask is not None:
             scores = scores + mask.to(scores.dtype)
-        weights = self.weights(torch.softmax(scores, dim=-1))
+        weights = self.weights(torch.softmax(self.masked_scores(scores), dim=-1))
         return self.dropout(weights) @ v

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from glassformer.parts.dropout import Dropout
@@ -35,7 +36,11 @@ class Embedding(nn.Module):
         self.positions = positions
         self.factor = math.sqrt(d_model) if scale else 1.0
         self.dropout = Dropout(dropout)
-        self.token_vectors, self.position_vectors, self.output = Probe(), Probe(), Probe()
+        if tokens:
+            self.token_vectors = Probe()  # [B, T, d_model]
+        if positions.embed(torch.zeros(1, dtype=torch.long)) is not None:
+            self.position_vectors = Probe()  # [T, d_model], or [B, T, d_model] where pads shift them
+        self.output = Probe()  # [B, T, d_model]
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Token ids [B, T] and positions [T] or [B, T] → [B, T, d_model]."""

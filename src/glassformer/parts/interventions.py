@@ -1,0 +1,182 @@
+"""Changing what a model computes while it runs: any activation or single head zeroed, averaged, exchanged or replaced.
+
+    with intervene(model, zero("blocks.2.attention.heads", head=3)):
+        model(tokens)  # as if the output projection had no columns for that head
+
+Interventions name activations as :mod:`~glassformer.parts.probes` does, patterns too, and act in the order in which
+they are given. What stands *before* the output projection, ``attention.heads``, is where a single head can be taken
+out: after it the heads are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.errors import ConfigError, DataError
+from glassformer.parts.probes import matching_probes, watch
+
+HEADED = ("query", "key", "value", "scores", "masked_scores", "weights", "heads")
+"""Last words of the names of activations [B, H, T, …], in which a head has its own slice."""
+
+AGAINST_KEYS = ("scores", "masked_scores", "weights")
+"""Those of them whose last axis is the keys: averaged over queries they would look at what comes later."""
+
+HEADS, TOKENS = -3, -2  # axes
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """A change to the activations that ``name`` matches, or to a part of them. Made by the functions below.
+
+    Attributes:
+        name: of the activation, or a shell-style pattern of several.
+        change: the activation (or its part) → what stands in its place, of a shape that broadcasts to it.
+        head: which head alone is changed, from 0; of ``key`` and ``value`` it is a key-value head.
+        tokens: which tokens alone are changed; of scores and weights these are queries.
+    """
+
+    name: str
+    change: Change
+    head: int | None = None
+    tokens: tuple[int, ...] | None = None
+
+    def __call__(self, name: str, activation: Tensor) -> Tensor:
+        """The activation with the change in place; what was given is not written to."""
+        if self.head is None and self.tokens is None:
+            return self._changed(name, activation)
+        if self.head is not None:
+            self._refuse_beyond(name, activation, HEADS, self.head)
+        for token in self.tokens or ():
+            self._refuse_beyond(name, activation, TOKENS, token)
+        tokens = slice(None) if self.tokens is None else list(self.tokens)
+        part = activation if self.head is None else activation.select(HEADS, self.head).unsqueeze(HEADS)
+        part = part[..., tokens, :]
+        new = self._changed(name, part)
+        whole = activation.clone()
+        if self.head is None:
+            whole[..., tokens, :] = new
+        else:
+            whole.select(HEADS, self.head)[..., tokens, :] = new.squeeze(HEADS)
+        return whole
+
+    def _changed(self, name: str, part: Tensor) -> Tensor:
+        new = self.change(part)
+        try:
+            return new.to(part).expand(part.shape)
+        except RuntimeError as error:
+            raise DataError(
+                f"What shall replace {name} has the shape {list(new.shape)}; needed is {list(part.shape)}, or what "
+                "broadcasts to it."
+            ) from error
+
+    def _refuse_beyond(self, name: str, activation: Tensor, axis: int, index: int) -> None:
+        size, what = activation.shape[axis], "head" if axis == HEADS else "token"
+        if not -size <= index < size:
+            raise ConfigError(
+                f"{name} has {size} {what}s, numbered from 0; there is no {what} {index}.", subject="intervention"
+            )
+
+
+def zero(name: str, *, head: int | None = None, tokens: Sequence[int] | None = None) -> Intervention:
+    """Put zeros there."""
+    return transform(name, torch.zeros_like, head=head, tokens=tokens)
+
+
+def mean(
+    name: str, *, head: int | None = None, tokens: Sequence[int] | None = None, over: Tensor | None = None
+) -> Intervention:
+    """Put the mean there, which says nothing about this text any more but keeps the usual size.
+
+    Args:
+        over: the activations that are averaged, as a :class:`~glassformer.models.trace.Trace` of other texts holds
+            them (the whole of them, all heads); unless given, those of the pass itself. They are averaged over
+            sequences and tokens; scores and weights over sequences alone, so that nothing looks ahead.
+    """
+    if over is not None and head is not None:
+        over = over.select(HEADS, head).unsqueeze(HEADS)
+
+    def average(activation: Tensor) -> Tensor:
+        seen = activation if over is None else over
+        against_keys = name.rpartition(".")[2] in AGAINST_KEYS
+        axes = [axis for axis in (0, None if against_keys else seen.dim() + TOKENS) if axis is not None]
+        return seen.mean(sorted(set(axes)), keepdim=True)
+
+    return transform(name, average, head=head, tokens=tokens)
+
+
+def resample(name: str, *, head: int | None = None, tokens: Sequence[int] | None = None, seed: int = 0) -> Intervention:
+    """Put another sequence's activation there: a real one, of the wrong text. Needs two sequences or more.
+
+    Args:
+        seed: of the order in which the sequences of the batch are passed around; none keeps its own.
+    """
+
+    def exchange(activation: Tensor) -> Tensor:
+        rows = len(activation)
+        if rows < 2:
+            raise DataError(
+                f"To resample {name} takes at least 2 sequences in the batch, and there is {rows}; add some, or use "
+                "replace() with an activation of another trace."
+            )
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).to(activation.device)
+        exchanged = torch.empty_like(activation)
+        exchanged[order] = activation[order.roll(1)]  # each is given the one before it, in a random order
+        return exchanged
+
+    return transform(name, exchange, head=head, tokens=tokens)
+
+
+def replace(name: str, value: Tensor, *, head: int | None = None, tokens: Sequence[int] | None = None) -> Intervention:
+    """Put ``value`` there, of the activation's shape or one that broadcasts to it.
+
+    With a head the value is that head's, the axis of heads 1 or left out: [B, T, d_head] of ``attention.heads``.
+    """
+
+    def put(activation: Tensor) -> Tensor:
+        lacks_head = head is not None and value.dim() == activation.dim() - 1
+        return value.unsqueeze(HEADS) if lacks_head else value
+
+    return transform(name, put, head=head, tokens=tokens)
+
+
+def transform(
+    name: str, change: Change, *, head: int | None = None, tokens: Sequence[int] | None = None
+) -> Intervention:
+    """Put there what ``change`` makes of it."""
+    if head is not None and name.rpartition(".")[2] not in HEADED:
+        raise ConfigError(
+            f"{name} has no heads of its own; activations that have are named …{', …'.join(HEADED)}, and "
+            "attention.heads is where a head is whole and not yet mixed with the others.",
+            subject="intervention",
+        )
+    return Intervention(name, change, head, None if tokens is None else tuple(tokens))
+
+
+@contextmanager
+def intervene(model: nn.Module, *interventions: Intervention) -> Iterator[None]:
+    """Every forward pass inside the block is changed so; the model itself is not.
+
+    Raises:
+        ConfigError: names that match no activation, all of them at once; when the pass runs: a head or token that is
+            not there.
+        DataError: when the pass runs: a replacement of the wrong shape.
+    """
+    complaints = []
+    for intervention in interventions:
+        try:
+            matching_probes(model, intervention.name)
+        except ConfigError as error:
+            complaints += error.complaints
+    if complaints:
+        raise ConfigError(complaints, subject="intervention")
+    with ExitStack() as stack:
+        for intervention in interventions:
+            stack.enter_context(watch(model, intervention, intervention.name))
+        yield
