@@ -362,3 +362,14 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(runs, configure):
         assert torch.equal(trainer.model(tokens), trainer.model(tokens))
         trainer.model.train()
         assert not torch.equal(trainer.model(tokens), trainer.model(tokens))
+
+
+def test_checkpoints_at_multiples_are_kept_over_the_whole_training(runs, configure):
+    trainer = runs.train(
+        configure(
+            {"training.checkpoints.every": 2, "training.checkpoints.keep_last": 1, "training.checkpoints.keep_every": 4}
+        )
+    )
+    steps = {int(path.name.removeprefix("step-")) for path in list_checkpoints(trainer.run.checkpoints)}
+    assert {4, 8, 12} <= steps
+    assert len(steps - {4, 8, 12}) <= 1  # the best, if it is another

@@ -72,6 +72,8 @@ class CheckpointConfig(Config):
     """Steps between checkpoints; none saves only at the end (and when stopped)."""
     keep_last: Count = 2
     """The newest to keep; the best is kept besides."""
+    keep_every: Count | None = None
+    """Also keep those whose step is a multiple of this, for a slider over the whole training; none keeps no more."""
 
 
 class TrainingConfig(Config):

@@ -354,7 +354,8 @@ class Trainer:
             is_best=is_best,
         )
         self._saved_at = self.progress.step
-        prune(self.run.checkpoints, self.config.training.checkpoints.keep_last)
+        kept = self.config.training.checkpoints
+        prune(self.run.checkpoints, kept.keep_last, keep_every=kept.keep_every)
         self._restart_rates()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
