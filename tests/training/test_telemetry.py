@@ -9,7 +9,7 @@ import torch
 
 from glassformer.training import session
 from glassformer.training.objectives import model_loss
-from glassformer.training.telemetry import clip_gradients, gradient_norm
+from glassformer.training.telemetry import clip_gradients, first_bad_module, gradient_norm
 
 EVERY_STEP = {"training.telemetry.gradients_every": 1, "training.telemetry.log_every": 1}
 
@@ -114,6 +114,29 @@ def test_every_observer_hears_what_the_metrics_hold(runs, configure):
     kept = [record for record in heard if "event" not in record]
     assert kept == trainer.run.metrics()
     assert [record["event"] for record in heard if "event" in record] == ["start", "end"]
+
+
+def test_a_mask_s_minus_infinity_is_not_a_bad_number(runs, configure):
+    model = runs.start(configure()).model
+    assert first_bad_module(model, [torch.zeros(2, 8, dtype=torch.long)]) == "the loss itself"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_nan_and_plus_infinity_in_the_masked_scores_are_found(runs, configure, bad):
+    model = runs.start(configure()).model
+    probe = model.blocks[1].attention.masked_scores
+    probe.register_forward_hook(lambda _module, _inputs, scores: scores.index_fill(-1, torch.tensor([0]), bad))
+    found = first_bad_module(model, [torch.zeros(2, 8, dtype=torch.long)])
+    assert found == "the activation blocks.1.attention.masked_scores"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_minus_infinity_is_bad_everywhere_else(runs, configure, bad):
+    model = runs.start(configure()).model
+    probe = model.blocks[1].attention.scores
+    probe.register_forward_hook(lambda _module, _inputs, scores: torch.full_like(scores, bad))
+    found = first_bad_module(model, [torch.zeros(2, 8, dtype=torch.long)])
+    assert found == "the activation blocks.1.attention.scores"
 
 
 def test_tensorboard_s_own_reader_finds_the_same_values(runs, configure):

@@ -67,8 +67,10 @@ def first_bad_module(model: nn.Module, arguments: Sequence[Tensor | None]) -> st
     bad: list[str] = []
 
     def look(name: str, activation: Tensor) -> None:
-        # before its softmax, attention's mask is not in the scores yet: every activation ought to be finite
-        if not bad and not torch.isfinite(activation).all():
+        good = torch.isfinite(activation)
+        if name.endswith(".masked_scores"):
+            good |= activation == -math.inf  # which hides a key; NaN and +∞ are as bad there as anywhere
+        if not bad and not good.all():
             bad.append(name)
 
     with torch.no_grad(), watch(model, look):
