@@ -1,0 +1,100 @@
+"""How the numbers of a study are written in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "pair"), counted(8, "pair")
+    ('1 pair', '8 pairs')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def seeds_listed(seeds: Sequence[int]) -> str:
+    """Which seeds.
+
+    >>> seeds_listed([3]), seeds_listed([3, 5])
+    ('seed 3', 'seeds 3, 5')
+    """
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, with no more digits than it has.
+
+    >>> percent(0.95), percent(0.995)
+    ('95 %', '99.5 %')
+    """
+    return f"{100 * share:.6g} %"
+
+
+def decimals(scale: float) -> int:
+    """How many decimals show two digits of ``scale``.
+
+    >>> decimals(0.011), decimals(0.11), decimals(35.0)
+    (3, 2, 0)
+    """
+    return max(0, 1 - math.floor(math.log10(abs(scale)))) if scale else 0
+
+
+def plain(value: float, scale: float) -> str:
+    """A number rounded to two digits of ``scale``, with a real minus sign.
+
+    >>> plain(-0.04127, 0.011)
+    '−0.041'
+    """
+    rounded = f"{value:.{decimals(scale)}f}"
+    negative_zero = float(rounded) == 0
+    return rounded.lstrip("-") if negative_zero else rounded.replace("-", "−")
+
+
+def signed(value: float, scale: float) -> str:
+    """As ``plain``, with its sign always.
+
+    >>> signed(0.04127, 0.011)
+    '+0.041'
+    """
+    written = plain(value, scale)
+    return written if written.startswith("−") else f"+{written}"
+
+
+def probability(p: float) -> str:
+    """A p value with its relation sign; below 0.0001 its digits mean nothing.
+
+    >>> probability(0.00021), probability(0.0312), probability(1e-9)
+    ('= 0.0002', '= 0.031', '< 0.0001')
+    """
+    if p < 0.0001:
+        return "< 0.0001"
+    return f"= {p:.1g}" if p < 0.001 else f"= {p:.2g}"
+
+
+def finding(
+    name: str,
+    mean: float,
+    interval: tuple[float, float],
+    shown: bool,
+    confidence: float,
+    quantity: str,
+    unit: str,
+    support: str,
+) -> str:
+    """A difference and its interval as a clause; where it is shown, its direction is in the verb."""
+    low, high = interval
+    scale = (high - low) / 2
+    nearest = min(abs(low), abs(high))
+    if shown and nearest:
+        scale = min(scale, 10 * nearest)  # an interval that excludes 0 must not be rounded to touch it
+    if shown:
+        verb, sizes = ("raises", (mean, low, high)) if mean > 0 else ("lowers", (-mean, -high, -low))
+        by, start, end = (plain(size, scale) for size in sizes)
+        claim = f"{name} {verb} {quantity} by {by} {unit}"
+    else:
+        by, start, end = (signed(size, scale) for size in (mean, low, high))
+        claim = f"{name} is not shown to change {quantity}: {by} {unit}"
+    return f"{claim} ({percent(confidence)} interval {start} to {end}, {support})"
