@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +22,59 @@ def glassformer_data() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium, the system's own. Under CI it must be there."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        reason = "no chromium, chromium-browser or google-chrome on PATH; install one to test the page"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])  # CI runs as root
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """``open_page(path, **context_options)`` opens an HTML file with the network cut, and waits until it has started.
+
+    The test fails at its end if a page asked for anything but its own file, wrote an error or a warning to the
+    console, or threw.
+    """
+    complaints: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def opened(path: Path, **options: Any) -> Page:
+        context = chromium.new_context(**{"offline": True, "viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        address = path.resolve().as_uri()
+
+        def request(asked: Request) -> None:
+            # these never leave the page: its own data, and frames written inside it
+            if asked.url.split("#")[0] != address and not asked.url.startswith(("data:", "blob:", "about:srcdoc")):
+                complaints.append(f"asked for {asked.url}")
+
+        def console(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"}:
+                complaints.append(f"console {message.type}: {message.text}")
+
+        page.on("request", request)
+        page.on("console", console)
+        page.on("pageerror", lambda error: complaints.append(f"threw {error}"))
+        page.goto(address)
+        page.wait_for_selector("html[data-ready=true]", state="attached")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -3,8 +3,8 @@
     import glassformer as gf
 
     model = gf.Decoder(gf.preset("nanogpt-shakespeare-cpu").model)
-    with gf.record(model, "blocks.*.attention.weights") as seen:
-        model(tokens)
+    trace = model.trace(tokens)
+    trace["blocks.3.attention.weights"]  # [batch, head, query, key]
 
 The public names live in the rooms below and are imported when they are first asked for, so that ``import glassformer``
 costs nothing.
@@ -29,25 +29,31 @@ _EXPORTS = {
     "DependencyError": "glassformer.errors",
     "EncoderDecoder": "glassformer.models.encoder_decoder",
     "GlassformerError": "glassformer.errors",
+    "Intervention": "glassformer.parts.interventions",
     "ModelConfig": "glassformer.models.config",
     "Run": "glassformer.runs.folder",
     "RunConfig": "glassformer.training.config",
     "RunError": "glassformer.errors",
     "SamplingConfig": "glassformer.generation",
+    "Trace": "glassformer.models.trace",
     "TrainingConfig": "glassformer.training.config",
     "TrainingError": "glassformer.errors",
     "TranslationConfig": "glassformer.data.translation_config",
     "Translator": "glassformer.generation",
+    "attention_page": "glassformer.inspection.attention_page",
     "beam_search": "glassformer.generation",
     "build": "glassformer.models.build",
     "costs": "glassformer.models.costs",
     "describe": "glassformer.machine",
     "evaluate": "glassformer.training.objectives",
     "generate": "glassformer.generation",
+    "inspect": "glassformer.inspection.page",
+    "intervene": "glassformer.parts.interventions",
     "load_gpt2": "glassformer.models.interop",
     "load_marian": "glassformer.models.marian",
     "loss_chart": "glassformer.charts",
     "open_model": "glassformer.training.opening",
+    "open_subject": "glassformer.inspection.subjects",
     "open_translator": "glassformer.training.opening",
     "paired_difference": "glassformer.scoring.translations",
     "prepare": "glassformer.data.language_modeling",

@@ -46,7 +46,7 @@ def save_chart(chart: alt.TopLevelMixin, path: str | Path) -> Path:
 def _render(spec: dict[str, Any], suffix: str) -> bytes | str:
     import vl_convert
 
-    version = _grammar_version()
+    version = grammar_version()
     match suffix:
         case ".svg":
             return vl_convert.vegalite_to_svg(spec, vl_version=version)
@@ -60,7 +60,7 @@ def _render(spec: dict[str, Any], suffix: str) -> bytes | str:
             return json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
 
 
-def _grammar_version() -> str:
+def grammar_version() -> str:
     """The Vega-Lite version that Altair writes, as vl-convert names it: ``6.1``."""
     from altair import SCHEMA_VERSION
 

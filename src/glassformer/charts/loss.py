@@ -54,7 +54,7 @@ def loss_chart(
     import altair as alt
 
     look = find_theme(theme)
-    losses = {name: {kind: _losses(records, kind) for kind in KINDS} for name, records in runs.items()}
+    losses = {name: {kind: finite_losses(records, kind) for kind in KINDS} for name, records in runs.items()}
     _refuse_empty(losses)
 
     single = len(losses) == 1
@@ -119,7 +119,7 @@ def smoothed(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray((total[at + right + 1] - total[at - left]) / (left + right + 1))
 
 
-def _losses(records: Sequence[Record], kind: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def finite_losses(records: Sequence[Record], kind: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Steps and finite losses of one kind of record, by step."""
     found = sorted(
         (record["step"], record["loss"])

@@ -45,6 +45,10 @@ COMMANDS = {
         "glassformer.cli.evaluate:evaluate", "Measure a model's loss; score a translator's translations."
     ),
     "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
+    "inspect": Command(
+        "glassformer.cli.inspect:inspect",
+        "Open a model on one offline page: attention, residual stream, lens, positions, gradients.",
+    ),
     "info": Command("glassformer.cli.info:info", "Count a model's parameters, FLOPs and bytes."),
     "presets": Command("glassformer.cli.presets:presets", "List the models that can be named."),
     "convert": Command(

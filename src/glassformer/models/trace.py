@@ -32,7 +32,7 @@ class Trace(Mapping[str, Tensor]):
 
     Attributes:
         model: which computed them. Its weights are those of the pass only as long as nobody changes them.
-        arguments: what it was given.
+        arguments, options: what it was given, by place and by name.
         logits: what it answered, [B, T, vocab_size], kept whatever was asked for.
         gradients: of the objective with respect to each activation, by the same names; empty if none was given.
         objective: its value; None if none was given.
@@ -42,12 +42,13 @@ class Trace(Mapping[str, Tensor]):
         self,
         model: Transformer,
         arguments: tuple[Tensor | None, ...],
+        options: Mapping[str, Any],
         logits: Tensor,
         activations: Mapping[str, Tensor],
         gradients: Mapping[str, Tensor],
         objective: float | None,
     ) -> None:
-        self.model, self.arguments, self.logits = model, arguments, logits
+        self.model, self.arguments, self.options, self.logits = model, arguments, options, logits
         self.gradients, self.objective = gradients, objective
         self._activations = activations
 
@@ -59,6 +60,13 @@ class Trace(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._activations)
+
+    @property
+    def padding(self) -> Tensor | None:
+        """Where the tokens, or an encoder-decoder's source tokens, are pads: bool [B, T]; None if nothing was said."""
+        if not self.model.config.has_encoder:
+            return self.options.get("padding")
+        return self.arguments[2] if len(self.arguments) > 2 else self.options.get("source_padding")
 
     def matching(self, pattern: str) -> dict[str, Tensor]:
         """The activations whose names match a shell-style pattern, in order."""
@@ -124,6 +132,7 @@ def trace(
     return Trace(
         model,
         arguments,
+        options,
         logits.detach(),
         {name: activation.detach() for name, activation in kept.items()},
         found,

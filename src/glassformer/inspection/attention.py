@@ -1,0 +1,271 @@
+"""Who looks at whom: the attention weights of a traced text, and what each head does with them.
+
+trace = model.trace(tokens)
+found = attention_patterns(trace, tokens=texts)
+found.measures["induction score"]  # [layer, head]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassformer.charts.figures import Figure, Pictured
+from glassformer.errors import ConfigError
+from glassformer.inspection.attention_scores import cross_attention_measures, divergence, self_attention_measures
+from glassformer.inspection.stations import Side, kept, labels, stack_of, token_ids
+from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.trace import Trace
+
+WITH_UNITS = ("entropy (nats)", "mean distance (tokens)")
+"""The measures that are no share of something: each has a picture, and a scale, of its own."""
+
+
+@dataclass(frozen=True)
+class AttentionPatterns(Pictured):
+    """The weights of every head on one text, and their measures.
+
+    Attributes:
+        weights: [L, H, T, S] float32; every row adds up to 1, and what is masked has exactly 0.
+        measures: by name, [L, H] each: those of :mod:`~glassformer.inspection.attention_scores`.
+        queries, keys: T and S texts.
+        layers: L names, "layer 0" the lowest block.
+        title: what kind of attention it is.
+    """
+
+    weights: Tensor
+    measures: Mapping[str, Tensor]
+    queries: tuple[str, ...]
+    keys: tuple[str, ...]
+    layers: tuple[str, ...]
+    title: str = "Attention"
+
+    @cached_property
+    def divergence(self) -> Tensor:
+        """How differently two heads look: Jensen–Shannon, in nats, [L·H, L·H], layer by layer."""
+        return divergence(self.weights)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """H names."""
+        return tuple(f"head {head}" for head in range(self.weights.shape[1]))
+
+    @classmethod
+    def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
+        """The maps, what each head does, and how differently two heads look."""
+        return [cls.maps_of(results), *cls.measures_of(results), *cls.divergence_of(results)]
+
+    @classmethod
+    def maps_of(cls, results: Sequence[Self]) -> Figure:
+        """Every head's weights."""
+        from glassformer.charts.attention_maps import AttentionMaps
+
+        last = results[-1]
+        return AttentionMaps(
+            _stacked([result.weights for result in results]),
+            title=last.title,
+            queries=last.queries,
+            keys=last.keys,
+            layers=last.layers,
+            measures={name: _stacked([result.measures[name] for result in results]) for name in last.measures},
+            description="A row is a query, a column a key; a cell is the weight that the query gives to the key.",
+        )
+
+    @classmethod
+    def measures_of(cls, results: Sequence[Self]) -> list[Figure]:
+        """Each measure by layer and head: those that are shares share a picture and its scale."""
+        from glassformer.charts.heat_map import HeatMap
+
+        last = results[-1]
+        measures = {name: _stacked([result.measures[name] for result in results]) for name in last.measures}
+        shares = {name: values for name, values in measures.items() if name not in WITH_UNITS}
+        grid: dict[str, Any] = {
+            "rows": last.layers,
+            "columns": last.heads,
+            "row_title": "layer",
+            "column_title": "head",
+        }
+        figures: list[Figure] = []
+        if shares:
+            figures.append(
+                HeatMap(
+                    np.stack(list(shares.values()), axis=1),  # [F, measures, L, H]
+                    title=f"{last.title}: what each head does",
+                    choices={"measure": list(shares)},
+                    value_title="from 0 to 1",
+                    domain=(0.0, 1.0),
+                    description="Means over the queries for which a measure is defined; empty where there are none.",
+                    **grid,
+                )
+            )
+        figures += [
+            HeatMap(
+                measures[name],
+                title=f"{last.title}: {name.partition(' (')[0]} of each head",
+                value_title=name,
+                description="The mean over queries.",
+                **grid,
+            )
+            for name in WITH_UNITS
+            if name in measures
+        ]
+        return figures
+
+    @classmethod
+    def divergence_of(cls, results: Sequence[Self]) -> list[Figure]:
+        """Every head against every other; nothing for a single head."""
+        from glassformer.charts.heat_map import HeatMap
+
+        last = results[-1]
+        each = [f"{layer}, {head}" for layer in last.layers for head in last.heads]
+        if len(each) < 2:
+            return []
+        return [
+            HeatMap(
+                _stacked([result.divergence for result in results]),
+                title=f"{last.title}: how differently two heads look",
+                rows=each,
+                columns=each,
+                value_title="Jensen–Shannon divergence (nats)",
+                scale="sqrt",  # heads that differ a little are not to look the same
+                domain=(0.0, math.log(2)),
+                description="0 where two heads look alike, ln 2 = 0.693 where they never look at the same token.",
+            )
+        ]
+
+
+def attention_patterns(
+    trace: Trace,
+    *,
+    side: Side = "decoder",
+    cross: bool = False,
+    tokens: Sequence[str] | None = None,
+    source: Sequence[str] | None = None,
+    row: int = 0,
+    layers: Sequence[int] | None = None,
+) -> AttentionPatterns:
+    """The attention of one stack in a traced pass. Pads are left out: as keys, and in self-attention as queries.
+
+    Args:
+        trace: with ``*.weights`` kept; where the ``masked_scores`` of a layer are kept too, they say which keys a
+            query sees, and otherwise its weights do.
+        side: whose self-attention; a decoder-only model is all decoder.
+        cross: the decoder's attention to the encoder instead of to itself.
+        tokens: a text for each of the decoder's tokens, pads included; their ids without it.
+        source: the same for the encoder's.
+        row: which sequence of the batch.
+        layers: the blocks to look at, from 0; all that have attention unless given.
+
+    Raises:
+        ConfigError: there is no such stack or layer, no attention in it, or the trace does not hold the weights.
+        DataError: there is no such row, or another number of texts than of tokens.
+    """
+    name, sides = attention_name(trace, side, cross=cross)
+    layers = attention_layers(trace, side, cross=cross, wanted=layers)
+    texts = {"decoder": tokens, "encoder": source}
+    queries, keys = (labels(trace, texts[which], which, row) for which in sides)
+
+    weights = torch.stack([kept(trace, f"{name.format(layer)}.weights")[row].float().cpu() for layer in layers])
+    visible = None
+    if f"{name.format(layers[0])}.masked_scores" in trace:
+        visible = (trace[f"{name.format(layers[0])}.masked_scores"][row] > -math.inf).any(0).cpu()
+    ids = token_ids(trace, sides[1], row).cpu()
+
+    real = _real(trace, sides[1], row)
+    if real is not None:
+        across = slice(None) if cross else real
+        weights, keys, ids = weights[..., across, :][..., real], _chosen(keys, real), ids[real]
+        queries = queries if cross else _chosen(queries, real)
+        visible = None if visible is None else visible[across][:, real]
+    return AttentionPatterns(
+        weights,
+        cross_attention_measures(weights, visible) if cross else self_attention_measures(weights, ids, visible),
+        queries,
+        keys,
+        tuple(f"layer {layer}" for layer in layers),
+        attention_title(trace, side, cross=cross),
+    )
+
+
+def all_attention_patterns(
+    trace: Trace, *, tokens: Sequence[str] | None = None, source: Sequence[str] | None = None, row: int = 0
+) -> list[AttentionPatterns]:
+    """Every kind that the model has: one for a decoder-only model; encoder, decoder and cross for an encoder-decoder.
+
+    The arguments and errors are those of :func:`attention_patterns`.
+    """
+    kinds: list[tuple[Side, bool]] = [("decoder", False)]
+    if isinstance(trace.model, EncoderDecoder):
+        kinds = [("encoder", False), ("decoder", False), ("decoder", True)]
+    return [
+        attention_patterns(trace, side=side, cross=cross, tokens=tokens, source=source, row=row)
+        for side, cross in kinds
+    ]
+
+
+def attention_name(trace: Trace, side: Side, *, cross: bool) -> tuple[str, tuple[Side, Side]]:
+    """How the names of a kind of attention begin, ``{}`` for the layer; and the sides its queries and keys are of.
+
+    Raises:
+        ConfigError: there is no such stack, or ``cross`` where there is nothing to look across to.
+    """
+    _, prefix = stack_of(trace, side)
+    if not cross:
+        return prefix + "blocks.{}.attention", (side, side)
+    if side == "encoder" or not isinstance(trace.model, EncoderDecoder):
+        which = "An encoder" if side == "encoder" else "A decoder-only model"
+        raise ConfigError(f"{which} has no cross-attention; leave cross out.", subject="inspection")
+    return prefix + "blocks.{}.cross_attention", ("decoder", "encoder")
+
+
+def attention_layers(trace: Trace, side: Side, *, cross: bool, wanted: Sequence[int] | None = None) -> list[int]:
+    """The numbers of the blocks that have this kind of attention, or of those of them that are wanted.
+
+    Raises:
+        ConfigError: none has, or one that is wanted has not.
+    """
+    stack, _ = stack_of(trace, side)
+    has = "has_cross_attention" if cross else "has_attention"
+    layers = [index for index, block in enumerate(stack.blocks) if getattr(block, has)]
+    if not layers:
+        why = "sublayers=feedforward" if stack.n_layers else "n_layers=0"
+        raise ConfigError(f"The model's blocks have no attention to look at ({why}).", subject="inspection")
+    if wanted is None:
+        return layers
+    if strange := [str(layer) for layer in wanted if layer not in layers]:
+        raise ConfigError(
+            f"There is no attention in layer {', '.join(strange)}; layers with attention: "
+            f"{', '.join(map(str, layers))}.",
+            subject="inspection",
+        )
+    return list(wanted)
+
+
+def attention_title(trace: Trace, side: Side, *, cross: bool) -> str:
+    """What a picture of it is called."""
+    if cross:
+        return "Cross-attention, from target to source"
+    return f"Self-attention of the {side}" if isinstance(trace.model, EncoderDecoder) else "Self-attention"
+
+
+def _real(trace: Trace, side: Side, row: int) -> Tensor | None:
+    """[S], bool: the keys that are no pads; None where none is known to be one."""
+    if trace.padding is None or side != ("encoder" if isinstance(trace.model, EncoderDecoder) else "decoder"):
+        return None
+    return ~trace.padding[row].cpu()
+
+
+def _chosen(texts: tuple[str, ...], real: Tensor) -> tuple[str, ...]:
+    return tuple(text for text, is_real in zip(texts, real.tolist(), strict=True) if is_real)
+
+
+def _stacked(tensors: Sequence[Tensor]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """One frame each: [F, ...] float32."""
+    return torch.stack(list(tensors)).float().numpy()

@@ -1,0 +1,230 @@
+"""The chapters of the inspection page: what each looks at, and the two sentences that stand above its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glassformer.charts.figures import Pictured
+from glassformer.errors import ConfigError, RunError
+from glassformer.inspection.attention import attention_layers, attention_patterns
+from glassformer.inspection.attribution import logit_attribution
+from glassformer.inspection.gradients import training_gradients
+from glassformer.inspection.jacobian import jacobian_spectrum
+from glassformer.inspection.logit_lens import logit_lens
+from glassformer.inspection.norm_comparison import compare_norms
+from glassformer.inspection.normalisation import model_norms
+from glassformer.inspection.positions import Positions, positions
+from glassformer.inspection.projections import queries_keys_values
+from glassformer.inspection.residual_stream import residual_stream
+from glassformer.inspection.stations import Side
+from glassformer.inspection.subjects import Reading, Subject
+from glassformer.models.trace import Trace
+
+WIDEST_JACOBIAN = 512
+"""The largest d_model whose Jacobians the page computes: a matrix d_model × d_model for each block."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One subject at one moment, having read the text.
+
+    Attributes:
+        layers: the layers whose attention is shown, from 0; None for all.
+    """
+
+    subject: Subject
+    reading: Reading
+    trace: Trace
+    layers: Sequence[int] | None = None
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The stacks of the model."""
+        return ("encoder", "decoder") if self.subject.model.config.has_encoder else ("decoder",)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One section of the page.
+
+    Attributes:
+        text: two sentences: what is shown, and what to look for.
+        look: a moment → results, the same kinds in the same order at each moment; a
+            :class:`~glassformer.errors.GlassformerError` is the reason why the chapter is left out.
+        newest_only: whether the newest moment of a subject is enough: the chapter is then not moved by the slider.
+    """
+
+    title: str
+    text: str
+    look: Callable[[Look], Sequence[Pictured]]
+    newest_only: Callable[[Subject], bool] = lambda _subject: False
+
+
+def _always(_subject: Subject) -> bool:
+    return True
+
+
+def _attention(look: Look) -> list[Pictured]:
+    return [attention_patterns(look.trace, **kind) for kind in _kinds_of_attention(look)]
+
+
+def _steps_of_attention(look: Look) -> list[Pictured]:
+    return [queries_keys_values(look.trace, **kind) for kind in _kinds_of_attention(look)]
+
+
+def _kinds_of_attention(look: Look) -> Iterator[dict[str, Any]]:
+    """What is asked of attention: each kind that the model has, and of its layers those that are wanted."""
+    kinds: list[tuple[Side, bool]] = [(side, False) for side in look.sides]
+    if look.subject.model.config.has_encoder:
+        kinds.append(("decoder", True))
+    for side, cross in kinds:
+        layers = attention_layers(look.trace, side, cross=cross)
+        wanted = layers if look.layers is None else [layer for layer in layers if layer in look.layers]
+        if wanted:
+            read = {"tokens": look.reading.tokens, "source": look.reading.source}
+            yield {"side": side, "cross": cross, "layers": wanted, **read}
+
+
+def _stream(look: Look) -> list[Pictured]:
+    return [
+        residual_stream(look.trace, side=side, tokens=look.reading.tokens, source=look.reading.source)
+        for side in look.sides
+    ]
+
+
+def _attribution(look: Look) -> list[Pictured]:
+    return [logit_attribution(look.trace, targets=look.reading.targets[0], tokens=look.reading.tokens)]
+
+
+def _lens(look: Look) -> list[Pictured]:
+    return [
+        logit_lens(
+            look.trace,
+            targets=look.reading.targets[0],
+            spell=look.subject.token_label,
+            tokens=look.reading.tokens,
+        )
+    ]
+
+
+def _positions(look: Look) -> list[Positions]:
+    found = [positions(look.subject.model, side=side) for side in look.sides]
+    if all(each.missing for each in found):
+        raise ConfigError(found[0].missing, subject="inspection")
+    return found
+
+
+def _positions_are_fixed(subject: Subject) -> bool:
+    """Whether training cannot move them."""
+    return subject.model.config.positions.kind != "learned"
+
+
+def _gradients(look: Look) -> list[Pictured]:
+    if look.subject.run is None:
+        raise RunError(
+            f"{look.subject.name} is a Hugging Face folder: there is no record of its training. Train a model here to "
+            "see its gradients."
+        )
+    return [training_gradients(look.subject.run)]
+
+
+def _norms(look: Look) -> list[Pictured]:
+    return [
+        model_norms(look.trace, side=side, tokens=look.reading.tokens, source=look.reading.source)
+        for side in look.sides
+    ]
+
+
+def _kinds_of_norm(look: Look) -> list[Pictured]:
+    return [compare_norms(look.trace, tokens=look.reading.tokens)]
+
+
+def _jacobian(look: Look) -> list[Pictured]:
+    width = look.subject.model.config.d_model
+    if width > WIDEST_JACOBIAN:
+        raise ConfigError(
+            f"d_model is {width}, and the page computes Jacobians up to {WIDEST_JACOBIAN}; "
+            "glassformer.inspection.jacobian takes any.",
+            subject="inspection",
+        )
+    return [jacobian_spectrum(look.trace, tokens=look.reading.tokens)]
+
+
+CHAPTERS = (
+    Chapter(
+        "Attention",
+        "Each small map is a head: row by row, where a token looks, and how much. Look for stripes beside the diagonal "
+        "(the token before), columns (one token that all look at), and scattered spots (the same word earlier, or what "
+        "followed it); click a head to enlarge it, and hover a token to see its links.",
+        _attention,
+    ),
+    Chapter(
+        "Queries, keys and values",
+        "One head step by step at the newest moment: its queries and keys, their products before and after scaling and "
+        "masking, the softmax, and what the head passes on. Look at what scaling does to the size of the scores, and "
+        "how few keys are left after the softmax.",
+        _steps_of_attention,
+        newest_only=_always,
+    ),
+    Chapter(
+        "Residual stream",
+        "The vector that every sublayer reads and adds to: its length, how much each sublayer adds, and how much of "
+        "its direction is still the embedding's. Look for sublayers that add little, and for the layer at which the "
+        "stream has turned away from the embedding.",
+        _stream,
+    ),
+    Chapter(
+        "Who says what: direct logit attribution",
+        "The logit of the right next token is a sum: what each embedding, head, feed-forward layer and bias adds to it "
+        "by itself, with every norm held at its value in this pass. Look for the few components that do most of the "
+        "work, and for those that speak against the right token.",
+        _attribution,
+    ),
+    Chapter(
+        "Logit lens",
+        "What the model would answer if it stopped after each sublayer: the best guess, and how sure it is. Look for "
+        "the layer at which the guess becomes the final one, and for tokens that are never certain.",
+        _lens,
+    ),
+    Chapter(
+        "Positions",
+        "How positions differ for the model: lengths and distances of position vectors, turns of queries and keys, or "
+        "penalties on distance, whichever its encoding uses. Look for the gap at which distance stops growing, and for "
+        "order that training brings into learned positions.",
+        _positions,
+        newest_only=_positions_are_fixed,
+    ),
+    Chapter(
+        "Gradients over the training",
+        "Every parameter in depth order against the training step: the length of its gradient, of its updates relative "
+        "to its weights, or of the weights themselves, above the loss on the same axis. Look for layers that learn "
+        "later than others, and for rows that stay dark; click a row for its line.",
+        _gradients,
+        newest_only=_always,
+    ),
+    Chapter(
+        "Norms",
+        "What goes into each norm and what comes out: the mean and the spread of every token's vector. Look for how "
+        "the spread grows with depth before the norms and is made equal by them.",
+        _norms,
+    ),
+    Chapter(
+        "LayerNorm against BatchNorm",
+        "The input of the last block, normalised in different ways: LayerNorm gives every token's vector the same "
+        "size, BatchNorm every feature the same spread over the batch. Look at what becomes of the other tokens when "
+        "one is made ten times as long.",
+        _kinds_of_norm,
+        newest_only=_always,
+    ),
+    Chapter(
+        "What a block does to small changes",
+        "The singular values of each block's Jacobian at the last token: by how much a small change of its input is "
+        "stretched or shrunk on the way to its output. Look at how many lie below 1 with the skip connection too, "
+        "where 1 + f′(x) is often said to be at least 1.",
+        _jacobian,
+        newest_only=_always,
+    ),
+)
+"""Those of the page, in order."""

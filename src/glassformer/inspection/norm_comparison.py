@@ -1,0 +1,277 @@
+"""LayerNorm against BatchNorm: over which numbers each takes its mean and deviation, and what follows from that.
+
+=========== ======================================== ========================== ===========================
+norm        mean and deviation are over              in evaluation              a louder token changes
+=========== ======================================== ========================== ===========================
+layernorm   the d features of one token              the same                   no other token
+rmsnorm     the same, and no mean is taken away      the same                   no other token
+batchnorm   all tokens of the batch, one feature     those gathered in training in training every token of
+                                                     ("running statistics")     the batch, else no other
+=========== ======================================== ========================== ===========================
+
+All are given the same input here, and have neither weight nor bias. K norms (the first is none at all), B sequences, T
+tokens, d features. :mod:`~glassformer.inspection.normalisation` measures the norms of a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.theme import Theme
+from glassformer.errors import DataError
+from glassformer.inspection.normalisation import Spread
+from glassformer.inspection.stations import Side, kept, labels, stack_of
+from glassformer.models.trace import Trace
+from glassformer.parts.norms import LayerNorm, RMSNorm, SequenceBatchNorm
+
+if TYPE_CHECKING:
+    import altair as alt
+
+BEFORE, LAYER, RMS = "before", "layernorm", "rmsnorm"
+BATCH_TRAINING, BATCH_EVALUATION = "batchnorm in training", "batchnorm in evaluation"
+KINDS = (BEFORE, LAYER, RMS, BATCH_TRAINING, BATCH_EVALUATION)
+
+LOUDER = 10.0  # what a token is multiplied with
+MOST_TOKENS, MOST_FEATURES = 64, 64  # that are drawn: evenly spaced where there are more
+
+
+@dataclass(frozen=True)
+class NormComparison(Pictured):
+    """What each kind of norm makes of the same activations.
+
+    Attributes:
+        tokens: T texts, of the sequence shown.
+        kinds: K names; "before" is the input itself.
+        values: [K, T, d], the sequence after each.
+        spread: of all sequences, with a first dimension K.
+        louder: the token that was multiplied by ten.
+        moved: [K, T], how far each token's output moves for that: the largest change of a feature.
+        others_moved: [K], the share of the other tokens, those of other sequences too, whose output changes at all.
+    """
+
+    tokens: tuple[str, ...]
+    kinds: tuple[str, ...]
+    values: Tensor
+    spread: Spread
+    louder: int
+    moved: Tensor
+    others_moved: Tensor
+
+    def __str__(self) -> str:
+        lines = [f"{'':<24}{'token: mean':>22}{'deviation':>22}{'feature: mean':>22}{'deviation':>22}  others moved"]
+        for k, kind in enumerate(self.kinds):
+            ranges = [
+                f"{float(values[k].min()):.3g} to {float(values[k].max()):.3g}"
+                for values in (
+                    self.spread.token_means,
+                    self.spread.token_deviations,
+                    self.spread.feature_means,
+                    self.spread.feature_deviations,
+                )
+            ]
+            lines.append(f"{kind:<24}{''.join(f'{each:>22}' for each in ranges)}  {float(self.others_moved[k]):.0%}")
+        return "\n".join(lines)
+
+    @classmethod
+    def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
+        """The activations as a map, the means and deviations as points, and how far a louder token is heard."""
+        from glassformer.charts.drawing import Drawing
+        from glassformer.charts.heat_map import HeatMap
+
+        first = results[0]
+        tokens, features = _thinned(len(first.tokens), MOST_TOKENS), _thinned(first.values.shape[-1], MOST_FEATURES)
+        with_louder = torch.tensor(sorted({*tokens.tolist(), first.louder}))
+
+        def named(positions: Tensor) -> list[str]:
+            return [f"{position} {first.tokens[position]}" for position in positions.tolist()]
+
+        scaled = torch.stack([_in_one_scale(result.values) for result in results])
+        moved = torch.stack([result.moved for result in results])
+        what = [f"{BEFORE}, divided by its rms", *first.kinds[1:]]
+        return [
+            HeatMap(
+                scaled[:, :, tokens][..., features].numpy(),
+                title="The same activations after each norm",
+                rows=named(tokens),
+                columns=[str(feature) for feature in features.tolist()],
+                choices={"activations": what},
+                row_title="token",
+                column_title="feature",
+                value_title="activation",
+                colours="diverging",
+                domain=(-3.0, 3.0),
+                description="LayerNorm makes every row alike in mean and deviation, BatchNorm every column.",
+            ),
+            Drawing(
+                lambda theme: _points(results, what, theme),
+                title="What is made equal: each token, or each feature",
+                n_frames=len(results),
+                description="A point for each token, at the mean and deviation of its features, and for each feature, "
+                "at those over all tokens. What a norm normalises falls together at mean 0 and deviation 1.",
+            ),
+            HeatMap(
+                torch.where(moved > 0, moved, torch.nan)[..., with_louder].numpy(),
+                title=f"Token {first.louder} made ten times louder: who notices",
+                rows=list(first.kinds),
+                columns=named(with_louder),
+                row_title="norm",
+                column_title="token",
+                value_title="largest change of a feature",
+                scale="log",
+                description="How far each token's output moves; nothing is drawn where it stays exactly as it was.",
+            ),
+        ]
+
+
+@torch.no_grad()
+def compare_norms(
+    trace: Trace | Tensor,
+    *,
+    at: str | None = None,
+    tokens: Sequence[str] | None = None,
+    row: int = 0,
+    gathered: Tensor | None = None,
+    louder: int = 0,
+    eps: float = 1e-5,
+) -> NormComparison:
+    """Give the same activations to every kind of norm.
+
+    Args:
+        trace: of a batch; or activations [B, T, d] of whatever origin.
+        at: the activation's name in the trace; the last block's input unless given.
+        tokens: a text for each token of the sequence.
+        row: which sequence of the batch is shown; BatchNorm is given all of them.
+        gathered: activations [..., d] that BatchNorm's statistics for evaluation were gathered from; the same ones
+            unless given.
+        louder: which token of the sequence is multiplied by ten, to see whose output changes.
+
+    Raises:
+        ConfigError: the trace does not hold the activation.
+        DataError: activations of another shape, a row or token that is not there, another number of texts than of
+            tokens; fewer than two tokens, which have no deviation for BatchNorm.
+    """
+    x, names = _input(trace, at, tokens, row)
+    if not -x.shape[1] <= louder < x.shape[1]:
+        raise DataError(f"There are {x.shape[1]} tokens, numbered from 0; there is no token {louder} to make louder.")
+    loud = x.clone()
+    loud[row, louder] *= LOUDER
+    others = torch.ones(x.shape[:2], dtype=torch.bool)
+    others[row, louder] = False
+    outputs, moved = [], []
+    for norm in _norms(x.shape[-1], x if gathered is None else gathered.detach().float().cpu(), eps):
+        outputs.append(norm(x))
+        moved.append((norm(loud) - outputs[-1]).abs().amax(-1))  # [B, T]
+    y, changes = torch.stack(outputs), torch.stack(moved)
+    return NormComparison(
+        names,
+        KINDS,
+        y[:, row],
+        Spread.of(y, row),
+        louder % x.shape[1],
+        changes[:, row],
+        (changes[:, others] > 0).float().mean(-1),
+    )
+
+
+def _input(
+    trace: Trace | Tensor, at: str | None, tokens: Sequence[str] | None, row: int
+) -> tuple[Tensor, tuple[str, ...]]:
+    """The activations [B, T, d] in float32, and a text for each token of the row."""
+    if isinstance(trace, Trace):
+        stack, prefix = stack_of(trace)
+        name = at or (
+            f"{prefix}blocks.{len(stack.blocks) - 1}.input" if len(stack.blocks) else f"{prefix}embedding.output"
+        )
+        x = kept(trace, name)
+        side: Side = "encoder" if name.startswith("encoder.") else "decoder"
+        given = labels(trace, tokens, side, row)
+    else:
+        x, name = trace, "what was given"
+        given = tuple(str(position) for position in range(x.shape[-2])) if tokens is None else tuple(tokens)
+    if x.dim() != 3 or x.shape[-2] != len(given):
+        raise DataError(
+            f"Norms are compared on activations [batch, tokens, features] with a text for each token; {name} is "
+            f"{list(x.shape)}, and there are {len(given)} texts."
+        )
+    if not -len(x) <= row < len(x):
+        raise DataError(f"There are {len(x)} sequences, numbered from 0; there is no row {row}.")
+    if x.shape[0] * x.shape[1] < 2:
+        raise DataError("BatchNorm takes its deviation over tokens, so it needs at least 2; give a longer text.")
+    return x.detach().float().cpu(), given
+
+
+def _norms(d: int, gathered: Tensor, eps: float) -> list[Callable[[Tensor], Tensor]]:
+    """One for each of KINDS, without weights that training would have moved."""
+    evaluating = SequenceBatchNorm(d, eps=eps)
+    evaluating.features.momentum = 1.0  # its statistics are those of the last batch, whatever was before
+    evaluating.train()(gathered)
+    return [
+        nn.Identity(),
+        LayerNorm(d, eps=eps),
+        RMSNorm(d, eps=eps),
+        SequenceBatchNorm(d, eps=eps).train(),
+        evaluating.eval(),
+    ]
+
+
+def _in_one_scale(values: Tensor) -> Tensor:
+    """[K, T, d] for the eye: the input divided by its root mean square, so that one scale of colours fits all."""
+    return torch.cat((values[:1] / values[:1].square().mean().sqrt().clamp_min(1e-12), values[1:]))
+
+
+def _points(results: Sequence[NormComparison], kinds: Sequence[str], theme: Theme) -> alt.TopLevelMixin:
+    """A panel for each norm and way: the points (mean, deviation)."""
+    import altair as alt
+
+    rows: list[dict[str, Any]] = []
+    ways = ("each token", "each feature")
+    for frame, result in enumerate(results):
+        rms = float(result.values[0].square().mean().sqrt().clamp_min(1e-12))
+        spread = result.spread
+        for way, means, deviations, most in (
+            (ways[0], spread.token_means, spread.token_deviations, MOST_TOKENS),
+            (ways[1], spread.feature_means, spread.feature_deviations, MOST_FEATURES),
+        ):
+            for k, kind in enumerate(kinds):
+                unit = rms if k == 0 else 1.0
+                for index in _thinned(means.shape[-1], most).tolist():
+                    values = (float(means[k, index]) / unit, float(deviations[k, index]) / unit)
+                    name = f"{index} {result.tokens[index]}" if way == ways[0] else f"feature {index}"
+                    mean, deviation = (float(f"{value:.3g}") for value in values)
+                    rows.append(
+                        {"frame": frame, "norm": kind, "way": way, "of": name, "mean": mean, "deviation": deviation}
+                    )
+    axis = alt.Axis(tickCount=3)
+    chart = (
+        alt.Chart({"values": rows})
+        .mark_circle(size=26, opacity=0.6, color=theme.palette[0])
+        .encode(
+            x=alt.X("mean:Q", axis=axis),
+            y=alt.Y("deviation:Q", axis=axis),
+            row=alt.Row("way:N", title=None, sort=list(ways)),
+            column=alt.Column("norm:N", title=None, sort=list(kinds)),
+            tooltip=[
+                alt.Tooltip("of:N", title="of"),
+                alt.Tooltip("mean:Q", format=".3g"),
+                alt.Tooltip("deviation:Q", format=".3g"),
+            ],
+        )
+        .properties(width=118, height=130)
+        .configure(**theme.config())
+        .configure_header(labelColor=theme.text, labelFontSize=11, labelLimit=130)
+    )
+    if len(results) > 1:
+        shown = alt.param(name="frame", value=len(results) - 1)
+        chart = chart.add_params(shown).transform_filter("datum.frame == frame")
+    return chart
+
+
+def _thinned(count: int, most: int) -> Tensor:
+    """At most so many indices below ``count``, evenly spaced, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long()

@@ -1,0 +1,192 @@
+"""The inspection page: a model reads a text at one or several moments of its training, and every chapter looks at it.
+
+inspect(open_subject("shakespeare", checkpoint="all"), text="To be, or not to be").save("page.html")
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glassformer import __version__
+from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.page import Column, Page, Section
+from glassformer.errors import ConfigError, GlassformerError
+from glassformer.inspection.chapters import CHAPTERS, Chapter, Look
+from glassformer.inspection.subjects import Moment, Reading, Subject
+
+SHOWN = 300
+"""Characters of the text that the page's head repeats."""
+
+
+@dataclass
+class Story:
+    """What came of looking at one subject: its moments, and figures or a reason for each chapter.
+
+    Attributes:
+        losses: of the text at each moment, nats per token; NaN where no next token is known.
+    """
+
+    subject: Subject
+    reading: Reading
+    moments: list[Moment] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    figures: dict[str, list[Figure]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def inspect(
+    *subjects: Subject,
+    text: str,
+    target: str | None = None,
+    layers: Sequence[int] | None = None,
+    chapters: Sequence[Chapter] = CHAPTERS,
+) -> Page:
+    """One offline page about a model while it reads a text, or about two models side by side.
+
+    Args:
+        text: what is read; a translator's source.
+        target: a translator's target; its own greedy translation unless given.
+        layers: the layers whose attention is shown, from 0; all unless given.
+        chapters: of the page, in order. One that cannot be written (a part that the model has not, a run without
+            telemetry) gives its reason instead.
+
+    Raises:
+        ConfigError: a layer that a model has not, or more than two subjects.
+        DataError: a text that a model cannot read.
+        CheckpointError: a run whose checkpoints are all damaged.
+    """
+    if not 1 <= len(subjects) <= 2:
+        raise ConfigError(f"a page is about one model or sets two side by side; {len(subjects)} came.", subject="page")
+    _refuse_layers(subjects, layers)
+    readings = [subject.read(text, target) for subject in subjects]
+    stories = [
+        _look_at(subject, reading, layers, chapters) for subject, reading in zip(subjects, readings, strict=True)
+    ]
+    steps = sorted({moment.step for story in stories for moment in story.moments})
+    return Page(
+        " and ".join(story.subject.name for story in stories),
+        [_section(chapter, stories, steps) for chapter in chapters],
+        facts=_facts(stories, text),
+        frames=_frame_names(stories, steps),
+        frame_title="training step",
+    )
+
+
+def _look_at(subject: Subject, reading: Reading, layers: Sequence[int] | None, chapters: Sequence[Chapter]) -> Story:
+    """All chapters, moment by moment, so that only one pass is in memory at a time."""
+    story = Story(subject, reading)
+    results: dict[str, list[Sequence[Pictured]]] = {chapter.title: [] for chapter in chapters}
+
+    def write(chapter: Chapter, look: Look) -> None:
+        if chapter.title not in story.missing:
+            try:
+                results[chapter.title].append(chapter.look(look))
+            except GlassformerError as error:
+                story.missing[chapter.title] = str(error)
+
+    for moment in subject.moments():
+        look = Look(subject, reading, subject.trace(reading), layers)
+        story.moments.append(moment)
+        story.losses.append(_loss(look.trace.logits, reading.targets))
+        for chapter in chapters:
+            if not chapter.newest_only(subject):
+                write(chapter, look)
+    for chapter in chapters:
+        if chapter.newest_only(subject):
+            write(chapter, look)
+        if chapter.title not in story.missing:
+            story.figures[chapter.title] = [
+                figure
+                for alike in zip(*results[chapter.title], strict=True)
+                for figure in type(alike[0]).figures_of(alike)
+            ]
+    return story
+
+
+def _section(chapter: Chapter, stories: Sequence[Story], steps: Sequence[int]) -> Section:
+    """One chapter of all subjects; each shows its newest moment that is not later than the slider's."""
+    columns = []
+    for story in stories:
+        own = [moment.step for moment in story.moments]
+        at = [max(0, bisect.bisect_right(own, step) - 1) for step in steps]
+        title = story.subject.name if len(stories) > 1 else ""
+        columns.append(
+            Column(title, story.figures.get(chapter.title, ()), at, missing=story.missing.get(chapter.title, ""))
+        )
+    return Section(chapter.title, chapter.text, columns=columns)
+
+
+def _frame_names(stories: Sequence[Story], steps: Sequence[int]) -> list[str]:
+    """What the slider says: the step, and the losses on the text."""
+    names = []
+    for step in steps:
+        moments = [[moment for moment in story.moments if moment.step <= step] for story in stories]
+        label = next((found[-1].label for found in moments if found and found[-1].step == step), f"step {step:,}")
+        losses = [f"{story.losses[max(0, len(found) - 1)]:.3f}" for story, found in zip(stories, moments, strict=True)]
+        names.append(f"{label} · loss on this text {' and '.join(losses)}")
+    return names
+
+
+def _facts(stories: Sequence[Story], text: str) -> dict[str, str]:
+    facts = {"text": text if len(text) <= SHOWN else text[:SHOWN] + " …"}
+    for story in stories:
+        prefix = f"{story.subject.name}: " if len(stories) > 1 else ""
+        for name, value in _about(story).items():
+            facts[prefix + name] = value
+    return facts | {
+        "made with": f"glassformer {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+
+
+def _about(story: Story) -> dict[str, str]:
+    """The circumstances of one subject's pictures."""
+    model, config = story.subject.model, story.subject.model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    layers = f"{config.n_encoder_layers} + {config.n_layers}" if config.has_encoder else f"{config.n_layers}"
+    heads = f"{config.attention.n_heads} heads of {config.d_head}" if config.has_attention else "no attention"
+    read = f"{len(story.reading.tokens)} tokens"
+    if story.reading.source is not None:
+        read = f"{len(story.reading.source)} source tokens, {read[:-7]} target tokens: {' '.join(story.reading.tokens)}"
+    return {
+        "model": f"{layers} layers, d_model {config.d_model}, {heads}, positions {config.positions.kind}, "
+        f"norm {config.norm.kind} ({config.norm.placement}), {parameters:,} parameters",
+        "read": f"{read}; {_losses_said(story)}",
+    }
+
+
+def _losses_said(story: Story) -> str:
+    last = story.losses[-1]
+    if math.isnan(last):
+        return "no loss, for no next token is known"
+    return f"loss on them {last:.4f} nats a token ({story.moments[-1].label})"
+
+
+def _loss(logits: Tensor, targets: Tensor) -> float:
+    """Mean negative log-likelihood of the known next tokens in nats; NaN where there is none."""
+    known = targets[0] >= 0
+    if not bool(known.any()):
+        return math.nan
+    return float(F.cross_entropy(logits[0].float().cpu()[known], targets[0][known]))
+
+
+def _refuse_layers(subjects: Sequence[Subject], layers: Sequence[int] | None) -> None:
+    most = {
+        subject.name: max(subject.model.config.n_layers, subject.model.config.n_encoder_layers or 0)
+        for subject in subjects
+    }
+    complaints = [
+        f"{name} has {count} layers, numbered from 0; there is no layer {layer}."
+        for name, count in most.items()
+        for layer in layers or ()
+        if not 0 <= layer < count
+    ]
+    if complaints:
+        raise ConfigError(complaints, subject="page")

@@ -1,0 +1,164 @@
+"""The residual stream in numbers: how long the vector is at each station, where it points, and what a sublayer adds.
+
+A skip connection leaves what is there and adds to it (He et al. 2016, arXiv 1512.03385; Vaswani et al. 2017, §3.1), so
+the stream stays near the embedding as long as little is added, and turns away from it as much is. Without a skip, each
+sublayer's output stands in place of its input. :mod:`~glassformer.inspection.depth` sets the two side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor
+
+from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.theme import Theme
+from glassformer.inspection.panels import line_panels, point
+from glassformer.inspection.stations import FINAL_NORM, Side, kept, labels, stations, sublayers
+from glassformer.models.trace import Trace
+
+if TYPE_CHECKING:
+    import altair as alt
+
+QUANTITIES = {
+    "norms": "norm of the stream",
+    "added": "norm of what is added / norm of the stream",
+    "to_embedding": "cosine similarity to the embedding",
+    "to_before": "cosine similarity to the station before",
+}
+
+
+@dataclass(frozen=True)
+class ResidualStream(Pictured):
+    """One stack's stream over one sequence, at N stations and T tokens. Norms are Euclidean, over d_model.
+
+    Attributes:
+        side: "encoder" or "decoder".
+        stations: N names: "embedding", "0 attention", "0 feed-forward", ..., "final norm".
+        norms: [N, T].
+        to_embedding: [N, T], the cosine of the angle to the embedding's output.
+        to_before: [N, T], of the angle to the station before; NaN at the embedding.
+        added: [N, T], the norm of the sublayer's output over that of the stream it is added to (or, without a skip,
+            that it replaces); NaN at stations that no sublayer made.
+        tokens: T texts.
+    """
+
+    side: Side
+    stations: tuple[str, ...]
+    norms: Tensor
+    to_embedding: Tensor
+    to_before: Tensor
+    added: Tensor
+    tokens: tuple[str, ...]
+
+    def mean(self, quantity: str) -> Tensor:
+        """The mean over tokens of "norms", "to_embedding", "to_before" or "added": [N]."""
+        assert quantity in QUANTITIES, quantity
+        values: Tensor = getattr(self, quantity)
+        return values.mean(1)
+
+    def table(self) -> str:
+        """A line for each station, of the means over tokens."""
+        width = max(map(len, self.stations))
+        lines = [f"{'station':<{width}}  {'norm':>9}  {'added':>7}  {'~ embedding':>11}  {'~ before':>8}"]
+        means = {quantity: self.mean(quantity).tolist() for quantity in QUANTITIES}
+        for index, station in enumerate(self.stations):
+            norm, added, to_embedding, to_before = (means[quantity][index] for quantity in QUANTITIES)
+            lines.append(f"{station:<{width}}  {norm:9.3f}  {added:7.3f}  {to_embedding:11.3f}  {to_before:8.3f}")
+        return "\n".join(lines).replace("nan", "  –")
+
+    @classmethod
+    def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
+        """Lines over the stations, mean and range over tokens; and each token's similarities as a map."""
+        from glassformer.charts.drawing import Drawing
+        from glassformer.charts.heat_map import HeatMap
+
+        first = results[0]
+        of = f" of the {first.side}" if first.side == "encoder" else ""
+        compared = torch.stack([torch.stack((result.to_embedding, result.to_before)) for result in results])
+        return [
+            Drawing(
+                lambda theme: _lines(results, theme),
+                title=f"The residual stream{of}, station by station",
+                n_frames=len(results),
+                description="Norm, what each sublayer adds, and similarity: the mean over tokens, and from the "
+                "smallest to the largest.",
+            ),
+            HeatMap(
+                compared.numpy(),  # [F, 2, N, T]
+                title=f"Similarity{of}, token by token",
+                rows=first.stations,
+                columns=first.tokens,
+                choices={"compared with": ["the embedding", "the station before"]},
+                row_title="station",
+                column_title="token",
+                value_title="cosine similarity",
+                colours="diverging",
+                domain=(-1.0, 1.0),
+                description="How much of its direction each token's vector keeps.",
+            ),
+        ]
+
+
+def residual_stream(
+    trace: Trace,
+    *,
+    side: Side = "decoder",
+    tokens: Sequence[str] | None = None,
+    source: Sequence[str] | None = None,
+    row: int = 0,
+) -> ResidualStream:
+    """Measure one stack's residual stream.
+
+    Args:
+        side: which stack of an encoder-decoder.
+        tokens, source: a text for each token that the decoder, or the encoder, read.
+        row: which sequence of the batch.
+
+    Raises:
+        ConfigError: an encoder asked of a model without one; a trace that does not hold the stations.
+        DataError: as many texts as there are no tokens; a row that is not there.
+    """
+    names = labels(trace, source if side == "encoder" else tokens, side, row)
+    places = stations(trace, side)
+    stream = torch.stack([kept(trace, place.probe)[row] for place in places]).float()  # [N, T, d_model]
+    norms = stream.norm(dim=-1)
+    nothing = torch.full_like(norms[:1], torch.nan)
+    added = torch.full_like(norms, torch.nan)
+    for index, sublayer in enumerate(sublayers(trace, side)):  # the station after the embedding is the first's
+        added[index + 1] = sublayer.output(trace)[row].float().norm(dim=-1) / norms[index]
+    return ResidualStream(
+        side=side,
+        stations=tuple(place.name for place in places),
+        norms=norms.cpu(),
+        to_embedding=similarity(stream, stream[:1]).cpu(),
+        to_before=torch.cat((nothing, similarity(stream[1:], stream[:-1]))).cpu(),
+        added=added.cpu(),
+        tokens=names,
+    )
+
+
+def similarity(x: Tensor, y: Tensor) -> Tensor:
+    """The cosine of the angle between vectors, [..., d_model] → [...]; NaN where one is 0, which has no direction.
+
+    In float64: a stream without norms and skips may be 1e-30 long and still point somewhere.
+    """
+    x, y = x.double(), y.double()
+    return ((x / x.norm(dim=-1, keepdim=True)) * (y / y.norm(dim=-1, keepdim=True))).sum(-1).float()
+
+
+def _lines(results: Sequence[ResidualStream], theme: Theme) -> alt.TopLevelMixin:
+    """A panel for each quantity, stations across."""
+    rows = [
+        point(frame, words, "", station, values)
+        for frame, result in enumerate(results)
+        for quantity, words in QUANTITIES.items()
+        for station, values in zip(result.stations, getattr(result, quantity), strict=True)
+        # the final norm sets a length of its own, beside which the stream's would be flat
+        if not values.isnan().any() and (quantity, station) != ("norms", FINAL_NORM)
+    ]
+    names = results[0].stations
+    return line_panels(rows, theme, panels=list(QUANTITIES.values()), series=[""], names=names, n_frames=len(results))

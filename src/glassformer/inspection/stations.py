@@ -1,0 +1,185 @@
+"""Where the residual stream can be read: the vector that goes from the embedding through every sublayer to the head.
+
+A *station* is a place where the stream has a value, [B, T, d_model]: after the embedding, after each sublayer (with its
+skip and, in a post-norm model, its norm), and after the final norm. Stations are the same for pre-, post- and no-norm
+models, with or without skips; a sublayer that a model lacks has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.models.decoder import Decoder
+from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.stack import Stack
+from glassformer.models.trace import Trace
+from glassformer.parts.blocks import Block, Placement
+
+Side = Literal["encoder", "decoder"]
+"""Which stack is meant; a decoder-only model is all decoder."""
+
+EMBEDDING, FINAL_NORM = "embedding", "final norm"
+
+
+@dataclass(frozen=True)
+class Station:
+    """A place where the stream can be read.
+
+    Attributes:
+        name: for people: "embedding", "3 attention", "final norm".
+        probe: the name of the activation.
+    """
+
+    name: str
+    probe: str
+
+
+@dataclass(frozen=True)
+class Sublayer:
+    """Attention, cross-attention or feed-forward of one block, and the way round it.
+
+    Attributes:
+        layer: the block's index.
+        kind: "attention", "cross-attention" or "feed-forward".
+        module, norm: the sublayer and its norm (the identity, where there is none).
+        placement: where the norm stands, "pre", "post" or "none".
+        skip: whether what comes in is added to what the sublayer makes of it.
+        before, after: the stations on either side.
+        probe: the sublayer's own name, with a dot at its end: "blocks.3.attention.".
+    """
+
+    layer: int
+    kind: str
+    module: nn.Module
+    norm: nn.Module
+    placement: Placement
+    skip: bool
+    before: Station
+    after: Station
+    probe: str
+
+    @property
+    def name(self) -> str:
+        """For people: "3 attention"."""
+        return f"{self.layer} {self.kind}"
+
+    def output(self, trace: Trace) -> Tensor:
+        """What the sublayer makes, before skip and norm: [B, T, d_model].
+
+        Raises:
+            ConfigError: the trace does not hold it, and it cannot be told from the stations either.
+        """
+        name = f"{self.probe}output"
+        if name in trace or self.placement == "post":
+            return kept(trace, name)
+        after = kept(trace, self.after.probe)
+        return after - kept(trace, self.before.probe) if self.skip else after
+
+
+def stack_of(trace: Trace, side: Side = "decoder") -> tuple[Stack, str]:
+    """One stack of the traced model, and how the names of its activations begin.
+
+    Raises:
+        ConfigError: there is no such stack.
+    """
+    if side not in ("encoder", "decoder"):
+        raise ConfigError(f"There is no side '{side}'. {nearest(side, ('encoder', 'decoder'))}", subject="inspection")
+    model = trace.model
+    if isinstance(model, EncoderDecoder):
+        return (model.encoder, "encoder.") if side == "encoder" else (model.decoder, "decoder.")
+    assert isinstance(model, Decoder), f"{type(model).__name__} is neither of the families"
+    if side == "encoder":
+        raise ConfigError(
+            "This model has no encoder: it is decoder-only. Leave side='encoder' out.", subject="inspection"
+        )
+    return model, ""
+
+
+def sublayers(trace: Trace, side: Side = "decoder") -> list[Sublayer]:
+    """Every sublayer of a stack, in the order of the forward pass."""
+    stack, prefix = stack_of(trace, side)
+    found: list[Sublayer] = []
+    before = Station(EMBEDDING, f"{prefix}embedding.output")
+    for layer, block in enumerate(stack.blocks):
+        assert isinstance(block, Block)
+        for kind, name, skip in _present(block):
+            after = Station(f"{layer} {kind}", f"{prefix}blocks.{layer}.after_{name}")
+            module, norm = block.get_submodule(name), block.get_submodule(f"{name}_norm")
+            probe = f"{prefix}blocks.{layer}.{name}."
+            found.append(Sublayer(layer, kind, module, norm, block.placement, skip, before, after, probe))
+            before = after
+    return found
+
+
+def stations(trace: Trace, side: Side = "decoder", *, each: Literal["sublayer", "block"] = "sublayer") -> list[Station]:
+    """The places to read a stack's stream at, in the order of the forward pass.
+
+    Args:
+        each: "block" leaves out those inside a block and the final norm: the embedding and what each block hands on,
+            under the names "layer 0", "layer 1", ...
+    """
+    stack, prefix = stack_of(trace, side)
+    inside = sublayers(trace, side)
+    embedding = Station(EMBEDDING, f"{prefix}embedding.output")
+    if each == "block":
+        last = {sublayer.layer: Station(f"layer {sublayer.layer}", sublayer.after.probe) for sublayer in inside}
+        return [embedding, *last.values()]
+    final = [] if isinstance(stack.final_norm, nn.Identity) else [Station(FINAL_NORM, f"{prefix}final")]
+    return [embedding, *(sublayer.after for sublayer in inside), *final]
+
+
+def kept(trace: Trace, name: str) -> Tensor:
+    """The activation of this name.
+
+    Raises:
+        ConfigError: the trace does not hold it.
+    """
+    if name not in trace:
+        raise ConfigError(
+            f"The trace does not hold '{name}'. Keep it, with only=('{name}', ...), or keep all by leaving only out.",
+            subject="inspection",
+        )
+    return trace[name]
+
+
+def token_ids(trace: Trace, side: Side = "decoder", row: int = 0) -> Tensor:
+    """What a stack read: int64 [T].
+
+    Raises:
+        DataError: the batch has no such row.
+    """
+    stack_of(trace, side)
+    ids = trace.arguments[1 if side == "decoder" and isinstance(trace.model, EncoderDecoder) else 0]
+    assert ids is not None
+    if not -len(ids) <= row < len(ids):
+        raise DataError(f"The trace has {len(ids)} sequences, numbered from 0; there is no row {row}.")
+    return ids[row]
+
+
+def labels(trace: Trace, given: Sequence[str] | None, side: Side = "decoder", row: int = 0) -> tuple[str, ...]:
+    """A text for each token: those given, or the ids.
+
+    Raises:
+        DataError: another number of texts than of tokens.
+    """
+    ids = token_ids(trace, side, row)
+    if given is None:
+        return tuple(str(int(token)) for token in ids)
+    if len(given) != len(ids):
+        raise DataError(f"The trace is of {len(ids)} tokens, and {len(given)} texts came for them; give one for each.")
+    return tuple(given)
+
+
+def _present(block: Block) -> Iterator[tuple[str, str, bool]]:
+    """Kind, attribute and skip of the sublayers that a block has."""
+    if block.has_attention:
+        yield "attention", "attention", block.attention_skip
+    if block.has_cross_attention:
+        yield "cross-attention", "cross_attention", block.attention_skip
+    if block.has_feedforward:
+        yield "feed-forward", "feedforward", block.feedforward_skip

@@ -1,0 +1,249 @@
+"""What is looked at: a model with its tokenizer, at one or several moments of its training; and the text it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
+from glassformer.data.tokenizers import Tokenizer, load_tokenizer
+from glassformer.errors import CheckpointError, DataError
+from glassformer.generation import BeamSearchConfig, translate
+from glassformer.models.decoder import Decoder
+from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.trace import Objective, Trace
+from glassformer.parts.interventions import Intervention
+from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
+from glassformer.runs.folder import CONFIG, Run
+from glassformer.runs.manifest import step_of
+from glassformer.training.acceleration import find_device
+from glassformer.training.importing import open_folder
+from glassformer.training.opening import read_weights
+from glassformer.training.session import build_model, run_config
+
+ALL = "all"
+"""For a checkpoint: each of them, and the start of the training."""
+
+MOST_MOMENTS = 12  # of one page: more cannot be told apart on its slider
+
+SPACES = {"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "␣"}
+"""How a token shows its white space."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point of a training at which there are weights; ``path`` is their checkpoint, None where there is none."""
+
+    step: int
+    label: str
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as a model reads it, a batch of one.
+
+    Attributes:
+        arguments: token ids, [1, T]; for a translator the source's [1, S] and the target's [1, T].
+        targets: the right next tokens, int64 [1, T], −1 where none is known.
+        tokens: the T tokens that are read, as labels.
+        source: a translator's S source tokens, as labels.
+        ids: the T tokens' ids; ``source_ids`` the source's.
+    """
+
+    arguments: tuple[Tensor, ...]
+    targets: Tensor
+    tokens: list[str]
+    source: list[str] | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """Of the tokens."""
+        return self.arguments[-1][0].tolist()
+
+    @property
+    def source_ids(self) -> list[int]:
+        """Of a translator's source tokens."""
+        return self.arguments[0][0].tolist()
+
+    @property
+    def next_tokens(self) -> list[int]:
+        """The ids of the right next tokens, −1 where none is known."""
+        return self.targets[0].tolist()
+
+
+@dataclass
+class Subject:
+    """A model that is opened to be looked at.
+
+    Attributes:
+        name: the run's, or the folder's.
+        model: in evaluation mode; its weights are those of the moment that :meth:`moments` gave last.
+        run: None for a model that was not trained here.
+        chosen: the moments asked for, earliest first.
+        warnings: damaged checkpoints that were passed over.
+    """
+
+    name: str
+    model: Decoder | EncoderDecoder
+    tokenizer: Tokenizer | PairTokenizer
+    run: Run | None = None
+    chosen: list[Moment] = field(default_factory=lambda: [Moment(0, "as imported")])
+    warnings: list[str] = field(default_factory=list)
+
+    def moments(self) -> Iterator[Moment]:
+        """Each moment in turn, the model's weights set to those it had then. A damaged checkpoint is passed over.
+
+        Raises:
+            CheckpointError: every one of them is damaged.
+        """
+        usable = 0
+        for moment in self.chosen:
+            try:
+                self._take_weights_of(moment)
+            except CheckpointError as error:
+                self.warnings.append(str(error))
+                continue
+            usable += 1
+            yield moment
+        if not usable:
+            raise CheckpointError("\n".join([f"No checkpoint of {self.name} can be used:", *self.warnings]))
+
+    def trace(
+        self,
+        reading: Reading,
+        *,
+        only: Sequence[str] = ("*",),
+        gradients: Objective | None = None,
+        interventions: Sequence[Intervention] = (),
+    ) -> Trace:
+        """One pass over the text with the weights as they are now."""
+        arguments = [ids.to(self.model.device) for ids in reading.arguments]
+        return self.model.trace(*arguments, only=only, gradients=gradients, interventions=interventions)
+
+    def read(self, text: str, target: str | None = None) -> Reading:
+        """A text as the model reads it; a translator also reads its translation, its own (greedy) unless given.
+
+        Raises:
+            DataError: the text is empty, longer than the model's context, or holds what its vocabulary has not; or a
+                target is given to a language model.
+        """
+        if isinstance(self.tokenizer, PairTokenizer):
+            assert isinstance(self.model, EncoderDecoder)
+            return self._read_pair(self.tokenizer, self.model, text, target)
+        if target is not None:
+            raise DataError(f"{self.name} is a language model: it reads one text, and a target is a translator's.")
+        ids = self.tokenizer.encode(text)
+        self._refuse_length(len(ids), "text")
+        tokens = [readable(self.tokenizer.token_text(int(token))) for token in ids]
+        return Reading((_row(ids),), _row([*ids[1:], -1]), tokens)
+
+    def token_label(self, token: int) -> str:
+        """A token that the model may predict, for display."""
+        if isinstance(self.tokenizer, PairTokenizer):
+            return self.tokenizer.target.pieces([token])[0]
+        return readable(self.tokenizer.token_text(token))
+
+    def _read_pair(self, tokenizer: PairTokenizer, model: EncoderDecoder, text: str, target: str | None) -> Reading:
+        source = tokenizer.source.encode(text)
+        self._refuse_length(len(source) and len(source) + 1, "source")  # with its end
+        if target is None:
+            config = BeamSearchConfig.build({"beam_size": 1})
+            target_ids = translate(model, tokenizer, [text], config)[0].hypotheses[0].tokens
+            target_ids = target_ids[: model.config.max_seq_len - 1]
+        else:
+            target_ids = tokenizer.target.encode(target)
+        start, end = tokenizer.target.start_id, tokenizer.target.end_id
+        self._refuse_length(len(target_ids) + 1, "target")
+        source, inputs = [*source, tokenizer.source.end_id], [start, *target_ids]
+        return Reading(
+            (_row(source), _row(inputs)),
+            _row([*target_ids, end]),
+            tokenizer.target.pieces(inputs),
+            tokenizer.source.pieces(source),
+        )
+
+    def _refuse_length(self, length: int, what: str) -> None:
+        longest = self.model.config.max_seq_len
+        if length == 0:
+            raise DataError(f"The {what} is empty; give {self.name} at least one token to read.")
+        if length > longest:
+            raise DataError(
+                f"The {what} has {length:,} tokens, and {self.name} looks at {longest:,} (max_seq_len); give a shorter "
+                "one."
+            )
+
+    def _take_weights_of(self, moment: Moment) -> None:
+        if moment.path is not None:
+            self.model.load_weights(load_checkpoint(moment.path).tensors["model"])
+        elif len(self.chosen) > 1:  # the start: a pure function of configuration and seed
+            assert self.run is not None
+            self.model.load_weights(build_model(run_config(self.run)).named_weights())
+
+
+def open_subject(
+    source: str | Path, *, checkpoint: str | int = "latest", runs: Path | None = None, device: str = "auto"
+) -> Subject:
+    """A run of ours by its path or name, or a Hugging Face folder (or hub name) with a GPT-2 or Marian.
+
+    Args:
+        checkpoint: of a run: latest, best, a step, average-N, or "all": the start and every checkpoint that is kept,
+            at most MOST_MOMENTS of them, evenly spaced.
+
+    Raises:
+        RunError: it is neither; CheckpointError: the run has no such checkpoint.
+        DataError, ConfigError: a folder whose files are missing, damaged, or of another kind of model.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir() and _is_hugging_face(folder):
+        model, tokenizer = open_folder(folder)
+        if checkpoint not in ("latest", "best", ALL):
+            raise CheckpointError(
+                f"{folder} is a Hugging Face folder: it has no checkpoint {checkpoint!r}, only one model."
+            )
+        return Subject(folder.name, model.to(find_device(device)), tokenizer)
+    run = Run.open(source, root=runs)
+    config = run_config(run)
+    model = build_model(config)
+    tokenizer = (load_pair_tokenizer if config.model.has_encoder else load_tokenizer)(run.tokenizer)
+    subject = Subject(run.name, model.to(find_device(device)).eval(), tokenizer, run)
+    weights, step, subject.warnings = read_weights(run, "latest" if checkpoint == ALL else checkpoint)
+    model.load_weights(weights)
+    subject.chosen = _all_moments(run, subject.warnings) if checkpoint == ALL else [Moment(step, _label(step))]
+    return subject
+
+
+def readable(token: str) -> str:
+    """A token with its white space shown."""
+    return "".join(SPACES.get(character, character) for character in token)
+
+
+def _all_moments(run: Run, warnings: list[str]) -> list[Moment]:
+    """The start and every checkpoint; ``warnings`` is told if some are left out."""
+    paths = list_checkpoints(run.checkpoints)
+    moments = [Moment(step_of(path), _label(step_of(path)), path) for path in paths]
+    if moments[0].step > 0:  # an imported run begins with the weights that it was given
+        moments.insert(0, Moment(0, "step 0, the start"))
+    if len(moments) <= MOST_MOMENTS:
+        return moments
+    kept = np.linspace(0, len(moments) - 1, MOST_MOMENTS).round().astype(int)
+    warnings.append(f"{run.name} has {len(moments)} moments; {len(kept)} of them are shown, evenly spaced.")
+    return [moments[index] for index in kept]
+
+
+def _label(step: int) -> str:
+    return f"step {step:,}"
+
+
+def _is_hugging_face(folder: Path) -> bool:
+    """Both kinds of folder have a config.json; a run's has an environment.json beside it too."""
+    return (folder / CONFIG).is_file() and not (folder / "metrics.jsonl").exists()
+
+
+def _row(ids: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+    return torch.as_tensor([int(token) for token in ids], dtype=torch.long)[None]
