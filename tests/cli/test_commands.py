@@ -13,11 +13,11 @@ import time
 import pytest
 import torch
 
-from glassformer.cli.train import configuration
 from glassformer.models.presets import preset_names
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import read_events, read_metrics
+from glassformer.training.recipes import configuration
 
 TRAIN = ("train", "nanogpt-shakespeare-cpu", "--data", "words.txt")
 

@@ -22,8 +22,8 @@ def demo(
 ) -> None:
     """Train a small GPT on Python's own source for a minute, and let it write."""
     from glassformer.cli.sample import stream_sample
-    from glassformer.cli.train import configuration
     from glassformer.training.opening import open_model
+    from glassformer.training.recipes import configuration
     from glassformer.training.session import start
 
     console = Console(soft_wrap=True)

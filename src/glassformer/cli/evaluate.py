@@ -1,4 +1,4 @@
-"""``glassformer evaluate``: the loss of a trained model; of a translator, the scores of its translations too."""
+"""``glassformer evaluate``: a trained model's loss; the scores of a translator, the right answers to a task."""
 
 from __future__ import annotations
 
@@ -67,11 +67,20 @@ def evaluate(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help=f"Language model: sequences at once; {SEQUENCES} unless given.")
     ] = None,
+    length: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, help="Task: problems of this length, fresh ones. Repeatable; the validation problems unless given."
+        ),
+    ] = None,
+    problems: Annotated[
+        int | None, typer.Option(min=1, help="Task: how many of each --length; 1,000 unless given.")
+    ] = None,
     device: options.Device = "auto",
     runs: options.RunsFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a model's loss; score a translator's translations."""
+    """Measure a model's loss; score a translator's translations, or the answers to a task."""
     from glassformer.training.session import run_config
 
     found = Run.open(run, root=runs)
@@ -98,13 +107,24 @@ def evaluate(
         "precision": precision,
         "quantize": quantize,
     }
+    of_tasks: dict[str, object] = {"length": length, "problems": problems}
     if not run_config(found).model.has_encoder:
         _refuse({**others, **searching}, f"{found.name} is a language model")
         if len(checkpoint or ()) > 1:
             raise ConfigError("--checkpoint is given twice, and only translators make ensembles.", subject="command")
         which = checkpoint[0] if checkpoint else "best"
+        if run_config(found).data.task == "synthetic":
+            from glassformer.cli.evaluate_task import evaluate_task
+
+            _refuse({"data": data}, f"{found.name} has learned a task (its options are --length and --problems)")
+            if not length:
+                _refuse({"problems": problems}, "there is no --length")
+            evaluate_task(found, which, length or (), problems, batch_size or SEQUENCES, device=device, as_json=as_json)
+            return
+        _refuse(of_tasks, f"{found.name} has learned from a text, not a task")
         evaluate_language_model(found, which, data, batch_size or SEQUENCES, device=device, as_json=as_json)
         return
+    _refuse(of_tasks, f"{found.name} is a translator")
     _refuse({"batch_size": batch_size}, f"{found.name} is a translator (its option is --batch-tokens)")
     if compare is None:
         _refuse({"compare_checkpoint": compare_checkpoint}, "there is no --compare")

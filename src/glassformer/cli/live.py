@@ -82,9 +82,11 @@ class LiveTraining:
         loss = f"{record['loss']:.4f}"
         self.bar.update(self.task, validation=loss)
         best = "  best so far" if record["best"] and record["step"] else ""
+        also = f"{record['bits_per_byte']:.3f} bits/byte"
+        if "accuracy" in record:
+            also = f"{record['accuracy']:.1%} of tokens right, {record['exact']:.1%} of answers"
         self.console.print(
-            f"step {record['step']:>6}  [bold]validation {loss}[/] nats/token, "
-            f"{record['bits_per_byte']:.3f} bits/byte{best}",
+            f"step {record['step']:>6}  [bold]validation {loss}[/] nats/token, {also}{best}",
             highlight=False,
         )
 

@@ -1,10 +1,9 @@
-"""``glassformer train``: a preset, a text, and what to change about them."""
+"""``glassformer train``: a preset, a text or a task, and what to change about them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,13 +11,9 @@ from rich.console import Console
 from glassformer import places
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
-from glassformer.config import parse_assignments
-from glassformer.data.pairs import BUILT_IN as PAIRS
-from glassformer.data.pairs import DATES
-from glassformer.data.sources import BUILT_IN as TEXTS
-from glassformer.errors import ConfigError
-from glassformer.models.presets import Preset, preset
-from glassformer.training.config import RunConfig
+from glassformer.data.synthetic_config import SyntheticConfig
+from glassformer.data.synthetic_tasks import TASKS
+from glassformer.training.recipes import configuration
 from glassformer.training.trainer import Outcome, Trainer
 
 
@@ -28,7 +23,8 @@ def train(
         str | None,
         typer.Option(
             help="Text: python-stdlib, tinyshakespeare, a file or folder, hf:owner/name. Pairs, for a translator: "
-            "dates, multi30k-en-de, multi30k-de-en, pairs.tsv, pairs.jsonl, or two files 'a.de,a.en'."
+            "dates, multi30k-en-de, multi30k-de-en, pairs.tsv, pairs.jsonl, or two files 'a.de,a.en'. A task: "
+            f"{', '.join(TASKS)}."
         ),
     ] = None,
     set_: Annotated[
@@ -43,7 +39,7 @@ def train(
         bool, typer.Option("--show-gradients", help="Print every parameter's gradient norm as the training goes.")
     ] = False,
 ) -> None:
-    """Train a model from a preset on your text or sentence pairs."""
+    """Train a model from a preset on your text or sentence pairs, or on a task."""
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
@@ -57,56 +53,13 @@ def train(
     conclude(trainer, outcome, console)
 
 
-def configuration(
-    model: str, *, data: str | None, steps: int | None, seed: int | None, assignments: list[str]
-) -> RunConfig:
-    """A preset with its recipe and what the command line changes. Raises :class:`ConfigError` with every complaint."""
-    chosen = preset(model)
-    options = {"data.source": data, "training.max_steps": steps, "training.seed": seed}
-    given = {path: value for path, value in options.items() if value is not None}
-    changes = parse_assignments(assignments)
-    both = sorted(set(given) & set(changes))
-    if both:
-        raise ConfigError([f"{path} is given twice, by its option and by --set." for path in both], subject="command")
-    if "model.vocab_size" in changes:
-        raise ConfigError("model.vocab_size cannot be set: it is the number of tokens of the text.", subject="command")
-    _refuse_data_of_another_kind(model, chosen, str((given | changes).get("data.source", "")))
-    return with_recipe(chosen, given | changes)
-
-
-def _refuse_data_of_another_kind(model: str, chosen: Preset, source: str) -> None:
-    """Built-in data that the model cannot learn from. Of files, their reader knows."""
-    if source in PAIRS and not chosen.model.has_encoder:
-        raise ConfigError(
-            f"{source!r} are sentence pairs, and {model} is a language model, which learns from a text; "
-            "choose a preset with an encoder, such as transformer-small, or give a text.",
-            subject="command",
-        )
-    if source in TEXTS and chosen.model.has_encoder:
-        raise ConfigError(
-            f"{source!r} is a text, and {model} is a translator, which learns from sentence pairs; "
-            f"choose a preset without an encoder, such as gpt-nano, or give pairs: {', '.join(PAIRS)}, a file.",
-            subject="command",
-        )
-
-
-def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:
-    """A preset's model, data of its kind, its recipe, and changes to all of that."""
-    recipe = dict(chosen.recipe)
-    if "training.batch_size" in changes and "training.batch_tokens" not in changes:
-        recipe.pop("training.batch_tokens", None)  # a batch has one limit
-    kind = changes.get("data.tokenizer", "auto")
-    by_letters = kind == "auto" and changes.get("data.source", DATES) == DATES
-    if by_letters or kind in ("words", "characters"):
-        recipe.pop("data.vocab_size", None)  # only byte pairs are so many as one wants
-    return RunConfig(model=chosen.model).override(recipe | dict(changes))
-
-
 def introduce(trainer: Trainer, console: Console, model: str) -> None:
     """What is about to be trained, on what, and where it is kept."""
     count = sum(p.numel() for p in trainer.model.parameters())
+    data = trainer.config.data
+    name = data.kind if isinstance(data, SyntheticConfig) else data.source
     console.print(
-        f"[bold]{model}[/]  {count:,} parameters  ·  {trainer.config.data.source}: {trainer.samples.summary}",
+        f"[bold]{model}[/]  {count:,} parameters  ·  {name}: {trainer.samples.summary}",
         highlight=False,
     )
     console.print(f"[dim]run {trainer.run.path}[/]", highlight=False)
@@ -134,6 +87,8 @@ def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
     if trainer.config.model.has_encoder:
         console.print(f"  let it work     glassformer translate {name}", highlight=False)
         console.print(f"  score it        glassformer evaluate {name}", highlight=False)
+    elif isinstance(trainer.config.data, SyntheticConfig):
+        console.print(f"  count its right answers  glassformer evaluate {name}", highlight=False)
     else:
         console.print(f"  let it write    glassformer sample {name} --prompt ...", highlight=False)
     console.print(f"  draw its loss   glassformer chart {name}", highlight=False)

@@ -10,6 +10,8 @@
 ``sentence_tokenizers``  a sentence to ids and back, with its special tokens (``sentence_bpe``: byte pairs)
 ``pair_preparation``     pairs to token files, once (``prepared_folders``: a folder that is whole or not there)
 ``translation``          the batches that a translator trains and is validated on (``pair_batching``: which go together)
+``synthetic_tasks``      tasks whose right answers are known: how problems are drawn and answered
+``synthetic``            the problems that a model trains and is validated on (``synthetic_tokenizer``: as text)
 ``entropy``              what a model that sees no context, or one token of it, can reach at best
 =======================  ===========================================================================================
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from glassformer.data.pair_batching import PairBatch
     from glassformer.data.preparation import encode_source
     from glassformer.data.sentence_tokenizers import PairTokenizer, encode_sentences, load_pair_tokenizer
+    from glassformer.data.synthetic import SyntheticBatch, SyntheticData
+    from glassformer.data.synthetic_config import SyntheticConfig
     from glassformer.data.tokenizers import Tokenizer, load_tokenizer
     from glassformer.data.translation import TranslationData, prepare_translation
     from glassformer.data.translation_config import TranslationConfig
@@ -37,6 +41,9 @@ _HOMES = {
     "LanguageModelingData": "language_modeling",
     "PairBatch": "pair_batching",
     "PairTokenizer": "sentence_tokenizers",
+    "SyntheticBatch": "synthetic",
+    "SyntheticConfig": "synthetic_config",
+    "SyntheticData": "synthetic",
     "TokenBatch": "language_modeling",
     "Tokenizer": "tokenizers",
     "TranslationConfig": "translation_config",
@@ -56,6 +63,9 @@ __all__ = [
     "LanguageModelingData",
     "PairBatch",
     "PairTokenizer",
+    "SyntheticBatch",
+    "SyntheticConfig",
+    "SyntheticData",
     "TokenBatch",
     "Tokenizer",
     "TranslationConfig",

@@ -226,8 +226,10 @@ class ByteTokenizer(Tokenizer):
 def tokenizer_from_dict(tree: dict[str, Any]) -> Tokenizer:
     """The tokenizer that ``to_dict`` described. Raises :class:`DataError` for an unknown kind."""
     from glassformer.data.byte_pairs import Gpt2Tokenizer, TrainedBytePairTokenizer
+    from glassformer.data.synthetic_tokenizer import SymbolTokenizer
 
     kinds: list[type[Tokenizer]] = [CharacterTokenizer, ByteTokenizer, TrainedBytePairTokenizer, Gpt2Tokenizer]
+    kinds.append(SymbolTokenizer)
     by_kind = {each.kind: each for each in kinds}
     kind = str(tree.get("kind"))
     if kind == PAIR:

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from glassformer.config import KIND, Config, kind_tag
 from glassformer.data.config import DataConfig
+from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.config import Count, ModelConfig
 
@@ -130,7 +131,7 @@ class TrainingConfig(Config):
 def _task(value: object) -> str:
     """Which data a value describes."""
     tag = kind_tag(value)
-    return tag if tag == "task=translation" else "task=language-modeling"
+    return tag if tag in ("task=translation", "task=synthetic") else "task=language-modeling"
 
 
 class RunConfig(Config):
@@ -138,7 +139,9 @@ class RunConfig(Config):
 
     model: ModelConfig
     data: Annotated[
-        Annotated[DataConfig, Tag("task=language-modeling")] | Annotated[TranslationConfig, Tag("task=translation")],
+        Annotated[DataConfig, Tag("task=language-modeling")]
+        | Annotated[TranslationConfig, Tag("task=translation")]
+        | Annotated[SyntheticConfig, Tag("task=synthetic")],
         Discriminator(_task),
     ] = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -162,7 +165,12 @@ class RunConfig(Config):
                 else "data.task=translation needs a model with an encoder: set model.n_encoder_layers, or choose a "
                 "preset such as transformer-small."
             )
-        yield from self._complaints_about_pairs() if self.model.has_encoder else self._complaints_about_text()
+        if self.model.has_encoder:
+            yield from self._complaints_about_pairs()
+        elif isinstance(self.data, SyntheticConfig):
+            yield from self._complaints_about_task(self.data)
+        else:
+            yield from self._complaints_about_text()
 
     def _complaints_about_text(self) -> Iterator[str]:
         asked = self.training.seq_len
@@ -173,6 +181,20 @@ class RunConfig(Config):
                 "training.batch_tokens is for sentence pairs of many lengths; a text's sequences all have "
                 "training.seq_len tokens: set training.batch_size."
             )
+
+    def _complaints_about_task(self, data: SyntheticConfig) -> Iterator[str]:
+        training = self.training
+        if data.n_positions > self.model.max_seq_len:
+            yield (
+                f"{data.kind} of length {data.longest} takes {data.n_positions} positions, and the model looks at "
+                f"{self.model.max_seq_len} tokens: set model.max_seq_len={data.n_positions}, or a smaller data.length."
+            )
+        if training.seq_len is not None:
+            yield "training.seq_len has no effect: problems have their own lengths (data.length)."
+        if training.batch_tokens is not None:
+            yield "training.batch_tokens is for sentence pairs of many lengths: set training.batch_size."
+        if training.max_epochs is not None:
+            yield "training.max_epochs has no effect: a task's problems have no end; set training.max_steps."
 
     def _complaints_about_pairs(self) -> Iterator[str]:
         training = self.training
@@ -198,4 +220,6 @@ class RunConfig(Config):
         """Tokens per training sequence (of a pair's sides: at most)."""
         if isinstance(self.data, TranslationConfig):
             return self.data.max_length
+        if isinstance(self.data, SyntheticConfig):
+            return self.data.n_positions
         return self.training.seq_len or self.model.max_seq_len

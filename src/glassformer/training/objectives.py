@@ -37,9 +37,19 @@ def summed_losses(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Te
 
 def model_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The summed negative log-likelihood of a batch, on the model's device."""
-    device = next(model.parameters()).device
-    arguments = [None if each is None else each.to(device) for each in batch.arguments]
-    return summed_nll(model(*arguments), batch.targets.to(device))
+    logits, targets = _predictions(model, batch)
+    return summed_nll(logits, targets)
+
+
+def count_right(logits: Tensor, targets: Tensor) -> tuple[int, int]:
+    """How many counted targets have the largest logit, and how many rows have all of theirs so.
+
+    The second is also how many answers a greedy decoding gets wholly right: it meets, up to its first mistake, what
+    the model is given here.
+    """
+    counted = targets != IGNORE
+    right = logits.argmax(-1) == targets  # never where nothing counts: no logit has the index IGNORE
+    return int(right.sum()), int((right | ~counted).all(-1).sum())
 
 
 @dataclass(frozen=True)
@@ -49,10 +59,14 @@ class Evaluation:
     Attributes:
         loss: nats per token.
         n_tokens: tokens predicted.
+        accuracy: share of the tokens that the model holds likeliest; None where it was not asked for.
+        exact: share of the samples whose tokens it all does.
     """
 
     loss: float
     n_tokens: int
+    accuracy: float | None = None
+    exact: float | None = None
 
     @property
     def perplexity(self) -> float:
@@ -65,17 +79,35 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[Batch], *, precision: str = "fp32") -> Evaluation:
-    """The loss over all of ``batches``, each token counted once; the model's training mode is put back."""
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], *, precision: str = "fp32", accuracy: bool = False
+) -> Evaluation:
+    """The loss over all of ``batches``, each token counted once; the model's training mode is put back.
+
+    With ``accuracy``, also how many tokens and samples are right.
+    """
     training = model.training
     device = next(model.parameters()).device
     model.eval()
-    total, n_tokens = 0.0, 0
+    total, n_tokens, n_samples, right, exact = 0.0, 0, 0, 0, 0
     try:
         for batch in batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                total += model_loss(model, batch).item()
+                logits, targets = _predictions(model, batch)
+                total += summed_nll(logits, targets).item()
             n_tokens += batch.n_tokens
+            n_samples += len(targets)
+            if accuracy:
+                of_batch = count_right(logits, targets)
+                right, exact = right + of_batch[0], exact + of_batch[1]
     finally:
         model.train(training)
-    return Evaluation(total / max(n_tokens, 1), n_tokens)
+    shares = (right / max(n_tokens, 1), exact / max(n_samples, 1)) if accuracy else (None, None)
+    return Evaluation(total / max(n_tokens, 1), n_tokens, *shares)
+
+
+def _predictions(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits [B, T, vocab] and targets [B, T], on the model's device."""
+    device = next(model.parameters()).device
+    arguments = [None if each is None else each.to(device) for each in batch.arguments]
+    return model(*arguments), batch.targets.to(device)

@@ -1,7 +1,8 @@
-"""What a run is trained and validated on, whatever it is: the trainer's one view of text and of sentence pairs."""
+"""What a run is trained and validated on, whatever it is: the trainer's one view of text, of pairs and of tasks."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from glassformer.data.batches import Batch
 from glassformer.data.config import DataConfig
 from glassformer.data.entropy import bigram_entropy, unigram_entropy
 from glassformer.data.language_modeling import LanguageModelingData, prepare
+from glassformer.data.synthetic import SyntheticData
+from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation import TranslationData, prepare_translation
 from glassformer.errors import CheckpointError
 from glassformer.training.config import RunConfig
@@ -39,7 +42,15 @@ class Shape(Protocol):
 
 
 class Samples(Shape, ABC):
-    """The batches of a run. A training batch is a pure function of the run's configuration and the step."""
+    """The batches of a run. A training batch is a pure function of the run's configuration and the step.
+
+    Attributes:
+        have_right_answers: whether each sample has one right answer, so that a share of right ones says something.
+        positions_per_token: positions that a model computes for each token to predict.
+    """
+
+    have_right_answers = False
+    positions_per_token = 1.0
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -230,8 +241,72 @@ class PairSamples(Samples):
         return self.data.notes
 
 
+class TaskSamples(Samples):
+    """Problems whose right answers are known."""
+
+    have_right_answers = True
+
+    def __init__(self, config: RunConfig, data: SyntheticData) -> None:
+        self.data, self.training = data, config.training
+        self.rows, self.positions = config.training.batch_size, data.config.n_positions
+        self.most_tokens = self.rows * self.positions
+        self.tokens_per_step = self.rows * data.answer_tokens
+        self.positions_per_token = self.positions / data.answer_tokens
+        self.steps_per_epoch = math.inf
+
+    def batch(self, step: int) -> Batch:
+        return self.data.batch(step, seed=self.training.seed, batch_size=self.rows)
+
+    def validation(self, micro_batch_tokens: int) -> Iterator[Batch]:
+        return self.data.batches(
+            self.data.validation,
+            batch_size=max(1, micro_batch_tokens // self.positions),
+            max_tokens=self.training.telemetry.validation_tokens,
+        )
+
+    def with_vocabulary(self, config: RunConfig) -> RunConfig:
+        return config.override({"model.vocab_size": self.data.vocab_size})
+
+    def bytes_per_token(self, split: str) -> float:
+        return self.data.bytes_per_token
+
+    def save_tokenizer(self, folder: Path) -> None:
+        self.data.tokenizer.save(folder)
+
+    def describe(self) -> dict[str, Any]:
+        """There is no entropy to compare with: who knows the task is never wrong."""
+        return {
+            "fingerprint": self.fingerprint,
+            "problems": {"validation": len(self.data.validation)},
+            "answer_tokens": self.data.answer_tokens,
+            "bytes_per_token": self.data.bytes_per_token,
+        }
+
+    @property
+    def summary(self) -> str:
+        config = self.data.config
+        lengths = f"{config.longest}" if config.shortest == config.longest else f"{config.shortest} to {config.longest}"
+        return (
+            f"length {lengths}, {self.positions} positions, vocabulary {self.data.vocab_size:,}, "
+            f"{len(self.data.validation):,} validation problems"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return self.data.fingerprint
+
+    @property
+    def notes(self) -> list[str]:
+        found, wanted = len(self.data.validation), self.data.config.n_validation
+        if found == wanted:
+            return []
+        return [f"The task is small: {found:,} different problems to validate on, not {wanted:,}."]
+
+
 def prepare_samples(config: RunConfig, progress: PrepareProgress | None = None) -> Samples:
     """The samples of a run, prepared now or found prepared. Raises :class:`DataError` with what to do."""
     if isinstance(config.data, DataConfig):
         return TextSamples(config, prepare(config.data, progress=progress))
+    if isinstance(config.data, SyntheticConfig):
+        return TaskSamples(config, SyntheticData(config.data))
     return PairSamples(config, prepare_translation(config.data, progress=progress))

@@ -105,7 +105,8 @@ class Trainer:
             seed=training.seed,
             label_smoothing=training.label_smoothing,
         )
-        self.flops_per_token = flops_per_token(self.config.model, self.samples.positions).training
+        computed = flops_per_token(self.config.model, self.samples.positions).training
+        self.flops_per_token = computed * self.samples.positions_per_token
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
         """What a forward pass changes without an update: the running statistics of a batch norm."""
         self._saved_at: int | None = None
@@ -279,7 +280,8 @@ class Trainer:
         """The loss on the validation batches, always the same; a new best is saved."""
         training, progress = self.config.training, self.progress
         batches = self.samples.validation(self.acceleration.micro_batch_tokens)
-        result = evaluate(self.model, batches, precision=training.precision)
+        answers = self.samples.have_right_answers
+        result = evaluate(self.model, batches, precision=training.precision, accuracy=answers)
         is_best = math.isfinite(result.loss) and (progress.best_loss is None or result.loss < progress.best_loss)
         if is_best:
             progress.best_loss, progress.since_best = result.loss, 0
@@ -293,6 +295,7 @@ class Trainer:
                 "loss": result.loss,
                 "perplexity": result.perplexity,
                 "bits_per_byte": result.bits_per_byte(self.samples.bytes_per_token("validation")),
+                **({"accuracy": result.accuracy, "exact": result.exact} if answers else {}),
                 "n_tokens": result.n_tokens,
                 "best": is_best,
                 "seconds": progress.seconds,
