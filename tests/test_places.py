@@ -5,22 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from glassformer.places import cache_folder, provided_data_folder, runs_folder
+from glassformer.places import cache_folder, provided_data_folder, runs_folder, studies_folder
 
 
 def test_each_variable_moves_its_folder(monkeypatch, tmp_path):
-    for variable in ("GLASSFORMER_CACHE", "GLASSFORMER_RUNS", "GLASSFORMER_DATA"):
+    for variable in ("GLASSFORMER_CACHE", "GLASSFORMER_RUNS", "GLASSFORMER_STUDIES", "GLASSFORMER_DATA"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     assert cache_folder() == tmp_path / "GLASSFORMER_CACHE"
     assert runs_folder() == tmp_path / "GLASSFORMER_RUNS"
+    assert studies_folder() == tmp_path / "GLASSFORMER_STUDIES"
     assert provided_data_folder() == tmp_path / "GLASSFORMER_DATA"
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch):
-    for variable in ("GLASSFORMER_CACHE", "GLASSFORMER_RUNS", "GLASSFORMER_DATA"):
+    for variable in ("GLASSFORMER_CACHE", "GLASSFORMER_RUNS", "GLASSFORMER_STUDIES", "GLASSFORMER_DATA"):
         monkeypatch.setenv(variable, "")
     assert cache_folder().name == "glassformer"
     assert runs_folder() == Path("runs")
+    assert studies_folder() == Path("studies")
     assert provided_data_folder() is None
 
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | downloads and prepared data, which can be made again | ``GLASSFORMER_CACHE`` | the user's cache folder |
 | runs | ``GLASSFORMER_RUNS`` | ``./runs`` |
+| studies | ``GLASSFORMER_STUDIES`` | ``./studies`` |
 | data files already on this machine | ``GLASSFORMER_DATA`` | none: what is needed is downloaded |
 
 Nothing here creates a folder: who writes first creates.
@@ -24,6 +25,11 @@ def cache_folder() -> Path:
 def runs_folder() -> Path:
     """``$GLASSFORMER_RUNS``, or ``runs`` in the working directory."""
     return _from_environment("GLASSFORMER_RUNS") or Path("runs")
+
+
+def studies_folder() -> Path:
+    """``$GLASSFORMER_STUDIES``, or ``studies`` in the working directory."""
+    return _from_environment("GLASSFORMER_STUDIES") or Path("studies")
 
 
 def provided_data_folder() -> Path | None:

@@ -83,6 +83,7 @@ def place(tmp_path, monkeypatch, shared_cache) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLASSFORMER_CACHE", str(shared_cache))
     monkeypatch.delenv("GLASSFORMER_RUNS", raising=False)
+    monkeypatch.delenv("GLASSFORMER_STUDIES", raising=False)
     monkeypatch.delenv("GLASSFORMER_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("glassformer.speed.SECONDS", 0.01)

@@ -39,6 +39,10 @@ COMMANDS = {
     ),
     "train": Command("glassformer.cli.train:train", "Train a model from a preset on your text or sentence pairs."),
     "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed."),
+    "study": Command(
+        "glassformer.cli.study:study",
+        "Train a base and variants of it with several seeds, and compare them, paired by seed.",
+    ),
     "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),
     "translate": Command("glassformer.cli.translate:translate", "Translate lines of text with a trained translator."),
     "evaluate": Command(

@@ -50,13 +50,13 @@ class Run:
         ``config`` is what JSON can hold; ``command`` is the command line, for ``environment.json``. Raises
         :class:`RunError` when the name cannot name a folder, or the folder cannot be made.
         """
-        _check_name(name)
-        config_text = _json(config)
+        check_name(name)
+        config_text = json_bytes(config)
         try:
-            path = _new_folder(root, name)
+            path = new_folder(root, name)
             for inner in ("checkpoints", "samples", "tokenizer"):
                 (path / inner).mkdir()
-            replace_durably(path / ENVIRONMENT, _json(describe_environment(command)))
+            replace_durably(path / ENVIRONMENT, json_bytes(describe_environment(command)))
             (path / "metrics.jsonl").touch()
             replace_durably(path / CONFIG, config_text)  # last: a folder with it is a whole run
         except OSError as error:
@@ -78,7 +78,7 @@ class Run:
             path = _find(str(path_or_name), places.runs_folder() if root is None else root)
         except (OSError, RuntimeError) as error:  # too long a name, a folder that may not be read, '~nobody'
             raise RunError(f"The run {str(path_or_name)!r} cannot be looked for: {error}.") from error
-        return cls(path, _read_object(path / CONFIG))
+        return cls(path, read_object(path / CONFIG))
 
     @property
     def name(self) -> str:
@@ -119,7 +119,7 @@ class Run:
 
     def environment(self) -> dict[str, Any]:
         """What ``environment.json`` holds."""
-        return _read_object(self.path / ENVIRONMENT)
+        return read_object(self.path / ENVIRONMENT)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -156,8 +156,8 @@ def list_runs(root: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (_started(path), path.name))
 
 
-def _new_folder(root: Path, name: str) -> Path:
-    """Make a folder that no one had: ``mkdir`` succeeds for one process only."""
+def new_folder(root: Path, name: str) -> Path:
+    """Make ``root/<name>-<UTC moment>``, a folder that no one had: ``mkdir`` succeeds for one process only."""
     root.mkdir(parents=True, exist_ok=True)
     moment = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     for count in range(1, 1_000_000):
@@ -168,7 +168,8 @@ def _new_folder(root: Path, name: str) -> Path:
     raise AssertionError("a million runs of one name within a second")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str, what: str = "run") -> None:
+    """Raise :class:`RunError` with every reason why a folder cannot have this name."""
     reasons = []
     if not name.strip():
         reasons.append("it is empty")
@@ -179,7 +180,7 @@ def _check_name(name: str) -> None:
     if len(name) > LONGEST_NAME:
         reasons.append(f"it has {len(name)} characters, and at most {LONGEST_NAME} fit")
     if reasons:
-        raise RunError(f"{name!r} cannot name a run: {'; '.join(reasons)}. Use letters, digits, '-', '_' and '.'.")
+        raise RunError(f"{name!r} cannot name a {what}: {'; '.join(reasons)}. Use letters, digits, '-', '_' and '.'.")
 
 
 def _find(text: str, root: Path) -> Path:
@@ -217,13 +218,13 @@ def _shown(names: list[str]) -> str:
 def _started(path: Path) -> str:
     """When the run began (ISO 8601, UTC, which sorts as text); where that is lost, when its config was written."""
     with contextlib.suppress(RunError):
-        started = _read_object(path / ENVIRONMENT).get("started")
+        started = read_object(path / ENVIRONMENT).get("started")
         if isinstance(started, str):
             return started
     return datetime.fromtimestamp((path / CONFIG).stat().st_mtime, UTC).isoformat()
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A file that holds one JSON object; :class:`RunError` saying where it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -236,5 +237,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """As the files of a folder hold it: indented, readable, strict JSON."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,201 @@
+"""What a study is: a base run, variants of it, and seeds; and the list of runs that follows from them.
+
+    design = study("tiny-transformer", data="tinyshakespeare", vary=["model.residual=none"], seeds=8, steps=2000)
+    plan(design)  # base and residual=none, 8 seeds each: 16 runs
+
+Runs of one seed share the order of their data, and the initial weights wherever shapes agree: both are drawn by the
+seed (and the weights by their names), so that a variant's run and the base's differ in the variant alone. One thing
+besides may differ: the gpt2 scheme scales what feeds a skip connection by the number of skips (checking says where).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from glassformer.config import Config
+from glassformer.errors import ConfigError
+from glassformer.studies.variation import Changes, Vary, shown, variants_of
+from glassformer.training.config import RunConfig, Seed
+from glassformer.training.recipes import configuration
+
+BASE = "base"
+MOST_RUNS = 10_000
+LONGEST_SLOT = 60  # characters of a variant's name in a folder's; the seed and the moment come behind it
+
+Matched = Literal["none", "parameters", "flops", "seconds"]
+
+OWNED = {
+    "model.vocab_size": "it is the number of tokens of the data",
+    "training.seed": "the study's seeds are the same for every variant",
+}
+"""Settings that no variant can change, and why."""
+
+_UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\s]+')
+
+
+class StudyConfig(Config):
+    """A study: base × variants × seeds, paired by seed."""
+
+    name: str
+    """What the study's folder is called; a moment in time is added."""
+    base: RunConfig
+    """The run that every variant is compared with."""
+    variants: dict[str, dict[str, Any]]
+    """A variant's name and its dotted changes of the base: {"residual=none": {"model.residual": "none"}}."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_RUNS)]
+    """Each variant, and the base, is trained once with every seed."""
+    matched: Matched = "none"
+    """What every variant is made equal in: parameters (by its width), flops (by its steps), seconds (by a time
+    budget), or none."""
+    adjusted: dict[str, str] = {}
+    """What matching changed, a sentence for each variant that it changed."""
+
+    @classmethod
+    def subject(cls) -> str:
+        return "study"
+
+    def complaints(self) -> Iterator[str]:
+        """Every reason of every variant, at once."""
+        if not self.variants:
+            yield "there is nothing to compare the base with: give a variant, as in --vary model.residual=none."
+        if len(set(self.seeds)) < len(self.seeds):
+            yield f"seeds has {_twice(self.seeds)} twice."
+        if self.n_runs > MOST_RUNS:
+            yield f"{self.n_runs:,} runs are planned; at most {MOST_RUNS:,} make one study."
+        built: dict[str, RunConfig] = {BASE: self.base}
+        slots = {slot_name(BASE): BASE}
+        for name, changes in self.variants.items():
+            yield from self._complaints_about(name, changes, built)
+            if (slot := slot_name(name)) in slots:
+                yield f"the variants {slots[slot]!r} and {name!r} would share the name {slot!r}; rename one."
+            slots.setdefault(slot, name)
+
+    def _complaints_about(self, name: str, changes: Changes, built: dict[str, RunConfig]) -> Iterator[str]:
+        """What is wrong with one variant; ``built`` holds those before it, and gets this one."""
+        owned = [path for path in changes if path in OWNED]
+        yield from (f"variant {name!r}: {path} cannot be varied: {OWNED[path]}." for path in owned)
+        if owned:
+            return
+        try:
+            config = self.base.override(changes)
+        except ConfigError as error:
+            yield from (f"variant {name!r}: {complaint}" for complaint in error.complaints)
+            return
+        same = next((other for other, known in built.items() if known == config), None)
+        if same is not None:
+            yield f"variant {name!r} is the same run as {same!r}: it changes nothing that differs from it."
+        built[name] = config
+
+    @property
+    def n_runs(self) -> int:
+        """Runs in all: the base and every variant, with every seed."""
+        return (1 + len(self.variants)) * len(self.seeds)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The base and the variants, by name, in their order."""
+        return (BASE, *self.variants)
+
+    def arm(self, name: str) -> RunConfig:
+        """The base's or a variant's configuration, with the base's own seed."""
+        return self.base if name == BASE else self.base.override(self.variants[name])
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study."""
+
+    variant: str
+    seed: int
+    config: RunConfig
+
+    @property
+    def slot(self) -> str:
+        """Its name in the study's folder: one run, ever, has it."""
+        return slot_of(self.variant, self.seed)
+
+
+def plan(config: StudyConfig) -> list[PlannedRun]:
+    """Every run of a study, all variants of the first seed first, so that whole pairs come early."""
+    arms = {name: config.arm(name) for name in config.arms}
+    return [
+        PlannedRun(name, seed, arm.override({"training.seed": seed}))
+        for seed in config.seeds
+        for name, arm in arms.items()
+    ]
+
+
+def study(
+    base: str | RunConfig,
+    *,
+    vary: Vary,
+    data: str | None = None,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - as on the command line
+    seeds: int | Sequence[int] = 3,
+    steps: int | None = None,
+    matched: Matched = "none",
+    grid: bool = False,
+    name: str | None = None,
+) -> StudyConfig:
+    """A study from a preset's name (or a whole run) and what to vary about it.
+
+    Args:
+        vary: variants by name, ``{"no skip": {"model.residual": "none"}}``; or a list of changes, each text as on the
+            command line (``"model.residual=none"``, ``"model.n_layers=1|2|4"``, ``"a=1,b=2"``) or a mapping.
+        data, set, steps: change the base: its text, any setting, its number of updates.
+        seeds: how many (0, 1, …), or which.
+        grid: every combination of the listed values, instead of one change at a time.
+        name: of the study's folder; the base's unless given.
+
+    Raises:
+        ConfigError: with every complaint about every variant.
+    """
+    changes = {path: shown(value) for path, value in (set or {}).items()}
+    if isinstance(base, str):
+        assignments = [f"{path}={value}" for path, value in changes.items()]
+        run = configuration(base, data=data, steps=steps, seed=None, assignments=assignments)
+    else:
+        options = {"data.source": data, "training.max_steps": steps}
+        run = base.override({path: value for path, value in options.items() if value is not None} | changes)
+    named = base if isinstance(base, str) else "study"
+    return StudyConfig.build(
+        {
+            "name": named if name is None else name,
+            "base": run.to_dict(),
+            "variants": variants_of(vary, run, grid=grid),
+            "seeds": seeds_of(seeds),
+            "matched": matched,
+        }
+    )
+
+
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """So many seeds from 0 on, or the ones given. Raises :class:`ConfigError` for a number that no study can have."""
+    if not isinstance(seeds, int):
+        return list(seeds)
+    if not 1 <= seeds <= MOST_RUNS:
+        raise ConfigError(f"seeds is {seeds}; expected a number from 1 to {MOST_RUNS:,}.", subject="study")
+    return list(range(seeds))
+
+
+def slot_of(variant: str, seed: int) -> str:
+    """The name of a variant's run with a seed in the study's folder."""
+    return f"{slot_name(variant)}.seed-{seed}"
+
+
+def slot_name(variant: str) -> str:
+    """A variant's name as a folder's can hold it, equal only where the names are equal but for such characters."""
+    name = _UNFIT.sub("-", variant).strip("-. ") or "variant"
+    if len(name) > LONGEST_SLOT:
+        name = f"{name[:LONGEST_SLOT]}~{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
+    return name.casefold()
+
+
+def _twice(seeds: Sequence[int]) -> int:
+    return next(seed for index, seed in enumerate(seeds) if seed in seeds[:index])

@@ -1,0 +1,306 @@
+"""A study's folder: what was asked for, its runs, how they ended. Everything that resuming needs is in it.
+
+    studies/residual-20250131-235959/
+      study.json          what was asked for (:class:`~glassformer.studies.design.StudyConfig`)
+      environment.json    the circumstances
+      data.json           the fingerprint of each variant's data
+      parts/              copies of the user's part files
+      runs/               ordinary runs, one for each variant and seed
+      outcomes/           how each ended: a run without a file here is still to be made, or to be gone on with
+      claims/             locks: who holds one makes that run
+      logs/               what the workers said
+      results.json        the table
+
+There is no other state. A run counts once its outcome is here, which is written in one step, under its claim.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from glassformer import places
+from glassformer.errors import RunError, nearest
+from glassformer.runs.environment import describe_environment
+from glassformer.runs.files import replace_durably
+from glassformer.runs.folder import CONFIG, ENVIRONMENT, Run, check_name, json_bytes, new_folder, read_object
+from glassformer.runs.locks import FileLock
+from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
+from glassformer.studies.matching import within_seconds
+from glassformer.studies.outcomes import Outcome
+from glassformer.training.config import RunConfig
+
+STUDY, DATA, RESULTS = "study.json", "data.json", "results.json"
+PARTS = "parts"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder. :meth:`create` makes a new one, :meth:`open` finds one that is there."""
+
+    path: Path
+    config: StudyConfig
+
+    @classmethod
+    def create(
+        cls, config: StudyConfig, *, data: Mapping[str, str], command: Sequence[str], root: Path | None = None
+    ) -> Self:
+        """Make ``root/<name>-<UTC moment>``.
+
+        Args:
+            data: the fingerprint of each variant's data, and of the base's.
+            command: the command line, for ``environment.json``.
+            root: :func:`glassformer.places.studies_folder` unless given.
+
+        Raises:
+            RunError: the name cannot name a folder, or the folder cannot be made.
+        """
+        check_name(config.name, "study")
+        files = _part_files(config)
+        root = places.studies_folder() if root is None else root
+        try:
+            path = new_folder(root, config.name)
+            for inner in ("runs", "outcomes", "claims", "logs"):
+                (path / inner).mkdir()
+            _copy(files, path / PARTS)
+            replace_durably(path / ENVIRONMENT, json_bytes(describe_environment(command)))
+            replace_durably(path / DATA, json_bytes(data))
+            replace_durably(path / STUDY, json_bytes(config.to_dict()))  # last: a folder with it is a whole study
+        except OSError as error:
+            raise RunError(
+                f"A folder for the study '{config.name}' cannot be made in {root}: {error.strerror}. "
+                "Choose another folder for studies, or free this one."
+            ) from error
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path_or_name: str | Path, *, root: Path | None = None) -> Self:
+        """Open a study by its path, its name, the beginning of its name if only one has it, or as ``latest``.
+
+        Raises:
+            RunError: there is none, several are meant, or the folder is damaged.
+            ConfigError: its ``study.json`` is no study's.
+        """
+        root = places.studies_folder() if root is None else root
+        path = find_study(str(path_or_name), root)
+        if path is None:
+            known = [each.name for each in list_studies(root)]
+            raise RunError(
+                f"There is no study {str(path_or_name)!r}, as a path or in {root}. {nearest(str(path_or_name), known)}"
+            )
+        tree = _own_part_files(read_object(path / STUDY), path / PARTS)
+        return cls(path, StudyConfig.build(tree, subject=f"study {path.name}"))
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which :meth:`open` takes."""
+        return self.path.name
+
+    @property
+    def runs(self) -> Path:
+        """The folder of its runs."""
+        return self.path / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what its workers said."""
+        return self.path / "logs"
+
+    @cached_property
+    def plan(self) -> list[PlannedRun]:
+        """Every run, in the order in which they are made."""
+        return plan(self.config)
+
+    @cached_property
+    def by_slot(self) -> dict[str, PlannedRun]:
+        """Every planned run by its name in this folder."""
+        return {planned.slot: planned for planned in self.plan}
+
+    def data(self) -> dict[str, Any]:
+        """The fingerprint of each variant's data when the study began."""
+        return read_object(self.path / DATA)
+
+    # ------------------------------------------------------------------------------------------------ one run
+
+    def run_of(self, planned: PlannedRun) -> Run | None:
+        """The run's folder, if it has been begun."""
+        mine = re.compile(re.escape(planned.slot) + r"-\d{8}-\d{6}(-\d+)?")
+        found = sorted(path for path in self.runs.iterdir() if mine.fullmatch(path.name) and (path / CONFIG).is_file())
+        assert len(found) <= 1, found  # a run is begun under its claim, once
+        return Run.open(found[0]) if found else None
+
+    def config_of(self, planned: PlannedRun) -> RunConfig:
+        """What the run is to be. Of a study matched in seconds, a variant's is known once the base's runs have ended.
+
+        Raises:
+            ConfigError: they have, and none of them well.
+        """
+        if self.config.matched != "seconds" or planned.variant == BASE:
+            return planned.config
+        base = [self.outcome(each) for each in self.plan if each.variant == BASE]
+        return within_seconds(planned.config, [each.seconds for each in base if each and each.status == "finished"])
+
+    def outcome(self, planned: PlannedRun) -> Outcome | None:
+        """How the run ended; None if it has not."""
+        path = self._outcome_path(planned)
+        return Outcome.from_dict(read_object(path), self.path) if path.exists() else None
+
+    def record(self, planned: PlannedRun, outcome: Outcome) -> None:
+        """Keep how the run ended. The caller holds its claim."""
+        assert (outcome.variant, outcome.seed) == (planned.variant, planned.seed), outcome
+        replace_durably(self._outcome_path(planned), json_bytes(outcome.to_dict(self.path)))
+
+    def _outcome_path(self, planned: PlannedRun) -> Path:
+        return self.path / "outcomes" / f"{planned.slot}.json"
+
+    @contextlib.contextmanager
+    def claim(self, planned: PlannedRun) -> Iterator[None]:
+        """Hold the right to make this run; waits while another process has it. It ends with its holder."""
+        with FileLock(self.path / "claims" / f"{planned.slot}.lock"):
+            yield
+
+    def clear_half_begun(self, planned: PlannedRun) -> None:
+        """Remove what a kill left while the run's folder was being made. The caller holds its claim."""
+        for path in self.runs.glob(f"{_literal(planned.slot)}-*"):
+            if not (path / CONFIG).is_file():
+                shutil.rmtree(path)
+
+    # -------------------------------------------------------------------------------------------- all runs
+
+    @contextlib.contextmanager
+    def driving(self) -> Iterator[None]:
+        """Hold the study while its queue is worked off. Raises :class:`RunError` if another process does."""
+        lock = FileLock(self.path / ".lock")
+        if not lock.acquire(wait=False):
+            raise RunError(f"The study {self.name} is being run already, by {lock.holder()}. Wait until it ends.")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def outcomes(self) -> list[Outcome]:
+        """How every run that has ended did, in the order of the plan."""
+        return [outcome for planned in self.plan if (outcome := self.outcome(planned)) is not None]
+
+    def waiting(self) -> list[PlannedRun]:
+        """The runs without an outcome, in the order of the plan."""
+        return [planned for planned in self.plan if not self._outcome_path(planned).exists()]
+
+    def forget_failures(self) -> None:
+        """Let every run that failed be tried again. Raises :class:`RunError` if another process runs this study."""
+        with self.driving():
+            for planned in self.plan:
+                outcome = self.outcome(planned)
+                if outcome is not None and outcome.status == "failed":
+                    self._outcome_path(planned).unlink()
+
+    def extended(self, seeds: Sequence[int]) -> Self:
+        """The same study with more seeds, from here on.
+
+        Raises:
+            ConfigError: seeds that it has already, or too many.
+            RunError: another process runs this study.
+        """
+        with self.driving():
+            tree = self.config.to_dict() | {"seeds": [*self.config.seeds, *seeds]}
+            StudyConfig.build(tree)
+            replace_durably(self.path / STUDY, json_bytes(tree))
+        return self.open(self.path)
+
+    def losses(self) -> dict[str, dict[int, float | None]]:
+        """Final validation loss by variant (the base first) and seed; None where the run diverged.
+
+        Failed runs are left out: an error says nothing about the variant.
+        """
+        table: dict[str, dict[int, float | None]] = {name: {} for name in self.config.arms}
+        for outcome in self.outcomes():
+            if outcome.status != "failed":
+                table[outcome.variant][outcome.seed] = outcome.loss
+        return table
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Keep the table in ``results.json``."""
+        replace_durably(self.path / RESULTS, json_bytes(results))
+
+
+def list_studies(root: Path) -> list[Path]:
+    """The folders of the studies in ``root``, by name. Without ``study.json`` a folder is no study."""
+    try:
+        return sorted(path for path in root.iterdir() if (path / STUDY).is_file())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"The studies in {root} cannot be listed: {error.strerror}.") from error
+
+
+def find_study(text: str, root: Path) -> Path | None:
+    """The folder meant by a path, a name, the beginning of a name, or ``latest``; None if there is none.
+
+    Raises:
+        RunError: several are meant, or it cannot be looked for.
+    """
+    studies = {path.name: path for path in list_studies(root)}
+    try:
+        if text and (Path(text) / STUDY).is_file():
+            return Path(text)
+    except OSError as error:  # too long a name, a folder that may not be read
+        raise RunError(f"The study {text!r} cannot be looked for: {error}.") from error
+    if text == "latest":
+        return max(studies.values(), key=lambda path: (path / STUDY).stat().st_mtime, default=None)
+    if text in studies:
+        return studies[text]
+    meant = [name for name in studies if text and name.startswith(text)]
+    if len(meant) > 1:
+        raise RunError(f"{text!r} begins the name of {len(meant)} studies: {', '.join(meant)}. Give more of the name.")
+    return studies[meant[0]] if meant else None
+
+
+def _literal(name: str) -> str:
+    """A name in which no character means something else to ``glob``."""
+    return re.sub(r"([\[*?])", r"[\1]", name)
+
+
+# ------------------------------------------------------------------------------------------------- part files
+
+
+def _part_files(config: StudyConfig) -> list[Path]:
+    """Every part file of the base and the variants, each once."""
+    files = list(dict.fromkeys(Path(path) for name in config.arms for path in config.arm(name).model.part_files))
+    names = [path.name for path in files]
+    if len(set(names)) < len(names):
+        raise RunError(f"Two part files have the same name ({', '.join(sorted(names))}); rename one.")
+    return files
+
+
+def _copy(files: Sequence[Path], folder: Path) -> None:
+    """The study's own copies: the user's may change while it runs."""
+    for path in files:
+        folder.mkdir(exist_ok=True)
+        shutil.copy(path, folder / path.name)
+
+
+def _own_part_files(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration with its part files found in the study's folder."""
+    if not folder.is_dir():
+        return tree
+    own = {path.name: str(path) for path in folder.iterdir()}
+
+    def moved(paths: Any) -> list[str]:
+        listed = paths.split(",") if isinstance(paths, str) else paths
+        return [own.get(Path(path).name, path) for path in listed]
+
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is no study is told by its configuration
+        model = tree["base"]["model"]
+        variants = {
+            name: {key: moved(value) if key == "model.part_files" else value for key, value in changes.items()}
+            for name, changes in tree["variants"].items()
+        }
+        base = tree["base"] | {"model": model | {"part_files": moved(model.get("part_files", []))}}
+        return tree | {"base": base, "variants": variants}
+    return tree

@@ -1,0 +1,107 @@
+"""A study as it is seen in the terminal while it runs: a row for each run; without a terminal, a line when one ends."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from glassformer.studies.execution import Event, Report
+from glassformer.studies.folder import Study
+from glassformer.studies.outcomes import Outcome
+
+STYLES = {"finished": "green", "diverged": "yellow", "failed": "red", "training": "bold", "waiting": "dim"}
+ROWS = 40
+"""Runs that the table shows at most: those at work first, then the last to end, then those that wait."""
+
+
+class LiveStudy:
+    """An observer of the driver that draws the study."""
+
+    def __init__(self, console: Console, study: Study) -> None:
+        self.console, self.study = console, study
+        self.outcomes = {planned.slot: study.outcome(planned) for planned in study.plan}
+        self.reports: dict[str, Report] = {}
+        self.validation: dict[str, str] = {}
+        self.began = time.perf_counter()
+        self.live = Live(self, console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        report = event.report
+        if event.outcome is not None:
+            self.outcomes[report.run] = event.outcome
+            self.reports.pop(report.run, None)
+            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {_told(event.outcome)}"))
+        elif report.kind == "lost":
+            self.reports.pop(report.run, None)
+            self.console.print(Text(f"{report.run}: its process {report.detail}; it goes on in another", "yellow"))
+        else:
+            self.reports[report.run] = report
+            if report.validation is not None:
+                self.validation[report.run] = f"{float(report.validation):.4f}"
+
+    @property
+    def done(self) -> int:
+        """Runs that have ended."""
+        return sum(outcome is not None for outcome in self.outcomes.values())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(box=None, padding=(0, 2), title=self._title(), title_justify="left")
+        for heading in ("variant", "seed", "step", "validation loss", ""):
+            table.add_column(heading, justify="right" if heading in ("seed", "step", "validation loss") else "left")
+        for slot in self._shown(options.max_height - 4):
+            table.add_row(*self._row(slot))
+        yield table
+
+    def _title(self) -> str:
+        counts = Counter(outcome.status for outcome in self.outcomes.values() if outcome is not None)
+        others = "".join(f", {counts[status]} {status}" for status in ("diverged", "failed") if counts[status])
+        seconds = time.perf_counter() - self.began
+        return f"{self.study.name}: {self.done} of {len(self.outcomes)} runs{others}, {seconds:,.0f} s"
+
+    def _shown(self, height: int) -> list[str]:
+        """The runs there is room for, in the order of the plan."""
+
+        def rank(slot: str) -> int:
+            return 0 if slot in self.reports else 1 if self.outcomes[slot] is None else 2
+
+        room = max(1, min(ROWS, height))
+        chosen = set(sorted(self.outcomes, key=rank)[:room])
+        return [slot for slot in self.outcomes if slot in chosen]
+
+    def _row(self, slot: str) -> tuple[Text, ...]:
+        planned, outcome, report = self.study.by_slot[slot], self.outcomes[slot], self.reports.get(slot)
+        step, loss, status = "", self.validation.get(slot, ""), "waiting"
+        if outcome is not None:
+            step, status = f"{outcome.steps:,}", outcome.status
+            loss = "" if outcome.loss is None else f"{outcome.loss:.4f}"
+        elif report is not None:
+            step, status = f"{report.step or 0:,}" + (f" / {report.total:,}" if report.total else ""), "training"
+        said = f"{status}, reused" if outcome is not None and outcome.reused else status
+        return Text(planned.variant), Text(str(planned.seed)), Text(step), Text(loss), Text(said, STYLES[status])
+
+
+def _told(outcome: Outcome) -> str:
+    """How a run ended, in a line."""
+    about = f"{outcome.variant}, seed {outcome.seed}: "
+    if outcome.loss is None:
+        return about + f"{outcome.status} at step {outcome.steps:,}: {outcome.reason}"
+    accuracy = "" if outcome.accuracy is None else f", accuracy {outcome.accuracy:.3f}"
+    return (
+        about + f"validation loss {outcome.loss:.4f}{accuracy} after {outcome.steps:,} steps, {outcome.seconds:.1f} s"
+    )

@@ -1,0 +1,218 @@
+"""Matched controls: each variant made equal to the base in parameters, FLOPs or seconds, and what that changed.
+
+A part that is taken out takes parameters and computation with it. Whether it was the part that mattered, or its size,
+is told by a variant that has the base's size without the part:
+
+- *parameters*: the variant's width is adjusted: that of the feed-forward layers (d_ff) where a moderate change is
+  enough, or else that of the residual stream (d_model, in whole heads), with d_ff in proportion and for the rest;
+- *flops*: its number of steps;
+- *seconds*: its steps are replaced by a time budget, the base's mean training time, which is known once the base's runs
+  have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from glassformer.errors import ConfigError
+from glassformer.models.config import ModelConfig
+from glassformer.models.formulas import flops_per_token, parameters
+from glassformer.studies.design import BASE, StudyConfig
+from glassformer.training.config import RunConfig
+from glassformer.training.samples import Samples
+
+CLOSE = 0.005
+"""Relative difference in parameters that is close enough to look no further."""
+
+MODERATE = 2.0
+"""Factor by which d_ff may grow or shrink before d_model is adjusted instead."""
+
+WIDEST = 2**20
+
+D_MODEL, D_FF = "model.d_model", "model.feedforward.d_ff"
+
+Changes = dict[str, Any]
+
+
+def match(config: StudyConfig, samples: Mapping[str, Samples]) -> StudyConfig:
+    """The study with every variant adjusted, and what was adjusted in ``adjusted``.
+
+    Args:
+        samples: of each variant, and of the base.
+
+    Raises:
+        ConfigError: variants that cannot be matched, all of them.
+    """
+    if config.matched == "none":
+        return config
+    variants, adjusted, complaints = dict(config.variants), dict(config.adjusted), []
+    for name in config.variants:
+        try:
+            changes, note = _matched(config, name, samples)
+        except ConfigError as error:
+            complaints += [f"variant {name!r}: {complaint}" for complaint in error.complaints]
+            continue
+        if changes:
+            variants[name] = {**variants[name], **changes}
+        if note:
+            adjusted[name] = note
+    if complaints:
+        raise ConfigError(complaints, subject="study")
+    return StudyConfig.build(config.to_dict() | {"variants": variants, "adjusted": adjusted})
+
+
+def _matched(config: StudyConfig, name: str, samples: Mapping[str, Samples]) -> tuple[Changes, str]:
+    base, variant = (samples[arm].with_vocabulary(config.arm(arm)) for arm in (BASE, name))
+    varied = set(config.variants[name])
+    if config.matched == "parameters":
+        return match_parameters(base.model, variant.model, varied)
+    if config.matched == "flops":
+        return match_flops(base, variant, samples[BASE], samples[name], varied)
+    return match_seconds(varied)
+
+
+# ------------------------------------------------------------------------------------------------ parameters
+
+
+def match_parameters(base: ModelConfig, variant: ModelConfig, varied: set[str]) -> tuple[Changes, str]:
+    """The width at which the variant has the base's number of parameters, and a sentence about it."""
+    wanted, has = parameters(base).total, parameters(variant).total
+    if has == wanted:
+        return {}, ""
+    best = min(_widths(variant, wanted, varied), key=lambda changes: _distance(variant, changes, wanted), default=None)
+    if best is None:
+        raise ConfigError(
+            "its parameters cannot be matched: the variant sets its widths itself (d_model and feedforward.d_ff)."
+        )
+    nearest = parameters(_with_model(variant, best)).total
+    if abs(nearest - wanted) >= abs(has - wanted):
+        return {}, f"no width comes nearer to the base's {wanted:,} parameters than its own {has:,}"
+    widths = ", ".join(f"{path.removeprefix('model.')}={value}" for path, value in best.items())
+    return best, (
+        f"{widths}: {nearest:,} parameters, {_percent(nearest, wanted)} the base's {wanted:,} ({has:,} before matching)"
+    )
+
+
+def _widths(variant: ModelConfig, wanted: int, varied: set[str]) -> Iterator[Changes]:
+    """Candidates: the first that is ``CLOSE`` is the last."""
+    free_d_ff = variant.has_feedforward and variant.n_layers > 0 and D_FF not in varied
+    free_d_model = D_MODEL not in varied
+    if free_d_ff:
+        changes = _nearest_d_ff(variant, wanted)
+        if _is_moderate(variant, changes[D_FF]) or not free_d_model:
+            yield changes
+            if _distance(variant, changes, wanted) <= CLOSE * wanted:
+                return
+    if free_d_model:
+        changes = _nearest_d_model(variant, wanted, in_proportion=free_d_ff)
+        yield changes
+        if free_d_ff:
+            wide = _with_model(variant, changes)
+            finer = _nearest_d_ff(wide, wanted)
+            if _is_moderate(wide, finer[D_FF]):
+                yield changes | finer
+
+
+def _is_moderate(model: ModelConfig, d_ff: int) -> bool:
+    return model.d_ff / MODERATE <= d_ff <= model.d_ff * MODERATE
+
+
+def _distance(variant: ModelConfig, changes: Changes, wanted: int) -> int:
+    return abs(parameters(_with_model(variant, changes)).total - wanted)
+
+
+def _nearest_d_ff(variant: ModelConfig, wanted: int) -> Changes:
+    return _nearest(variant, wanted, lambda width: {D_FF: width}, 1)
+
+
+def _nearest_d_model(variant: ModelConfig, wanted: int, *, in_proportion: bool) -> Changes:
+    """In whole heads, even where positions need it; a d_ff that is set keeps its ratio."""
+    ratio = variant.d_ff / variant.d_model if in_proportion and variant.feedforward.d_ff is not None else None
+
+    def changes(width: int) -> Changes:
+        return {D_MODEL: width} | ({} if ratio is None else {D_FF: max(1, round(width * ratio))})
+
+    unit = 1 if variant.attention.d_head else variant.attention.n_heads
+    unit *= 2 if variant.positions.kind in ("rotary", "sinusoidal") else 1
+    return _nearest(variant, wanted, changes, unit)
+
+
+def _nearest(variant: ModelConfig, wanted: int, changes: Callable[[int], Changes], unit: int) -> Changes:
+    """The changes, of a width that is a multiple of ``unit``, that come nearest to the parameters that are wanted."""
+    low, high = 1, max(2, WIDEST // unit)
+    while high - low > 1:  # parameters grow with the width
+        middle = (low + high) // 2
+        if parameters(_with_model(variant, changes(middle * unit))).total > wanted:
+            high = middle
+        else:
+            low = middle
+    return min((changes(low * unit), changes(high * unit)), key=lambda each: _distance(variant, each, wanted))
+
+
+def _with_model(model: ModelConfig, changes: Changes) -> ModelConfig:
+    return model.override({path.removeprefix("model."): value for path, value in changes.items()})
+
+
+# ----------------------------------------------------------------------------------------------------- FLOPs
+
+
+def match_flops(
+    base: RunConfig, variant: RunConfig, base_samples: Samples, variant_samples: Samples, varied: set[str]
+) -> tuple[Changes, str]:
+    """The number of steps in which the variant spends the base's FLOPs, and a sentence about it."""
+    steps = base.training.max_steps
+    if steps is None:
+        raise ConfigError("FLOPs are matched by steps, and the base's training.max_steps is none: set it.")
+    if "training.max_steps" in varied:
+        raise ConfigError("FLOPs are matched by steps, and the variant sets training.max_steps itself.")
+    a_base_step, a_step = _flops_per_step(base, base_samples), _flops_per_step(variant, variant_samples)
+    matched = max(1, round(steps * a_base_step / a_step))
+    if matched == steps:
+        return {}, ""
+    return {"training.max_steps": matched}, (
+        f"max_steps={matched:,} (the base's: {steps:,}): {matched * a_step:.4g} FLOPs, "
+        f"{_percent(matched * a_step, steps * a_base_step)} the base's {steps * a_base_step:.4g}"
+    )
+
+
+def _flops_per_step(config: RunConfig, samples: Samples) -> float:
+    positions = samples.tokens_per_step * samples.positions_per_token
+    return positions * flops_per_token(config.model, samples.positions).training
+
+
+# --------------------------------------------------------------------------------------------------- seconds
+
+
+def match_seconds(varied: set[str]) -> tuple[Changes, str]:
+    """No steps: the time budget comes when the base's runs have ended."""
+    if clash := sorted(varied & {"training.max_steps", "training.max_seconds"}):
+        raise ConfigError(f"seconds are matched by a time budget, and the variant sets {' and '.join(clash)} itself.")
+    return {}, "trained for the base's mean training time instead of its steps"
+
+
+def within_seconds(variant: RunConfig, base_seconds: Iterable[float]) -> RunConfig:
+    """The variant's run with the base's mean training time for its budget.
+
+    Raises:
+        ConfigError: no run of the base has ended well, so there is no time.
+    """
+    times = list(base_seconds)
+    if not times:
+        raise ConfigError("no run of the base has finished, so there is no time to train a variant for.")
+    return variant.override(
+        {
+            "training.max_steps": None,
+            "training.max_tokens": None,
+            "training.max_epochs": None,
+            "training.max_seconds": sum(times) / len(times),
+        }
+    )
+
+
+def _percent(value: float, of: float) -> str:
+    """``0.12 % more than``, ``exactly``."""
+    if value == of:
+        return "exactly"
+    difference = 100 * (value - of) / of
+    return f"{abs(difference):.2g} % {'more' if difference > 0 else 'less'} than"

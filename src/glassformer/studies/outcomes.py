@@ -1,0 +1,122 @@
+"""How a run of a study ended: read from the run's folder, kept in a small file of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from glassformer.errors import RunError
+from glassformer.runs.folder import Run
+from glassformer.runs.metrics import Record
+
+Status = Literal["finished", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The validation loss over a run, nats per token: a point for each validation."""
+
+    steps: tuple[int, ...] = ()
+    losses: tuple[float | None, ...] = ()
+    """None where it was not finite."""
+    seconds: tuple[float, ...] = ()
+    """Of training so far."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended.
+
+    Attributes:
+        run: its folder; None if it never had one.
+        status: finished; diverged (the loss or a gradient was not finite); failed (an error, which ``reason`` tells).
+        loss: final validation loss in nats per token; None unless finished.
+        accuracy: final validation accuracy, where the data have right answers.
+        steps, seconds: of training.
+        reused: whether the run is another study's, or stood alone.
+    """
+
+    variant: str
+    seed: int
+    run: Path | None
+    status: Status
+    loss: float | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    curve: Curve = field(default_factory=Curve)
+    accuracy: float | None = None
+    reason: str = ""
+    reused: bool = False
+
+    def to_dict(self, folder: Path) -> dict[str, Any]:
+        """What JSON can hold, and :meth:`from_dict` reads back; a run in ``folder`` is told relative to it."""
+        run = None if self.run is None else self.run.absolute()
+        if run is not None and run.is_relative_to(folder.absolute()):
+            run = run.relative_to(folder.absolute())
+        return asdict(self) | {"run": None if run is None else run.as_posix()}
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any], folder: Path) -> Self:
+        """What :meth:`to_dict` gave. Raises :class:`RunError` for anything else."""
+        try:
+            curve = Curve(**{name: tuple(values) for name, values in tree["curve"].items()})
+            run = None if tree["run"] is None else folder / tree["run"]
+            return cls(**(tree | {"curve": curve, "run": run}))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"An outcome is damaged ({error}): restore it, or delete it to have it made again."
+            ) from error
+
+
+def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> Outcome | None:
+    """How a run ended, from its own records; None while there is something left to train."""
+    last = _last_ending(run.events())
+    if last is None:
+        return None
+    validations = [record for record in run.metrics() if record.get("kind") == "validation"]
+    curve = Curve(
+        tuple(record["step"] for record in validations),
+        tuple(_finite(record["loss"]) for record in validations),
+        tuple(record["seconds"] for record in validations),
+    )
+    seconds = float(last.get("seconds", curve.seconds[-1] if curve.seconds else 0.0))
+    loss = curve.losses[-1] if curve.losses else None
+    diverged = last["event"] == "not finite" or loss is None
+    reason = last["message"] if last["event"] == "not finite" else last["reason"]
+    if diverged and last["event"] == "end":
+        reason = f"the final validation loss, after step {last['step']}, is not finite"
+    return Outcome(
+        variant,
+        seed,
+        run.path,
+        "diverged" if diverged else "finished",
+        loss=None if diverged else loss,
+        steps=last["step"],
+        seconds=seconds,
+        curve=curve,
+        accuracy=None if diverged else validations[-1].get("accuracy"),
+        reason=reason,
+        reused=reused,
+    )
+
+
+def failed(variant: str, seed: int, reason: str, run: Run | None = None) -> Outcome:
+    """The outcome of a run that an error ended."""
+    return Outcome(variant, seed, None if run is None else run.path, "failed", reason=reason)
+
+
+def _last_ending(events: list[Record]) -> Record | None:
+    """The event that ended the run for good: not a signal's, and none that was trained on after."""
+    ending = None
+    for event in events:
+        if event["event"] in ("start", "resumed"):
+            ending = None
+        elif event["event"] == "not finite" or (event["event"] == "end" and not event["reason"].startswith("SIG")):
+            ending = event
+    return ending
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None

@@ -1,0 +1,91 @@
+"""What a study found, from its outcomes: the numbers behind every table, and ``results.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from glassformer.studies.design import BASE
+from glassformer.studies.folder import Study
+from glassformer.studies.outcomes import Outcome, Status
+from glassformer.studies.statistics import Comparison, compare
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The base or a variant, over its seeds. ``loss`` and ``accuracy`` are means over the runs that finished."""
+
+    name: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def finished(self) -> tuple[Outcome, ...]:
+        """The runs that have a final loss."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status == "finished")
+
+    def count(self, status: Status) -> int:
+        """Runs that ended so."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def loss(self) -> float | None:
+        """Mean final validation loss, nats per token; None where no run finished."""
+        return _mean([outcome.loss for outcome in self.finished])
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean final accuracy, where the data have right answers."""
+        return _mean([outcome.accuracy for outcome in self.finished])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study's arms and their comparison, paired by seed."""
+
+    study: Study
+    arms: tuple[Arm, ...]
+    comparison: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``results.json`` holds; numbers that are not finite are None."""
+        arms = [
+            {
+                "variant": arm.name,
+                "n": len(arm.finished),
+                "diverged": arm.count("diverged"),
+                "failed": arm.count("failed"),
+                "loss": arm.loss,
+                "accuracy": arm.accuracy,
+                "adjusted": self.study.config.adjusted.get(arm.name),
+                "outcomes": [outcome.to_dict(self.study.path) for outcome in arm.outcomes],
+            }
+            for arm in self.arms
+        ]
+        return {"study": self.study.config.to_dict(), "arms": arms, "comparison": _finite(asdict(self.comparison))}
+
+
+def summarise(study: Study) -> Summary:
+    """The table of a study as far as its runs have ended. Failed runs say nothing of a variant: no pair has them."""
+    outcomes = study.outcomes()
+    arms = tuple(Arm(name, tuple(each for each in outcomes if each.variant == name)) for name in study.config.arms)
+    losses = study.losses()
+    base = losses.pop(BASE)
+    return Summary(study, arms, compare(base, losses))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

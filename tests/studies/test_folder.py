@@ -1,0 +1,163 @@
+"""A study's folder: all the state there is, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from glassformer.errors import ConfigError, RunError
+from glassformer.runs.folder import Run
+from glassformer.runs.metrics import MetricsWriter
+from glassformer.studies.folder import Study
+from glassformer.studies.outcomes import Curve, Outcome, failed, read_outcome
+
+PART = """
+from torch import nn
+from glassformer.registry import register
+
+@register("norm", "of-a-study")
+class OfAStudy(nn.LayerNorm):
+    def __init__(self, d, *, eps, bias):
+        super().__init__(d, eps=eps, bias=bias)
+"""
+
+
+@pytest.fixture
+def made(create, design) -> Study:
+    return create(design(["model.residual=none"], seeds=2, name="mine"))
+
+
+def an_outcome(study, planned, **changes) -> Outcome:
+    run = study.runs / f"{planned.slot}-20260101-000000"
+    return Outcome(planned.variant, planned.seed, run, **({"status": "finished", "loss": 1.5} | changes))
+
+
+def test_a_study_is_found_by_path_name_beginning_and_as_the_latest(made):
+    root = made.path.parent
+    for words in (made.path, made.name, "mine", "latest"):
+        assert Study.open(words, root=root).config == made.config
+    with pytest.raises(RunError, match="There is no study 'miné.*', .*Did you mean 'mine"):
+        Study.open(made.name.replace("mine", "miné"), root=root)
+
+
+def test_what_has_an_outcome_waits_no_longer_and_outcomes_move_with_the_folder(made, tmp_path):
+    first, *rest = made.plan
+    outcome = an_outcome(made, first, curve=Curve((0, 4), (2.5, None), (0.0, 0.5)), accuracy=0.5)
+    made.record(first, outcome)
+    assert made.waiting() == rest
+    assert made.outcome(first) == outcome
+    moved = Study.open(made.path.rename(tmp_path / "elsewhere"))
+    assert moved.outcomes()[0].run == moved.runs / outcome.run.name
+    assert str(tmp_path) not in (moved.path / "outcomes" / f"{first.slot}.json").read_text()
+
+
+def test_the_table_pairs_diverged_runs_as_none_and_leaves_failed_ones_out(made):
+    base_0, none_0, base_1, none_1 = made.plan
+    made.record(base_0, an_outcome(made, base_0, loss=1.25))
+    made.record(none_0, an_outcome(made, none_0, loss=None, status="diverged"))
+    made.record(base_1, failed("base", 1, "no room"))
+    assert made.losses() == {"base": {0: 1.25}, "residual=none": {0: None}}
+    made.forget_failures()
+    assert made.waiting() == [base_1, none_1]
+
+
+def test_seeds_can_be_added_and_what_is_made_stays_made(made):
+    first = made.plan[0]
+    made.record(first, an_outcome(made, first))
+    more = made.extended([5, 9])
+    assert more.config.seeds == (0, 1, 5, 9)
+    assert len(more.waiting()) == 2 * 4 - 1
+    assert Study.open(made.path).config == more.config
+    with pytest.raises(ConfigError, match="seeds has 5 twice"):
+        more.extended([5])
+
+
+def test_what_a_kill_left_of_a_folder_is_no_run_and_is_cleared(made):
+    first = made.plan[0]
+    half = made.runs / f"{first.slot}-20260101-000000"
+    (half / "checkpoints").mkdir(parents=True)
+    other = made.runs / f"{first.slot}0-20260101-000000"  # of seed 00, say: not this run's
+    other.mkdir()
+    assert made.run_of(first) is None
+    made.clear_half_begun(first)
+    assert not half.exists()
+    assert other.exists()
+
+
+def test_runs_of_seeds_that_begin_alike_are_told_apart(create, design):
+    study = create(design(["model.residual=none"], seeds=[1, 11]))
+    run = Run.create(study.runs, study.plan[2].slot, study.plan[2].config.to_dict(), command=["test"])
+    assert study.plan[2].seed == 11
+    assert study.run_of(study.plan[0]) is None
+    assert study.run_of(study.plan[2]).path == run.path
+
+
+def test_a_study_keeps_its_own_copies_of_part_files(create, design, tmp_path):
+    part = tmp_path / "parts.py"
+    part.write_text(PART)
+    study = create(design({"own": {"model.norm.kind": "of-a-study", "model.part_files": [str(part)]}}))
+    part.unlink()
+    again = Study.open(study.path)
+    (kept,) = again.config.arm("own").model.part_files
+    assert kept == str(study.path / "parts" / "parts.py")
+    assert again.config.base.model.part_files == ()
+
+
+def test_one_process_at_a_time_drives_a_study(made):
+    with made.driving(), pytest.raises(RunError, match="is being run already, by process"), made.driving():
+        pass
+
+
+@pytest.mark.parametrize("content", ['{"name": "mi', "[]", '{"variant": "base"}'])
+def test_a_damaged_outcome_is_said_to_be(made, content):
+    first = made.plan[0]
+    (made.path / "outcomes" / f"{first.slot}.json").write_text(content)
+    with pytest.raises(RunError, match="is damaged"):
+        made.outcomes()
+
+
+@pytest.fixture
+def told(tmp_path):
+    """``told(records)``: a run's folder whose metrics say so."""
+
+    def told(*records):
+        run = Run.create(tmp_path, "run", {}, command=["test"])
+        with MetricsWriter(run.metrics_path) as writer:
+            for record in records:
+                writer.append(record)
+        return run
+
+    return told
+
+
+def validation(step, loss):
+    return {"kind": "validation", "step": step, "loss": loss, "seconds": step / 8}
+
+
+END = {"event": "end", "step": 8, "reason": "finished", "seconds": 2.0}
+START = {"event": "start", "step": 0}
+
+
+def test_a_finished_run_ends_with_its_last_validation(told):
+    outcome = read_outcome(told(START, validation(0, 3.0), validation(8, 1.5), END), "base", 0)
+    assert (outcome.status, outcome.loss, outcome.steps, outcome.seconds) == ("finished", 1.5, 8, 2.0)
+    assert outcome.curve == Curve((0, 8), (3.0, 1.5), (0.0, 1.0))
+
+
+def test_a_run_that_is_not_at_its_end_has_no_outcome(told):
+    stopped = {"event": "end", "step": 4, "reason": "SIGTERM", "seconds": 1.0}
+    assert read_outcome(told(START, validation(0, 3.0)), "base", 0) is None
+    assert read_outcome(told(START, validation(0, 3.0), stopped), "base", 0) is None
+    assert read_outcome(told(START, validation(0, 3.0), END, START), "base", 0) is None
+
+
+def test_a_run_that_diverged_has_no_loss_and_says_where(told):
+    bad = {"event": "not finite", "step": 3, "message": "The loss of step 3 is not finite."}
+    outcome = read_outcome(told(START, validation(0, 3.0), bad), "base", 0)
+    assert (outcome.status, outcome.loss, outcome.steps) == ("diverged", None, 3)
+    assert outcome.reason == bad["message"]
+    late = read_outcome(told(START, validation(0, 3.0), validation(8, math.nan), END), "base", 0)
+    assert (late.status, late.loss, late.curve.losses) == ("diverged", None, (3.0, None))
+    json.dumps(late.to_dict(late.run.parent), allow_nan=False)
