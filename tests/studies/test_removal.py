@@ -1,0 +1,92 @@
+"""Taken out of a trained model: the variant's model with the base's weights, which is what an intervention computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from glassformer.errors import CheckpointError
+from glassformer.parts.interventions import zero
+from glassformer.runs.folder import Run
+from glassformer.studies.checking import check
+from glassformer.studies.design import BASE
+from glassformer.studies.folder import Study
+from glassformer.studies.removal import loss_without, removal, transplanted
+from glassformer.studies.worker import make
+from glassformer.training.opening import open_model
+
+VARIED = ["model.sublayers=feedforward", "model.residual=none", "model.d_model=8", "training.batch_size=2"]
+
+
+@pytest.fixture(scope="module")
+def finished(design, tmp_path_factory):
+    """A study of a small model, all its runs trained."""
+    checked = check(design(VARIED, seeds=3))
+    study = Study.create(checked.config, data=checked.data, command=["test"], root=tmp_path_factory.mktemp("removal"))
+    for planned in study.plan:
+        assert make(study, planned, lambda _record: None).status == "finished"
+    return study
+
+
+def base_run(study, seed=0):
+    return next(Run.open(each.run) for each in study.outcomes() if (each.variant, each.seed) == (BASE, seed))
+
+
+def test_both_ways_of_removing_are_paired_with_the_same_base(finished):
+    found = removal(finished)
+    losses = finished.losses()
+    assert [row.variant for row in found.trained.rows] == list(finished.config.variants)
+    assert [row.variant for row in found.removed.rows] == list(finished.config.variants)[:2]
+    for row in found.removed.rows:
+        assert row.n == 3
+        assert [pair.base for pair in row.pairs] == [losses[BASE][seed] for seed in (0, 1, 2)]
+        assert row.interval is not None
+
+
+def test_what_cannot_be_removed_has_a_reason(finished):
+    found = removal(finished)
+    wide, batch = list(finished.config.variants)[2:]
+    assert "weights that the base has not" in found.reasons[wide]
+    assert "nothing of the model" in found.reasons[batch]
+    assert found.won_back(wide) is None
+
+
+def test_removing_attention_is_zeroing_its_output(finished):
+    run = base_run(finished)
+    opened = open_model(run, "latest")
+    variant = finished.config.arm(next(iter(finished.config.variants)))
+    model = transplanted(opened.model.named_weights(), opened.config.override({"model.sublayers": "feedforward"}))
+    tokens = torch.arange(12)[None] % opened.model.config.vocab_size
+    zeroed = opened.model.trace(tokens, interventions=[zero("blocks.*.attention.output")])
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens), zeroed.logits)
+    assert (
+        loss_without(run, variant)
+        == removal(finished).removed.row(next(iter(finished.config.variants))).pairs[0].variant
+    )
+
+
+def test_removing_nothing_gives_the_loss_that_training_recorded(finished):
+    run = base_run(finished)
+    recorded = finished.losses()[BASE][0]
+    assert loss_without(run, finished.config.base) == pytest.approx(recorded, rel=1e-6)
+
+
+def test_what_training_wins_back_is_a_share(finished):
+    found = removal(finished)
+    name = next(iter(finished.config.variants))
+    trained, removed = found.trained.row(name).mean, found.removed.row(name).mean
+    if removed > 0:
+        assert found.won_back(name) == pytest.approx(1 - trained / removed)
+    else:
+        assert found.won_back(name) is None
+
+
+def test_weights_of_its_own_are_named(finished):
+    run = base_run(finished)
+    weights = open_model(run, "latest").model.named_weights()
+    with pytest.raises(CheckpointError, match="and 5 more"):
+        transplanted(
+            {name: weight for name, weight in weights.items() if ".w_" not in name},
+            open_model(run, "latest").config,
+        )
