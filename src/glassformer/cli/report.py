@@ -1,0 +1,38 @@
+"""``glassformer report``: what a study found, as pages, tables and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from glassformer.errors import ConfigError
+
+
+def report(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or latest.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write to; the study's own unless given.")
+    ] = None,
+    pages: Annotated[
+        bool, typer.Option("--pages/--no-pages", help="Whether to make each variant's page beside the base.")
+    ] = True,
+    studies: Annotated[Path | None, typer.Option(help="Folder of studies; ./studies unless given.")] = None,
+) -> None:
+    """Write a study's report: one offline page, and the same as Markdown, CSV and charts."""
+    from glassformer.studies.folder import Study
+    from glassformer.studies.report import write_report
+    from glassformer.studies.report_numbers import gather
+    from glassformer.studies.report_text import answers
+
+    if output is not None and output.exists() and not output.is_dir():
+        raise ConfigError(f"a report is a folder of files; -o is the file {str(output)!r}.", subject="command")
+    opened = Study.open(study, root=studies)
+    path = write_report(opened, folder=output, open_pages=pages)
+    console = Console(soft_wrap=True)
+    for answer in answers(gather(opened)):
+        console.print(Text(answer.sentence))
+    console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False)

@@ -1,0 +1,108 @@
+"""The pictures behind a row: a variant's run beside the base's, both reading the same text, on a page of its own.
+
+Of the seeds, the first at which both runs finished. The text is the beginning of what is validated on, so that neither
+model has trained on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from glassformer.charts.page import Page
+from glassformer.data.config import DataConfig
+from glassformer.data.language_modeling import prepare
+from glassformer.data.synthetic import SyntheticData
+from glassformer.data.synthetic_config import SyntheticConfig
+from glassformer.data.translation import prepare_translation
+from glassformer.errors import GlassformerError, RunError
+from glassformer.inspection.page import inspect
+from glassformer.inspection.subjects import open_subject
+from glassformer.studies.design import BASE, slot_name
+from glassformer.studies.report_numbers import Numbers
+from glassformer.studies.wording import seeds_listed
+from glassformer.training.config import RunConfig
+
+FOLDER = "opened"
+READ = 64
+"""Tokens of a text that are read."""
+
+
+@dataclass(frozen=True)
+class OpenedRow:
+    """What is behind a variant's row: a page beside the report, or the reason why there is none."""
+
+    variant: str
+    seed: int | None = None
+    href: str | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What both models read; a translator's target besides."""
+
+    text: str
+    target: str | None = None
+
+
+def open_rows(numbers: Numbers, folder: Path) -> list[OpenedRow]:
+    """Write ``folder/opened/<variant>.html`` for every variant that can be opened.
+
+    Raises:
+        DataError: a page cannot be written.
+    """
+    rows = []
+    for name in numbers.study.config.variants:
+        seed = _first_whole_pair(numbers, name)
+        if seed is None:
+            rows.append(OpenedRow(name, missing="at no seed did both its run and the base's finish"))
+            continue
+        try:
+            page = _page(numbers, name, seed)
+        except GlassformerError as error:
+            rows.append(OpenedRow(name, seed, missing=str(error)))
+            continue
+        file = f"{slot_name(name)}.html"
+        page.save(folder / FOLDER / file)
+        rows.append(OpenedRow(name, seed, quote(f"{FOLDER}/{file}")))
+    return rows
+
+
+def example(base: RunConfig, longest: int = READ) -> Example:
+    """What is read: the first tokens of the validation text (at most ``longest``), its first problem or pair.
+
+    Raises:
+        DataError: the data are not there any more.
+    """
+    if isinstance(base.data, DataConfig):
+        data = prepare(base.data)
+        text = data.tokenizer.decode(data.validation[:longest])
+        return Example(text.rstrip("\ufffd"))  # a character that the cut went through
+    if isinstance(base.data, SyntheticConfig):
+        task = SyntheticData(base.data)
+        problem = next(task.batches(task.validation, batch_size=1))
+        return Example(task.tokenizer.decode(problem.inputs[0].tolist()))
+    pair = prepare_translation(base.data).pairs("validation")[0]
+    return Example(pair.source, pair.target)
+
+
+def _page(numbers: Numbers, name: str, seed: int) -> Page:
+    """Both runs on one page, the base's at the left."""
+    subjects = []
+    for arm in (BASE, name):
+        run = next(each.outcome.run for each in numbers.runs_of(arm) if each.outcome.seed == seed)
+        if run is None:
+            raise RunError(f"the run of {arm} with seed {seed} has no folder.")
+        subject = open_subject(run, device="cpu")
+        subject.name = f"{arm}, {seeds_listed([seed])}"
+        subjects.append(subject)
+    longest = min(READ, *(subject.model.config.max_seq_len for subject in subjects))
+    read = example(numbers.study.config.base, longest)
+    return inspect(*subjects, text=read.text, target=read.target)
+
+
+def _first_whole_pair(numbers: Numbers, name: str) -> int | None:
+    pairs = numbers.comparison.row(name).pairs
+    return next((pair.seed for pair in pairs if pair.difference is not None), None)

@@ -1,0 +1,179 @@
+"""A study's report: one offline HTML file that a reviewer can read, and the same as Markdown, CSV and pictures.
+
+report.html            everything; it needs no other file and no network
+report.md              the same sentences and tables
+results.csv, runs.csv  every digit, a row for each variant and for each run
+charts/                each chart as SVG and PDF
+opened/                for each variant, its run's pictures beside the base's: the table links to them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from glassformer.charts.figures import Figure
+from glassformer.charts.page import Page, Section
+from glassformer.charts.table import Table, escaped
+from glassformer.errors import DataError
+from glassformer.studies.folder import Study
+from glassformer.studies.opened_rows import FOLDER, READ, OpenedRow, open_rows
+from glassformer.studies.report_charts import charts
+from glassformer.studies.report_csv import runs_csv, variants_csv
+from glassformer.studies.report_numbers import Numbers, gather
+from glassformer.studies.report_tables import (
+    answers_table,
+    costs_table,
+    differences_table,
+    opened_table,
+    power_table,
+    runs_table,
+    set_up_tables,
+)
+from glassformer.studies.report_text import (
+    Answer,
+    answers,
+    circumstances,
+    question,
+    subtitle,
+    unfinished,
+)
+
+REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
+PICTURES = (".svg", ".pdf")
+IN_THE_HEAD = ("study", "training time", "machine", "versions", "begun")
+"""Of the circumstances, those that stand at the top already."""
+
+
+def write_report(study: Study, *, folder: Path | None = None, open_pages: bool = True) -> Path:
+    """Write the report of a study, as far as its runs have ended, and return the path of ``report.html``.
+
+    Args:
+        folder: where to; the study's own unless given.
+        open_pages: whether to make the pages behind the rows, which takes a second or more for each variant.
+
+    Raises:
+        RunError: no run has finished, or the study's files are damaged.
+        DataError: the place cannot be written to.
+    """
+    numbers = gather(study)
+    folder = study.path if folder is None else folder
+    drawn = charts(numbers)
+    facts = circumstances(numbers)
+    sections = _sections(numbers, drawn, open_rows(numbers, folder) if open_pages else [], facts)
+    title = question(study.config)
+    head = {"base": subtitle(study.config)} | {name: facts[name] for name in IN_THE_HEAD if name in facts}
+    path = Page(title, sections, facts=head).save(folder / REPORT)
+    pictures = {figure.title: f"{CHARTS}/{name}.svg" for name, figure in drawn.items()}
+    for name, figure in drawn.items():
+        for suffix in PICTURES:
+            figure.save(folder / CHARTS / f"{name}{suffix}")
+    texts = {
+        MARKDOWN: markdown(title, head, sections, pictures),
+        VARIANTS: variants_csv(numbers),
+        RUNS: runs_csv(numbers),
+    }
+    for name, text in texts.items():
+        _write(folder / name, text)
+    return path
+
+
+def _sections(
+    numbers: Numbers, drawn: Mapping[str, Figure], opened: Sequence[OpenedRow], facts: Mapping[str, str]
+) -> list[Section]:
+    """The report from top to bottom."""
+    links = {row.variant: row.href for row in opened if row.href is not None}
+    found = answers(numbers)
+    curves, costs = [drawn["curves"]], [figure for name, figure in drawn.items() if name.startswith("cost")]
+    forest = [drawn["differences"]] if "differences" in drawn else []
+    return [
+        _answer(found, unfinished(numbers)),
+        Section(
+            "The table",
+            "Every variant is compared with the base seed by seed: runs of one seed share the order of their data and, "
+            f"where shapes agree, their first weights. {_rule(numbers)}",
+            [differences_table(numbers, links), *_power(found), costs_table(numbers)],
+        ),
+        Section(
+            "Learning curves",
+            "How the validation loss fell, in every run. Look for variants that come down later and still end at the "
+            "same place, and for seeds that stray from the others.",
+            curves,
+        ),
+        Section(
+            "Paired differences",
+            "How much worse or better each variant ended than the base, seed by seed. Look for bars that stay clear of "
+            "the line at 0, and for single seeds that a mean hides.",
+            forest,
+            missing="" if forest else "At no seed did both a variant's run and the base's end with a loss.",
+        ),
+        Section(
+            "Cost against loss",
+            "What a lower loss was paid with. A variant to the left of the base and no higher is the better bargain.",
+            costs,
+        ),
+        *([_opened(opened)] if opened else []),
+        Section(
+            "Every run",
+            "Each number above comes from these runs; their folders hold their configuration, records and checkpoints.",
+            [runs_table(numbers)],
+        ),
+        Section(
+            "The set-up",
+            "All that is needed to do it again. The same configuration, data, seeds and versions on the same processor "
+            "give the same losses.",
+            set_up_tables(numbers, facts),
+        ),
+    ]
+
+
+def _answer(found: Sequence[Answer], waiting: str) -> Section:
+    if len(found) > 1:
+        return Section("The answer", "", [answers_table(found)], missing=waiting)
+    (answer,) = found
+    opening = "Undecided. " if answer.verdict == "undecided" else ""
+    return Section("The answer", f"{opening}{answer.text}", missing=waiting)
+
+
+def _rule(numbers: Numbers) -> str:
+    """When a difference counts as shown."""
+    if numbers.decisions:
+        return "An interval that leaves out 0 decides that there is a difference, whenever that is looked at."
+    level = f"{1 - numbers.comparison.confidence:.2g}"
+    return f"A difference is shown by these seeds if its adjusted p is at most {level}."
+
+
+def _power(found: Sequence[Answer]) -> list[Table]:
+    return [power_table(found)] if any(answer.power is not None for answer in found) else []
+
+
+def _opened(opened: Sequence[OpenedRow]) -> Section:
+    return Section(
+        "The pictures behind the rows",
+        f"A variant's trained model beside the base's, of one seed, reading the same text: the first {READ} tokens of "
+        "what is validated on, or its first problem or pair. These pages are files of their own in the folder "
+        f"{FOLDER}, beside this one; everything else is in this file.",
+        [opened_table(opened)],
+    )
+
+
+def markdown(title: str, facts: Mapping[str, str], sections: Sequence[Section], pictures: Mapping[str, str]) -> str:
+    """The sections as Markdown: tables as tables, charts (by title) as links to their files."""
+    lines = [f"# {escaped(title)}\n", *(f"- **{escaped(name)}**: {escaped(value)}" for name, value in facts.items())]
+    for section in sections:
+        lines.append(f"\n## {escaped(section.title)}\n")
+        lines += [f"{escaped(text)}\n" for text in (section.text, section.missing) if text]
+        for figure in section.figures:
+            lines.append(f"### {escaped(figure.title)}\n")
+            if isinstance(figure, Table):
+                lines += [figure.markdown(), *([f"{escaped(figure.description)}\n"] if figure.description else [])]
+            else:
+                lines.append(f"![{escaped(figure.description)}]({pictures[figure.title]})\n")
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}. Choose another folder for the report.") from error

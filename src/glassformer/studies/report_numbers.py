@@ -1,0 +1,190 @@
+"""The numbers of a study's report: the comparison, and what the runs cost until they were as good as the base.
+
+Every table, chart and file of the report reads them from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from glassformer.errors import RunError
+from glassformer.models.formulas import parameters
+from glassformer.runs.folder import Run, read_object
+from glassformer.studies.curves import first_reach, mean_loss, shared_steps
+from glassformer.studies.design import BASE, slot_of
+from glassformer.studies.folder import RESULTS, Study
+from glassformer.studies.outcomes import Outcome
+from glassformer.studies.sequential import Decision
+from glassformer.studies.statistics import Comparison, Difference, compare
+from glassformer.studies.summary import Arm, Summary, summarise
+from glassformer.training.session import entropies
+
+
+@dataclass(frozen=True)
+class RunNumbers:
+    """One run, and what its own records say of its cost.
+
+    Attributes:
+        difference: final loss − the base's of the same seed, nats per token; None without a whole pair.
+        reached_steps, reached_seconds: when its validation loss first was at the final one of the base's run with the
+            same seed; None if never.
+        area: its mean validation loss over the steps that all finished runs share; None for one that diverged.
+        flops: of its training, in all, by formula.
+    """
+
+    outcome: Outcome
+    difference: float | None
+    reached_steps: float | None
+    reached_seconds: float | None
+    area: float | None
+    flops: float | None
+    flops_per_token: float | None
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """All of them."""
+
+    summary: Summary
+    runs: tuple[RunNumbers, ...]
+    areas: Comparison
+    shared: tuple[float, float] | None
+    """The steps over which mean losses are compared."""
+    decisions: Mapping[str, Decision]
+    """By variant, where seeds were added until something was decided."""
+
+    @property
+    def study(self) -> Study:
+        """Whose they are."""
+        return self.summary.study
+
+    @property
+    def comparison(self) -> Comparison:
+        """The table of paired differences."""
+        return self.summary.comparison
+
+    def arm(self, name: str) -> Arm:
+        """The base or a variant."""
+        return next(arm for arm in self.summary.arms if arm.name == name)
+
+    def runs_of(self, name: str) -> list[RunNumbers]:
+        """The runs of the base or of a variant."""
+        return [run for run in self.runs if run.outcome.variant == name]
+
+    def mean(self, name: str, of: Callable[[RunNumbers], float | None]) -> float | None:
+        """The mean of a number over an arm's finished runs that have it."""
+        runs = [run for run in self.runs_of(name) if run.outcome.status == "finished"]
+        found = [value for run in runs if (value := of(run)) is not None]
+        return fmean(found) if found else None
+
+    def parameters(self, name: str) -> int:
+        """Of an arm's model, each counted once."""
+        return parameters(self.study.config.arm(name).model).total
+
+    @cached_property
+    def strongest_first(self) -> list[Difference]:
+        """The rows of the table: those that are shown by the size of their difference, then the others by theirs."""
+        return sorted(
+            self.comparison.rows,
+            key=lambda row: (row.mean is None, row.interval is None, not row.shown, -abs(row.mean or 0.0)),
+        )
+
+    @cached_property
+    def entropies(self) -> dict[str, float]:
+        """Of the text's single tokens and pairs, nats per token; none where the arms read different texts."""
+        if len(set(self.study.data().values())) > 1:
+            return {}
+        found = [entropies(run) for each in self.runs if (run := opened(each.outcome)) is not None]
+        return next((each for each in found if each), {})
+
+
+def gather(study: Study) -> Numbers:
+    """The numbers of a study as far as its runs have ended.
+
+    Raises:
+        RunError: no run has finished, or a file of the study is damaged.
+    """
+    summary = summarise(study)
+    outcomes = {(each.variant, each.seed): each for arm in summary.arms for each in arm.outcomes}
+    finished = [each for each in outcomes.values() if each.status == "finished"]
+    if not finished:
+        ended = f"{len(outcomes)} of {study.config.n_runs} runs have ended, none of them with a loss"
+        raise RunError(
+            f"There is nothing to report of {study.name} yet: {ended}. Go on with it: glassformer study {study.path}"
+        )
+    shared = shared_steps(each.curve.steps for each in finished)
+    runs = {slot: _run_numbers(each, outcomes.get((BASE, each.seed)), shared) for slot, each in outcomes.items()}
+    areas: dict[str, dict[int, float | None]] = {name: {} for name in study.config.arms}
+    for (name, seed), run in runs.items():
+        if run.outcome.status != "failed":
+            areas[name][seed] = run.area
+    planned = [(each.variant, each.seed) for each in study.plan]
+    order = [slot for name in study.config.arms for slot in planned if slot[0] == name and slot in runs]
+    return Numbers(
+        summary,
+        tuple(runs[slot] for slot in order),
+        compare(areas.pop(BASE), areas, confidence=summary.comparison.confidence),
+        shared,
+        {decision.variant: decision for decision in _decisions(study)},
+    )
+
+
+def opened(outcome: Outcome) -> Run | None:
+    """The run's folder, if it is still where it was."""
+    try:
+        return None if outcome.run is None else Run.open(outcome.run)
+    except RunError:
+        return None
+
+
+def name_of(run: RunNumbers) -> str:
+    """A run's name in the study."""
+    return slot_of(run.outcome.variant, run.outcome.seed)
+
+
+def _run_numbers(outcome: Outcome, base: Outcome | None, shared: tuple[float, float] | None) -> RunNumbers:
+    curve = outcome.curve
+    level = None if base is None else base.loss
+    difference = None if level is None or outcome.loss is None else outcome.loss - level
+    spent, per_token = _flops(outcome)
+    return RunNumbers(
+        outcome,
+        difference,
+        None if level is None else first_reach(curve.steps, curve.losses, level),
+        None if level is None else first_reach(curve.seconds, curve.losses, level),
+        None if shared is None else mean_loss(curve.steps, curve.losses, *shared),
+        spent,
+        per_token,
+    )
+
+
+def _flops(outcome: Outcome) -> tuple[float | None, float | None]:
+    """Of the whole training, and for each token that is learned to predict, from the run's own records."""
+    run = opened(outcome)
+    if run is None or not outcome.steps:
+        return None, None
+    timed = [each for each in run.metrics() if each.get("kind") == "train" and each.get("tokens_per_second")]
+    if not timed:
+        return None, None
+    last = timed[-1]
+    per_token = float(
+        round(last["flops_per_second"] / last["tokens_per_second"])
+    )  # the rates are rounded, FLOPs are not
+    return per_token * last["tokens"] * outcome.steps / last["step"], per_token
+
+
+def _decisions(study: Study) -> list[Decision]:
+    """What ``results.json`` holds of a study that added seeds until something was decided."""
+    path = study.path / RESULTS
+    kept: list[dict[str, Any]] = read_object(path).get("decisions") or [] if path.exists() else []
+    known = {field.name for field in fields(Decision)}
+    found = []
+    for each in kept:
+        tree = {name: value for name, value in each.items() if name in known}
+        interval = tree.get("interval")
+        found.append(Decision(**tree | {"interval": None if interval is None else tuple(interval)}))
+    return found

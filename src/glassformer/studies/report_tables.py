@@ -1,0 +1,301 @@
+"""The tables of a study's report: differences, costs, every run, and the set-up.
+
+Rounded for reading; the CSV files beside the report hold every digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from statistics import fmean
+from textwrap import shorten
+
+from glassformer.charts.table import Cell, Header, Table
+from glassformer.studies.design import BASE
+from glassformer.studies.opened_rows import OpenedRow
+from glassformer.studies.power import MOST_PAIRS
+from glassformer.studies.report_numbers import Numbers
+from glassformer.studies.report_text import Answer, settings
+from glassformer.studies.sequential import Decision
+from glassformer.studies.statistics import Difference
+from glassformer.studies.variation import shown
+from glassformer.studies.wording import percent, plain, probability, signed
+
+NOTHING = "–"
+REASON = 110
+"""Characters of the reason why a run ended; runs.csv has the whole."""
+
+Links = Mapping[str, str]
+"""Where the pictures behind a variant's row are, beside the report."""
+
+
+def answers_table(answers: Sequence[Answer]) -> Table:
+    """A sentence for each variant."""
+    headers = [Header(text, align="left") for text in ("variant", "finding", "what the pairs say")]
+    rows = [[each.variant, each.verdict, each.text] for each in answers]
+    return Table(headers, rows, title="Each variant in a sentence, the strongest first")
+
+
+def power_table(answers: Sequence[Answer]) -> Table:
+    """What the seeds of each variant could have shown, and how many more would settle what was observed."""
+    lines = [(each.variant, each.power) for each in answers if each.power is not None]
+    (_, first), *others = lines
+    headers = [
+        Header("variant", align="left"),
+        *map(Header, ("pairs", "sd of the differences", "smallest difference shown", "observed", "more seeds needed")),
+    ]
+    rows = [
+        [
+            Cell(variant),
+            Cell(str(line.n), line.n),
+            Cell(plain(line.sd, line.sd), line.sd),
+            Cell(plain(line.smallest, line.smallest), line.smallest),
+            Cell(signed(line.observed, line.sd), line.observed),
+            Cell("none: shown") if line.shown else _more(line.more),
+        ]
+        for variant, line in lines
+    ]
+    general = (
+        f"The smallest true difference that so many pairs with such a spread show in {percent(first.power)} of studies "
+        f"(two-sided paired t test at α = {first.alpha:.3g}: the level of the table, divided by its variants), and how "
+        "many more seeds would show the observed one as often, if it is the true one. In nats per token."
+    )
+    description = general if others else first.sentence()
+    return Table(headers, rows, title="What these seeds could have shown", sortable=True, description=description)
+
+
+def _more(seeds: int | None) -> Cell:
+    return Cell(f"over {MOST_PAIRS:,}", MOST_PAIRS) if seeds is None else Cell(f"{seeds:,}", seeds)
+
+
+def differences_table(numbers: Numbers, links: Links) -> Table:
+    """The paired differences: a row for the base and each variant, in the order of the design.
+
+    Where seeds were added until something was decided, the t interval and its p do not hold, and are left out.
+    """
+    accuracy = any(arm.accuracy is not None for arm in numbers.summary.arms)
+    confidence = percent(numbers.comparison.confidence)
+    tested = ["decided at", f"{confidence} interval"] if numbers.decisions else [f"{confidence} interval", "p (Holm)"]
+    names = ["pairs", "diverged", "failed", "base's loss", "its loss", "difference", *tested, "effect size"]
+    headers = [Header("variant", align="left"), *map(Header, names)]
+    headers += [Header("accuracy")] if accuracy else []
+    rows = []
+    for arm in numbers.summary.arms:
+        row = None if arm.name == BASE else numbers.comparison.row(arm.name)
+        ended = [Cell(str(count), count) for count in (arm.count("diverged"), arm.count("failed"))]
+        if row is None:
+            cells = [Cell(NOTHING), *ended, Cell(NOTHING), _loss(arm.loss), *[Cell(NOTHING)] * 4]
+        else:
+            decision = numbers.decisions.get(arm.name)
+            cells = [
+                Cell(str(row.n), row.n),
+                *ended,
+                *map(_loss, _means(row)),
+                *(_tested(row) if decision is None else _decided(decision)),
+                Cell(NOTHING) if row.effect is None else Cell(signed(row.effect, 0.1), row.effect),
+            ]
+        cells += [_share(arm.accuracy)] if accuracy else []
+        rows.append([Cell(arm.name, href=links.get(arm.name)), *cells])
+    intervals = (
+        "Seeds were added until something was decided: the difference is the mean at that moment, and its interval "
+        "holds at every look and for all variants at once. "
+        if numbers.decisions
+        else "The t interval is of one variant alone; p is of the paired t test, adjusted for all variants of the "
+        "table by Holm's method. "
+    )
+    return Table(
+        headers,
+        rows,
+        title="Paired differences in final validation loss, variant − base",
+        sortable=True,
+        description="Losses in nats per token, means over the whole pairs (the base's row: over its finished runs). "
+        f"{intervals}The effect size is Hedges' g_z: the mean difference in standard deviations of the differences "
+        "(Cohen's d_z), corrected for few pairs. Diverged and failed runs are in no pair."
+        + (" The variants' names lead to the pictures behind them." if links else ""),
+    )
+
+
+def _tested(row: Difference) -> list[Cell]:
+    p = Cell(NOTHING) if row.p_holm is None else Cell(probability(row.p_holm).removeprefix("= "), row.p_holm)
+    return [_difference(row.mean, row.interval), _interval(row.interval), p]
+
+
+def _decided(decision: Decision) -> list[Cell]:
+    when = Cell(f"{decision.n} pairs", decision.n) if decision.settled else Cell("undecided")
+    return [_difference(decision.mean, decision.interval), when, _interval(decision.interval)]
+
+
+def costs_table(numbers: Numbers) -> Table:
+    """What each arm costs, and what it took to be as good as the base."""
+    matched = bool(numbers.study.config.adjusted)
+    names = [
+        "parameters", "training FLOPs a token", "steps", "seconds", "steps to the base's loss",
+        "seconds to the base's loss", "mean loss over training", "difference of it", "its interval",
+    ]  # fmt: skip
+    headers = [Header("variant", align="left"), *map(Header, names)]
+    headers += [Header("matched", align="left")] if matched else []
+    rows = []
+    for name in numbers.study.config.arms:
+        area = None if name == BASE else numbers.areas.row(name)
+        count = numbers.parameters(name)
+        steps = numbers.mean(name, lambda run: float(run.outcome.steps))
+        row = [
+            Cell(name),
+            Cell(f"{count:,}", count),
+            _large(numbers.mean(name, lambda run: run.flops_per_token)),
+            _counted(steps),
+            _seconds(numbers.mean(name, lambda run: run.outcome.seconds)),
+            _reached(numbers, name, [run.reached_steps for run in numbers.runs_of(name)], "{:,.0f}"),
+            _reached(numbers, name, [run.reached_seconds for run in numbers.runs_of(name)], "{:.1f}"),
+            _loss(numbers.mean(name, lambda run: run.area)),
+            Cell(NOTHING) if area is None else _difference(area.mean, area.interval),
+            Cell(NOTHING) if area is None or numbers.decisions else _interval(area.interval),
+        ]
+        row += [Cell(numbers.study.config.adjusted.get(name, NOTHING))] if matched else []
+        rows.append(row)
+    interval = "" if numbers.decisions else ", with the t interval"  # which holds for seeds fixed beforehand
+    shared = "no steps" if numbers.shared is None else f"steps {numbers.shared[0]:,.0f} to {numbers.shared[1]:,.0f}"
+    return Table(
+        headers,
+        rows,
+        title="Cost, and the way there",
+        sortable=True,
+        description="Means over finished runs. A run is at the base's loss when its validation loss first is at or "
+        "below the final one of the base's run with the same seed, on straight lines between validations; in brackets, "
+        f"how many of the finished runs came there. The mean loss is the area under the validation curve over {shared} "
+        f"divided by them; its difference is paired{interval}. Seconds are of training alone; runs that "
+        "shared a machine slowed each other.",
+    )
+
+
+def runs_table(numbers: Numbers) -> Table:
+    """Every run of every seed."""
+    accuracy = any(run.outcome.accuracy is not None for run in numbers.runs)
+    headers = [
+        Header("variant", align="left"),
+        Header("seed"),
+        Header("ended", align="left"),
+        Header("final loss"),
+        Header("difference"),
+        *([Header("accuracy")] if accuracy else []),
+        Header("steps"),
+        Header("seconds"),
+        Header("why", align="left"),
+    ]
+    rows = []
+    for run in numbers.runs:
+        outcome = run.outcome
+        difference = None if outcome.variant == BASE else run.difference
+        cells = [
+            Cell(outcome.variant),
+            Cell(str(outcome.seed), outcome.seed),
+            Cell(outcome.status),
+            _loss(outcome.loss),
+        ]
+        cells.append(Cell(NOTHING) if difference is None else Cell(signed(difference, 1e-3), difference))
+        cells += [_share(outcome.accuracy)] if accuracy else []
+        cells += [_counted(float(outcome.steps)), _seconds(outcome.seconds)]
+        reason = "" if outcome.reason == "finished" else shorten(outcome.reason, REASON, placeholder=" …")
+        reason = "; ".join(filter(None, (reason, "made before, and reused" if outcome.reused else "")))
+        rows.append([*cells, Cell(reason)])
+    return Table(
+        headers,
+        rows,
+        title="Every run",
+        sortable=True,
+        description="The difference is to the base's run of the same seed. Loss in nats per token.",
+    )
+
+
+def opened_table(opened: Sequence[OpenedRow]) -> Table:
+    """Where the pictures behind each variant are."""
+    headers = [Header("variant", align="left"), Header("seed"), Header("page", align="left")]
+    rows = [
+        [
+            Cell(row.variant),
+            Cell(NOTHING) if row.seed is None else Cell(str(row.seed), row.seed),
+            Cell(f"none: {row.missing}") if row.href is None else Cell("open beside the base", href=row.href),
+        ]
+        for row in opened
+    ]
+    return Table(headers, rows, title="Pages")
+
+
+def set_up_tables(numbers: Numbers, facts: Mapping[str, str]) -> list[Table]:
+    """The circumstances, the variants' changes, and the base's configuration, a table for each of its groups."""
+    config = numbers.study.config
+    tables = [_pairs("Circumstances", "", "", facts)]
+    base = settings(config.base)
+    changes = [
+        [name, path, shown(value), base.get(path, NOTHING)]
+        for name, variant in config.variants.items()
+        for path, value in variant.items()
+    ]
+    headers = [Header(text, align="left") for text in ("variant", "setting", "its value", "the base's")]
+    tables.append(Table(headers, changes, title="What each variant changes", description=_matching(numbers)))
+    for group, members in groupby(base.items(), key=lambda item: item[0].partition(".")[0]):
+        values = {name.partition(".")[2]: value for name, value in members}
+        tables.append(_pairs(f"The base: {group}", "setting", "value", values))
+    return tables
+
+
+def _matching(numbers: Numbers) -> str:
+    config = numbers.study.config
+    if config.matched == "none":
+        return "Everything else is the base's: nothing was matched, so a part that is gone takes its parameters along."
+    return (
+        f"Every variant was made equal to the base in {config.matched}; what that changed stands in the table of costs."
+    )
+
+
+def _pairs(title: str, left: str, right: str, values: Mapping[str, str]) -> Table:
+    headers = [Header(left or "circumstance", align="left"), Header(right or "value", align="left")]
+    return Table(headers, [list(item) for item in values.items()], title=title, narrow=bool(left))
+
+
+def _means(row: Difference) -> tuple[float | None, float | None]:
+    """The mean losses of the base and of the variant over the whole pairs."""
+    whole = [(pair.base, pair.variant) for pair in row.pairs if pair.base is not None and pair.variant is not None]
+    return (fmean(base for base, _ in whole), fmean(variant for _, variant in whole)) if whole else (None, None)
+
+
+def _reached(numbers: Numbers, name: str, reached: Sequence[float | None], form: str) -> Cell:
+    found = [value for value in reached if value is not None]
+    if not numbers.arm(name).finished:
+        return Cell(NOTHING)
+    count = f"({len(found)} of {len(numbers.arm(name).finished)})"
+    return Cell(f"{form.format(fmean(found))} {count}", fmean(found)) if found else Cell(f"never {count}")
+
+
+def _loss(loss: float | None) -> Cell:
+    return Cell(NOTHING) if loss is None else Cell(f"{loss:.4f}", loss)
+
+
+def _share(share: float | None) -> Cell:
+    return Cell(NOTHING) if share is None else Cell(f"{100 * share:.1f} %", share)
+
+
+def _seconds(seconds: float | None) -> Cell:
+    return Cell(NOTHING) if seconds is None else Cell(f"{seconds:,.1f}", seconds)
+
+
+def _counted(count: float | None) -> Cell:
+    return Cell(NOTHING) if count is None else Cell(f"{count:,.0f}", count)
+
+
+def _large(value: float | None) -> Cell:
+    return Cell(NOTHING) if value is None else Cell(f"{value:,.4g}" if value < 1e4 else f"{value:.3g}", value)
+
+
+def _difference(mean: float | None, interval: tuple[float, float] | None) -> Cell:
+    """With two digits of half its interval; without one, two of its own."""
+    if mean is None:
+        return Cell(NOTHING)
+    return Cell(signed(mean, abs(mean) if interval is None else (interval[1] - interval[0]) / 2), mean)
+
+
+def _interval(interval: tuple[float, float] | None) -> Cell:
+    if interval is None:
+        return Cell(NOTHING)
+    scale = (interval[1] - interval[0]) / 2
+    return Cell(f"{signed(interval[0], scale)} to {signed(interval[1], scale)}", interval[0])

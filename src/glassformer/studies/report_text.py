@@ -1,0 +1,233 @@
+"""The words of a study's report: its question, its answers, and its circumstances."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import glassformer
+from glassformer.config import Config
+from glassformer.data.synthetic_config import SyntheticConfig
+from glassformer.runs.folder import ENVIRONMENT, read_object
+from glassformer.studies.design import StudyConfig
+from glassformer.studies.power import PowerLine, power_line
+from glassformer.studies.report_numbers import Numbers, opened
+from glassformer.studies.sequential import Decision
+from glassformer.studies.statistics import Difference
+from glassformer.studies.variation import shown
+from glassformer.studies.wording import counted
+from glassformer.training.config import RunConfig
+
+NAMED, VALUES = 4, 10
+"""As many variants are named in the question, or values of one setting; more are counted."""
+
+ABSENT = ("none", "false")
+"""Values, as text, that take a part away."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study says of one variant.
+
+    Attributes:
+        verdict: in a word or two.
+        sentence: with its circumstances.
+        power: what these seeds could have shown; None where there is no interval, or where seeds were added until
+            something was decided.
+    """
+
+    variant: str
+    verdict: str
+    sentence: str
+    power: PowerLine | None
+
+    @property
+    def text(self) -> str:
+        """The sentence; where nothing is settled, with what would settle it."""
+        if self.verdict != "undecided" or self.power is None:
+            return self.sentence
+        return f"{self.sentence} {self.power.sentence()}"
+
+
+def question(config: StudyConfig) -> str:
+    """What was asked, from the design: ``What is lost without model.residual?``."""
+    changes = [{path: shown(value) for path, value in variant.items()} for variant in _as_designed(config).values()]
+    paths = list(dict.fromkeys(path for change in changes for path in change))
+    if all(value in ABSENT for change in changes for value in change.values()) and len(paths) <= NAMED:
+        return f"What is lost without {_listed(paths)}?"
+    if len(paths) == 1:
+        values = [value for change in changes for value in change.values()]
+        instead = shown(_value_at(config.base, paths[0]))
+        if len(values) == 1:
+            return f"What does {paths[0]}={values[0]} change, instead of {instead}?"
+        if len(values) <= VALUES:
+            return f"What does {paths[0]} change: {_listed(values)}, instead of {instead}?"
+    if len(config.variants) <= NAMED:
+        return f"What changes with {_listed(list(config.variants))}?"
+    return f"What do {len(config.variants)} changes of {config.name} change?"
+
+
+def subtitle(config: StudyConfig) -> str:
+    """The base, its data, its length and the seeds in a line."""
+    return f"{config.name} on {data_name(config.base)}, {length(config.base)}, {counted(len(config.seeds), 'seed')}"
+
+
+def answers(numbers: Numbers) -> list[Answer]:
+    """One for each variant, the strongest first."""
+    return [_answer(row, numbers) for row in numbers.strongest_first]
+
+
+def unfinished(numbers: Numbers) -> str:
+    """What the reader must know of a study whose runs have not all ended well; empty if they have."""
+    config = numbers.study.config
+    waiting = config.n_runs - len(numbers.runs)
+    failed = [run.outcome for run in numbers.runs if run.outcome.status == "failed"]
+    told = [f"{waiting} of {config.n_runs} runs have not ended yet, and are in no number here."] if waiting else []
+    if failed:
+        reasons = "; ".join(f"{each.variant}, seed {each.seed}: {each.reason}" for each in failed)
+        told.append(
+            f"{counted(len(failed), 'run')} failed, and {'is' if len(failed) == 1 else 'are'} in no pair: {reasons}."
+        )
+    return " ".join(told)
+
+
+def data_name(base: RunConfig) -> str:
+    """What is learned from."""
+    if isinstance(base.data, SyntheticConfig):
+        return f"{base.data.kind} of length {base.data.longest}"
+    source = base.data.source
+    return source if source.startswith("hf:") else ",".join(Path(part).name for part in source.split(","))
+
+
+def length(base: RunConfig) -> str:
+    """How long a run is trained: the budgets that are set."""
+    training = base.training
+    budgets = [
+        (training.max_steps, "steps"),
+        (training.max_tokens, "tokens"),
+        (training.max_epochs, "epochs"),
+        (training.max_seconds, "seconds"),
+    ]
+    return " or ".join(f"{budget:,} {unit}" for budget, unit in budgets if budget is not None)
+
+
+def circumstances(numbers: Numbers) -> dict[str, str]:
+    """Where, when, with what and by which command: without these the numbers mean little."""
+    study = numbers.study
+    environment = read_object(study.path / ENVIRONMENT)
+    runs = [run for each in numbers.runs if (run := opened(each.outcome)) is not None]
+    machines = list(dict.fromkeys(machine(run.environment()) for run in runs)) or [machine(environment)]
+    seconds = sum(run.outcome.seconds for run in numbers.runs)
+    reused = sum(run.outcome.reused for run in numbers.runs)
+    commit = environment.get("git") or {}
+    facts = {
+        "command": shlex.join(environment["command"]),
+        "begun": str(environment["started"]).replace("T", " ")[:19] + " UTC",
+        "training time": f"{duration(seconds)} of all {counted(len(numbers.runs), 'run')} together"
+        + (f", of which {reused} had been made before" if reused else ""),
+        "machine": "; ".join(machines),
+        "versions": versions(environment),
+        "seeds": ", ".join(map(str, study.config.seeds)),
+        "data": data_name(study.config.base),
+        "fingerprint of the data": "; ".join(dict.fromkeys(map(str, study.data().values()))),
+        "matched in": "nothing" if study.config.matched == "none" else study.config.matched,
+        "code": f"commit {commit['commit'][:12]}{', changed' if commit.get('changed') else ''}" if commit else "",
+        "variables": ", ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
+        "study": study.name,
+        "report by": f"glassformer {glassformer.__version__}",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def machine(environment: dict[str, Any]) -> str:
+    """The machine in a line."""
+    there = environment["machine"]
+    gpus = "".join(f", {gpu['name']}" for gpu in there["gpus"])
+    memory = f", {there['memory'] / 2**30:.0f} GiB" if there["memory"] else ""
+    threads = counted(there["threads"], "thread")
+    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} a run{memory}{gpus}, {there['system']}"
+
+
+def versions(environment: dict[str, Any]) -> str:
+    """What computed the numbers."""
+    there = environment["machine"]
+    return (
+        f"glassformer {environment['glassformer']}, torch {there['torch']} ({there['torch_build']}), "
+        f"Python {there['python']}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(8.04), duration(75), duration(3725)
+    ('8.0 s', '1 min 15 s', '1 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def settings(config: Config) -> dict[str, str]:
+    """Every setting by its dotted name, as the command line writes it."""
+    return dict(_flat(config.to_dict(), ""))
+
+
+def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for name, value in tree.items():
+        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", shown(value))]
+    return flat
+
+
+def _answer(row: Difference, numbers: Numbers) -> Answer:
+    decision = numbers.decisions.get(row.variant)
+    if decision is not None:
+        return Answer(row.variant, _decided(decision), decision.sentence(), None)
+    return Answer(row.variant, _verdict(row), row.sentence(), power_line(row))
+
+
+def _verdict(row: Difference) -> str:
+    if row.mean is None:
+        return "diverges" if row.pairs and len(row.variant_diverged) == len(row.pairs) else "no pair"
+    if row.interval is None:
+        return "no interval"
+    return _direction(row.mean) if row.shown else "undecided"
+
+
+def _decided(decision: Decision) -> str:
+    if decision.verdict == "different":
+        assert decision.mean is not None
+        return _direction(decision.mean)
+    return "no difference that matters" if decision.verdict == "equivalent" else "undecided"
+
+
+def _direction(mean: float) -> str:
+    return "raises the loss" if mean > 0 else "lowers the loss"
+
+
+def _as_designed(config: StudyConfig) -> dict[str, dict[str, Any]]:
+    """The variants without what matching added to them, where something is left."""
+    added = {"parameters": ("model.d_model", "model.feedforward.d_ff"), "flops": ("training.max_steps",)}
+    designed = {}
+    for name, changes in config.variants.items():
+        paths = added.get(config.matched, ()) if name in config.adjusted else ()
+        designed[name] = {path: value for path, value in changes.items() if path not in paths} or dict(changes)
+    return designed
+
+
+def _value_at(config: Config, path: str) -> Any:
+    """The value of a dotted setting."""
+    value: Any = config.to_dict()
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,295 @@
+"""A study's report: the same numbers on the page, in Markdown and in CSV, in a real browser without a network."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import asdict
+from urllib.parse import unquote
+
+import pytest
+
+from glassformer.errors import DataError, RunError
+from glassformer.studies.outcomes import Curve, Outcome
+from glassformer.studies.power import power_line
+from glassformer.studies.report import write_report
+from glassformer.studies.report_csv import runs_csv
+from glassformer.studies.report_numbers import gather
+from glassformer.studies.report_text import answers, circumstances
+from glassformer.studies.sequential import decide
+from glassformer.studies.statistics import compare
+from glassformer.studies.summary import summarise
+from glassformer.studies.worker import make
+
+WILD = {"training.optimizer.learning_rate": 1e30, "training.grad_clip": None}
+
+
+def silent(record) -> None:
+    pass
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def recorded(study, losses) -> None:
+    """Outcomes that nobody trained, by variant and seed; None diverged, ``"failed"`` failed."""
+    for planned in study.plan:
+        loss = losses[planned.variant][planned.seed]
+        if loss == "failed":
+            study.record(planned, Outcome(planned.variant, planned.seed, None, "failed", reason="<b>no</b> memory"))
+            continue
+        curve = Curve((0, 4, 8), (4.0, None if loss is None else loss + 0.2, loss), (0.0, 1.0, 2.0))
+        status = "diverged" if loss is None else "finished"
+        study.record(
+            planned, Outcome(planned.variant, planned.seed, None, status, loss, 8, 2.0, curve, reason="finished")
+        )
+
+
+@pytest.fixture(scope="module")
+def trained(design, tmp_path_factory):
+    """Two variants with three seeds, and one that diverges at every seed, trained for real; its report."""
+    from glassformer.studies.checking import check
+    from glassformer.studies.folder import Study
+
+    variants = {"residual=none": {"model.residual": "none"}, "a|b <i>": {"model.n_layers": 1}, "wild": WILD}
+    checked = check(design(variants, seeds=3))
+    root = tmp_path_factory.mktemp("report") / "studies"
+    study = Study.create(checked.config, data=checked.data, command=["glassformer", "study", "it"], root=root)
+    for planned in study.plan:
+        make(study, planned, silent)
+    write_report(study)
+    return study
+
+
+@pytest.fixture
+def shown(open_page):
+    """A report in the browser, everything on it drawn."""
+
+    def shown(path, **options):
+        tab = open_page(path, **options)
+        for figure in tab.locator(".gf-figure").all():
+            figure.scroll_into_view_if_needed()
+        tab.wait_for_function(
+            "() => [...document.querySelectorAll('.gf-figure')].every(figure => figure.dataset.ready === 'true')"
+        )
+        return tab
+
+    return shown
+
+
+def table(tab, title) -> list[list[str]]:
+    """The cells of a table on the page, by rows, its head first."""
+    rows = tab.get_by_role("table", name=title).locator("tr").all()
+    return [row.locator("th, td").all_inner_texts() for row in rows]
+
+
+def test_the_page_holds_the_numbers_of_the_comparison(trained, shown):
+    tab = shown(trained.path / "report.html")
+    losses = trained.losses()
+    expected = compare(losses.pop("base"), losses)
+    rows = {cells[0]: cells for cells in table(tab, "Paired differences")[1:]}
+    assert list(rows) == ["base", "residual=none", "a|b <i>", "wild"]  # escaped, as the user wrote them
+    for row in expected.rows:
+        cells = rows[row.variant]
+        if row.variant == "wild":
+            assert cells[1:] == ["0", "3", "0", *["–"] * 6]
+            continue
+        assert cells[1:4] == ["3", "0", "0"]
+        whole = [pair.base for pair in row.pairs]
+        assert float(cells[4]) == pytest.approx(sum(whole) / 3, abs=5e-5)
+        assert row.interval is not None
+        half = (row.interval[1] - row.interval[0]) / 2
+        low, high = (float(end.replace("−", "-")) for end in cells[7].split(" to "))
+        assert float(cells[6].replace("−", "-")) == pytest.approx(row.mean, abs=0.06 * half)
+        assert (low, high) == pytest.approx(row.interval, abs=0.06 * half)
+        assert float(cells[8].lstrip("< ")) == pytest.approx(row.p_holm, rel=0.06)
+        assert float(cells[9].replace("−", "-")) == pytest.approx(row.effect, abs=0.006)
+    text = tab.locator("main").inner_text()
+    for answer in answers(gather(trained)):
+        assert answer.text in text
+    assert "wild diverged in 3 of 3 runs" in text
+    assert len(table(tab, "Every run")) == 1 + 12
+
+
+def test_csv_has_every_digit_and_markdown_the_same_table(trained):
+    expected = summarise(trained)
+    rows = {row["variant"]: row for row in rows_of((trained.path / "results.csv").read_text())}
+    for row in expected.comparison.rows:
+        found = rows[row.variant]
+        given = (row.mean, *(row.interval or (None, None)), row.p_holm, row.effect)
+        names = ("difference", "low", "high", "p_holm", "effect_g_z")
+        assert [found[name] for name in names] == ["" if value is None else repr(value) for value in given]
+    runs = rows_of((trained.path / "runs.csv").read_text())
+    assert [(row["variant"], int(row["seed"]), row["loss"]) for row in runs] == [
+        (outcome.variant, outcome.seed, "" if outcome.loss is None else repr(outcome.loss))
+        for arm in expected.arms
+        for outcome in arm.outcomes
+    ]
+    assert all((trained.path / row["run"] / "config.json").is_file() for row in runs)
+    text = (trained.path / "report.md").read_text()
+    assert "| [a\\|b \\<i\\>](opened/" in text
+    numbers = gather(trained)
+    for name in numbers.study.config.arms:
+        assert f"{numbers.arm(name).loss or 0:.4f}" in text or name == "wild"
+    pictures = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert ET.parse(trained.path / picture).getroot().tag.endswith("svg")
+        assert (trained.path / picture).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_every_row_opens_beside_the_base_on_the_same_text(trained, shown, open_page):
+    tab = shown(trained.path / "report.html")
+    links = [link.get_attribute("href") for link in tab.locator("main table a").all()]
+    pages = {trained.path / unquote(link) for link in links}
+    assert len(pages) == 2  # the diverged variant has none, and says why
+    assert "at no seed did both its run and the base's finish" in tab.locator("main").inner_text()
+    for path in pages:
+        opened = open_page(path)
+        headings = opened.locator("h1").inner_text()
+        assert "base, seed 0" in headings
+        read = opened.locator(".gf-facts div", has_text="text").first.inner_text()
+        assert "16 tokens" in opened.locator(".gf-facts").inner_text()
+        assert read
+    texts = {open_page(path).locator(".gf-facts dd").first.inner_text() for path in pages}
+    assert len(texts) == 1
+
+
+def test_the_report_can_be_read_with_the_keyboard_and_sorted(trained, shown):
+    tab = shown(trained.path / "report.html")
+    button = tab.get_by_role("table", name="Every run").get_by_role("button", name="seed")
+    button.focus()
+    tab.keyboard.press("Enter")
+    seeds = [cells[1] for cells in table(tab, "Every run")[1:]]
+    assert seeds == sorted(seeds)
+    assert seeds[:4] == ["0"] * 4
+    tab.keyboard.press("Enter")
+    assert [cells[1] for cells in table(tab, "Every run")[1:]] == sorted(seeds, reverse=True)
+    reached = tab.evaluate(
+        "() => [...document.querySelectorAll('.gf-table-box, .gf-drawing, main a, main button')]"
+        ".every(each => { each.focus(); return document.activeElement === each; })"
+    )
+    assert reached
+    tab.get_by_role("table", name="Paired differences").get_by_role("button", name="difference").click()
+    names = [cells[0] for cells in table(tab, "Paired differences")[1:]]
+    assert set(names[2:]) == {"base", "wild"}  # without a number: last
+
+
+def test_no_number_without_its_circumstances(trained, shown):
+    text = shown(trained.path / "report.html").locator("body").inner_text()
+    for fact in circumstances(gather(trained)).values():
+        assert fact in text
+    for setting in ("training.optimizer.learning_rate", "1e+30", "model.residual", "attention.n_heads"):
+        assert setting in text
+    assert str(trained.data()["base"]) in text
+
+
+def test_costs_are_counted_by_the_runs_own_records(trained):
+    numbers = gather(trained)
+    rows = {(row["variant"], row["seed"]): row for row in rows_of(runs_csv(numbers))}
+    base = rows["base", "0"]
+    assert float(base["steps_to_base"]) <= 8
+    assert float(base["training_flops"]) == numbers.runs_of("base")[0].flops_per_token * 8 * 4 * 16
+    assert float(rows["a|b <i>", "0"]["training_flops"]) < float(base["training_flops"])
+    assert numbers.parameters("a|b <i>") < numbers.parameters("base")
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_with_fewer_than_three_seeds_no_interval_is_shown_and_why(create, design, shown, n):
+    study = create(design(["model.residual=none"], seeds=n))
+    recorded(study, {"base": [1.0, 1.1], "residual=none": [1.5, 1.7]})
+    tab = shown(write_report(study))
+    assert "fewer than 3 pairs say too little" in tab.locator("#section-0").inner_text()
+    assert table(tab, "Paired differences")[2][7:] == ["–", "–", "–"]
+    assert "What these seeds could have shown" not in tab.locator("main").inner_text()
+    assert tab.locator("h1").inner_text() == "What is lost without model.residual?"
+
+
+def test_equal_differences_and_diverged_and_failed_runs_are_told_apart(create, design, shown):
+    study = create(design(["model.residual=none", "model.n_layers=1", "model.norm.kind=none"], seeds=4))
+    recorded(
+        study,
+        {
+            "base": [1.0, 1.25, 1.5, None],
+            "residual=none": [1.5, 1.75, 2.0, 2.0],  # no spread
+            "n_layers=1": [1.1, None, "failed", 1.0],
+            "norm.kind=none": [1.01, 1.24, 1.52, 1.0],
+        },
+    )
+    tab = shown(write_report(study))
+    text = tab.locator("main").inner_text()
+    assert "every pair differs by the same amount" in text
+    assert "The base diverged in 1 of 4 runs (seed 3)" in text
+    rows = {cells[0]: cells for cells in table(tab, "Paired differences")[1:]}
+    assert rows["n_layers=1"][1:4] == ["1", "1", "1"]
+    assert rows["base"][1:4] == ["–", "1", "0"]
+    assert "1 run failed, and is in no pair: n_layers=1, seed 2: <b>no</b> memory." in text
+    assert "undecided" in text
+
+
+def test_an_undecided_question_is_said_to_be_with_what_would_settle_it(create, design, shown):
+    study = create(design(["model.residual=none"], seeds=3))
+    recorded(study, {"base": [1.0, 1.1, 1.2], "residual=none": [1.02, 1.05, 1.26]})
+    tab = shown(write_report(study))
+    said = tab.locator("#section-0").inner_text()
+    assert "Undecided. residual=none is not shown to change the loss" in said
+    assert "would settle it" in said
+    row = summarise(study).comparison.rows[0]
+    line = power_line(row)
+    cells = table(tab, "What these seeds could have shown")[1]
+    assert [float(cells[2]), float(cells[3])] == pytest.approx([line.sd, line.smallest], rel=0.05)
+    assert int(cells[5]) == line.more
+    assert line.sentence() in tab.locator("#section-1").inner_text()
+
+
+def test_many_variants_have_a_panel_each(create, design, shown):
+    study = create(design(["model.n_layers=1|3|4|5|6|7|8"], seeds=3))
+    losses = {name: [1.0 + place / 10 + seed / 7 + place * seed / 90 for seed in range(3)] for place, name in
+              enumerate(study.config.arms)}  # fmt: skip
+    recorded(study, losses)
+    tab = shown(write_report(study))
+    assert tab.locator("h1").inner_text() == "What does model.n_layers change: 1, 3, 4, 5, 6, 7 and 8, instead of 2?"
+    words = tab.locator(".gf-figure", has_text="Validation loss of every run").locator("svg text").all_text_contents()
+    assert set(study.config.variants) <= set(words)
+
+
+def test_a_study_that_is_not_done_says_what_is_missing(create, design, shown):
+    study = create(design(["model.residual=none"], seeds=2))
+    with pytest.raises(RunError, match="0 of 4 runs have ended"):
+        write_report(study)
+    outcome = Outcome("base", 0, None, "finished", 1.0, 8, 2.0, Curve((0, 8), (4.0, 1.0), (0.0, 2.0)))
+    study.record(study.plan[0], outcome)
+    tab = shown(write_report(study))
+    assert "3 of 4 runs have not ended yet" in tab.locator("#section-0").inner_text()
+    assert "cannot be compared with the base" in tab.locator("#section-0").inner_text()
+
+
+def test_intervals_of_a_study_that_ran_until_decided_hold_at_every_look(create, design, shown):
+    study = create(design(["model.residual=none"], seeds=4))
+    losses = {"base": [1.0, 1.1, 1.2, 1.3], "residual=none": [1.52, 1.6, 1.71, 1.8]}
+    recorded(study, losses)
+    (decision,) = decide(
+        dict(enumerate(losses["base"])), {"residual=none": dict(enumerate(losses["residual=none"]))}, seeds=range(4)
+    )
+    results = summarise(study).to_dict() | {"decisions": [asdict(decision)]}
+    study.write_results(json.loads(json.dumps(results)))
+    tab = shown(write_report(study))
+    assert decision.sentence() in tab.locator("#section-0").inner_text()
+    head, _, row = table(tab, "Paired differences")
+    assert head[6:9] == ["difference", "decided at", "95 % interval"]
+    assert row[7] == f"{decision.n} pairs"
+    low, high = (float(end.replace("−", "-")) for end in row[8].split(" to "))
+    assert (low, high) == pytest.approx(decision.interval, abs=0.06 * (high - low))
+
+
+def test_a_place_that_cannot_be_written_to_is_said(create, design, tmp_path):
+    study = create(design(["model.residual=none"], seeds=1))
+    recorded(study, {"base": [1.0], "residual=none": [1.5]})
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(DataError, match="Choose another"):
+        write_report(study, folder=blocked / "report")
+    assert write_report(study, folder=tmp_path / "new" / "report").is_file()
