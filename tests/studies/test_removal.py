@@ -12,6 +12,8 @@ from glassformer.studies.checking import check
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.removal import loss_without, removal, transplanted
+from glassformer.studies.report import write_report
+from glassformer.studies.report_removal import removal_section
 from glassformer.studies.worker import make
 from glassformer.training.opening import open_model
 
@@ -90,3 +92,13 @@ def test_weights_of_its_own_are_named(finished):
             {name: weight for name, weight in weights.items() if ".w_" not in name},
             open_model(run, "latest").config,
         )
+
+
+def test_the_report_has_both_in_one_table(finished, tmp_path):
+    found = removal(finished)
+    table = removal_section(finished).figures[0].markdown()
+    for row in found.removed.rows:
+        assert f"{row.mean:+.2g}".lstrip("+-")[:4].rstrip("0") in table
+    assert "weights that the base has not" in removal_section(finished).figures[0].description
+    text = write_report(finished, folder=tmp_path, open_pages=False).with_suffix(".md").read_text()
+    assert "Left out of training, or taken out afterwards" in text

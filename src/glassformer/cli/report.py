@@ -20,6 +20,9 @@ def report(
     pages: Annotated[
         bool, typer.Option("--pages/--no-pages", help="Whether to make each variant's page beside the base.")
     ] = True,
+    take_out: Annotated[
+        bool, typer.Option("--take-out/--no-take-out", help="Whether to take the parts out of the trained base too.")
+    ] = True,
     studies: Annotated[Path | None, typer.Option(help="Folder of studies; ./studies unless given.")] = None,
 ) -> None:
     """Write a study's report: one offline page, and the same as Markdown, CSV and charts."""
@@ -31,7 +34,7 @@ def report(
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigError(f"a report is a folder of files; -o is the file {str(output)!r}.", subject="command")
     opened = Study.open(study, root=studies)
-    path = write_report(opened, folder=output, open_pages=pages)
+    path = write_report(opened, folder=output, open_pages=pages, take_out=take_out)
     console = Console(soft_wrap=True)
     for answer in answers(gather(opened)):
         console.print(Text(answer.sentence))

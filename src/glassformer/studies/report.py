@@ -21,6 +21,7 @@ from glassformer.studies.opened_rows import FOLDER, READ, OpenedRow, open_rows
 from glassformer.studies.report_charts import charts
 from glassformer.studies.report_csv import runs_csv, variants_csv
 from glassformer.studies.report_numbers import Numbers, gather
+from glassformer.studies.report_removal import removal_section
 from glassformer.studies.report_tables import (
     answers_table,
     costs_table,
@@ -45,12 +46,13 @@ IN_THE_HEAD = ("study", "training time", "machine", "versions", "begun")
 """Of the circumstances, those that stand at the top already."""
 
 
-def write_report(study: Study, *, folder: Path | None = None, open_pages: bool = True) -> Path:
+def write_report(study: Study, *, folder: Path | None = None, open_pages: bool = True, take_out: bool = True) -> Path:
     """Write the report of a study, as far as its runs have ended, and return the path of ``report.html``.
 
     Args:
         folder: where to; the study's own unless given.
         open_pages: whether to make the pages behind the rows, which takes a second or more for each variant.
+        take_out: whether to take each variant's part out of the trained base too, and measure that.
 
     Raises:
         RunError: no run has finished, or the study's files are damaged.
@@ -60,7 +62,8 @@ def write_report(study: Study, *, folder: Path | None = None, open_pages: bool =
     folder = study.path if folder is None else folder
     drawn = charts(numbers)
     facts = circumstances(numbers)
-    sections = _sections(numbers, drawn, open_rows(numbers, folder) if open_pages else [], facts)
+    opened = open_rows(numbers, folder) if open_pages else []
+    sections = _sections(numbers, drawn, opened, facts, [removal_section(study)] if take_out else [])
     title = question(study.config)
     head = {"base": subtitle(study.config)} | {name: facts[name] for name in IN_THE_HEAD if name in facts}
     path = Page(title, sections, facts=head).save(folder / REPORT)
@@ -79,7 +82,11 @@ def write_report(study: Study, *, folder: Path | None = None, open_pages: bool =
 
 
 def _sections(
-    numbers: Numbers, drawn: Mapping[str, Figure], opened: Sequence[OpenedRow], facts: Mapping[str, str]
+    numbers: Numbers,
+    drawn: Mapping[str, Figure],
+    opened: Sequence[OpenedRow],
+    facts: Mapping[str, str],
+    taken_out: Sequence[Section],
 ) -> list[Section]:
     """The report from top to bottom."""
     links = {row.variant: row.href for row in opened if row.href is not None}
@@ -112,6 +119,7 @@ def _sections(
             "What a lower loss was paid with. A variant to the left of the base and no higher is the better bargain.",
             costs,
         ),
+        *taken_out,
         *([_opened(opened)] if opened else []),
         Section(
             "Every run",

@@ -117,12 +117,12 @@ def differences_table(numbers: Numbers, links: Links) -> Table:
 
 def _tested(row: Difference) -> list[Cell]:
     p = Cell(NOTHING) if row.p_holm is None else Cell(probability(row.p_holm).removeprefix("= "), row.p_holm)
-    return [_difference(row.mean, row.interval), _interval(row.interval), p]
+    return [difference_cell(row.mean, row.interval), interval_cell(row.interval), p]
 
 
 def _decided(decision: Decision) -> list[Cell]:
     when = Cell(f"{decision.n} pairs", decision.n) if decision.settled else Cell("undecided")
-    return [_difference(decision.mean, decision.interval), when, _interval(decision.interval)]
+    return [difference_cell(decision.mean, decision.interval), when, interval_cell(decision.interval)]
 
 
 def costs_table(numbers: Numbers) -> Table:
@@ -148,8 +148,8 @@ def costs_table(numbers: Numbers) -> Table:
             _reached(numbers, name, [run.reached_steps for run in numbers.runs_of(name)], "{:,.0f}"),
             _reached(numbers, name, [run.reached_seconds for run in numbers.runs_of(name)], "{:.1f}"),
             _loss(numbers.mean(name, lambda run: run.area)),
-            Cell(NOTHING) if area is None else _difference(area.mean, area.interval),
-            Cell(NOTHING) if area is None or numbers.decisions else _interval(area.interval),
+            Cell(NOTHING) if area is None else difference_cell(area.mean, area.interval),
+            Cell(NOTHING) if area is None or numbers.decisions else interval_cell(area.interval),
         ]
         row += [Cell(numbers.study.config.adjusted.get(name, NOTHING))] if matched else []
         rows.append(row)
@@ -287,14 +287,15 @@ def _large(value: float | None) -> Cell:
     return Cell(NOTHING) if value is None else Cell(f"{value:,.4g}" if value < 1e4 else f"{value:.3g}", value)
 
 
-def _difference(mean: float | None, interval: tuple[float, float] | None) -> Cell:
+def difference_cell(mean: float | None, interval: tuple[float, float] | None) -> Cell:
     """With two digits of half its interval; without one, two of its own."""
     if mean is None:
         return Cell(NOTHING)
     return Cell(signed(mean, abs(mean) if interval is None else (interval[1] - interval[0]) / 2), mean)
 
 
-def _interval(interval: tuple[float, float] | None) -> Cell:
+def interval_cell(interval: tuple[float, float] | None) -> Cell:
+    """With two digits of half its width."""
     if interval is None:
         return Cell(NOTHING)
     scale = (interval[1] - interval[0]) / 2

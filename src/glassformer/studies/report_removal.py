@@ -1,0 +1,68 @@
+"""The section of a report that sets a part left out of training beside the same part taken out of a trained model."""
+
+from __future__ import annotations
+
+from glassformer.charts.page import Section
+from glassformer.charts.table import Cell, Header, Table
+from glassformer.errors import GlassformerError
+from glassformer.studies.folder import Study
+from glassformer.studies.removal import Removal, removal
+from glassformer.studies.report_tables import NOTHING, difference_cell, interval_cell
+from glassformer.studies.statistics import Comparison
+
+TITLE = "Left out of training, or taken out afterwards"
+TEXT = (
+    "A model trained without a part can learn to do with what it has; a part taken out of the trained base leaves a "
+    "hole that the rest was never prepared for. Look for parts whose removal costs much and whose absence costs "
+    "little: the model had come to rely on them, and does not need them."
+)
+
+
+def removal_section(study: Study) -> Section:
+    """The table, or the reason why there is none: no variant can be made of the base by taking something out."""
+    try:
+        found = removal(study)
+    except GlassformerError as error:
+        return Section(TITLE, TEXT, missing=str(error))
+    if not found.removed.rows:
+        reasons = "; ".join(f"{variant}: {reason}" for variant, reason in found.reasons.items())
+        return Section(TITLE, TEXT, missing=f"Nothing can be taken out of the base here. {reasons}.")
+    return Section(TITLE, TEXT, [removal_table(found)])
+
+
+def removal_table(found: Removal) -> Table:
+    """A row for each variant: both differences from the base, and how much of the second training wins back."""
+    headers = [
+        Header("variant", align="left"),
+        Header("pairs"),
+        Header("trained without it"),
+        Header("95 % interval"),
+        Header("taken out of the base"),
+        Header("95 % interval"),
+        Header("won back by training"),
+    ]
+    rows = []
+    for row in found.trained.rows:
+        share = found.won_back(row.variant)
+        won = Cell(NOTHING) if share is None else Cell(f"{100 * share:.0f} %", share)
+        cells = [*_cells(found.trained, row.variant), *_cells(found.removed, row.variant), won]
+        rows.append([Cell(row.variant), Cell(str(row.n), row.n), *cells])
+    described = (
+        "In nats per token, paired by seed. Taken out: the base's own weights in the variant's model, on the same "
+        "validation batches."
+    )
+    reasons = [f"{variant} cannot be taken out: {reason}." for variant, reason in found.reasons.items()]
+    return Table(
+        headers,
+        rows,
+        title="Final validation loss, difference from the base",
+        sortable=True,
+        description=" ".join([described, *reasons]),
+    )
+
+
+def _cells(comparison: Comparison, variant: str) -> list[Cell]:
+    row = next((row for row in comparison.rows if row.variant == variant), None)
+    if row is None:
+        return [Cell(NOTHING), Cell(NOTHING)]
+    return [difference_cell(row.mean, row.interval), interval_cell(row.interval)]
