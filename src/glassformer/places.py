@@ -5,6 +5,7 @@
 | downloads and prepared data, which can be made again | ``GLASSFORMER_CACHE`` | the user's cache folder |
 | runs | ``GLASSFORMER_RUNS`` | ``./runs`` |
 | studies | ``GLASSFORMER_STUDIES`` | ``./studies`` |
+| verdicts on claims | ``GLASSFORMER_CLAIMS`` | ``./claims`` |
 | data files already on this machine | ``GLASSFORMER_DATA`` | none: what is needed is downloaded |
 
 Nothing here creates a folder: who writes first creates.
@@ -30,6 +31,11 @@ def runs_folder() -> Path:
 def studies_folder() -> Path:
     """``$GLASSFORMER_STUDIES``, or ``studies`` in the working directory."""
     return _from_environment("GLASSFORMER_STUDIES") or Path("studies")
+
+
+def claims_folder() -> Path:
+    """``$GLASSFORMER_CLAIMS``, or ``claims`` in the working directory."""
+    return _from_environment("GLASSFORMER_CLAIMS") or Path("claims")
 
 
 def provided_data_folder() -> Path | None:

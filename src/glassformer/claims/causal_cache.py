@@ -1,0 +1,78 @@
+"""Earlier logits under a causal mask, compared before and after later tokens are there."""
+
+from __future__ import annotations
+
+import torch
+
+from glassformer.claims.claim import NOTES, Budget, Claim, Finding
+from glassformer.claims.exactness import MODEL, build, equal, random_tokens, relative, relative_number
+from glassformer.claims.laboratory import Laboratory
+
+POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "none")
+SPLIT = 15  # tokens that are there first; the cache is filled with them, then continued token by token
+
+
+def measure(seed: int) -> dict[str, float]:
+    """The largest relative differences, over all position encodings."""
+    found: dict[str, list[float]] = {"causal": [], "cached": [], "not causal": []}
+    for kind in POSITIONS:
+        config = MODEL.override({"positions.kind": kind})
+        model, tokens = build(config, seed), random_tokens(config, seed)
+        with torch.no_grad():
+            whole = model(tokens)
+            found["causal"].append(relative(model(tokens[:, :SPLIT]), whole[:, :SPLIT]))
+            cache = model.make_cache(len(tokens))
+            pieces = [model(tokens[:, :SPLIT], cache=cache)]
+            pieces += [model(tokens[:, at : at + 1], cache=cache) for at in range(SPLIT, tokens.shape[1])]
+            found["cached"].append(relative(torch.cat(pieces, dim=1), whole))
+            model.causal = False
+            found["not causal"].append(relative(model(tokens[:, :SPLIT]), model(tokens)[:, :SPLIT]))
+    return {
+        "causal": max(found["causal"]),
+        "cached": max(found["cached"]),
+        "not causal": min(found["not causal"]),
+    }
+
+
+def judge(causal: float, cached: float, not_causal: float) -> Finding:
+    """Equal with the mask, equal from the cache, and not equal without the mask (thresholds of ``exactness.py``)."""
+    unmasked = equal(not_causal)
+    return Finding(
+        {
+            "with a causal mask, earlier logits do not change when tokens are added": equal(causal),
+            "logits computed from a cache equal those computed anew": equal(cached),
+            "without the mask, earlier logits change": None if unmasked is None else not unmasked,
+        },
+        f"With the mask the logits of {SPLIT} tokens differ by at most {causal:.1e} (relative, float64) from those of "
+        f"the same tokens in a longer text, and logits computed token by token from the cache by at most "
+        f"{cached:.1e}; without the mask they differ by {not_causal:.2g} or more.",
+        "It holds for learned, sinusoidal, rotary, ALiBi and no positions. It does not hold for BatchNorm in training, "
+        "which mixes tokens through its statistics, nor once the window slides, which moves positions.",
+        {
+            "largest difference with the mask": relative_number(causal),
+            "largest difference from the cache": relative_number(cached),
+            "smallest difference without the mask": relative_number(not_causal),
+        },
+    )
+
+
+def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+    """The worst of all seeds."""
+    found = [measure(seed) for seed in range(budget.seeds)]
+    return judge(
+        max(each["causal"] for each in found),
+        max(each["cached"] for each in found),
+        min(each["not causal"] for each in found),
+    )
+
+
+CLAIM = Claim(
+    "causal-cache",
+    "With a causal mask earlier logits do not change, so they can be cached; without it they do.",
+    NOTES,
+    "exact",
+    "The logits of a text's beginning, alone and followed by more; and token by token from the cache.",
+    decide,
+    quick=Budget(seeds=3),
+    full=Budget(seeds=30),
+)

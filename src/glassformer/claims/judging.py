@@ -1,0 +1,85 @@
+"""From the losses of a study to numbers with intervals, and from these to parts that hold or do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+import numpy as np
+
+from glassformer.claims.claim import Number
+from glassformer.studies.paired import paired_t
+from glassformer.studies.statistics import FEWEST_PAIRS, Losses, compare
+
+
+def mean_over_seeds(values: Iterable[float | None], unit: str = "nats") -> Number:
+    """The mean of the values that are there, with its t interval where they are FEWEST_PAIRS or more and differ."""
+    known = [float(value) for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return Number(None, unit)
+    if len(known) < FEWEST_PAIRS or np.ptp(known) == 0:
+        return Number(fmean(known), unit)
+    test = paired_t(known)
+    return Number(float(test.mean), unit, (float(test.low), float(test.high)))
+
+
+def difference(base: Losses, variant: Losses, unit: str = "nats") -> Number:
+    """Variant − base, paired by seed, with its t interval; pairs in which a run diverged are left out."""
+    row = compare(base, {"variant": variant}).row("variant")
+    return Number(row.mean, unit, row.interval)
+
+
+def exceeds(measured: Number, threshold: float) -> bool | None:
+    """Whether a number is above a threshold: its whole interval above it, below it, or (None) neither.
+
+    A number without an interval says nothing here.
+
+    >>> exceeds(Number(0.5, "", (0.4, 0.6)), 0.3), exceeds(Number(0.5, "", (0.4, 0.6)), 0.55)
+    (True, None)
+    """
+    if measured.interval is None:
+        return None
+    low, high = measured.interval
+    return True if low > threshold else False if high < threshold else None
+
+
+def falls_short(measured: Number, threshold: float) -> bool | None:
+    """Whether a number is below a threshold, by its whole interval."""
+    above = exceeds(measured, threshold)
+    return None if above is None else not above
+
+
+def all_of(parts: Sequence[bool | None]) -> bool | None:
+    """Whether all hold: False as soon as one does not."""
+    return False if False in parts else None if None in parts else True
+
+
+def diverged(losses: Losses) -> int:
+    """Runs without a final loss."""
+    return sum(loss is None for loss in losses.values())
+
+
+def signed(measured: Number) -> str:
+    """A difference for a sentence, with its sign and its interval.
+
+    >>> signed(Number(0.4127, "nats", (0.3, 0.5)))
+    '+0.413 nats (95 % interval +0.300 to +0.500)'
+    """
+    if measured.value is None:
+        return "not measurable"
+    told = f"{measured.value:+.3f} {measured.unit}".strip()
+    if measured.interval is not None:
+        told += f" (95 % interval {measured.interval[0]:+.3f} to {measured.interval[1]:+.3f})"
+    return told.replace("-", "−")
+
+
+LEARNED = 0.5
+"""Nats below the unigram entropy at which a model has learned more than how often each token comes."""
+
+
+def trains(losses: Losses, unigram: float) -> bool | None:
+    """Whether training works: no run diverged, and the mean loss is LEARNED or more below the unigram entropy."""
+    if diverged(losses):
+        return False
+    return falls_short(mean_over_seeds(losses.values()), unigram - LEARNED)

@@ -1,0 +1,122 @@
+"""Attention weights multiplied by zero where a key is masked, against scores of −∞ there.
+
+After the softmax a zero leaves the other weights as they were, so a row no longer adds up to 1; and since the softmax's
+sum still holds every key, what is masked goes on having a say. Before the softmax a score of zero is no mask at all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
+from glassformer.claims.exactness import equal, relative, relative_number
+from glassformer.claims.laboratory import Laboratory
+from glassformer.parts.masks import additive, causal_mask
+
+TOKENS, D_HEAD = 16, 32
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Relative differences from masking with −∞, and what follows from it.
+
+    Attributes:
+        after: of the output, with zeros after the softmax.
+        before: with zeros in place of the scores, before it.
+        renormalised: with zeros after it, and each row divided by its sum.
+        least_row: the smallest sum of a row with zeros after the softmax.
+        leak: how far the first token's output moves when only later tokens are changed, with zeros after the softmax.
+        leak_infinite: the same with −∞.
+    """
+
+    after: float
+    before: float
+    renormalised: float
+    least_row: float
+    leak: float
+    leak_infinite: float
+
+
+def measure(seed: int) -> Measured:
+    """One head on random queries, keys and values, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v, other = torch.randn(4, TOKENS, D_HEAD, generator=generator, dtype=torch.float64)
+    index = torch.arange(TOKENS)
+    mask = causal_mask(index, index)
+
+    def weights(keys: Tensor) -> Tensor:
+        return (q @ keys.T / math.sqrt(D_HEAD)).softmax(-1)
+
+    def infinite(keys: Tensor) -> Tensor:
+        return (q @ keys.T / math.sqrt(D_HEAD) + additive(mask, torch.float64)).softmax(-1)
+
+    zeroed = weights(k) * mask
+    zero_scores = (q @ k.T / math.sqrt(D_HEAD) * mask).softmax(-1)
+    right = infinite(k) @ v
+    changed = torch.cat((k[:1], other[1:]))  # the first key is the only one that the first query may see
+    return Measured(
+        relative(zeroed @ v, right),
+        relative(zero_scores @ v, right),
+        relative(zeroed / zeroed.sum(-1, keepdim=True) @ v, right),
+        float(zeroed.sum(-1).min()),
+        relative((weights(changed) * mask @ v)[:1], (zeroed @ v)[:1]),
+        relative((infinite(changed) @ v)[:1], right[:1]),
+    )
+
+
+def judge(found: Measured) -> Finding:
+    """Multiplying by zero is masking if the output is the same, and if later tokens do not change it."""
+    leak = equal(found.leak)
+    return Finding(
+        {
+            "zeros after the softmax give the same output as −∞ before it": equal(found.after),
+            "zeros in place of the scores do": equal(found.before),
+            "with zeros after the softmax, later tokens do not change earlier outputs": leak,
+        },
+        f"Zeros after the softmax give another output (by {found.after:.2g} of the largest value or more): the rows no "
+        f"longer add up to 1 (one adds up to {found.least_row:.2g}), and later tokens still change the first token's "
+        f"output, by {found.leak:.2g}, through the sum that the softmax divides by. Zeros in place of the scores are "
+        f"wrong by {found.before:.2g} or more: e⁰ = 1 is a weight like others. With −∞ later tokens change nothing "
+        f"({found.leak_infinite:.1g}).",
+        "Zeros after the softmax are the same as −∞ only if each row is then divided by its sum "
+        f"(difference {found.renormalised:.1e}).",
+        {
+            "difference, zeros after the softmax": relative_number(found.after),
+            "difference, zeros before the softmax": relative_number(found.before),
+            "difference, zeros after it and divided by the sum": relative_number(found.renormalised),
+            "smallest sum of a row": number(found.least_row),
+            "change of the first output by later tokens": relative_number(found.leak),
+            "the same with −∞": relative_number(found.leak_infinite),
+        },
+    )
+
+
+def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+    """Over the seeds, what is nearest to the claim: the smallest of the differences that refute it."""
+    found = [measure(seed) for seed in range(budget.seeds)]
+    return judge(
+        Measured(
+            min(each.after for each in found),
+            min(each.before for each in found),
+            max(each.renormalised for each in found),
+            min(each.least_row for each in found),
+            min(each.leak for each in found),
+            max(each.leak_infinite for each in found),
+        )
+    )
+
+
+CLAIM = Claim(
+    "mask-by-zero",
+    "To mask, one may multiply by zero instead of adding −∞.",
+    NOTES,
+    "exact",
+    "The same head masked in both ways: its output, its rows' sums, and whether later tokens change earlier outputs.",
+    decide,
+    quick=Budget(seeds=10),
+    full=Budget(seeds=1000),
+)

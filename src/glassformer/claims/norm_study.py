@@ -1,0 +1,34 @@
+"""The study behind both claims about LayerNorm: behind the sum, before the sublayer, and none, over depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glassformer.claims.claim import Budget
+from glassformer.claims.laboratory import Laboratory
+from glassformer.studies.folder import Study
+
+WITHOUT = "without norm"
+PRE = "pre-norm"
+VARIANTS: dict[str, dict[str, Any]] = {
+    WITHOUT: {"model.norm.placement": "none"},
+    PRE: {"model.norm.placement": "pre", "model.norm.final": True},
+}
+"""The base is post-norm, as the paper is."""
+
+QUICK = Budget(seeds=3, steps=600, levels=(1, 4))
+FULL = Budget(seeds=8, steps=2_000, levels=(1, 4, 8))
+"""``levels`` are depths."""
+
+
+def norm_studies(budget: Budget, laboratory: Laboratory) -> dict[int, Study]:
+    """A study for each depth."""
+    return {
+        depth: laboratory.study(
+            f"claim-norm-{depth}-layer{'s' * (depth != 1)}",
+            laboratory.base(budget, {"model.n_layers": depth}),
+            VARIANTS,
+            budget,
+        )
+        for depth in budget.levels
+    }

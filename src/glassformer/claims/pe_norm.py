@@ -1,0 +1,77 @@
+"""The norms of sinusoidal position vectors, computed exactly: sin² + cos² = 1, d/2 times."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
+from glassformer.claims.laboratory import Laboratory
+from glassformer.parts.positions import sinusoids
+
+D_MODEL = 512
+CLAIMED, CLAIMED_SPREAD = 256.25, 1.35
+"""What the source prints as the norm, at d = 512."""
+
+SAME = 1e-5
+"""Relative spread of norms that are the same: the vectors are float32, with a rounding of 6e-8."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Over all positions: mean and standard deviation of the norm, and of its square."""
+
+    norm: float
+    norm_spread: float
+    square: float
+    square_spread: float
+
+
+def measure(length: int) -> Measured:
+    """Positions 0 to length − 1, at d = 512."""
+    squares = sinusoids(torch.arange(length), D_MODEL).double().square().sum(1)
+    norms = squares.sqrt()
+    return Measured(
+        float(norms.mean()), float(norms.std(correction=0)), float(squares.mean()), float(squares.std(correction=0))
+    )
+
+
+def judge(found: Measured) -> Finding:
+    """The norms are the same if they spread by less than SAME; the printed numbers are right to their last digit."""
+    printed = abs(found.norm - CLAIMED) < 0.005 and abs(found.norm_spread - CLAIMED_SPREAD) < 0.005
+    return Finding(
+        {
+            "all position vectors have the same norm": found.norm_spread <= SAME * found.norm,
+            f"which is {CLAIMED} ± {CLAIMED_SPREAD} at d = {D_MODEL}": printed,
+        },
+        f"The norm is √(d/2) = {math.sqrt(D_MODEL / 2):g} at d = {D_MODEL}, the same for every position (measured "
+        f"{found.norm:.6f} ± {found.norm_spread:.1e}). Its square is d/2 = {D_MODEL // 2} (measured "
+        f"{found.square:.4f} ± {found.square_spread:.1e}): the source's {CLAIMED} ± {CLAIMED_SPREAD} is near the "
+        f"square, and should be {D_MODEL // 2} ± 0.",
+        "Exactly so for every even d and every base of the wavelengths, since each pair gives sin² + cos² = 1.",
+        {
+            "mean norm": number(found.norm),
+            "standard deviation of the norm": number(found.norm_spread),
+            "mean squared norm": number(found.square),
+            "standard deviation of the squared norm": number(found.square_spread),
+        },
+    )
+
+
+def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+    """``levels`` is how many positions."""
+    return judge(measure(budget.levels[0]))
+
+
+CLAIM = Claim(
+    "pe-norm",
+    f"Sinusoidal position vectors all have (nearly) the same norm, {CLAIMED} ± {CLAIMED_SPREAD} at d = {D_MODEL}.",
+    f"{NOTES}; formula of Vaswani et al. 2017, §3.5",
+    "exact",
+    "The norms of all position vectors.",
+    decide,
+    quick=Budget(levels=(1_000,)),
+    full=Budget(levels=(100_000,)),
+)

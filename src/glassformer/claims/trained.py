@@ -1,0 +1,42 @@
+"""The trained models of a study, and a text that none of them was trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from glassformer.models.decoder import Decoder
+from glassformer.runs.folder import Run
+from glassformer.studies.folder import Study
+from glassformer.training.opening import open_model
+from glassformer.training.samples import prepare_samples
+from glassformer.training.session import build_model
+
+
+def trained_models(study: Study, arm: str) -> dict[int, Decoder]:
+    """The language models of an arm at the end of their training, by seed, on the CPU; those that diverged left out."""
+    return {
+        outcome.seed: open_model(Run.open(outcome.run), device="cpu").model
+        for outcome in study.outcomes()
+        if outcome.variant == arm and outcome.status == "finished" and outcome.run is not None
+    }
+
+
+def untrained_models(study: Study, arm: str) -> dict[int, Decoder]:
+    """The same models at their starting weights."""
+    found = {}
+    for planned in study.plan:
+        if planned.variant == arm:
+            model = build_model(planned.config)
+            assert isinstance(model, Decoder)
+            found[planned.seed] = model.eval()
+    return found
+
+
+def validation_tokens(study: Study, rows: int) -> Tensor:
+    """Token ids of the validation split, int64 [rows, context]; the same for every arm."""
+    config = study.config.base
+    batch = next(prepare_samples(config).validation(rows * config.seq_len))
+    tokens = batch.arguments[0]
+    assert isinstance(tokens, torch.Tensor)
+    return tokens[:rows]

@@ -1,0 +1,150 @@
+"""Recorded verdicts: what was found, and under which circumstances, in a folder of JSON files.
+
+    claims/residual-loss.quick.json
+    claims/residual-loss.full.json
+
+A claim that is decided again with the same budget replaces its own file.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import glassformer
+from glassformer import machine
+from glassformer.claims.claim import BudgetName, Claim, Finding, Number, Outcome
+from glassformer.errors import RunError
+from glassformer.runs.files import replace_durably
+from glassformer.runs.folder import json_bytes, read_object
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """How a verdict came about.
+
+    Attributes:
+        budget: quick or full; ``seeds``, ``steps`` and ``levels`` are what that meant.
+        data: the text that models were trained on; empty where none was.
+        runs, reused: runs that the studies have in all, and how many of them had been made before.
+        seconds: that deciding took, now.
+        date: ISO 8601, UTC.
+    """
+
+    budget: BudgetName
+    seeds: int
+    steps: int
+    levels: tuple[int, ...]
+    data: str
+    runs: int
+    reused: int
+    seconds: float
+    date: str
+    command: str
+    machine: str
+    glassformer: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A finding as it is kept."""
+
+    claim: str
+    verdict: Outcome
+    parts: dict[str, bool | None]
+    sentence: str
+    condition: str
+    numbers: dict[str, Number]
+    evidence: tuple[str, ...]
+    circumstances: Circumstances
+
+    @classmethod
+    def of(cls, claim: Claim, finding: Finding, circumstances: Circumstances) -> Self:
+        """The verdict that follows from a finding."""
+        evidence = tuple(path.as_posix() for path in finding.evidence)
+        return cls(
+            claim.id,
+            finding.verdict,
+            dict(finding.parts),
+            finding.sentence,
+            finding.condition,
+            dict(finding.numbers),
+            evidence,
+            circumstances,
+        )
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> Self:
+        """What ``asdict`` gave and JSON kept. Raises KeyError, TypeError or ValueError for anything else."""
+        numbers = {
+            name: Number(**(each | {"interval": tuple(each["interval"]) if each["interval"] else None}))
+            for name, each in tree["numbers"].items()
+        }
+        about = tree["circumstances"]
+        circumstances = Circumstances(**(about | {"levels": tuple(about["levels"])}))
+        if tree["verdict"] not in get_args(Outcome):
+            raise ValueError(f"verdict is {tree['verdict']!r}")
+        return cls(**(tree | {"numbers": numbers, "evidence": tuple(tree["evidence"]), "circumstances": circumstances}))
+
+
+def record(folder: Path, verdict: Verdict) -> Path:
+    """Keep a verdict, in place of the same claim's at the same budget. Raises :class:`RunError` if it cannot be."""
+    path = folder / f"{verdict.claim}.{verdict.circumstances.budget}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_durably(path, json_bytes(asdict(verdict)))
+    except OSError as error:
+        raise RunError(f"The verdict cannot be kept in {folder}: {error.strerror}. Choose another folder.") from error
+    return path
+
+
+def recorded(folder: Path, claim: str) -> list[Verdict]:
+    """A claim's verdicts, quick before full; none where it has not been decided.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    found = []
+    for budget in get_args(BudgetName):
+        path = folder / f"{claim}.{budget}.json"
+        if path.is_file():
+            try:
+                found.append(Verdict.from_dict(read_object(path)))
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunError(
+                    f"{path} is damaged ({error}): delete it, and decide the claim again with "
+                    f"glassformer claims {claim} --{budget}."
+                ) from error
+    return found
+
+
+def last(folder: Path, claim: str) -> Verdict | None:
+    """The verdict that was reached last, whatever its budget."""
+    return max(recorded(folder, claim), key=lambda verdict: verdict.circumstances.date, default=None)
+
+
+def circumstances(
+    claim: Claim, budget: BudgetName, *, data: str, runs: int, reused: int, seconds: float, command: Sequence[str]
+) -> Circumstances:
+    """The circumstances here and now."""
+    spent = claim.budget(budget)
+    here = machine.describe()
+    return Circumstances(
+        budget,
+        spent.seeds,
+        spent.steps,
+        spent.levels,
+        data,
+        runs,
+        reused,
+        round(seconds, 2),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        " ".join(command),
+        f"{here.cpu}, {here.cores} core{'s' * (here.cores != 1)}, torch {here.torch} ({here.torch_build}), "
+        f"{platform.system()}",
+        glassformer.__version__,
+    )

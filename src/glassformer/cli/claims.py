@@ -1,0 +1,159 @@
+"""``glassformer claims``: what is claimed about Transformers, and what became of it when it was measured."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from glassformer import places
+from glassformer.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from glassformer.claims.claim import BudgetName
+    from glassformer.claims.laboratory import Laboratory
+    from glassformer.claims.verdicts import Verdict
+    from glassformer.studies.execution import Observer
+    from glassformer.studies.folder import Study
+
+STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "dim"}
+HOW = {True: "holds", False: "does not hold", None: "not told apart at this budget"}
+
+
+def claims(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims to decide; without any, all are listed.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Decide every claim.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Within minutes on 2 cores. This unless --full.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="With more seeds and steps; hours for a study.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The text of studies; tinyshakespeare where it is on this machine, else python-stdlib."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core unless given.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder of verdicts; ./claims unless given.")] = None,
+    studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="PAGE.md", help="Write all recorded verdicts as one page of Markdown.")
+    ] = None,
+) -> None:
+    """List claims about Transformers with their verdicts, or put them to the test."""
+    console = Console(soft_wrap=True)
+    complaints = []
+    if quick and full:
+        complaints.append("--quick and --full are two budgets; choose one.")
+    if ids and every:
+        complaints.append(f"--all decides every claim; leave it out, or {' '.join(ids)}.")
+    deciding = bool(ids) or every
+    if not deciding:
+        given = (("--quick", quick), ("--full", full), ("--data", data), ("--workers", workers))
+        complaints += [f"{option} is for deciding: name a claim, or --all." for option, value in given if value]
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    folder = folder or places.claims_folder()
+    if deciding:
+        _decide(ids or [], "full" if full else "quick", folder, _laboratory(data, workers, studies, console), console)
+    if write is not None:
+        _write(write, folder, console)
+    elif not deciding:
+        _list(folder, console)
+
+
+def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Console) -> Laboratory:
+    from glassformer.claims.laboratory import Laboratory, local_text
+    from glassformer.studies.live import LiveStudy
+
+    @contextmanager
+    def watch(study: Study) -> Iterator[Observer]:
+        """The live table in a terminal; elsewhere a line when a run ends."""
+        console.print(f"[dim]study {study.path}, {len(study.waiting())} of {len(study.plan)} runs to make[/]")
+        with LiveStudy(console, study) as live:
+            yield live
+
+    return Laboratory(data or local_text(), studies=studies, workers=workers, watch=watch)
+
+
+def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Console) -> None:
+    from glassformer.claims.deciding import decide
+    from glassformer.claims.laboratory import StoppedError
+    from glassformer.claims.registry import IDS
+    from glassformer.claims.registry import claims as named
+
+    chosen = named(ids or IDS)
+    start = time.perf_counter()
+    for claim in chosen:
+        console.print(Text.assemble((claim.id, "bold"), f"  {claim.statement}"))
+        try:
+            verdict = decide(claim, budget, laboratory, folder=folder, command=_command())
+        except StoppedError as stopped:
+            console.print(Text(str(stopped)))
+            raise typer.Exit(130 if stopped.signal == "SIGINT" else 143) from None
+        _show(verdict, console)
+    seconds = time.perf_counter() - start
+    about = f"{len(chosen)} claim{'s' * (len(chosen) != 1)} decided, {budget} budget"
+    console.print(f"[bold]{about}, in {seconds:,.1f} s[/]; verdicts in {folder}", highlight=False)
+
+
+def _show(verdict: Verdict, console: Console) -> None:
+    """The verdict, what is true, under which condition, and every number."""
+    console.print(Text(f"  {verdict.verdict}", f"bold {STYLES[verdict.verdict]}"))
+    for part, holds in verdict.parts.items():
+        console.print(Text(f"    {part}: {HOW[holds]}"))
+    console.print(Text(f"  {verdict.sentence}"))
+    console.print(Text(f"  {verdict.condition}"))
+    for name, number in verdict.numbers.items():
+        console.print(Text(f"    {name}: {number}", "dim"))
+    for path in verdict.evidence:
+        console.print(Text(f"  evidence {path}", "dim"))
+    about = verdict.circumstances
+    runs = f", {about.runs} runs ({about.reused} made before) on {about.data}" if about.runs else ""
+    console.print(Text(f"  {about.seconds:.1f} s{runs}", "dim"))
+    console.print()
+
+
+def _list(folder: Path, console: Console) -> None:
+    from glassformer.claims.registry import claims as named
+    from glassformer.claims.verdicts import last
+
+    table = Table(box=None, padding=(0, 2))
+    for heading in ("claim", "as its source makes it", "last verdict"):
+        table.add_column(heading)
+    for claim in named():
+        verdict = last(folder, claim.id)
+        told = Text("not decided yet", "dim")
+        if verdict is not None:
+            about = verdict.circumstances
+            told = Text.assemble(
+                (verdict.verdict, STYLES[verdict.verdict]), (f"  {about.budget}, {about.date[:10]}", "dim")
+            )
+        table.add_row(Text(claim.id), Text(claim.statement), told)
+    console.print(table)
+
+
+def _write(path: Path, folder: Path, console: Console) -> None:
+    from glassformer.claims.page import page
+    from glassformer.claims.registry import claims as named
+    from glassformer.claims.verdicts import recorded
+
+    every = named()
+    text = page(every, {claim.id: recorded(folder, claim.id) for claim in every})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"The page cannot be written to {path}: {error.strerror}. Choose another place.") from error
+    console.print(str(path), highlight=False)
+
+
+def _command() -> list[str]:
+    """The command line as a reader would type it."""
+    return ["glassformer", *sys.argv[1:]]

@@ -1,0 +1,153 @@
+"""The claims that take training, decided for real at a budget that can decide nothing: what counts is that they run."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import signal
+from typing import get_args
+
+import pytest
+
+from glassformer.claims import residual_study
+from glassformer.claims.claim import Budget, Outcome
+from glassformer.claims.deciding import decide
+from glassformer.claims.laboratory import Laboratory, StoppedError, local_text, records
+from glassformer.claims.registry import IDS, claim
+from glassformer.errors import ConfigError, RunError
+from glassformer.studies.execution import Report
+from glassformer.studies.folder import Study
+from glassformer.studies.worker import make
+
+TINY = {
+    "scale-sqrt-dk": Budget(seeds=2, steps=8, levels=(2, 4)),
+    "residual-depth": Budget(seeds=2, steps=4, levels=(2,)),
+}
+USUAL = Budget(seeds=2, steps=8, levels=(1,))
+STUDIES = [name for name in IDS if claim(name).kind == "study" or claim(name).full.steps]
+
+
+class InThisProcess:
+    """An executor that makes one run after the other here, without the seconds that a process takes to begin."""
+
+    count = 1
+
+    def __init__(self, study, _checked, _workers):
+        self.study, self.queue = study, collections.deque()
+
+    def submit(self, run):
+        self.queue.append(run)
+
+    def next(self, timeout):
+        run = self.queue.popleft()
+        make(self.study, self.study.by_slot[run], lambda _record: None)
+        return Report(run, "done")
+
+    def stop(self):
+        self.queue.clear()
+
+
+@pytest.fixture(scope="module")
+def here(laboratory):
+    """The small laboratory, its runs made in this process."""
+    return dataclasses.replace(laboratory, employ=InThisProcess)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_it_is_decided_from_its_studies(name, here):
+    decided = claim(name)
+    budget = TINY.get(name, USUAL)
+    finding = decided.decide(budget, here)
+    assert finding.verdict in get_args(Outcome)
+    assert finding.sentence
+    assert finding.condition
+    assert finding.evidence
+    for path in finding.evidence:
+        study = Study.open(path)
+        assert study.waiting() == []
+        assert len(study.plan) == len(study.config.arms) * budget.seeds
+        assert {each.status for each in study.outcomes()} == {"finished"}
+    assert all(each.interval is None for each in finding.numbers.values() if each.unit == "nats")  # two seeds
+
+
+def test_claims_share_their_studies_and_a_study_is_made_once(here):
+    before = here.n_runs, here.n_reused
+    first = residual_study.residual_studies(USUAL, here)[1]
+    again = residual_study.residual_studies(USUAL, here)[1]
+    assert first.path == again.path
+    runs, reused = here.n_runs - before[0], here.n_reused - before[1]
+    assert (runs, reused) == (24, 24)  # both were made for the claims before
+    loss, gradients = (claim(name).decide(USUAL, here) for name in ("residual-loss", "residual-gradients"))
+    assert loss.evidence == gradients.evidence == (first.path,)
+
+
+def test_real_processes_make_the_same_runs(text, here, tmp_path):
+    budget = Budget(seeds=1, steps=6)
+    elsewhere = Laboratory(str(text), studies=tmp_path / "studies", settings=here.settings, workers=2)
+    found = [
+        each.study("claim-tried", each.base(budget), {"none": {"model.residual": "none"}}, budget)
+        for each in (elsewhere, dataclasses.replace(here, studies=tmp_path / "others"))
+    ]
+    assert found[0].losses() == found[1].losses()
+
+
+def test_a_run_that_fails_is_told_and_not_left_out(here, monkeypatch, tmp_path):
+    def refuse(*_args, **_options):
+        raise RunError("there is no room")
+
+    monkeypatch.setattr("glassformer.training.session.start", refuse)
+    budget = Budget(seeds=1, steps=5)
+    mine = dataclasses.replace(here, studies=tmp_path)
+    study = "claim-failing", here.base(budget), {"none": {"model.residual": "none"}}, budget
+    with pytest.raises(RunError, match=r"2 of 2 runs .* failed(.|\n)*there is no room"):
+        mine.study(*study)
+    monkeypatch.undo()
+    made = mine.study(*study)  # the same once more tries them again, in the same folder
+    assert list(tmp_path.iterdir()) == [made.path]
+    assert made.waiting() == []
+
+
+def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):
+    class Interrupted(InThisProcess):
+        def next(self, timeout):
+            report = super().next(timeout)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return report
+
+    budget = Budget(seeds=1, steps=7)
+    study = "claim-stopped", here.base(budget), {"none": {"model.residual": "none"}}, budget
+    with pytest.raises(StoppedError, match="1 of 2 runs are left") as error:
+        dataclasses.replace(here, studies=tmp_path, employ=Interrupted).study(*study)
+    assert error.value.signal == "SIGTERM"
+    mine = dataclasses.replace(here, studies=tmp_path, n_runs=0, n_reused=0)
+    assert mine.study(*study).waiting() == []
+    assert (mine.n_runs, mine.n_reused) == (2, 1)
+
+
+def test_a_verdict_tells_how_many_runs_it_rests_on(here, tmp_path):
+    tiny = dataclasses.replace(claim("q-only"), quick=USUAL)
+    verdict = decide(tiny, "quick", here, folder=tmp_path, command=["glassformer", "claims", "q-only"])
+    assert verdict.circumstances.runs == 8
+    assert verdict.circumstances.data == here.data
+    assert len(verdict.evidence) == 2
+
+
+def test_a_setting_that_is_none_is_told(here):
+    with pytest.raises(ConfigError, match="residuals"):
+        here.base(USUAL, {"model.residuals": "none"})
+
+
+@pytest.mark.parametrize("steps", [1, 19, 20, 600, 2_000])
+def test_a_run_of_any_length_is_validated_and_its_gradients_recorded(steps):
+    often = records(steps)["training.telemetry.gradients_every"]
+    assert 1 <= often <= max(1, steps)
+    assert steps // often <= 40
+
+
+def test_the_text_is_tinyshakespeare_where_it_is_at_hand(monkeypatch, tmp_path):
+    assert local_text() == "python-stdlib"
+    (tmp_path / "tinyshakespeare").mkdir()
+    (tmp_path / "tinyshakespeare" / "input.txt").write_text("First Citizen")
+    monkeypatch.setenv("GLASSFORMER_DATA", str(tmp_path))
+    assert local_text() == "tinyshakespeare"

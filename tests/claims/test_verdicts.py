@@ -1,0 +1,102 @@
+"""Recorded verdicts: kept, read back, replaced; and the page that is made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from glassformer import places
+from glassformer.claims.claim import Finding, Number
+from glassformer.claims.deciding import decide
+from glassformer.claims.page import page
+from glassformer.claims.registry import claim
+from glassformer.claims.verdicts import Verdict, last, record, recorded
+from glassformer.errors import RunError
+
+FINDING = Finding(
+    {"one | part": True, "another": False},
+    "What is true.",
+    "Under this condition.",
+    {"cost": Number(0.5, "nats", (0.4, 0.6)), "nothing": Number(None, "nats")},
+    (Path("studies/one"),),
+)
+
+
+def test_a_verdict_is_read_back_as_it_was_kept(tmp_path, about):
+    verdict = Verdict.of(claim("pe-norm"), FINDING, about())
+    path = record(tmp_path / "new" / "claims", verdict)
+    assert path.name == "pe-norm.quick.json"
+    assert recorded(path.parent, "pe-norm") == [verdict]
+    assert (verdict.verdict, verdict.evidence) == ("depends", ("studies/one",))
+
+
+def test_each_budget_has_one_verdict_and_the_last_is_the_newest(tmp_path, about):
+    decided = claim("pe-norm")
+    for each in (
+        about("quick"),
+        about("full", "2026-01-01T00:00:00+00:00"),
+        about("quick", "2026-02-01T00:00:00+00:00"),
+    ):
+        record(tmp_path, Verdict.of(decided, FINDING, each))
+    assert [each.circumstances.budget for each in recorded(tmp_path, "pe-norm")] == ["quick", "full"]
+    assert last(tmp_path, "pe-norm").circumstances.date == "2026-02-01T00:00:00+00:00"
+    assert last(tmp_path, "pe-distance") is None
+
+
+@pytest.mark.parametrize("damage", ["{", '{"claim": 3}', '{"numbers": {}, "verdict": "maybe"}'])
+def test_a_damaged_verdict_is_told_with_what_to_do(tmp_path, damage):
+    (tmp_path / "pe-norm.quick.json").write_text(damage)
+    with pytest.raises(RunError, match=r"pe-norm\.quick\.json.* is damaged"):
+        recorded(tmp_path, "pe-norm")
+
+
+def test_a_verdict_that_is_none_of_the_four_is_damage(tmp_path, about):
+    path = record(tmp_path, Verdict.of(claim("pe-norm"), FINDING, about()))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": "maybe"}))
+    with pytest.raises(RunError, match="maybe"):
+        recorded(tmp_path, "pe-norm")
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path, about):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be kept"):
+        record(tmp_path / "file" / "claims", Verdict.of(claim("pe-norm"), FINDING, about()))
+
+
+def test_deciding_keeps_the_circumstances(tmp_path, laboratory):
+    verdict = decide(claim("pe-norm"), "quick", laboratory, folder=tmp_path, command=["glassformer", "claims", "x"])
+    assert recorded(tmp_path, "pe-norm") == [verdict]
+    told = verdict.circumstances
+    assert (told.budget, told.runs, told.data, told.command) == ("quick", 0, "", "glassformer claims x")
+    assert told.levels == claim("pe-norm").quick.levels
+    assert "torch" in told.machine
+    assert told.date.endswith("+00:00")
+
+
+def test_the_page_has_every_verdict_with_its_numbers_and_circumstances(about):
+    decided = [claim("pe-norm"), claim("pe-distance")]
+    written = page(decided, {"pe-norm": [Verdict.of(decided[0], FINDING, about())]})
+    for told in (
+        "**depends** (quick)",
+        "one | part: **holds**",
+        "another: **does not hold**",
+        "| cost | 0.5 nats (95 % interval 0.4 to 0.6) |",
+        "| nothing | none |",
+        "What is true.",
+        "Under this condition.",
+        "`studies/one`",
+        "`glassformer claims x`, 2026-01-02T03:04:05+00:00: 3 seeds; 600 steps; levels 1, 4; 36 runs, 18 of them made",
+        decided[1].statement,
+        "not decided yet",
+    ):
+        assert told in written
+    assert "```" not in written  # nothing that the documentation's tests would run
+
+
+def test_the_variable_moves_the_folder_of_verdicts(monkeypatch, tmp_path):
+    monkeypatch.setenv("GLASSFORMER_CLAIMS", str(tmp_path))
+    assert places.claims_folder() == tmp_path
+    monkeypatch.delenv("GLASSFORMER_CLAIMS")
+    assert places.claims_folder() == Path("claims")
