@@ -37,16 +37,26 @@ COMMANDS = {
     "demo": Command(
         "glassformer.cli.demo:demo", "Train a small GPT on Python's own source for a minute, and let it write."
     ),
-    "train": Command("glassformer.cli.train:train", "Train a model from a preset on your text or sentence pairs."),
+    "train": Command(
+        "glassformer.cli.train:train", "Train a model from a preset on your text or sentence pairs, or on a task."
+    ),
     "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed."),
     "study": Command(
         "glassformer.cli.study:study",
         "Train a base and variants of it with several seeds, and compare them, paired by seed.",
     ),
+    "report": Command(
+        "glassformer.cli.report:report",
+        "Write a study's report: one offline page, and the same as Markdown, CSV and charts.",
+    ),
+    "claims": Command(
+        "glassformer.cli.claims:claims", "List claims about Transformers with their verdicts, or put them to the test."
+    ),
     "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),
     "translate": Command("glassformer.cli.translate:translate", "Translate lines of text with a trained translator."),
     "evaluate": Command(
-        "glassformer.cli.evaluate:evaluate", "Measure a model's loss; score a translator's translations."
+        "glassformer.cli.evaluate:evaluate",
+        "Measure a model's loss; score a translator's translations, or the answers to a task.",
     ),
     "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
     "inspect": Command(
