@@ -6,11 +6,12 @@ import json
 import struct
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from glassformer.charts import loss_chart, save_chart
-from glassformer.errors import ConfigError
+from glassformer.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,12 @@ def test_pdf_is_a_pdf(chart, tmp_path):
     assert b"%%EOF" in content[-1024:]
 
 
-def test_html_is_one_file_that_loads_nothing_from_elsewhere(chart, tmp_path):
-    page = save_chart(chart, tmp_path / "loss.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def page(chart, tmp_path_factory):
+    return save_chart(chart, tmp_path_factory.mktemp("page") / "loss.html").read_text(encoding="utf-8")
+
+
+def test_html_is_one_file_that_loads_nothing_from_elsewhere(page):
     seen = []
 
     class Elements(HTMLParser):  # knows that what stands inside a script is no markup
@@ -59,8 +64,7 @@ def test_html_is_one_file_that_loads_nothing_from_elsewhere(chart, tmp_path):
     assert "window.vegaEmbed=" in page.replace(" ", "")
 
 
-def test_html_holds_the_specification(chart, tmp_path):
-    page = save_chart(chart, tmp_path / "loss.html").read_text(encoding="utf-8")
+def test_html_holds_the_specification(chart, page):
     start = page.index('vegaEmbed("#chart", ') + len('vegaEmbed("#chart", ')
     spec, _ = json.JSONDecoder().raw_decode(page[start:])
     assert spec == chart.to_dict()
@@ -79,3 +83,26 @@ def test_an_unknown_suffix_is_refused_and_nothing_is_written(chart, tmp_path, na
     with pytest.raises(ConfigError, match=r"Did you mean '\.(png|svg)'|Known: \.html, \.json, \.pdf, \.png, \.svg"):
         save_chart(chart, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["loss.svg", "loss.json"])
+def test_what_was_there_stays_if_the_new_cannot_be_written(chart, tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    path.write_text("the old one")
+
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        save_chart(chart, path)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["the old one"]
+
+
+def test_a_folder_in_the_place_of_the_file_is_left_alone(chart, tmp_path):
+    (tmp_path / "loss.json").mkdir()
+    with pytest.raises(DataError, match="cannot be written"):
+        save_chart(chart, tmp_path / "loss.json")
+    assert [each.name for each in tmp_path.iterdir()] == ["loss.json"]

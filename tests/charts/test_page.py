@@ -183,6 +183,15 @@ def test_a_place_that_cannot_be_written_to_is_an_error_that_says_so(tmp_path):
         Page("A page", []).save(tmp_path / "file" / "page.html")
 
 
+def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = Page("Old", []).save(tmp_path / "page.html")
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(DataError, match="Input/output error"):
+        Page("New", []).save(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
+    assert "<title>Old</title>" in path.read_text()
+
+
 @dataclass(frozen=True)
 class Result(Pictured):
     number: float

@@ -81,7 +81,7 @@ def test_a_cell_tells_its_guesses_their_probabilities_and_the_rank_of_the_right_
     parts = said.split(": ", 1)[1].split(" · ")
     for k, part in enumerate(parts[:K]):
         text, percent = part.rsplit("” ", 1)
-        assert text.removeprefix("“").replace("␣", " ").replace("↵", "\n") == VOCABULARY[guesses[-1, row, column, k]]
+        assert text.removeprefix("“").replace("␣", " ").replace("⏎", "\n") == VOCABULARY[guesses[-1, row, column, k]]
         assert float(percent.removesuffix(" %")) == pytest.approx(100 * found[-1, row, column, k], rel=6e-3)
     assert parts[K].endswith(f"rank {ranks[-1, row, column]}")
     assert tab.locator(".gf-tip").inner_text().splitlines()[1:] == parts
@@ -91,7 +91,7 @@ def test_the_cells_show_the_best_guesses_of_the_slider_s_frame_and_mark_the_righ
     _, guesses, _, ranks = lens
     for frame in (1, 0):
         tab.locator("#gf-frame").fill(str(frame))
-        shown = [text.replace("␣", " ").replace("↵", "\n") for text in tab.locator("td").all_text_contents()]
+        shown = [text.replace("␣", " ").replace("⏎", "\n") for text in tab.locator("td").all_text_contents()]
         assert shown == [VOCABULARY[token] for token in guesses[frame, :, :, 0].ravel()]
         assert tab.locator("td.gf-guesses-hit").count() == (ranks[frame] == 1).sum()
 

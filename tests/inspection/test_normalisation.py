@@ -197,14 +197,12 @@ def test_deviations_are_over_features_of_a_token_and_over_tokens_of_a_feature():
 # ------------------------------------------------------------------------------------------- pictures
 
 
-def test_pictures_have_a_frame_for_each_checkpoint_and_are_saved(tmp_path, x):
+def test_pictures_have_a_frame_for_each_checkpoint(x):
     compared = [compare_norms(x), compare_norms(2 * x)]
     norms = [model_norms(random_model(SMALL, seed=seed).trace(TOKENS)) for seed in range(2)]
     for results in (compared, norms):
-        for number, figure in enumerate(type(results[0]).figures_of(results)):
+        for figure in type(results[0]).figures_of(results):
             assert figure.n_frames == 2
-            path = figure.save(tmp_path / f"{type(results[0]).__name__}-{number}.svg", theme="dark")
-            assert path.stat().st_size > 5_000
         assert results[0]._repr_html_().startswith("<iframe")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 import torch
@@ -111,8 +112,16 @@ def test_the_slider_moves_the_lens_and_the_lines_too(pages, open_drawn, language
     assert len(drawings) == len(STEPS)
 
 
-def test_choosing_a_head_of_one_attention_moves_its_own_steps_alone(pages, open_drawn):
+def test_each_attention_of_a_translator_has_its_own_numbers_and_steps(pages, open_drawn, translator_run):
     tab = open_drawn(pages["translator"])
+    subject = open_subject(translator_run.path)
+    reading = subject.read("one two three four")
+    weights = subject.trace(reading)["decoder.blocks.0.cross_attention.weights"][0, 0].numpy()
+    maps = figure(tab, "Cross-attention, from target to source")
+    for row, column in ((0, 0), (1, 3), (len(reading.tokens) - 1, len(reading.source) - 1)):
+        said = hovered(tab, maps.locator(".gf-zoom .gf-cells"), row, column, weights.shape)
+        assert said == pytest.approx(weights[row, column], abs=1e-3)
+    # a head that is chosen in one is shown step by step there, and not in the others
     cross = "Cross-attention, from target to source"
     figure(tab, cross).get_by_role("button", name="layer 1, head 1,").click()
     steps = figure(tab, f"{cross}: queries, keys and values")
@@ -131,17 +140,6 @@ def test_the_theme_is_switched_for_everything_at_once(pages, open_drawn):
     after = (tab.evaluate(body), title.get_attribute("fill"))
     assert before[0] != after[0]
     assert before[1] != after[1]
-
-
-def test_cross_attention_is_read_in_the_page_as_in_the_trace(pages, open_drawn, translator_run):
-    tab = open_drawn(pages["translator"])
-    subject = open_subject(translator_run.path)
-    reading = subject.read("one two three four")
-    weights = subject.trace(reading)["decoder.blocks.0.cross_attention.weights"][0, 0].numpy()
-    maps = figure(tab, "Cross-attention, from target to source")
-    for row, column in ((0, 0), (1, 3), (len(reading.tokens) - 1, len(reading.source) - 1)):
-        said = hovered(tab, maps.locator(".gf-zoom .gf-cells"), row, column, weights.shape)
-        assert said == pytest.approx(weights[row, column], abs=1e-3)
 
 
 def test_a_gradient_row_that_is_clicked_gets_its_line(pages, open_drawn, language_run):
@@ -186,13 +184,23 @@ def weights_at(subject, step, reading):
     raise AssertionError(step)
 
 
-def test_chosen_layers_alone_are_shown(language_run, open_drawn, tmp_path):
-    subject = open_subject(language_run.path)
-    tab = open_drawn(inspect(subject, text="abc", layers=[1]).save(tmp_path / "page.html"))
-    heads = figure(tab, "Self-attention").locator(".gf-head")
-    assert [label.split(",")[0] for label in heads.evaluate_all("all => all.map(one => one.ariaLabel)")] == [
-        "layer 1"
-    ] * 2
+def test_positions_move_with_the_training_where_they_are_learned_and_are_drawn_once_where_they_are_fixed(
+    language_run, translator_run
+):
+    title = "Learned positions: distance pair by pair"
+    learned = inspect(open_subject(language_run.path, checkpoint="all"), text="abc")
+    assert drawn_of(learned, title)["values"]["shape"][0] == len(STEPS)
+    fixed = inspect(open_subject(translator_run.path, checkpoint="all"), text="one two")
+    title = "Sinusoidal positions of encoder and decoder: distance pair by pair"
+    assert drawn_of(fixed, title)["values"]["shape"][0] == 1
+    titles = [figure.title for section in fixed.sections for column in section.columns for figure in column.figures]
+    assert sum(title.startswith("Sinusoidal") for title in titles) == 4
+
+
+def test_chosen_layers_alone_are_shown(language_run):
+    page = inspect(open_subject(language_run.path), text="abc", layers=[1])
+    for title in ("Self-attention", "Self-attention: queries, keys and values"):
+        assert drawn_of(page, title)["layers"] == ["layer 1"]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +209,7 @@ def test_chosen_layers_alone_are_shown(language_run, open_drawn, tmp_path):
         {"sublayers": "feedforward"},
         {"sublayers": "attention"},
         {"positions.kind": "none"},
-        {"norm.placement": "none"},
-        {"residual": "none", "positions.kind": "rotary"},
+        {"norm.placement": "none", "residual": "none", "positions.kind": "rotary"},
         {"n_layers": 0},
     ],
     ids=str,
@@ -221,8 +228,84 @@ def test_a_model_that_lacks_a_part_has_a_page_that_says_so(language_run, open_dr
 
 
 def test_a_text_of_one_token_has_a_page_too(language_run, open_drawn, tmp_path):
-    tab = open_drawn(inspect(open_subject(language_run.path), text="a").save(tmp_path / "page.html"))
+    page = inspect(open_subject(language_run.path, checkpoint="all"), text="a")
+    assert list(page.frames) == ["step 0, the start", "step 4", "step 8", "step 12"]
+    tab = open_drawn(page.save(tmp_path / "page.html"))
     assert "no loss" in tab.locator(".gf-facts").inner_text()
+
+
+def diverge(run, step, name, value):
+    """Write a checkpoint in which one number of one weight is ``value``."""
+    weights = {name: weight.clone() for name, weight in open_subject(run.path).model.named_weights().items()}
+    weights[name].view(-1)[0] = value
+    save_checkpoint(run.checkpoints, step, {"model": weights}, {}, is_best=False)
+
+
+@pytest.fixture
+def copy(language_run, tmp_path):
+    shutil.copytree(language_run.path, tmp_path / language_run.path.name)
+    return Run.open(tmp_path / language_run.path.name)
+
+
+def drawn_of(page, title):
+    """The data of the figure with this title."""
+    every = [figure for section in page.sections for column in section.columns for figure in column.figures]
+    (found,) = [figure for figure in every if figure.title == title]
+    return found.data()
+
+
+def test_a_checkpoint_that_diverged_is_left_out_and_the_others_are_as_they_were(copy):
+    diverge(copy, 16, "blocks.1.attention.w_qkv.weight", torch.nan)
+    page = inspect(open_subject(copy.path, checkpoint="all"), text=TEXT)
+    assert [name.split(" ·")[0] for name in page.frames] == ["step 0, the start", "step 4", "step 8", "step 12"]
+    assert "step 16: 'blocks.1.attention.query' is not finite" in page.facts["left out"]
+    # what shows the newest moment alone shows the newest that is finite
+    expected = inspect(open_subject(copy.path, checkpoint="12"), text=TEXT)
+    for title in ("Singular values of each block's Jacobian", "Token 0 made ten times louder: who notices"):
+        assert drawn_of(page, title) == drawn_of(expected, title)
+
+
+def test_a_model_that_diverged_throughout_has_its_gradients_shown_and_a_reason_for_the_rest(copy, open_drawn, tmp_path):
+    diverge(copy, 16, "blocks.0.feedforward.w_2.weight", torch.inf)
+    tab = open_drawn(inspect(open_subject(copy.path), text=TEXT).save(tmp_path / "page.html"))
+    missing = tab.locator(".gf-missing").all_inner_texts()
+    assert len(missing) == len(CHAPTERS) - 1
+    assert all("At step 16 the model has diverged" in reason for reason in missing)
+    assert figure(tab, "Gradients over the training").count() == 1
+    assert "no loss, for the model has diverged" in tab.locator(".gf-facts").inner_text()
+
+
+def test_every_control_is_reached_with_the_tab_key(pages, open_drawn):
+    tab = open_drawn(pages["language"])
+    tab.evaluate("() => { scrollTo(0, 0); document.activeElement.blur(); }")
+    controls = """() => [...document.querySelectorAll('a[href], button, select, input, [tabindex="0"]')].filter(
+        (one) => one.tabIndex >= 0 && one.checkVisibility() && !(one.type === 'radio' && !one.checked))"""
+    expected = tab.evaluate(f"() => ({controls})().map((one, index) => (one.dataset.control = index))")
+    reached = set()
+    for _ in range(2 * len(expected)):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("() => document.activeElement.dataset.control"))
+        if len(reached - {None}) == len(expected):
+            break
+    assert reached - {None} == {str(index) for index in expected}
+    # and of all the pictures none lacks a control, or the readout that a control speaks through
+    lacking = """() => [...document.querySelectorAll('.gf-figure')].filter(
+        (one) => !one.querySelector('[data-control]') || !one.querySelector('.gf-readout[role=status]')
+    ).map((one) => one.querySelector('strong').textContent)"""
+    assert tab.evaluate(lacking) == []
+
+
+def test_nothing_is_wider_than_the_window_not_even_with_many_heads(language_run, open_drawn, tmp_path):
+    subject = open_subject(language_run.path)
+    subject.model = build(subject.model.config.override({"d_model": 64, "attention.n_heads": 16})).eval()
+    tab = open_drawn(inspect(subject, text=TEXT).save(tmp_path / "page.html"))
+    for width in (1280, 800, 400):
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.wait_for_timeout(200)
+        assert tab.evaluate("() => document.documentElement.scrollWidth") <= width
+        zoom = figure(tab, "Self-attention").locator(".gf-zoom canvas").last.bounding_box()
+        assert zoom["width"] > 200
+        assert zoom["x"] + zoom["width"] <= width
 
 
 def test_layers_that_are_not_there_are_told_at_once(language_run):

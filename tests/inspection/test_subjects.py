@@ -148,3 +148,18 @@ def test_what_cannot_be_read_is_refused(language_run, translator_run, gpt2_folde
 
 def test_white_space_is_shown():
     assert readable(" the\n\t") == "␣the⏎⇥"
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("\x07", "⟨0007⟩"),
+        ("a\u202eb", "a⟨202E⟩b"),  # turns what follows from right to left
+        ("\u2028", "⟨2028⟩"),
+        ("\u200d", "⟨200D⟩"),
+        ("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb"),  # one emoji of two
+        ("שלום", "שלום"),
+    ],
+)
+def test_what_would_act_on_the_text_around_it_is_written_out(token, shown):
+    assert readable(token) == shown

@@ -7,7 +7,7 @@ from glassformer.errors import ConfigError, DataError
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names
-from glassformer.parts.interventions import replace
+from glassformer.parts.interventions import replace, transform
 from glassformer.parts.probes import probe_points
 from glassformer.testing.configs import shrunk
 
@@ -163,7 +163,23 @@ def test_a_name_that_does_not_exist_is_told_with_the_nearest(model):
         model.trace(TOKENS, only=("blocks.0.atention.weights",))
 
 
-@pytest.mark.parametrize("wanted", [torch.zeros(2, 5, dtype=torch.long), torch.full((2, 6), -1), lambda logits: logits])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        torch.zeros(2, 5, dtype=torch.long),
+        torch.full((2, 6), -1),
+        torch.full((2, 6), 11),
+        torch.zeros(2, 6),
+        lambda logits: logits,
+    ],
+)
 def test_gradients_need_an_objective_that_is_one(model, wanted):
     with pytest.raises(DataError, match="Gradients"):
         model.trace(TOKENS, gradients=wanted)
+
+
+def test_the_first_activation_that_is_not_finite_is_named(model):
+    assert model.trace(TOKENS).first_not_finite() is None  # hidden keys' -inf is as it should be
+    for bad, point in ((torch.nan, "blocks.1.attention.key"), (torch.inf, "blocks.2.feedforward.hidden")):
+        broken = transform(point, lambda activation, bad=bad: activation.where(activation != activation.amax(), bad))
+        assert model.trace(TOKENS, interventions=[broken]).first_not_finite() == point

@@ -89,6 +89,16 @@ def test_the_mean_is_over_sequences_and_tokens(model):
     torch.testing.assert_close(elsewhere, trace[name][:1].mean((0, 1)).expand_as(after))
 
 
+def test_at_chosen_tokens_stands_the_mean_over_all(model):
+    for name, head in (("blocks.0.feedforward.output", None), ("blocks.0.attention.heads", 1)):
+        trace = model.trace(TOKENS)[name]
+        after = model.trace(TOKENS, interventions=[mean(name, head=head, tokens=[2, -1])])[name]
+        expected = trace.clone()
+        of = (slice(None),) if head is None else (slice(None), head)
+        expected[(*of, [2, 5])] = trace[of].mean((0, 1)).expand(3, 2, -1)
+        torch.testing.assert_close(after, expected)
+
+
 def test_the_mean_of_a_head_is_that_heads(model):
     name = "blocks.0.attention.heads"
     trace = model.trace(TOKENS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +34,26 @@ def save_chart(chart: alt.TopLevelMixin, path: str | Path) -> Path:
         )
     spec: dict[str, Any] = chart.to_dict()
     content = _render(spec, suffix)
+    return write(path, content if isinstance(content, bytes) else content.encode("utf-8"), what="chart")
+
+
+def write(path: Path, content: bytes, *, what: str) -> Path:
+    """Put ``content`` at ``path`` whole or not at all: what stood there before is lost only when the new is there.
+
+    Raises:
+        DataError: the place cannot be written to; ``what`` is told that could not be.
+    """
+    draft = path.with_name(f".{path.name[:80]}.{os.getpid()}-{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-    except OSError as error:
-        raise DataError(
-            f"The chart cannot be written to {str(path)!r}: {error.strerror or error}. Choose another place."
-        ) from error
+        try:
+            draft.write_bytes(content)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"The {what} cannot be written to {str(path)!r}: {reason}. Choose another place.") from error
     return path
 
 

@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -31,6 +32,8 @@ RECTANGLES = 4_096  # more cells than this become one image
 HALF_PAGE = 640  # CSS pixels; maps up to this width stand side by side
 LONGEST_SIDE = 560  # of the static plot, in CSS pixels
 SHADES = 32  # of the colours that a file's scale interpolates between
+SHAPELESS = ("Cc", "Cf", "Zl", "Zp")  # Unicode's categories of control, format, line and paragraph separator
+JOINER = "\u200d"
 LABELS = 40  # along one axis of the static plot: more cannot be read
 
 
@@ -265,9 +268,19 @@ def image(share: Array, kind: Kind, theme: str, side: int = 2 * LONGEST_SIDE) ->
 
 
 def visible(text: str) -> str:
-    """A token's text with its line ends and outer spaces to be seen."""
-    shown = text.replace("\n", "↵").replace("\t", "⇥").replace("\r", "")
-    return re.sub(r"^ +| +$", lambda spaces: "␣" * len(spaces[0]), shown)
+    """A token's text with its line ends, its outer spaces, and what has no shape of its own to be seen.
+
+    Characters that control or turn the text around them (U+0007, U+202E) are written as ``⟨202E⟩``, so that they do
+    nothing to the page; the joiner inside an emoji stays.
+    """
+    shown = text.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
+    shown = re.sub(r"^ +| +$", lambda spaces: "␣" * len(spaces[0]), shown)
+    return "".join(
+        f"⟨{ord(character):04X}⟩"
+        if unicodedata.category(character) in SHAPELESS and (character != JOINER or len(shown) == 1)
+        else character
+        for character in shown
+    )
 
 
 def number(value: float, *, log: bool = False) -> float | None:

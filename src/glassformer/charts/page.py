@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.charts.colours import NOTHING, Kind, lookup
+from glassformer.charts.export import write
 from glassformer.charts.figures import Figure
 from glassformer.charts.theme import FONT, THEMES
-from glassformer.errors import DataError
 
 # no network at all, and no eval: Vega interprets its expressions (drawing.js)
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -118,20 +118,12 @@ class Page:
 """
 
     def save(self, path: str | Path) -> Path:
-        """Write the file and return its path; folders on the way are made.
+        """Write the file and return its path; folders on the way are made. A page that is there stays until then.
 
         Raises:
             DataError: the place cannot be written to.
         """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.html(), encoding="utf-8")
-        except OSError as error:
-            raise DataError(
-                f"The page cannot be written to {str(path)!r}: {error.strerror or error}. Choose another place."
-            ) from error
-        return path
+        return write(Path(path), self.html().encode("utf-8"), what="page")
 
     def _repr_html_(self) -> str:
         return framed(self)

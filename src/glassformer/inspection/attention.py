@@ -110,6 +110,7 @@ class AttentionPatterns(Pictured):
                 measures[name],
                 title=f"{last.title}: {name.partition(' (')[0]} of each head",
                 value_title=name,
+                domain=(0.0, float(np.nanmax(measures[name], initial=0.0)) or 1.0),  # small differences look small
                 description="The mean over queries.",
                 **grid,
             )

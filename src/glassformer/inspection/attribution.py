@@ -18,6 +18,7 @@ tokens × d_model is made, and nothing over the vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
@@ -94,10 +95,8 @@ class LogitAttribution(Pictured):
         less = f", less {first.against}" if first.against else ""
 
         def drawn(title: str, rows: Sequence[str], values: list[Tensor], described: str) -> Figure:
-            stacked = torch.stack(values)
-            most = max(float(stacked.abs().max()), 1e-6)
             return HeatMap(
-                stacked.numpy(),
+                torch.stack(values).numpy(),
                 title=title,
                 rows=rows,
                 columns=first.tokens,
@@ -105,7 +104,6 @@ class LogitAttribution(Pictured):
                 column_title="token",
                 value_title="logit",
                 colours="diverging",
-                domain=(-most, most),
                 description=described,
             )
 
@@ -146,10 +144,15 @@ def logit_attribution(
 
     Raises:
         ConfigError: a norm whose linear map is not known; a trace without the activations that are needed.
-        DataError: token ids outside the vocabulary, or as many as there are no positions.
+        DataError: token ids outside the vocabulary, or as many as there are no positions; logits that are not finite.
     """
     ids = token_ids(trace, row=row)
     logits = trace.logits[row]
+    if not bool(torch.isfinite(logits).all()):
+        raise DataError(
+            "The logits are not finite numbers, so that nothing adds up to them; the model's weights have diverged or "
+            "are damaged."
+        )
     chosen = torch.cat((ids[1:], ids.new_full((1,), -1))) if targets is None else _choice(targets, trace, len(ids))
     chosen = torch.where(chosen < 0, logits.argmax(-1), chosen)
     directions, offset = _unembedding(trace.model, chosen)
@@ -277,8 +280,8 @@ def _changed(
 
 
 def _same(found: Tensor, expected: Tensor) -> bool:
-    tolerance = 1e3 * torch.finfo(found.dtype).eps
-    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+    tolerance, most = 1e3 * torch.finfo(found.dtype).eps, float(expected.abs().max())
+    return math.isfinite(most) and torch.allclose(found, expected, rtol=tolerance, atol=tolerance * most)
 
 
 def _product(directions: Tensor, vectors: Tensor) -> Tensor:

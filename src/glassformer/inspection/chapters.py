@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from glassformer.charts.figures import Pictured
@@ -54,12 +54,15 @@ class Chapter:
         look: a moment → results, the same kinds in the same order at each moment; a
             :class:`~glassformer.errors.GlassformerError` is the reason why the chapter is left out.
         newest_only: whether the newest moment of a subject is enough: the chapter is then not moved by the slider.
+        of_activations: whether it looks at what the model computes, or at its weights, so that there is nothing to see
+            once they are not finite.
     """
 
     title: str
     text: str
     look: Callable[[Look], Sequence[Pictured]]
     newest_only: Callable[[Subject], bool] = lambda _subject: False
+    of_activations: bool = True
 
 
 def _always(_subject: Subject) -> bool:
@@ -113,12 +116,15 @@ def _positions(look: Look) -> list[Positions]:
     found = [positions(look.subject.model, side=side) for side in look.sides]
     if all(each.missing for each in found):
         raise ConfigError(found[0].missing, subject="inspection")
+    if len(found) > 1 and _positions_are_fixed(look.subject):  # both stacks have the same
+        kind = look.subject.model.config.positions.kind.capitalize()
+        return [replace(found[0], title=f"{kind} positions of encoder and decoder")]
     return found
 
 
 def _positions_are_fixed(subject: Subject) -> bool:
-    """Whether training cannot move them."""
-    return subject.model.config.positions.kind != "learned"
+    """Whether training cannot move them: nothing of them is a parameter."""
+    return not any("embedding.positions." in name for name in subject.model.named_weights())
 
 
 def _gradients(look: Look) -> list[Pictured]:
@@ -200,9 +206,10 @@ CHAPTERS = (
         "Gradients over the training",
         "Every parameter in depth order against the training step: the length of its gradient, of its updates relative "
         "to its weights, or of the weights themselves, above the loss on the same axis. Look for layers that learn "
-        "later than others, and for rows that stay dark; click a row for its line.",
+        "later than others, and for rows that stay at the low end of the scale; click a row for its line.",
         _gradients,
         newest_only=_always,
+        of_activations=False,
     ),
     Chapter(
         "Norms",

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from glassformer.charts.figures import Figure, Pictured
 from glassformer.charts.theme import Theme
-from glassformer.errors import ConfigError
+from glassformer.errors import ConfigError, DataError
 from glassformer.inspection.panels import line_panels, point
 from glassformer.inspection.stations import Side, kept, labels, stack_of, token_ids
 from glassformer.models.encoder_decoder import EncoderDecoder
@@ -135,7 +135,7 @@ def jacobian_spectrum(
     Raises:
         ConfigError: layers or a position that are not there; a trace without the blocks' inputs; a side or sequence
             that is too much.
-        DataError: as many texts as there are no tokens; a row that is not there.
+        DataError: as many texts as there are no tokens; a row that is not there; a Jacobian that is not finite.
     """
     stack, prefix = stack_of(trace, side)
     names = labels(trace, source if side == "encoder" else tokens, side, row)
@@ -168,6 +168,11 @@ def jacobian_spectrum(
         for arm, measured in arms.items():
             looked_at = None if memory is None else memory.layer(layer)
             jacobian = block_jacobian(measured, x, context, looked_at, position=position)
+            if not bool(torch.isfinite(jacobian).all()):
+                raise DataError(
+                    f"The Jacobian of block {layer} ({arm}) is not finite, so it has no singular values; the model's "
+                    "weights have diverged or are damaged, or too large for their precision."
+                )
             values.setdefault(arm, []).append(torch.linalg.svdvals(jacobian).float().cpu())
     return JacobianSpectrum(
         layers=chosen,

@@ -26,6 +26,7 @@ from glassformer.charts.figures import Figure, Pictured
 from glassformer.charts.theme import Theme
 from glassformer.errors import DataError
 from glassformer.inspection.normalisation import Spread
+from glassformer.inspection.panels import thinned
 from glassformer.inspection.stations import Side, kept, labels, stack_of
 from glassformer.models.trace import Trace
 from glassformer.parts.norms import LayerNorm, RMSNorm, SequenceBatchNorm
@@ -85,7 +86,7 @@ class NormComparison(Pictured):
         from glassformer.charts.heat_map import HeatMap
 
         first = results[0]
-        tokens, features = _thinned(len(first.tokens), MOST_TOKENS), _thinned(first.values.shape[-1], MOST_FEATURES)
+        tokens, features = thinned(len(first.tokens), MOST_TOKENS), thinned(first.values.shape[-1], MOST_FEATURES)
         with_louder = torch.tensor(sorted({*tokens.tolist(), first.louder}))
 
         def named(positions: Tensor) -> list[str]:
@@ -240,7 +241,7 @@ def _points(results: Sequence[NormComparison], kinds: Sequence[str], theme: Them
         ):
             for k, kind in enumerate(kinds):
                 unit = rms if k == 0 else 1.0
-                for index in _thinned(means.shape[-1], most).tolist():
+                for index in thinned(means.shape[-1], most).tolist():
                     values = (float(means[k, index]) / unit, float(deviations[k, index]) / unit)
                     name = f"{index} {result.tokens[index]}" if way == ways[0] else f"feature {index}"
                     mean, deviation = (float(f"{value:.3g}") for value in values)
@@ -270,8 +271,3 @@ def _points(results: Sequence[NormComparison], kinds: Sequence[str], theme: Them
         shown = alt.param(name="frame", value=len(results) - 1)
         chart = chart.add_params(shown).transform_filter("datum.frame == frame")
     return chart
-
-
-def _thinned(count: int, most: int) -> Tensor:
-    """At most so many indices below ``count``, evenly spaced, the first and the last among them."""
-    return torch.linspace(0, count - 1, min(count, most)).round().long()

@@ -6,6 +6,7 @@ squared distances from the mean), as the norms themselves use; B sequences, T to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -80,6 +81,12 @@ class ModelNorms(Pictured):
             )
         return "\n".join(lines)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """N short names, for pictures of one stack: "0.attention", ..., "final"."""
+        start = r"^(encoder\.|decoder\.)?(blocks\.)?"
+        return tuple(re.sub(start, "", name).removesuffix("_norm") for name in self.norms)
+
     @classmethod
     def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
         """Lines over the norms, mean and range over tokens; and every token's deviation as a map."""
@@ -102,7 +109,7 @@ class ModelNorms(Pictured):
             HeatMap(
                 torch.stack(deviations).numpy(),  # [F, 2, N, T]
                 title=f"Deviation at each norm{of}, token by token",
-                rows=first.norms,
+                rows=first.labels,
                 columns=[f"{position} {token}" for position, token in enumerate(first.tokens)],
                 choices={"measured": ["before the norm", "after the norm"]},
                 row_title="norm",
@@ -167,8 +174,8 @@ def _norm_by_norm(results: Sequence[ModelNorms], theme: Theme) -> alt.TopLevelMi
         for frame, result in enumerate(results)
         for which, spread in zip(series, (result.before, result.after), strict=True)
         for panel, values in zip(panels, (spread.token_means, spread.token_deviations), strict=True)
-        for n, name in enumerate(result.norms)
+        for n, name in enumerate(result.labels)
     ]
     return line_panels(
-        rows, theme, panels=panels, series=series, x_title="norm", names=results[0].norms, n_frames=len(results)
+        rows, theme, panels=panels, series=series, x_title="norm", names=results[0].labels, n_frames=len(results)
     )

@@ -31,7 +31,8 @@ class Story:
     """What came of looking at one subject: its moments, and figures or a reason for each chapter.
 
     Attributes:
-        losses: of the text at each moment, nats per token; NaN where no next token is known.
+        moments: those that are shown; of a model that has diverged throughout, the newest alone.
+        losses: of the text at each moment, nats per token; NaN where no next token is known, or the model diverged.
     """
 
     subject: Subject
@@ -89,19 +90,33 @@ def _look_at(subject: Subject, reading: Reading, layers: Sequence[int] | None, c
         if chapter.title not in story.missing:
             try:
                 results[chapter.title].append(chapter.look(look))
+            except ConfigError as error:
+                story.missing[chapter.title] = " ".join(map(_sentence, error.complaints))
             except GlassformerError as error:
                 story.missing[chapter.title] = str(error)
 
+    newest: Look | None = None
     for moment in subject.moments():
         look = Look(subject, reading, subject.trace(reading), layers)
+        if (place := look.trace.first_not_finite()) is not None:
+            diverged, last = _diverged(subject, moment, place), (moment, look)
+            subject.warnings.append(diverged)
+            continue
+        newest = look
         story.moments.append(moment)
         story.losses.append(_loss(look.trace.logits, reading.targets))
         for chapter in chapters:
             if not chapter.newest_only(subject):
                 write(chapter, look)
+    if newest is None:  # what does not look at activations is all the more of interest
+        story.moments, story.losses, newest = [last[0]], [math.nan], last[1]
+        reason = f"At {last[0].label} the model has diverged: what it computes is not finite, and cannot be drawn."
+        story.missing = {chapter.title: reason for chapter in chapters if chapter.of_activations}
+    elif moment is not story.moments[-1]:  # later ones have diverged, and the model has their weights
+        subject.take_weights_of(story.moments[-1])
     for chapter in chapters:
         if chapter.newest_only(subject):
-            write(chapter, look)
+            write(chapter, newest)
         if chapter.title not in story.missing:
             story.figures[chapter.title] = [
                 figure
@@ -109,6 +124,19 @@ def _look_at(subject: Subject, reading: Reading, layers: Sequence[int] | None, c
                 for figure in type(alike[0]).figures_of(alike)
             ]
     return story
+
+
+def _diverged(subject: Subject, moment: Moment, place: str) -> str:
+    return (
+        f"{subject.name}, {moment.label}: '{place}' is not finite (NaN or infinite), the first activation that is not. "
+        "The weights have diverged or are damaged, and there is nothing to be drawn of them; look at an earlier "
+        "checkpoint."
+    )
+
+
+def _sentence(complaint: str) -> str:
+    """A complaint that stands by itself: with a capital, unless it begins with the name of a setting."""
+    return complaint[:1].upper() + complaint[1:] if complaint.split(maxsplit=1)[0].isalpha() else complaint
 
 
 def _section(chapter: Chapter, stories: Sequence[Story], steps: Sequence[int]) -> Section:
@@ -130,8 +158,9 @@ def _frame_names(stories: Sequence[Story], steps: Sequence[int]) -> list[str]:
     for step in steps:
         moments = [[moment for moment in story.moments if moment.step <= step] for story in stories]
         label = next((found[-1].label for found in moments if found and found[-1].step == step), f"step {step:,}")
-        losses = [f"{story.losses[max(0, len(found) - 1)]:.3f}" for story, found in zip(stories, moments, strict=True)]
-        names.append(f"{label} · loss on this text {' and '.join(losses)}")
+        losses = [story.losses[max(0, len(found) - 1)] for story, found in zip(stories, moments, strict=True)]
+        told = " and ".join("–" if math.isnan(loss) else f"{loss:.3f}" for loss in losses)
+        names.append(label if all(map(math.isnan, losses)) else f"{label} · loss on this text {told}")
     return names
 
 
@@ -152,20 +181,24 @@ def _about(story: Story) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     layers = f"{config.n_encoder_layers} + {config.n_layers}" if config.has_encoder else f"{config.n_layers}"
     heads = f"{config.attention.n_heads} heads of {config.d_head}" if config.has_attention else "no attention"
-    read = f"{len(story.reading.tokens)} tokens"
+    count = len(story.reading.tokens)
+    read = f"{count} token{'s' if count > 1 else ''}"
     if story.reading.source is not None:
-        read = f"{len(story.reading.source)} source tokens, {read[:-7]} target tokens: {' '.join(story.reading.tokens)}"
+        read = f"{len(story.reading.source)} source tokens, {count} target tokens: {' '.join(story.reading.tokens)}"
+    left_out = {"left out": " ".join(story.subject.warnings)} if story.subject.warnings else {}
     return {
         "model": f"{layers} layers, d_model {config.d_model}, {heads}, positions {config.positions.kind}, "
         f"norm {config.norm.kind} ({config.norm.placement}), {parameters:,} parameters",
         "read": f"{read}; {_losses_said(story)}",
+        **left_out,
     }
 
 
 def _losses_said(story: Story) -> str:
     last = story.losses[-1]
     if math.isnan(last):
-        return "no loss, for no next token is known"
+        known = bool((story.reading.targets >= 0).any())
+        return "no loss, for the model has diverged" if known else "no loss, for no next token is known"
     return f"loss on them {last:.4f} nats a token ({story.moments[-1].label})"
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from glassformer.charts.theme import DASHES, Theme
 
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 """A point: ``frame``, ``panel``, ``series``, ``x``, ``mean``, and where there is a range ``least`` and ``most``."""
+
+NUMBERS = ("mean", "least", "most")
 
 
 def line_panels(
@@ -32,7 +38,7 @@ def line_panels(
     """A line for each of the ``series`` in each of the ``panels``, with a band from the least to the most.
 
     Args:
-        rows: the points. With frames, those of the chosen one are drawn.
+        rows: the points. With frames, those of the chosen one are drawn; what is not finite has no place and is not.
         dashed: which of the series are.
         ordered: whether the series have an order (layers, say), which their colours are to show.
         names: what the x values are, in order, if they are names; unless given they are numbers.
@@ -42,13 +48,14 @@ def line_panels(
     """
     import altair as alt
 
+    rows = [row for row in rows if all(math.isfinite(row.get(number, 0.0)) for number in NUMBERS)]
     if names is None:
         x = alt.X("x:Q", title=x_title, axis=alt.Axis(tickMinStep=1), scale=alt.Scale(nice=False))
     else:
         x = alt.X("x:N", sort=list(names), title=x_title or None, axis=alt.Axis(labelAngle=-45))
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
     axis = alt.Axis(format="~g", tickCount=5) if log else alt.Axis()
-    numbers = [alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("mean", "least", "most")]
+    numbers = [alt.Tooltip(f"{name}:Q", format=".4~g") for name in NUMBERS]
     told: list[Any] = [
         alt.Tooltip("panel:N", title=" "),
         alt.Tooltip("x:Q" if names is None else "x:N", title=x_title or "at"),
@@ -110,6 +117,11 @@ def _colours(alt: Any, series: Sequence[str], theme: Theme, *, ordered: bool) ->
         )
     legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5)
     return {"color": alt.Color("series:N", sort=list(series), scale=scale, legend=legend)}
+
+
+def thinned(count: int, most: int) -> Tensor:
+    """At most so many indices below ``count``, evenly spaced, the first and the last among them: int64."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
 
 
 def point(frame: int, panel: str, series: str, x: float | str, values: Any) -> Row:

@@ -26,7 +26,7 @@ from torch import Tensor
 from glassformer.charts.figures import Figure, Pictured
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError, nearest
-from glassformer.inspection.panels import Row, line_panels, point
+from glassformer.inspection.panels import Row, line_panels, point, thinned
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.stack import Stack
 from glassformer.models.transformer import Transformer
@@ -225,11 +225,6 @@ def _turning(encoding: PositionEncoding, index: Tensor, d_head: int) -> Tensor:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def thinned(count: int, most: int = PICTURED) -> Tensor:
-    """At most so many indices below ``count``, evenly spaced, the first and the last among them."""
-    return torch.linspace(0, count - 1, min(count, most)).round().long()
-
-
 def _figures_of_vectors(vectors: Sequence[PositionVectors], title: str) -> list[Figure]:
     from glassformer.charts.drawing import Drawing
     from glassformer.charts.heat_map import HeatMap
@@ -299,7 +294,7 @@ def _figure_of_rotation(turning: Sequence[Tensor], title: str) -> Figure:
 def _figure_of_bias(bias: Sequence[Tensor], title: str) -> Figure:
     from glassformer.charts.heat_map import HeatMap
 
-    at = thinned(bias[0].shape[-1])
+    at = thinned(bias[0].shape[-1], PICTURED)
     return HeatMap(
         torch.stack([each[:, at] for each in bias]).numpy(),  # [F, H, P]
         title=f"{title}: bias by distance",
@@ -317,7 +312,7 @@ def _line(theme: Theme, frames: Sequence[Tensor], panel: str, x_title: str, *, f
     rows = [
         point(frame, panel, "", first + int(index), values[index])
         for frame, values in enumerate(frames)
-        for index in thinned(len(values))
+        for index in thinned(len(values), PICTURED)
     ]
     return _panel(theme, rows, panel, x_title, len(frames))
 
@@ -328,7 +323,7 @@ def _gap_lines(theme: Theme, vectors: Sequence[PositionVectors]) -> alt.TopLevel
         point(frame, panel, "", int(index) + 1, torch.stack((gaps.least[index], gaps.mean[index], gaps.most[index])))
         | {"mean": float(f"{float(gaps.mean[index]):.5g}")}
         for frame, gaps in enumerate(each.by_gap for each in vectors)
-        for index in thinned(len(gaps.mean))
+        for index in thinned(len(gaps.mean), PICTURED)
     ]
     return _panel(theme, rows, panel, "gap between the positions", len(vectors))
 

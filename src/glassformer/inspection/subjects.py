@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glassformer.charts.heat_map import visible
 from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
 from glassformer.data.tokenizers import Tokenizer, load_tokenizer
 from glassformer.errors import CheckpointError, DataError
@@ -30,9 +31,6 @@ ALL = "all"
 """For a checkpoint: each of them, and the start of the training."""
 
 MOST_MOMENTS = 12  # of one page: more cannot be told apart on its slider
-
-SPACES = {"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "␣"}
-"""How a token shows its white space."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Subject:
         usable = 0
         for moment in self.chosen:
             try:
-                self._take_weights_of(moment)
+                self.take_weights_of(moment)
             except CheckpointError as error:
                 self.warnings.append(str(error))
                 continue
@@ -178,7 +176,12 @@ class Subject:
                 "one."
             )
 
-    def _take_weights_of(self, moment: Moment) -> None:
+    def take_weights_of(self, moment: Moment) -> None:
+        """Set the model's weights to those it had then.
+
+        Raises:
+            CheckpointError: its checkpoint is damaged.
+        """
         if moment.path is not None:
             self.model.load_weights(load_checkpoint(moment.path).tensors["model"])
         elif len(self.chosen) > 1:  # the start: a pure function of configuration and seed
@@ -219,8 +222,8 @@ def open_subject(
 
 
 def readable(token: str) -> str:
-    """A token with its white space shown."""
-    return "".join(SPACES.get(character, character) for character in token)
+    """A token with its white space shown, wherever it stands, and no character that acts on the text around it."""
+    return visible(token).replace(" ", "␣")
 
 
 def _all_moments(run: Run, warnings: list[str]) -> list[Moment]:

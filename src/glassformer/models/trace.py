@@ -68,6 +68,18 @@ class Trace(Mapping[str, Tensor]):
             return self.options.get("padding")
         return self.arguments[2] if len(self.arguments) > 2 else self.options.get("source_padding")
 
+    def first_not_finite(self) -> str | None:
+        """The first activation with a NaN or an infinity in it, by name: where a diverged model breaks. None of them
+        is one of those if all is well; the −∞ of hidden keys in ``masked_scores`` is.
+        """
+        for name, activation in (*self.items(), ("logits", self.logits)):
+            fine = torch.isfinite(activation)
+            if name.endswith(".masked_scores"):
+                fine |= activation == -torch.inf
+            if not bool(fine.all()):
+                return name
+        return None
+
     def matching(self, pattern: str) -> dict[str, Tensor]:
         """The activations whose names match a shell-style pattern, in order."""
         return {name: self[name] for name in self if fnmatch.fnmatchcase(name, pattern)}
@@ -158,10 +170,12 @@ def _observed(model: Transformer) -> Iterator[None]:
 
 def _objective(logits: Tensor, wanted: Objective) -> Tensor:
     if isinstance(wanted, Tensor):
-        if wanted.shape != logits.shape[:2] or not bool((wanted >= 0).any()):
+        fits = wanted.shape == logits.shape[:2] and not wanted.is_floating_point()
+        if not fits or not bool((wanted >= 0).any()) or int(wanted.max()) >= logits.shape[-1]:
             raise DataError(
-                f"Gradients need the right tokens, {list(logits.shape[:2])} with at least one that is not negative; "
-                f"what came is {list(wanted.shape)}."
+                f"Gradients need the right tokens, {list(logits.shape[:2])} ids of the {logits.shape[-1]:,} in the "
+                f"vocabulary with at least one that is not negative; what came is {wanted.dtype} {list(wanted.shape)}"
+                + (f" up to {int(wanted.max())}." if fits else ".")
             )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.cross_entropy(logits.flatten(0, 1), wanted.flatten().clamp_min(-1), ignore_index=-1)

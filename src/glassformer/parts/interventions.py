@@ -40,12 +40,14 @@ class Intervention:
         change: the activation (or its part) → what stands in its place, of a shape that broadcasts to it.
         head: which head alone is changed, from 0; of ``key`` and ``value`` it is a key-value head.
         tokens: which tokens alone are changed; of scores and weights these are queries.
+        sees_all: whether ``change`` is given all tokens even so, and what it makes of the others is not used.
     """
 
     name: str
     change: Change
     head: int | None = None
     tokens: tuple[int, ...] | None = None
+    sees_all: bool = False
 
     def __call__(self, name: str, activation: Tensor) -> Tensor:
         """The activation with the change in place; what was given is not written to."""
@@ -57,8 +59,7 @@ class Intervention:
             self._refuse_beyond(name, activation, TOKENS, token)
         tokens = slice(None) if self.tokens is None else list(self.tokens)
         part = activation if self.head is None else activation.select(HEADS, self.head).unsqueeze(HEADS)
-        part = part[..., tokens, :]
-        new = self._changed(name, part)
+        new = self._changed(name, part)[..., tokens, :] if self.sees_all else self._changed(name, part[..., tokens, :])
         whole = activation.clone()
         if self.head is None:
             whole[..., tokens, :] = new
@@ -94,6 +95,8 @@ def mean(
 ) -> Intervention:
     """Put the mean there, which says nothing about this text any more but keeps the usual size.
 
+    With ``tokens``, what stands at those alone is exchanged, for the mean over all.
+
     Args:
         over: the activations that are averaged, as a :class:`~glassformer.models.trace.Trace` of other texts holds
             them (the whole of them, all heads); unless given, those of the pass itself. They are averaged over
@@ -108,7 +111,7 @@ def mean(
         axes = [axis for axis in (0, None if against_keys else seen.dim() + TOKENS) if axis is not None]
         return seen.mean(sorted(set(axes)), keepdim=True)
 
-    return transform(name, average, head=head, tokens=tokens)
+    return transform(name, average, head=head, tokens=tokens, sees_all=True)
 
 
 def resample(name: str, *, head: int | None = None, tokens: Sequence[int] | None = None, seed: int = 0) -> Intervention:
@@ -147,16 +150,21 @@ def replace(name: str, value: Tensor, *, head: int | None = None, tokens: Sequen
 
 
 def transform(
-    name: str, change: Change, *, head: int | None = None, tokens: Sequence[int] | None = None
+    name: str,
+    change: Change,
+    *,
+    head: int | None = None,
+    tokens: Sequence[int] | None = None,
+    sees_all: bool = False,
 ) -> Intervention:
-    """Put there what ``change`` makes of it."""
+    """Put there what ``change`` makes of it; of ``tokens`` alone, if they are given, unless it ``sees_all``."""
     if head is not None and name.rpartition(".")[2] not in HEADED:
         raise ConfigError(
             f"{name} has no heads of its own; activations that have are named …{', …'.join(HEADED)}, and "
             "attention.heads is where a head is whole and not yet mixed with the others.",
             subject="intervention",
         )
-    return Intervention(name, change, head, None if tokens is None else tuple(tokens))
+    return Intervention(name, change, head, None if tokens is None else tuple(tokens), sees_all)
 
 
 @contextmanager

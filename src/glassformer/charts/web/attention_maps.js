@@ -50,7 +50,8 @@
 
     function grid(parent) {
       const heads = element("div", { class: "gf-heads", role: "grid", "aria-label": "all heads; Enter shows one" });
-      heads.style.gridTemplateColumns = `max-content repeat(${H}, minmax(40px, 88px))`;
+      heads.style.gridTemplateColumns = `max-content repeat(${H}, minmax(28px, 88px))`;
+      main.style.setProperty("--heads", `${90 + 94 * H}px`); // as wide as they would like to be: the columns and gaps
       const box = element("div", {}, element("div", { class: "gf-heads-box" }, heads));
       parent.append(box);
       const shrink = Math.ceil(Math.max(T, S) / THUMBNAIL);

@@ -3,7 +3,8 @@
 
 (() => {
   const { element, selector } = glassformer;
-  const LEFT = 200; // room of the names, in CSS pixels
+  const [WIDE, LEFT, NARROW_LEFT] = [560, 200, 108]; // a page at least so wide has so much room for names; others less
+  const LETTER = 6.6; // width of a letter, about
   const RIGHT = 24;
   const GAP = 30; // between the panels, with the lower one's heading in it
   const PANEL = 120; // height of a panel of lines
@@ -24,6 +25,7 @@
     const bottom = lineTop + PANEL;
     const state = { quantity: names[0], row: 0, column: data.steps.length - 1, picked: 0, touched: false };
     let width = 0;
+    let left = LEFT;
 
     const choice = selector("colour", names, (index) => {
       state.quantity = names[index];
@@ -39,11 +41,12 @@
     const readout = element("p", { class: "gf-readout", role: "status" });
     root.append(element("div", { class: "gf-controls" }, choice.element, legend), plot, readout);
 
-    const x = (step) => LEFT + ((step - first) / (last - first)) * (width - LEFT - RIGHT);
+    const x = (step) => left + ((step - first) / (last - first)) * (width - left - RIGHT);
     const value = (row, column) => grids[state.quantity][row * data.steps.length + column];
 
     function draw() {
-      width = Math.max(360, plot.clientWidth);
+      width = Math.max(280, plot.clientWidth);
+      left = width < WIDE ? NARROW_LEFT : LEFT;
       plot.style.height = `${bottom + AXIS}px`;
       drawMap();
       drawLines();
@@ -68,15 +71,15 @@
       small.getContext("2d").putImageData(picture, 0, 0);
 
       const sharp = window.devicePixelRatio || 1;
-      const inner = width - LEFT - RIGHT;
+      const inner = width - left - RIGHT;
       canvas.width = Math.round(inner * sharp);
       canvas.height = Math.round(mapHeight * sharp);
-      Object.assign(canvas.style, { left: `${LEFT}px`, width: `${inner}px`, height: `${mapHeight}px` });
+      Object.assign(canvas.style, { left: `${left}px`, width: `${inner}px`, height: `${mapHeight}px` });
       const context = canvas.getContext("2d");
       context.imageSmoothingEnabled = false;
       for (let column = 0; column < columns; column++) {
-        const from = Math.round((x(edges[column]) - LEFT) * sharp);
-        const to = Math.round((x(edges[column + 1]) - LEFT) * sharp);
+        const from = Math.round((x(edges[column]) - left) * sharp);
+        const to = Math.round((x(edges[column + 1]) - left) * sharp);
         context.drawImage(small, column, 0, 1, rows, from, 0, Math.max(1, to - from), canvas.height);
       }
     }
@@ -97,21 +100,21 @@
       let free = -6; // the height below which no name stands yet
       for (const { name, from, to } of groups) {
         const middle = ((from + to) / 2) * rowHeight;
-        if (rowHeight < NAME_HEIGHT && from) line(drawing, "gf-depth-rule", LEFT - 6, from * rowHeight, width - RIGHT, from * rowHeight);
+        if (rowHeight < NAME_HEIGHT && from) line(drawing, "gf-depth-rule", left - 6, from * rowHeight, width - RIGHT, from * rowHeight);
         if (middle - 5 < free) continue;
-        text(drawing, "gf-depth-name", LEFT - 10, middle, shortened(name, 30), "end");
+        text(drawing, "gf-depth-name", left - 10, middle, shortened(name, Math.floor(left / LETTER)), "end");
         free = middle + 6;
       }
     }
 
     function drawSteps() {
-      for (const step of ticks(first, last, Math.max(3, Math.floor(width / 110)))) {
+      for (const step of ticks(first, last, Math.max(2, Math.floor(width / 110)))) {
         if (!Number.isInteger(step)) continue;
         line(drawing, "gf-depth-grid", x(step), lossTop, x(step), lossTop + PANEL);
         line(drawing, "gf-depth-grid", x(step), lineTop, x(step), bottom);
         text(drawing, "gf-depth-tick", x(step), bottom + 14, step.toLocaleString("en"), "middle");
       }
-      text(drawing, "gf-depth-title", (LEFT + width - RIGHT) / 2, bottom + 31, "optimizer step", "middle");
+      text(drawing, "gf-depth-title", (left + width - RIGHT) / 2, bottom + 31, "optimizer step", "middle");
     }
 
     function drawLosses() {
@@ -121,7 +124,7 @@
       heading(drawing, lossTop, all.length ? "loss (nats/token)" : "loss: none was logged");
       if (!all.length) return;
       for (const tick of ticks(scale.low, scale.high, 4)) rule(scale(tick), page.format(tick));
-      let at = LEFT + 130;
+      let at = headingLeft() + 130;
       curves.forEach(([name, { steps, values }], index) => {
         const points = steps.map((step, place) => (values[place] === null ? null : [x(step), scale(values[place])]));
         const colour = `color: ${page.palette()[index % page.palette().length]}`;
@@ -150,7 +153,9 @@
       group.replaceChildren();
       const logs = data.steps.map((_, column) => value(state.picked, column));
       const finite = logs.filter(Number.isFinite);
-      heading(group, lineTop, `${state.quantity} of ${data.rows[state.picked]}${finite.length ? "" : ": nothing to draw"}`);
+      const [before, after] = [`${state.quantity} of `, finite.length ? "" : ": nothing to draw"];
+      const room = Math.floor((width - headingLeft()) / LETTER) - before.length - after.length;
+      heading(group, lineTop, before + shortened(data.rows[state.picked], Math.max(room, 8)) + after);
       if (!finite.length) return;
       const scale = vertical(lineTop, Math.min(...finite), Math.max(...finite));
       const powers = ticks(scale.low, scale.high, 4).filter(Number.isInteger);
@@ -161,12 +166,16 @@
     }
 
     function heading(parent, top, words) {
-      text(parent, "gf-depth-heading", LEFT, top - 10, words, "start");
+      text(parent, "gf-depth-heading", headingLeft(), top - 10, words, "start");
+    }
+
+    function headingLeft() {
+      return width < WIDE ? 0 : left;
     }
 
     function rule(y, words, parent = drawing) {
-      line(parent, "gf-depth-grid", LEFT, y, width - RIGHT, y);
-      text(parent, "gf-depth-tick", LEFT - 10, y, words, "end");
+      line(parent, "gf-depth-grid", left, y, width - RIGHT, y);
+      text(parent, "gf-depth-tick", left - 10, y, words, "end");
     }
 
     function drawLegend() {
@@ -183,11 +192,11 @@
       const group = drawing.querySelector(".gf-depth-mark");
       group.replaceChildren();
       const y = (state.picked + 0.5) * rowHeight;
-      group.append(svg("path", { class: "gf-depth-pointer", d: `M ${LEFT - 7} ${y - 4} l 6 4 l -6 4 z` }));
+      group.append(svg("path", { class: "gf-depth-pointer", d: `M ${left - 7} ${y - 4} l 6 4 l -6 4 z` }));
       if (!state.touched) return;
       const step = x(data.steps[state.column]);
       line(group, "gf-depth-cross", step, 0, step, bottom);
-      group.append(svg("rect", { class: "gf-depth-row", x: LEFT, y: state.row * rowHeight, width: width - LEFT - RIGHT, height: rowHeight }));
+      group.append(svg("rect", { class: "gf-depth-row", x: left, y: state.row * rowHeight, width: width - left - RIGHT, height: rowHeight }));
     }
 
     function tell() {
@@ -222,7 +231,7 @@
     /** The cell under the pointer; beneath the map the row stays. */
     function under(event) {
       const box = plot.getBoundingClientRect();
-      const step = first + ((event.clientX - box.left - LEFT) / (width - LEFT - RIGHT)) * (last - first);
+      const step = first + ((event.clientX - box.left - left) / (width - left - RIGHT)) * (last - first);
       const column = Math.max(0, latest(edges, step));
       const [y, onMap] = [event.clientY - box.top, event.clientY - box.top < mapHeight];
       return { row: onMap ? Math.floor(y / rowHeight) : state.picked, column, onMap, inside: step >= first && step <= last };

@@ -265,10 +265,15 @@ const glassformer = (() => {
     return made;
   }
 
-  // A token's text with its line ends and outer spaces to be seen.
+  // A token's text with its line ends, outer spaces and shapeless characters to be seen, as heat_map.visible does it;
+  // what is written from right to left is isolated, so that it does not turn the words beside it.
   function visible(text) {
-    const inner = text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/\r/g, "");
-    return inner.replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
+    const inner = text.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/\r/g, "␍");
+    const spaced = inner.replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
+    const shown = spaced.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) =>
+      one === "\u200d" && spaced.length > 1 ? one : `⟨${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+    );
+    return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(shown) ? `\u2068${shown}\u2069` : shown;
   }
 
   // A labelled drop-down of options; change(index) is called with what the reader chose.
