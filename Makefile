@@ -26,7 +26,7 @@ STAMP := $(VENV)/.glassformer-installed
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-demo: setup ## train a small GPT on real text for about a minute, then let it write
+demo: setup ## train a small GPT on real text for about a minute, let it write, and study its residual connection
 	@$(BIN)/glassformer demo
 
 # a process for each core, a thread for each process: threads that wait for one another's core are ten times slower

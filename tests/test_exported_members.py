@@ -64,6 +64,7 @@ PUBLIC = [
     "score_translations",
     "start",
     "stream",
+    "study",
     "translate",
     "watch",
 ]

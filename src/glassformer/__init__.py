@@ -71,6 +71,7 @@ _EXPORTS = {
     "score_translations": "glassformer.scoring.translations",
     "start": "glassformer.training.session",
     "stream": "glassformer.generation",
+    "study": "glassformer.studies.design",
     "translate": "glassformer.generation",
     "watch": "glassformer.parts.probes",
 }

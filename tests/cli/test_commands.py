@@ -196,12 +196,15 @@ def test_presets_lists_every_one(say):
 
 @pytest.mark.slow
 def test_demo_trains_on_python_s_own_source_and_writes(say, place):
-    said = say("demo", "--seconds", 3)
+    said = say("demo", "--seconds", 3, "--study-steps", 4)
     assert said.status == 0, said
     assert "time is up" in said.out
     assert "\ndef " in said.out
     assert f"glassformer sample {the_run(place).name}" in said.out
     assert the_run(place).metrics()[-1]["seconds"] < 60
+    (report,) = place.glob("studies/demo-residual-*/report.html")
+    assert str(report.relative_to(place)) in said.out
+    assert "no attention" in said.out
 
 
 # ----------------------------------------------------------------------------------------- Ctrl-C, real processes

@@ -17,7 +17,7 @@ import pytest
 from glassformer.runs.folder import list_runs
 from glassformer.studies.folder import Study
 
-STUDY = "study nanogpt-shakespeare-cpu --data words.txt"
+STUDY = "study nanogpt-shakespeare-cpu --data words.txt --no-report"
 ONE = f"{STUDY} --vary model.residual=none"
 
 
@@ -54,10 +54,13 @@ def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(sa
     assert "base, seed 0: reuses" in again.out
     assert "1 to make, 1 at a time" in again.out
     assert len(list_runs(the_study(place).runs)) == 1
-    once_more = say("study", "latest")
+    once_more = say("study", "latest", "--no-report")
     assert once_more.status == 0
     assert "to make" not in once_more.out
     assert once_more.out.splitlines()[-6:] == again.out.splitlines()[-6:]
+    reported = say("study", "latest")
+    assert f"report {the_study(place).path / 'report.html'}" in reported.out
+    assert (the_study(place).path / "report.html").stat().st_size > 100_000
 
 
 def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(place, small):
@@ -78,7 +81,7 @@ def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(place, small):
     runs = list_runs(study.runs)
     reached = [max(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*")) for run in runs]
     assert all(0 < step < 400 for step in reached)
-    done = subprocess.run([*command, "study", "latest"], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*command, "study", "latest", "--no-report"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [(outcome.status, outcome.steps) for outcome in study.outcomes()] == [("finished", 400)] * 2
     assert list_runs(study.runs) == runs
@@ -94,13 +97,36 @@ def test_a_run_that_fails_is_told_after_the_table_and_tried_again(say, place, sm
     shutil.rmtree(run.path)
     run.path.mkdir()
     (run.path / "config.json").write_text("{}")  # a run that nobody can go on with
-    said = say("study", "latest", "--fresh")
+    said = say("study", "latest", "--no-report", "--fresh")
     assert said.status == 2
     assert "1 of 2 runs failed, and are in no comparison" in said.err
     assert "residual=none, seed 0: " in said.err
     shutil.rmtree(run.path)
-    assert say("study", "latest").status == 0
+    assert say("study", "latest", "--no-report").status == 0
     assert [outcome.status for outcome in study.outcomes()] == ["finished", "finished"]
+
+
+def test_seeds_are_added_until_the_table_is_decided(say, place, small):
+    words = ["--seeds", 2, "--steps", 8, "--until-decided", "--budget-seeds", 4, "--margin", 0.5, "--workers", 1]
+    vary = ["--vary", "training.optimizer.learning_rate=1e-9", "--vary", "training.telemetry.log_every=1"]
+    said = say(*shlex.split(STUDY), *vary, *words, *small, "--set", "training.optimizer.learning_rate=0.01")
+    assert said.status == 0, said.err
+    study = the_study(place)
+    decisions = {each["variant"]: each for each in json.loads((study.path / "results.json").read_text())["decisions"]}
+    moved, same = decisions["optimizer.learning_rate=1e-9"], decisions["telemetry.log_every=1"]
+    assert moved["verdict"] in {"different", "equivalent"}
+    assert same["identical"]
+    assert len(study.config.seeds) == moved["n"] == 3
+    for part in (
+        "seeds are added until every variant is shown to differ, or shown to differ by less than 0.5 nats: 4 at most",
+        "95 % interval, valid at every look",
+        "decided at n = 3 pairs",
+        "telemetry.log_every=1 ends at the base's own loss in every pair",
+        "Every variant is settled after 3 seeds.",
+        "its p, which hold only for seeds fixed beforehand, are not shown",
+    ):
+        assert part in said.out
+    assert "Holm" not in said.out
 
 
 WRONG = {
@@ -145,6 +171,21 @@ WRONG = {
     "a vast variant": (f"{STUDY} --vary model.d_model=1000000000", "variant 'd_model=1000000000': .* of memory"),
     "layers without end": (f"{STUDY} --vary model.n_layers=1000000000", "variant 'n_layers=1000000000': .* of memory"),
     "a device that is not there": (f"{STUDY} --vary training.device=cuda:7", "training.device is 'cuda:7'"),
+    "a cluster's address in another form": (f"{ONE} --on http://a:1", "--on is 'http://a:1'; expected ray"),
+    "no cluster's address": (f"{ONE} --on ''", "--on is ''; expected ray"),
+    "a cluster that is not there": (
+        f"{ONE} --on ray://127.0.0.1:1",
+        "Nothing answers at ray://127.0.0.1:1|pip install",
+    ),
+    "a budget for nothing": (f"{ONE} --budget-seeds 9", "budget_seeds only matter.*until_decided"),
+    "a margin for nothing": (f"{ONE} --margin 0.1", "margin only matter.*until_decided"),
+    "a margin of nothing": (f"{ONE} --until-decided --margin 0", "margin is 0"),
+    "a margin that is no number": (f"{ONE} --until-decided --margin nan", "margin is nan"),
+    "a margin in words": (f"{ONE} --until-decided --margin small", "'small'; expected a valid number"),
+    "a budget of two": (f"{ONE} --until-decided --budget-seeds 2", "budget_seeds is 2; expected 3 to 200"),
+    "a budget without end": (f"{ONE} --until-decided --budget-seeds 201", "budget_seeds is 201; expected 3 to 200"),
+    "a budget already spent": (f"{ONE} --until-decided --seeds 21", "21 seeds are planned, and the budget is 20"),
+    "deciding an old study": ("study latest --until-decided --budget-seeds 9", "--budget-seeds, --until-decided: only"),
     "studies in a file's place": (f"{ONE} --studies words.txt", "cannot be|is no|words.txt"),
 }
 
@@ -183,7 +224,7 @@ def test_a_damaged_study_is_said_to_be(say, place, small, case):
     if content is None:
         content = json.dumps(json.loads(path.read_text()) | {"sedes": [1]})
     path.write_text(content)
-    said = say("study", "latest")
+    said = say("study", "latest", "--no-report")
     assert said.status == 2, said.out + said.err
     assert re.search(message, " ".join(said.err.split())), said.err
     assert list_runs(study.runs) == []

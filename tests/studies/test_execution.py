@@ -185,6 +185,16 @@ def test_a_run_that_keeps_killing_its_process_fails_in_the_end(create, design):
     assert "its process was killed by SIGKILL, 10 times in a row" in study.outcomes()[0].reason
 
 
+def test_a_run_on_other_data_than_the_study_began_with_is_no_result(create, design):
+    study = create(design(["model.residual=none"], seeds=[0]))
+    begun = study.path / "data.json"
+    begun.write_text(json.dumps(dict.fromkeys(json.loads(begun.read_text()), "0123")))
+    outcome = make(study, study.plan[0], silent)
+    assert outcome.status == "failed"
+    assert "its data are not those that the study began with" in outcome.reason
+    assert "0123" in outcome.reason
+
+
 def test_variants_matched_in_seconds_are_made_after_the_base_and_in_its_time(create, design):
     study = create(design(["model.n_layers=1"], seeds=[0, 1], matched="seconds"))
     executor = Fragile(study, losses=0)

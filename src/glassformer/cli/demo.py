@@ -1,13 +1,15 @@
-"""``glassformer demo``: a minute of training on text that every machine has, then a sample."""
+"""``glassformer demo``: a minute of training on text that every machine has, a sample, and a small study."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from glassformer import places
 from glassformer.cli.preparing import preparing
 from glassformer.cli.train import introduce, watch
 from glassformer.training.telemetry import Record
@@ -15,12 +17,22 @@ from glassformer.training.telemetry import Record
 PRESET = "nanogpt-shakespeare-cpu"
 PROMPT = "def "
 
+STUDIED = "tiny-transformer"
+ARMS = {
+    "no skip": {"model.residual": "none"},
+    "no attention": {"model.sublayers": "feedforward"},
+}
+"""The study notes behind this project took the second for the first: they deleted the line that adds attention's
+output, and with it the attention."""
+
 
 def demo(
     seconds: Annotated[float, typer.Option(min=1.0, help="How long to train.")] = 60.0,
     runs: Annotated[Path | None, typer.Option(help="Folder for runs; ./runs unless given.")] = None,
+    study_steps: Annotated[int, typer.Option(min=0, help="Steps of each run of the study; 0 leaves it out.")] = 400,
+    studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
 ) -> None:
-    """Train a small GPT on Python's own source for a minute, and let it write."""
+    """Train a small GPT on Python's own source, let it write, and study what its residual connection is for."""
     from glassformer.cli.sample import stream_sample
     from glassformer.training.opening import open_model
     from glassformer.training.recipes import configuration
@@ -54,15 +66,38 @@ def demo(
         raise typer.Exit(130)
     stream_sample(open_model(trainer.run, "best"), PROMPT, max_new_tokens=400, temperature=0.8, seed=0)
     name = trainer.run.name
-    console.print(f"\n\nThe run is in [bold]{trainer.run.path}[/]. What to try next:", highlight=False)
+    console.print()
+    if study_steps:
+        _study_the_residual(console, study_steps, studies or places.studies_folder())
+    console.print(f"\nThe run is in [bold]{trainer.run.path}[/]. What to try next:", highlight=False)
     for command in (
         f"glassformer sample {name} --prompt 'class '",
+        f"glassformer inspect {name} --text 'import sys' -o page.html",
         f"glassformer chart {name}",
         "glassformer train tiny-transformer --data tinyshakespeare --show-gradients",
         f"glassformer train {PRESET} --data your-text.txt --set model.residual=none",
         "glassformer info gpt2",
     ):
         console.print(f"  {command}", highlight=False)
+
+
+def _study_the_residual(console: Console, steps: int, root: Path) -> None:
+    """Three arms, three seeds: the whole model, without its skips, and without attention."""
+    from glassformer.cli.study import Maker
+    from glassformer.cli.study_table import conclude
+    from glassformer.studies.checking import check
+    from glassformer.studies.design import study
+    from glassformer.studies.folder import Study
+
+    console.print(
+        f"\nWhat is the residual connection worth? {STUDIED}, one layer, with it, without it, and without the "
+        f"attention that it goes around; three seeds each, {steps:,} steps."
+    )
+    design = study(STUDIED, data="python-stdlib", vary=ARMS, seeds=3, steps=steps, name="demo-residual")
+    with preparing(console) as progress:
+        checked = check(design, progress=progress)
+    created = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
+    conclude(Maker(checked, None, None, root, False, console).make(created), console)
 
 
 def _first_loss(records: list[Record]) -> float:

@@ -35,7 +35,8 @@ class Command:
 # The summary is the first line of the function's docstring.
 COMMANDS = {
     "demo": Command(
-        "glassformer.cli.demo:demo", "Train a small GPT on Python's own source for a minute, and let it write."
+        "glassformer.cli.demo:demo",
+        "Train a small GPT on Python's own source, let it write, and study what its residual connection is for.",
     ),
     "train": Command(
         "glassformer.cli.train:train", "Train a model from a preset on your text or sentence pairs, or on a task."

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.preparing import preparing
-from glassformer.errors import ConfigError, GlassformerError, RunError, nearest
+from glassformer.cli.study_table import command_of, conclude
+from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
 
 if TYPE_CHECKING:
     from glassformer.studies.checking import Checked
     from glassformer.studies.design import StudyConfig
+    from glassformer.studies.execution import Executor
     from glassformer.studies.folder import Study
-    from glassformer.studies.summary import Summary
 
 
 def study(
@@ -48,26 +51,59 @@ def study(
     matched: Annotated[
         str | None, typer.Option(help="Make every variant equal to the base in: parameters, flops, seconds.")
     ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option("--until-decided", help="Add seeds one at a time until every variant is decided."),
+    ] = False,
+    budget_seeds: Annotated[
+        int | None, typer.Option(help="With --until-decided: seeds in all, at most; 20 unless given.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="With --until-decided: the largest difference that would not matter, nats per token."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; the preset's unless given.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core unless given.")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="RAY", help="Where: ray (the Ray cluster of this machine) or ray://HOST:PORT. Else here."),
+    ] = None,
     studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make every run anew, even where an equal one exists.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Whether to write the report at the end.")
+    ] = True,
 ) -> None:
     """Train a base and variants of it with several seeds, and compare them, paired by seed."""
     console = Console(soft_wrap=True)
     options: dict[str, Any] = {
         "vary": vary, "data": data, "seeds": seeds, "steps": steps, "set": set_, "matched": matched, "name": name,
+        "budget_seeds": budget_seeds, "margin": margin,
     }  # fmt: skip
-    given = {option: value for option, value in options.items() if value is not None} | ({"grid": True} if grid else {})
-    opened = _begin(what, given, workers, studies, console)
-    _make(*opened, workers=workers, studies=studies or places.studies_folder(), fresh=fresh, console=console)
-    _conclude(opened[0], console)
+    given = {option: value for option, value in options.items() if value is not None}
+    given |= {option: True for option, on in (("grid", grid), ("until_decided", until_decided)) if on}
+    with _reaching(on):
+        opened, checked = _begin(what, given, workers, on, studies, console)
+        maker = Maker(checked, workers, on, studies or places.studies_folder(), fresh, console)
+        conclude(maker.make(opened), console, report=report)
+
+
+@contextlib.contextmanager
+def _reaching(on: str | None) -> Iterator[None]:
+    """Be connected to the Ray cluster that is meant, if one is, from before anything is prepared."""
+    if on is None:
+        yield
+        return
+    from glassformer.studies.ray_cluster import connected
+
+    with connected(on):
+        yield
 
 
 def _begin(
-    what: str, given: dict[str, Any], workers: int | None, root: Path | None, console: Console
+    what: str, given: dict[str, Any], workers: int | None, on: str | None, root: Path | None, console: Console
 ) -> tuple[Study, Checked]:
     """A new study, or the one that is meant, and what was found out about it."""
     from glassformer.runs.folder import check_name
@@ -76,27 +112,37 @@ def _begin(
     config = _design(what, given)
     if config is not None:
         check_name(config.name, "study")
-        checked = _check(config, workers, console)
+        checked = _check(config, workers, on, console)
         return Study.create(checked.config, data=checked.data, command=sys.argv, root=root), checked
     _refuse_unknown(what, root or places.studies_folder())
     study = Study.open(what, root=root)
-    checked = _check(study.config, workers, console)
+    checked = _check(study.config, workers, on, console)
     if checked.data != study.data():
         raise RunError(f"The data of the study {study.name} have changed since it began; put them back to go on.")
     study.forget_failures()
     return study, checked
 
 
-def _check(config: StudyConfig, workers: int | None, console: Console) -> Checked:
+def _check(config: StudyConfig, workers: int | None, on: str | None, console: Console) -> Checked:
     """Refuse what cannot run here, before there is a folder."""
-    from glassformer.studies.checking import check, worker_count
+    from glassformer.studies.checking import check
 
     with preparing(console) as progress:
         checked = check(config, progress=progress)
-    worker_count(workers, n_runs=config.n_runs, device=checked.device, run_bytes=checked.run_bytes)
+    _count(checked, workers, on, n_runs=config.n_runs)
     for note in checked.notes:
         console.print(Text(note, style="dim"))
     return checked
+
+
+def _count(checked: Checked, workers: int | None, on: str | None, *, n_runs: int) -> int:
+    """Runs at a time, here or on the Ray cluster. Raises :class:`ConfigError` when more are asked for than fit."""
+    from glassformer.studies import checking, ray_cluster
+
+    if on is None:
+        return checking.worker_count(workers, n_runs=n_runs, device=checked.device, run_bytes=checked.run_bytes)
+    gpu = checked.device.startswith("cuda")
+    return ray_cluster.places(workers, n_runs=n_runs, gpu=gpu, run_bytes=checked.run_bytes)
 
 
 def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
@@ -111,7 +157,7 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
             raise ConfigError(f"--matched is {changes['matched']!r}; expected one of {known}.", subject="study")
         return design.study(what, **({"vary": []} | changes))
     if given:
-        listed = ", ".join(f"--{option}" for option in given)
+        listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
         raise ConfigError(
             f"{listed}: only a study of a preset takes its design from the command line; {what!r} is no preset.",
             subject="command",
@@ -145,91 +191,87 @@ def _settings(assignments: list[str]) -> dict[str, str]:
     return parse_assignments(assignments)
 
 
-def _make(study: Study, checked: Checked, *, workers: int | None, studies: Path, fresh: bool, console: Console) -> None:
-    """Reuse what is there, and make the rest."""
-    from glassformer.studies.checking import worker_count
-    from glassformer.studies.execution import Driver
-    from glassformer.studies.live import LiveStudy
-    from glassformer.studies.processes import LocalProcesses
-    from glassformer.studies.reuse import reuse
+@dataclass(frozen=True)
+class Maker:
+    """Reuses what is there, and makes the rest.
 
-    config = study.config
-    console.print(
-        f"[bold]{study.name}[/]  the base and {len(config.variants)} variant{'s' * (len(config.variants) != 1)} × "
-        f"{len(config.seeds)} seed{'s' * (len(config.seeds) != 1)}: {config.n_runs} runs",
-        highlight=False,
-    )
-    console.print(f"[dim]study {study.path}[/]", highlight=False)
-    for variant, note in config.adjusted.items():
-        console.print(Text(f"  {variant}: matched in {config.matched}: {note}", style="dim"))
-    if not fresh:
-        reused = reuse(study, runs=places.runs_folder(), studies=studies, threads=checked.threads)
-        for outcome in reused:
-            console.print(Text(f"  {outcome.variant}, seed {outcome.seed}: reuses {outcome.run}", style="dim"))
-    waiting = len(study.waiting())
-    if not waiting:
-        return
-    count = worker_count(workers, n_runs=waiting, device=checked.device, run_bytes=checked.run_bytes)
-    threads = "" if checked.threads is None else f", {checked.threads} thread each"
-    console.print(f"[dim]{waiting} to make, {count} at a time{threads}[/]", highlight=False)
-    spread = checked.device == "cuda"
-    executor = LocalProcesses(study, count, threads=checked.threads, spread=spread)
-    with LiveStudy(console, study) as live:
-        signal = Driver(study, executor, [live]).run()
-    if signal is not None:
-        left = len(study.waiting())
-        console.print(f"[bold]stopped by {signal} and saved[/]: {left} of {config.n_runs} runs are left")
-        console.print(f"  go on with it   glassformer study {_named(study)}", highlight=False)
-        raise typer.Exit(130 if signal == "SIGINT" else 143)
+    Attributes:
+        workers, on: how many at a time, and where; chosen for the machine, and here, if None.
+        studies: the folder in which runs that can be used again are looked for.
+    """
 
+    checked: Checked
+    workers: int | None
+    on: str | None
+    studies: Path
+    fresh: bool
+    console: Console
 
-def _conclude(study: Study, console: Console) -> None:
-    """The table, and what to do next. Raises :class:`GlassformerError` when runs failed."""
-    from glassformer.studies.summary import summarise
+    def make(self, study: Study) -> Study:
+        """Make every run, and where seeds are to be added, those of the added ones. Gives the study with all seeds."""
+        from glassformer.studies.deciding import until_decided
 
-    summary = summarise(study)
-    study.write_results(summary.to_dict())
-    console.print()
-    console.print(_table(summary))
-    for row in summary.comparison.rows:
-        console.print(Text(f"  {row.sentence()}"))
-    console.print(f"[dim]{study.path / 'results.json'}[/]", highlight=False)
-    failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
-    if failed:
-        reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
-        raise GlassformerError(
-            f"{len(failed)} of {study.config.n_runs} runs failed, and are in no comparison:\n{reasons}\n"
-            f"glassformer study {_named(study)} tries them again; what the workers said is in {study.logs}."
+        self._introduce(study)
+        if study.config.until_decided is None:
+            signal = self.train(study)
+        else:
+            study, signal = until_decided(study, self.train)
+        if signal is not None:
+            left = len(study.waiting())
+            self.console.print(f"[bold]stopped by {signal} and saved[/]: {left} of {study.config.n_runs} runs are left")
+            self.console.print(f"  go on with it   {command_of(study)}", highlight=False)
+            raise typer.Exit(130 if signal == "SIGINT" else 143)
+        return study
+
+    def _introduce(self, study: Study) -> None:
+        config, rule = study.config, study.config.until_decided
+        self.console.print(
+            f"[bold]{study.name}[/]  the base and {len(config.variants)} variant{'s' * (len(config.variants) != 1)} × "
+            f"{len(config.seeds)} seed{'s' * (len(config.seeds) != 1)}: {config.n_runs} runs",
+            highlight=False,
         )
+        if rule is not None:
+            margin = "" if rule.margin is None else f", or shown to differ by less than {rule.margin:g} nats"
+            self.console.print(
+                f"[dim]seeds are added until every variant is shown to differ{margin}: {rule.budget_seeds} at most[/]",
+                highlight=False,
+            )
+        self.console.print(f"[dim]study {study.path}[/]", highlight=False)
+        for variant, note in config.adjusted.items():
+            self.console.print(Text(f"  {variant}: matched in {config.matched}: {note}", style="dim"))
 
+    def train(self, study: Study) -> str | None:
+        """Make the runs that have no outcome; gives the signal that stopped it, or None."""
+        from glassformer.studies.execution import Driver
+        from glassformer.studies.live import LiveStudy
+        from glassformer.studies.reuse import reuse
 
-def _table(summary: Summary) -> Table:
-    """A row for the base and each variant."""
-    accuracy = any(arm.accuracy is not None for arm in summary.arms)
-    diverged = any(arm.count("diverged") for arm in summary.arms)
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("variant")
-    for heading in ("n", "validation loss", "difference", "95 % interval"):
-        table.add_column(heading, justify="right")
-    for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
-        if shown:
-            table.add_column(heading, justify="right")
-    rows = {row.variant: row for row in summary.comparison.rows}
-    for arm in summary.arms:
-        row = rows.get(arm.name)
-        interval = None if row is None else row.interval
-        cells = [
-            arm.name,
-            str(len(arm.finished)),
-            "–" if arm.loss is None else f"{arm.loss:.4f}",
-            "" if row is None or row.mean is None else f"{row.mean:+.4f}",
-            "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}",
-        ]
-        cells += ["–" if arm.accuracy is None else f"{arm.accuracy:.3f}"] if accuracy else []
-        cells += [str(arm.count("diverged"))] if diverged else []
-        table.add_row(*map(Text, cells))
-    return table
+        if not self.fresh:
+            reused = reuse(study, runs=places.runs_folder(), studies=self.studies, threads=self.checked.threads)
+            for outcome in reused:
+                self.console.print(Text(f"  {outcome.variant}, seed {outcome.seed}: reuses {outcome.run}", style="dim"))
+        if not study.waiting():
+            return None
+        with LiveStudy(self.console, study) as live:
+            return Driver(study, self._executor(study), [live]).run()
 
+    def _executor(self, study: Study) -> Executor:
+        """Processes here, or stations on the Ray cluster."""
+        from glassformer.studies.processes import LocalProcesses
+        from glassformer.studies.ray_cluster import RayCluster
 
-def _named(study: Study) -> str:
-    return study.name if study.path.parent == places.studies_folder() else str(study.path)
+        checked, waiting = self.checked, len(study.waiting())
+        count = _count(checked, self.workers, self.on, n_runs=waiting)
+        executor: Executor
+        if self.on is None:
+            executor = LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
+        else:
+            gpu = checked.device.startswith("cuda")
+            executor = RayCluster(study, count, checked.threads, gpu, checked.run_bytes, self._tell)
+        here = "" if self.on is None else f" on the Ray cluster ({self.on})"
+        threads = "" if checked.threads is None else f", {checked.threads} thread each"
+        self.console.print(f"[dim]{waiting} to make, {count} at a time{threads}{here}[/]", highlight=False)
+        return executor
+
+    def _tell(self, note: str) -> None:
+        self.console.print(Text(note, style="dim"))

@@ -39,6 +39,28 @@ OWNED = {
 _UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\s]+')
 
 
+class UntilDecided(Config):
+    """Seeds are added one at a time until every variant is decided: ``studies/sequential.py`` has the rule."""
+
+    budget_seeds: int = 20
+    """Seeds in all, at most."""
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The largest difference that would not matter, nats per token; none: only a difference is ever decided."""
+
+    @classmethod
+    def subject(cls) -> str:
+        return "study"
+
+    def complaints(self) -> Iterator[str]:
+        from glassformer.studies.boundaries import FIRST_LOOK, MOST_LOOKS
+
+        if not FIRST_LOOK <= self.budget_seeds <= MOST_LOOKS:
+            yield (
+                f"budget_seeds is {self.budget_seeds}; expected {FIRST_LOOK} to {MOST_LOOKS}: fewer decide nothing, "
+                "and the rule is not worked out for more."
+            )
+
+
 class StudyConfig(Config):
     """A study: base × variants × seeds, paired by seed."""
 
@@ -55,6 +77,8 @@ class StudyConfig(Config):
     budget), or none."""
     adjusted: dict[str, str] = {}
     """What matching changed, a sentence for each variant that it changed."""
+    until_decided: UntilDecided | None = None
+    """Whether seeds are added to ``seeds``, and how long."""
 
     @classmethod
     def subject(cls) -> str:
@@ -68,6 +92,7 @@ class StudyConfig(Config):
             yield f"seeds has {_twice(self.seeds)} twice."
         if self.n_runs > MOST_RUNS:
             yield f"{self.n_runs:,} runs are planned; at most {MOST_RUNS:,} make one study."
+        yield from self._complaints_about_the_budget()
         built: dict[str, RunConfig] = {BASE: self.base}
         slots = {slot_name(BASE): BASE}
         for name, changes in self.variants.items():
@@ -75,6 +100,15 @@ class StudyConfig(Config):
             if (slot := slot_name(name)) in slots:
                 yield f"the variants {slots[slot]!r} and {name!r} would share the name {slot!r}; rename one."
             slots.setdefault(slot, name)
+
+    def _complaints_about_the_budget(self) -> Iterator[str]:
+        if self.until_decided is None:
+            return
+        budget = self.until_decided.budget_seeds
+        if len(self.seeds) > budget:
+            yield f"{len(self.seeds)} seeds are planned, and the budget is {budget} (budget_seeds)."
+        elif budget * len(self.arms) > MOST_RUNS:
+            yield f"{budget * len(self.arms):,} runs may be needed; at most {MOST_RUNS:,} make one study."
 
     def _complaints_about(self, name: str, changes: Changes, built: dict[str, RunConfig]) -> Iterator[str]:
         """What is wrong with one variant; ``built`` holds those before it, and gets this one."""
@@ -141,6 +175,9 @@ def study(
     steps: int | None = None,
     matched: Matched = "none",
     grid: bool = False,
+    until_decided: bool = False,
+    budget_seeds: int | None = None,
+    margin: float | None = None,
     name: str | None = None,
 ) -> StudyConfig:
     """A study from a preset's name (or a whole run) and what to vary about it.
@@ -151,6 +188,8 @@ def study(
         data, set, steps: change the base: its text, any setting, its number of updates.
         seeds: how many (0, 1, …), or which.
         grid: every combination of the listed values, instead of one change at a time.
+        until_decided: add seeds one at a time until every variant is decided, ``budget_seeds`` (20) in all at most;
+            ``margin`` is the largest difference that would not matter, nats per token.
         name: of the study's folder; the base's unless given.
 
     Raises:
@@ -164,6 +203,11 @@ def study(
         options = {"data.source": data, "training.max_steps": steps}
         run = base.override({path: value for path, value in options.items() if value is not None} | changes)
     named = base if isinstance(base, str) else "study"
+    rule = {key: value for key, value in (("budget_seeds", budget_seeds), ("margin", margin)) if value is not None}
+    if rule and not until_decided:
+        raise ConfigError(
+            f"{' and '.join(rule)} only matter where seeds are added: give until_decided too.", subject="study"
+        )
     return StudyConfig.build(
         {
             "name": named if name is None else name,
@@ -171,6 +215,7 @@ def study(
             "variants": variants_of(vary, run, grid=grid),
             "seeds": seeds_of(seeds),
             "matched": matched,
+            "until_decided": rule if until_decided else None,
         }
     )
 

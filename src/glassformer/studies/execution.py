@@ -7,9 +7,9 @@ it ended, so a driver that is killed loses nothing but its view.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
@@ -40,6 +40,12 @@ class Report:
     train: str | None = None
     validation: str | None = None
     detail: str = ""
+
+
+def progress(told: Mapping[str, Any]) -> Report:
+    """A worker's own words on how its run goes, as a report."""
+    step, total, train, validation = map(told.get, ("step", "total", "train", "validation"))
+    return Report(told["slot"], "progress", step=step, total=total, train=train, validation=validation)
 
 
 class Executor(Protocol):
@@ -145,6 +151,8 @@ class Driver:
             return None
         reason = f"its process {report.detail}, {LOST_IN_A_ROW} times in a row without getting further"
         outcome = failed(planned.variant, planned.seed, reason, self.study.run_of(planned))
-        with self.study.claim(planned):
-            self.study.record(planned, outcome)
-        return outcome
+        with self.study.claim(planned):  # whoever was given up for dead may have ended it meanwhile
+            ended = self.study.outcome(planned)
+            if ended is None:
+                self.study.record(planned, outcome)
+        return ended or outcome

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ from glassformer.runs.environment import describe_environment
 from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import CONFIG, ENVIRONMENT, Run, check_name, json_bytes, new_folder, read_object
 from glassformer.runs.locks import FileLock
+from glassformer.studies.bundles import run_folders, unpack
 from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
 from glassformer.studies.matching import within_seconds
 from glassformer.studies.outcomes import Outcome
@@ -130,8 +132,7 @@ class Study:
 
     def run_of(self, planned: PlannedRun) -> Run | None:
         """The run's folder, if it has been begun."""
-        mine = re.compile(re.escape(planned.slot) + r"-\d{8}-\d{6}(-\d+)?")
-        found = sorted(path for path in self.runs.iterdir() if mine.fullmatch(path.name) and (path / CONFIG).is_file())
+        found = [path for path in run_folders(self.runs, planned.slot) if (path / CONFIG).is_file()]
         assert len(found) <= 1, found  # a run is begun under its claim, once
         return Run.open(found[0]) if found else None
 
@@ -170,6 +171,28 @@ class Study:
         for path in self.runs.glob(f"{_literal(planned.slot)}-*"):
             if not (path / CONFIG).is_file():
                 shutil.rmtree(path)
+
+    def adopt(self, planned: PlannedRun, bundle: bytes) -> None:
+        """Take in what another machine has made of a run in a folder of its own, unless the run has ended already.
+
+        Raises:
+            RunError: its outcome is damaged.
+        """
+        with self.claim(planned), tempfile.TemporaryDirectory(dir=self.path, prefix="arriving-") as arriving:
+            if self.outcome(planned) is not None:
+                return
+            there = Path(arriving)
+            (there / "runs").mkdir()
+            unpack(bundle, there)
+            made = run_folders(there / "runs", planned.slot)
+            if made:
+                for begun in run_folders(self.runs, planned.slot):
+                    shutil.rmtree(begun)
+            for path in made:
+                path.rename(self.runs / path.name)
+            outcome = there / "outcomes" / f"{planned.slot}.json"
+            if outcome.exists():
+                self.record(planned, Outcome.from_dict(read_object(outcome), self.path))
 
     # -------------------------------------------------------------------------------------------- all runs
 

@@ -3,83 +3,17 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import json
 import os
 import queue
-import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
 from typing import Any
 
-import glassformer
 from glassformer.errors import RunError
-from glassformer.studies.execution import Report
+from glassformer.studies.execution import Report, progress
 from glassformer.studies.folder import Study
+from glassformer.studies.worker_process import Heard, Worker, worker_environment
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 STILLBORN = 5
 """Workers that may die in a row before they are ready: then something is wrong with all of them."""
-
-STOPPING = 60.0
-"""Seconds that a worker has to save and leave before it is killed."""
-
-
-class Worker:
-    """One process, what it is at, and a thread that listens to it."""
-
-    def __init__(self, study: Study, number: int, environment: dict[str, str], heard: queue.Queue[Heard]) -> None:
-        self.run: str | None = None
-        self.ready = False
-        self.log = study.logs / f"worker-{number}.log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "glassformer.studies.worker", str(study.path.absolute())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C is the driver's to hear, who lets its workers save
-            )
-        self.listener = threading.Thread(target=self._listen, args=(heard,), daemon=True)
-        self.listener.start()
-
-    def _listen(self, heard: queue.Queue[Heard]) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as reports:
-            for line in reports:
-                with contextlib.suppress(ValueError):  # a line that a kill cut off
-                    heard.put((self, json.loads(line)))
-        self.process.wait()
-        heard.put((self, {"kind": "gone"}))
-
-    def give(self, run: str) -> None:
-        """Have it make a run."""
-        assert self.process.stdin is not None
-        self.run = run
-        with contextlib.suppress(OSError):  # it has died, which will be heard
-            self.process.stdin.write(run + "\n")
-            self.process.stdin.flush()
-
-    def dismiss(self) -> None:
-        """Let it go: at once if it is idle, and after saving if it trains."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-
-    def death(self) -> str:
-        """How it died, for a message."""
-        status = self.process.returncode
-        if status is not None and status < 0:
-            return f"was killed by {signal.Signals(-status).name}"
-        return f"ended with status {status}"
-
-
-Heard = tuple[Worker, dict[str, Any]]
 
 
 class LocalProcesses:
@@ -93,7 +27,7 @@ class LocalProcesses:
 
     def __init__(self, study: Study, count: int, *, threads: int | None = 1, spread: bool = False) -> None:
         self.study, self.count, self.spread = study, count, spread
-        self.environment = _environment(threads)
+        self.environment = worker_environment(threads)
         self.queue: collections.deque[str] = collections.deque()
         self.workers: dict[int, Worker] = {}  # by number, from 0
         self.heard: queue.Queue[Heard] = queue.Queue()
@@ -131,8 +65,7 @@ class LocalProcesses:
             worker.run = None
             return Report(run, "done")
         elif kind == "progress":
-            step, total, train, validation = map(told.get, ("step", "total", "train", "validation"))
-            return Report(run, "progress", step=step, total=total, train=train, validation=validation)
+            return progress(told)
         return None
 
     def _employ(self) -> None:
@@ -142,17 +75,19 @@ class LocalProcesses:
                 worker.give(self.queue.popleft())
         for number in range(self.count):
             if self.queue and number not in self.workers:
-                own = {"CUDA_VISIBLE_DEVICES": _gpu(number)} if self.spread else {}
-                worker = self.workers[number] = Worker(self.study, number, self.environment | own, self.heard)
-                worker.give(self.queue.popleft())
+                self.workers[number] = self._worker(number)
+                self.workers[number].give(self.queue.popleft())
+
+    def _worker(self, number: int) -> Worker:
+        own = {"CUDA_VISIBLE_DEVICES": _gpu(number)} if self.spread else {}
+        return Worker(self.study.path, self.study.logs / f"worker-{number}.log", self.environment | own, self.heard)
 
     def _refuse_stillborn(self, worker: Worker) -> None:
         self.stillborn += 1
         if self.stillborn >= STILLBORN:
-            last = worker.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise RunError(
                 f"{self.stillborn} workers in a row {worker.death()} before they were ready. "
-                f"Their log, {worker.log}, ends: {''.join(last) or 'without a word'}"
+                f"Their log, {worker.log}, ends: {worker.last_words() or 'without a word'}"
             )
 
     def stop(self) -> None:
@@ -160,21 +95,8 @@ class LocalProcesses:
         for worker in self.workers.values():
             worker.dismiss()
         for worker in self.workers.values():
-            try:
-                worker.process.wait(STOPPING)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-            worker.listener.join()
+            worker.await_end()
         self.workers.clear()
-
-
-def _environment(threads: int | None) -> dict[str, str]:
-    """This process's, with the threads of torch limited and this very package to import."""
-    here = str(Path(glassformer.__file__).parents[1])
-    path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    limits = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | limits
 
 
 def _gpu(number: int) -> str:

@@ -34,10 +34,15 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "seeds": (int, list),
     "matched": str,
     "grid": bool,
+    "until_decided": bool,
+    "budget_seeds": int,
+    "margin": (float, int),
     "vary": list,
     "variants": dict,
     "set": dict,
 }
+
+PASSED_ON = ("data", "steps", "seeds", "matched", "grid", "until_decided", "budget_seeds", "margin")
 
 
 def read_study(path: Path) -> StudyConfig:
@@ -77,7 +82,7 @@ def _from_toml(path: Path) -> StudyConfig:
         else [each if isinstance(each, str) else _flat(each) for each in tree.get("vary", [])],
         set=_flat(tree.get("set", {})),
         name=tree.get("name", path.stem),
-        **{key: tree[key] for key in ("data", "steps", "seeds", "matched", "grid") if key in tree},
+        **{key: tree[key] for key in PASSED_ON if key in tree},
     )
 
 
@@ -90,7 +95,9 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _named(kind: Any) -> str:
-    words = {str: "text", int: "a whole number", list: "a list", dict: "a table", bool: "true or false"}
+    words = {
+        str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a table", bool: "true or false",
+    }  # fmt: skip
     return " or ".join(words[each] for each in (kind if isinstance(kind, tuple) else (kind,)))
 
 

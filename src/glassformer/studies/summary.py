@@ -8,10 +8,19 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from glassformer.studies.deciding import Standing, standings
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Outcome, Status
 from glassformer.studies.statistics import Comparison, compare
+
+FIXED = ("interval", "t", "p", "p_holm")
+"""What a comparison says that only holds for a number of seeds that was fixed beforehand."""
+
+NOT_FIXED = (
+    "Seeds were added one at a time, and each time was looked at. The intervals hold at every look and for all "
+    "variants together; the t interval and its p, which hold only for seeds fixed beforehand, are not shown."
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,13 @@ class Summary:
     study: Study
     arms: tuple[Arm, ...]
     comparison: Comparison
+    """Its intervals and p hold where the seeds were fixed beforehand, and are not shown where they were not."""
+    standings: tuple[Standing, ...] = ()
+    """Of every variant, where seeds were added until it was decided."""
+
+    def standing(self, variant: str) -> Standing | None:
+        """Of one variant; None where the seeds were fixed beforehand."""
+        return next((each for each in self.standings if each.decision.variant == variant), None)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""
@@ -64,7 +80,13 @@ class Summary:
             }
             for arm in self.arms
         ]
-        return {"study": self.study.config.to_dict(), "arms": arms, "comparison": _finite(asdict(self.comparison))}
+        comparison = asdict(self.comparison)
+        decided: dict[str, Any] = {}
+        if self.standings:
+            for row in comparison["rows"]:
+                row.update(dict.fromkeys(FIXED))
+            decided = {"decisions": [standing.to_dict() for standing in self.standings], "note": NOT_FIXED}
+        return _finite({"study": self.study.config.to_dict(), "arms": arms, "comparison": comparison} | decided)
 
 
 def summarise(study: Study) -> Summary:
@@ -73,7 +95,7 @@ def summarise(study: Study) -> Summary:
     arms = tuple(Arm(name, tuple(each for each in outcomes if each.variant == name)) for name in study.config.arms)
     losses = study.losses()
     base = losses.pop(BASE)
-    return Summary(study, arms, compare(base, losses))
+    return Summary(study, arms, compare(base, losses), standings(study))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import queue
 import signal
 import sys
@@ -22,12 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from glassformer.errors import GlassformerError, TrainingError
+from glassformer.errors import DataError, GlassformerError, TrainingError
 from glassformer.studies.design import PlannedRun
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Outcome, failed, read_outcome
 from glassformer.training import session
 from glassformer.training.telemetry import Observer, Record
+from glassformer.training.trainer import Trainer
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -64,6 +66,7 @@ def _train(study: Study, planned: PlannedRun, observer: Observer) -> Outcome | N
             trainer, warnings = session.resume(run, observers=[observer])
             for warning in warnings:
                 sys.stderr.write(f"{planned.slot}: {warning}\n")
+        _refuse_other_data(study, planned, trainer)
         if trainer.train().interrupted:
             return None
     except Exception as error:  # noqa: BLE001 - the other runs go on, and this one's outcome says what was wrong
@@ -77,6 +80,16 @@ def _train(study: Study, planned: PlannedRun, observer: Observer) -> Outcome | N
     outcome = read_outcome(trainer.run, variant, seed)
     assert outcome is not None, f"{trainer.run.path} has ended, and does not say so"
     return outcome
+
+
+def _refuse_other_data(study: Study, planned: PlannedRun, trainer: Trainer) -> None:
+    """A pair is only one on the same data: they may change while a study runs, or differ between machines."""
+    begun = study.data()[planned.variant]
+    if trainer.samples.fingerprint != begun:
+        raise DataError(
+            f"its data are not those that the study began with (their fingerprint is {trainer.samples.fingerprint}, "
+            f"and was {begun}). Put them back, on {platform.node()} too."
+        )
 
 
 class _Progress:

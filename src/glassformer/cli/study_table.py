@@ -1,0 +1,91 @@
+"""The end of ``glassformer study``: the table, a sentence for each variant, and what is to be said besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from glassformer import places
+from glassformer.errors import GlassformerError
+
+if TYPE_CHECKING:
+    from glassformer.studies.deciding import Standing
+    from glassformer.studies.design import StudyConfig
+    from glassformer.studies.folder import Study
+    from glassformer.studies.summary import Summary
+
+
+def conclude(study: Study, console: Console, *, report: bool = True) -> None:
+    """The table, the report, and what to do next. Raises :class:`GlassformerError` when runs failed."""
+    from glassformer.studies.summary import summarise
+
+    summary = summarise(study)
+    study.write_results(summary.to_dict())
+    console.print()
+    console.print(_table(summary))
+    for told in summary.standings or summary.comparison.rows:
+        console.print(Text(f"  {told.sentence()}"))
+    if summary.standings:
+        console.print(Text(_ending(study.config, summary.standings), style="dim"))
+    console.print(f"[dim]{study.path / 'results.json'}[/]", highlight=False)
+    if report and any(arm.finished for arm in summary.arms):
+        from glassformer.studies.report import write_report
+
+        console.print(f"report [bold]{write_report(study)}[/]", highlight=False)
+    failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
+    if failed:
+        reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
+        raise GlassformerError(
+            f"{len(failed)} of {study.config.n_runs} runs failed, and are in no comparison:\n{reasons}\n"
+            f"{command_of(study)} tries them again; what the workers said is in {study.logs}."
+        )
+
+
+def _ending(config: StudyConfig, standings: Sequence[Standing]) -> str:
+    """Why no more seeds were added, and what is not shown."""
+    from glassformer.studies.summary import NOT_FIXED
+
+    open_ones = [standing.decision.variant for standing in standings if not standing.settled]
+    if not open_ones:
+        return f"Every variant is settled after {len(config.seeds)} seeds. {NOT_FIXED}"
+    return f"Not settled after {len(config.seeds)} seeds: {', '.join(open_ones)}. {NOT_FIXED}"
+
+
+def _table(summary: Summary) -> Table:
+    """A row for the base and each variant."""
+    accuracy = any(arm.accuracy is not None for arm in summary.arms)
+    diverged = any(arm.count("diverged") for arm in summary.arms)
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("variant")
+    holds = ", valid at every look" if summary.standings else ""
+    for heading in ("n", "validation loss", "difference", f"95 % interval{holds}"):
+        table.add_column(heading, justify="right")
+    for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
+        if shown:
+            table.add_column(heading, justify="right")
+    rows = {row.variant: row for row in summary.comparison.rows}
+    for arm in summary.arms:
+        standing = summary.standing(arm.name)
+        row = rows.get(arm.name) if standing is None else standing.decision
+        interval = None if row is None else row.interval
+        cells = [
+            arm.name,
+            str(len(arm.finished)),
+            "–" if arm.loss is None else f"{arm.loss:.4f}",
+            "" if row is None or row.mean is None else f"{row.mean:+.4f}",
+            "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}",
+        ]
+        cells += ["–" if arm.accuracy is None else f"{arm.accuracy:.3f}"] if accuracy else []
+        cells += [str(arm.count("diverged"))] if diverged else []
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def command_of(study: Study) -> str:
+    """The command that goes on with a study."""
+    named = study.name if study.path.parent == places.studies_folder() else str(study.path)
+    return f"glassformer study {named}"

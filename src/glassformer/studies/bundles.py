@@ -1,0 +1,34 @@
+"""Files of a study in one piece, for the way to a machine that does not see the study's folder, and back."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+_MOMENT = r"-\d{8}-\d{6}(-\d+)?"
+
+
+def pack(folder: Path, files: Iterable[Path]) -> bytes:
+    """Files and folders in ``folder``, those that there are, under their names there."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:  # weights hardly shrink
+        for each in files:
+            for path in [each, *sorted(each.rglob("*"))]:
+                if path.is_file():
+                    bundle.write(path, path.relative_to(folder).as_posix())
+    return buffer.getvalue()
+
+
+def unpack(bundle: bytes, folder: Path) -> None:
+    """Put what :func:`pack` gave into ``folder``."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as files:
+        files.extractall(folder)
+
+
+def run_folders(runs: Path, slot: str) -> list[Path]:
+    """The folders in ``runs`` of the planned run that is called so."""
+    mine = re.compile(re.escape(slot) + _MOMENT)
+    return sorted(path for path in runs.iterdir() if mine.fullmatch(path.name))
