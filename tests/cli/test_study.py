@@ -59,7 +59,7 @@ def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(sa
     assert "to make" not in once_more.out
     assert once_more.out.splitlines()[-6:] == again.out.splitlines()[-6:]
     reported = say("study", "latest")
-    assert f"report {the_study(place).path / 'report.html'}" in reported.out
+    assert f"{the_study(place).name}/report.html" in reported.out
     assert (the_study(place).path / "report.html").stat().st_size > 100_000
 
 
@@ -81,7 +81,9 @@ def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(place, small):
     runs = list_runs(study.runs)
     reached = [max(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*")) for run in runs]
     assert all(0 < step < 400 for step in reached)
-    done = subprocess.run([*command, "study", "latest", "--no-report"], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [*command, "study", "latest", "--no-report"], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [(outcome.status, outcome.steps) for outcome in study.outcomes()] == [("finished", 400)] * 2
     assert list_runs(study.runs) == runs
