@@ -4,11 +4,11 @@
     python benchmarks/probes.py --shapes tiny-transformer --rounds 50
 
 A step is: forward pass, mean cross-entropy, backward pass, eagerly (a compiled graph has no probes in it: see
-tests/models/test_compiled_graph.py). Three models of the same weights take turns in one process: ours, and two whose
-probes were taken out of the module tree, a plain Python function in their place. The two are the same model, so what
-they differ by is the noise of the measurement. Costs are ratios of median times, less one; their range is the middle
-half of the ratios round by round. The last line does without such a difference of large numbers: it times the probes
-alone, a forward pass's worth of calls, and sets them in proportion to the step.
+tests/models/test_compiled_graph.py). Four models of the same weights take turns in one process: two with probes, and
+two whose probes were taken out of the module tree, a plain Python function in their place. Two of a kind are the same
+model, so what they differ by is the noise of the measurement. Costs are ratios of median times, less one; their range
+is the middle half of the ratios round by round. The last line does without such a difference of large numbers: it times
+the probes alone, a forward pass's worth of calls, and sets them in proportion to the step.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def compare(shape: str, rounds: int) -> None:
     generator = torch.Generator().manual_seed(0)
     tokens, targets = torch.randint(model.config.vocab_size, (2, BATCHES[shape], length), generator=generator)
     steps = {
-        "with probes": step_of(model, tokens, targets),
-        "without": step_of(bare, tokens, targets),
         "without, again": step_of(copy.deepcopy(bare), tokens, targets),
+        "with probes": step_of(copy.deepcopy(model), tokens, targets),
+        "without": step_of(bare, tokens, targets),
+        "with, again": step_of(copy.deepcopy(model), tokens, targets),
     }
     timings = alternate(steps, rounds=rounds, warm_up=5)
     print(f"\n{shape}: {BATCHES[shape]} × {length} tokens a step, {len(probe_points(model))} probes, {rounds} rounds")

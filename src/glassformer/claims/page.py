@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from glassformer.claims.claim import Claim
 from glassformer.claims.laboratory import MODEL, RECIPE
@@ -85,11 +87,18 @@ def _circumstances(verdict: Verdict) -> str:
     spent += [f"levels {', '.join(map(str, about.levels))}"] if about.levels else []
     spent += [f"{about.runs} runs, {about.reused} of them made before"] if about.runs else []
     spent += [f"data {about.data}"] if about.data else []
-    evidence = f" Evidence: {', '.join(f'`{path}`' for path in verdict.evidence)}." if verdict.evidence else ""
+    studies = ", ".join(f"`{Path(path).name}`" for path in verdict.evidence)
+    evidence = f" Evidence: the studies {studies}." if studies else ""
     return (
-        f"`{about.command}`, {about.date}: {'; '.join(spent)}; {about.seconds:,.1f} s on {about.machine}; "
+        f"`{_without_folders(about.command)}`, {about.date}: {'; '.join(spent)}; {about.seconds:,.1f} s on {about.machine}; "
         f"glassformer {about.glassformer}.{evidence}"
     )
+
+
+def _without_folders(command: str) -> str:
+    """A command line with absolute paths cut to their last part: where a machine keeps its files says nothing here."""
+    words = shlex.split(command)
+    return shlex.join(Path(word).name if Path(word).is_absolute() else word for word in words)
 
 
 def _cell(text: str) -> str:
