@@ -89,8 +89,9 @@ def _circumstances(verdict: Verdict) -> str:
     spent += [f"data {about.data}"] if about.data else []
     studies = ", ".join(f"`{Path(path).name}`" for path in verdict.evidence)
     evidence = f" Evidence: the studies {studies}." if studies else ""
+    command = _without_folders(about.command)
     return (
-        f"`{_without_folders(about.command)}`, {about.date}: {'; '.join(spent)}; {about.seconds:,.1f} s on {about.machine}; "
+        f"`{command}`, {about.date}: {'; '.join(spent)}; {about.seconds:,.1f} s on {about.machine}; "
         f"glassformer {about.glassformer}.{evidence}"
     )
 
