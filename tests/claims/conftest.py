@@ -25,10 +25,15 @@ def own_places(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     for place in ("CACHE", "RUNS", "STUDIES", "CLAIMS"):
         patch.setenv(f"GLASSFORMER_{place}", str(tmp_path_factory.mktemp(place.lower())))
-    patch.delenv("GLASSFORMER_DATA", raising=False)
     patch.setattr("glassformer.speed.SECONDS", 0.01)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_data_of_others(monkeypatch):
+    """No text beside our own: for each test alone, since other rooms' tests may need it."""
+    monkeypatch.delenv("GLASSFORMER_DATA", raising=False)
 
 
 @pytest.fixture(scope="session")

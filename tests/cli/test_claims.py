@@ -37,7 +37,7 @@ def test_a_claim_is_decided_with_its_number_condition_and_time(say, place):
         assert told in said.out
     kept = json.loads((place / "claims" / "mask-by-zero.quick.json").read_text())
     assert kept["verdict"] == "refuted"
-    assert kept["circumstances"]["command"].startswith("glassformer ")
+    assert kept["circumstances"]["command"].split()[0] == "glassformer"
 
 
 def test_several_claims_are_decided_in_one_command_with_the_total_time(say, place):
