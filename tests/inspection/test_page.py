@@ -10,6 +10,7 @@ import torch
 
 from glassformer.errors import ConfigError
 from glassformer.inspection.chapters import CHAPTERS
+from glassformer.inspection.gradients import training_gradients
 from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import open_subject
 from glassformer.models.build import build
@@ -145,14 +146,17 @@ def test_the_theme_is_switched_for_everything_at_once(pages, open_drawn):
 def test_a_gradient_row_that_is_clicked_gets_its_line(pages, open_drawn, language_run):
     tab = open_drawn(pages["language"])
     gradients = figure(tab, "Gradients over the training")
-    names = [record for record in language_run.metrics() if record.get("kind") == "gradients"]
-    assert len(names) == 7  # at steps 1, 2, 4, ... 12
+    found = training_gradients(language_run)
+    assert found.steps.tolist() == [1, 2, 4, 6, 8, 10, 12]
+    assert f"gradient norm of {found.parameters[0]}" in gradients.inner_text()  # until another is chosen
     cells = gradients.locator("[role=application]").first
     cells.focus()
     for _ in range(3):
         tab.keyboard.press("ArrowDown")
     tab.keyboard.press("Enter")
-    assert "blocks.0" in gradients.inner_text()
+    drawn = gradients.inner_text()
+    assert any(f"gradient norm of {name}" in drawn for name in found.parameters[1:5])
+    assert f"gradient norm of {found.parameters[0]}" not in drawn
 
 
 def test_two_runs_stand_side_by_side_each_at_its_own_checkpoints(language_run, open_drawn, tmp_path):

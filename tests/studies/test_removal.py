@@ -11,9 +11,11 @@ from glassformer.runs.folder import Run
 from glassformer.studies.checking import check
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.removal import loss_without, removal, transplanted
+from glassformer.studies.removal import Removal, loss_without, removal, transplanted
 from glassformer.studies.report import write_report
 from glassformer.studies.report_removal import removal_section
+from glassformer.studies.report_tables import difference_cell, interval_cell
+from glassformer.studies.statistics import compare
 from glassformer.studies.worker import make
 from glassformer.training.opening import open_model
 
@@ -74,14 +76,19 @@ def test_removing_nothing_gives_the_loss_that_training_recorded(finished):
     assert loss_without(run, finished.config.base) == pytest.approx(recorded, rel=1e-6)
 
 
-def test_what_training_wins_back_is_a_share(finished):
-    found = removal(finished)
-    name = next(iter(finished.config.variants))
-    trained, removed = found.trained.row(name).mean, found.removed.row(name).mean
-    if removed > 0:
-        assert found.won_back(name) == pytest.approx(1 - trained / removed)
-    else:
-        assert found.won_back(name) is None
+def test_what_training_wins_back_is_a_share_of_what_removing_costs():
+    base, seeds = 2.0, range(3)
+
+    def compared(**higher):
+        losses = {name: dict.fromkeys(seeds, base + more) for name, more in higher.items()}
+        return compare(dict.fromkeys(seeds, base), losses)
+
+    trained = compared(needed=0.4, spare=0.0, harmful=-0.1, own=0.2)
+    found = Removal(trained, compared(needed=0.5, spare=1.0, harmful=-0.2), {"own": "it has weights of its own"})
+    assert found.won_back("needed") == pytest.approx(0.2)
+    assert found.won_back("spare") == pytest.approx(1.0)
+    assert found.won_back("harmful") is None  # removing costs nothing
+    assert found.won_back("own") is None
 
 
 def test_weights_of_its_own_are_named(finished):
@@ -98,7 +105,8 @@ def test_the_report_has_both_in_one_table(finished, tmp_path):
     found = removal(finished)
     table = removal_section(finished).figures[0].markdown()
     for row in found.removed.rows:
-        assert f"{row.mean:+.2g}".lstrip("+-")[:4].rstrip("0") in table
+        assert difference_cell(row.mean, row.interval).text in table
+        assert interval_cell(row.interval).text in table
     assert "weights that the base has not" in removal_section(finished).figures[0].description
     text = write_report(finished, folder=tmp_path, open_pages=False).with_suffix(".md").read_text()
     assert "Left out of training, or taken out afterwards" in text
