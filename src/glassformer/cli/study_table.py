@@ -63,7 +63,7 @@ def _table(summary: Summary) -> Table:
     table.add_column("variant")
     holds = ", valid at every look" if summary.standings else ""
     for heading in ("n", "validation loss", "difference", f"95 % interval{holds}"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)  # a narrow terminal cuts the names instead
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
         if shown:
             table.add_column(heading, justify="right")
