@@ -10,6 +10,7 @@ from glassformer.claims import (
     causal_cache,
     ffn_is_conv,
     ignore_index,
+    kaplan_numbers,
     layer_vs_batch_norm,
     mask_by_zero,
     pe_distance,
@@ -33,6 +34,7 @@ from glassformer.claims.registry import claim
         ("pe-distance", "depends"),
         ("teacher-forcing", "supported"),
         ("ignore-index", "supported"),
+        ("kaplan-numbers", "depends"),
         ("residual-derivative", "refuted"),
         ("residual-depth", "depends"),
     ],
@@ -95,6 +97,24 @@ def test_ignore_index_flips():
     assert ignore_index.judge(1e-7, 1e-7, 0.0).verdict == "supported"
     assert ignore_index.judge(0.1, 1e-7, 1e-9).verdict == "refuted"  # a trace of a gradient is one
     assert ignore_index.judge(0.1, 1e-7, 0.0).verdict == "depends"
+
+
+def test_kaplan_numbers_flips_with_each_formula():
+    def mended(correction):
+        return replace(correction, wrong=replace(correction.right, name=correction.wrong.name), at=at(correction))
+
+    def at(correction):
+        return {**correction.at, **(correction.right_only or {})}
+
+    given = kaplan_numbers.CORRECTIONS
+    right = [replace(mended(each), right_only=None) for each in given]
+    assert kaplan_numbers.judge(given).verdict == "depends"
+    assert kaplan_numbers.judge(given, batch=lambda loss: 2.1e8 * loss**4.8).verdict == "refuted"
+    assert kaplan_numbers.judge(right).verdict == "supported"
+    one = kaplan_numbers.judge([right[0], *given[1:]])
+    assert list(one.parts.values()) == [True] + [False] * 7 + [True]
+    assert "7 of the notes' 8 formulas" in one.sentence
+    assert "162 heads" in one.sentence
 
 
 def test_residual_derivative_flips():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding
-from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed
+from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed, told
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, validation_tokens
 from glassformer.inspection.attention_scores import divergence
@@ -74,9 +74,9 @@ def judge(
     reference, found = mean_over_seeds(same.values()), mean_over_seeds(other.values())
     return Finding(
         {"8 heads look at different things than 2, more than 2 heads of another seed do": exceeds(more, 0.0)},
-        f"A head of an 8-head model is {found.value or 0:.3f} nats (Jensen–Shannon, at most 0.693) from the most "
-        f"similar head of a 2-head model, one of another 2-head model {reference.value or 0:.3f}: {signed(more)}. "
-        f"Within a model, 8 heads differ from each other by {eight.value or 0:.3f} nats, 2 by {two.value or 0:.3f}: "
+        f"A head of an 8-head model is {told(found)} nats (Jensen–Shannon, at most 0.693) from the most "
+        f"similar head of a 2-head model, one of another 2-head model {told(reference)}: {signed(more)}. "
+        f"Within a model, 8 heads differ from each other by {told(eight)} nats, 2 by {told(two)}: "
         f"{signed(spread)}.",
         "One layer of the same width, so that 8 heads are 4 times narrower. Heads of two seeds differ too, which is "
         "what the difference is measured against.",

@@ -44,6 +44,25 @@ def exceeds(measured: Number, threshold: float) -> bool | None:
     return True if low > threshold else False if high < threshold else None
 
 
+def mean_exceeds(values: Losses, threshold: float) -> bool | None:
+    """Whether the mean over seeds is above a threshold, by its interval.
+
+    A run that diverged has no value and is worse than any: where one did, the others' mean is never told to be below.
+    """
+    above = exceeds(mean_over_seeds(values.values()), threshold)
+    return None if above is False and diverged(values) else above
+
+
+def costs_more(base: Losses, variant: Losses, threshold: float = 0.0) -> bool | None:
+    """Whether a variant costs more than a threshold, by the interval of the paired difference.
+
+    Pairs with a run that diverged are not among the differences, so the others say too little where such a run speaks
+    against them: a variant with one is never told to cost less, nor to cost more than a base with one.
+    """
+    more = exceeds(difference(base, variant), threshold)
+    return None if (more is False and diverged(variant)) or (more is True and diverged(base)) else more
+
+
 def falls_short(measured: Number, threshold: float) -> bool | None:
     """Whether a number is below a threshold, by its whole interval."""
     above = exceeds(measured, threshold)
@@ -58,6 +77,11 @@ def all_of(parts: Sequence[bool | None]) -> bool | None:
 def diverged(losses: Losses) -> int:
     """Runs without a final loss."""
     return sum(loss is None for loss in losses.values())
+
+
+def told(measured: Number, form: str = ".3f") -> str:
+    """A value for a sentence, without its unit; said in words where there is none, for every run diverged."""
+    return "no finite number of" if measured.value is None else f"{measured.value:{form}}"
 
 
 def signed(measured: Number) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding
-from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed
+from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number
+from glassformer.claims.judging import costs_more, difference, exceeds, mean_over_seeds, signed
 from glassformer.claims.laboratory import Laboratory
 from glassformer.studies.curves import mean_loss, shared_steps
 from glassformer.studies.design import BASE
@@ -52,15 +52,16 @@ def judge(arms: Mapping[str, Losses], means: Mapping[str, Losses], evidence: tup
     numbers = {what: mean_over_seeds(arms[name].values()) for what, name in zip(settings, names, strict=True)}
     return Finding(
         {
-            f"with learned positions the loss falls lower, {SMALL}": exceeds(small, 0.0),
-            f"and faster, {SMALL}": exceeds(small_mean, 0.0),
-            f"it falls lower, {LARGE}": exceeds(large, 0.0),
-            f"and faster, {LARGE}": exceeds(large_mean, 0.0),
+            f"with learned positions the loss falls lower, {SMALL}": costs_more(learned, sinusoidal),
+            f"and faster, {SMALL}": costs_more(means[names[0]], means[names[1]]),
+            f"it falls lower, {LARGE}": costs_more(learned_large, sinusoidal_large),
+            f"and faster, {LARGE}": costs_more(means[names[2]], means[names[3]]),
         },
         f"Final loss of sinusoidal less learned positions: {signed(small)} with {SMALL}, {signed(large)} with {LARGE}. "
         f"The size of the tokens changes the gap by {signed(shrinks)}.",
-        "How the gap depends on the size of the token vectors says whose it is: what the size removes was the scale's, "
-        "and what stays is the encoding's. One pre-norm layer, GPT-2's starting weights.",
+        f"{_whose(small, large)} Learned vectors start at 0.02 and the sinusoids' rms is 0.71, whatever the tokens' size: "
+        "small tokens are drowned by the sinusoids, and large ones drown the learned vectors. One pre-norm layer, "
+        "GPT-2's starting weights.",
         numbers
         | {
             f"gap of the final loss, {SMALL}": small,
@@ -71,6 +72,16 @@ def judge(arms: Mapping[str, Losses], means: Mapping[str, Losses], evidence: tup
         },
         evidence,
     )
+
+
+def _whose(small: Number, large: Number) -> str:
+    """Whether the gap is the scale's or the encoding's, as far as the two sizes tell."""
+    signs = exceeds(small, 0.0), exceeds(large, 0.0)
+    if None in signs:
+        return "Whether the gap is the scale's or the encoding's is not told apart."
+    if signs[0] == signs[1]:
+        return "The gap has the same sign at both sizes of the tokens, so it is not the scale's alone."
+    return "The gap turns round with the size of the tokens: it is the scale's, not the encoding's."
 
 
 def over_training(study: Study) -> dict[str, Losses]:

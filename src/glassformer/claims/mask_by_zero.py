@@ -77,10 +77,10 @@ def judge(found: Measured) -> Finding:
             "zeros in place of the scores do": equal(found.before),
             "with zeros after the softmax, later tokens do not change earlier outputs": leak,
         },
-        f"Zeros after the softmax give another output (by {found.after:.2g} of the largest value or more): the rows no "
+        f"Zeros after the softmax give another output (by up to {found.after:.2g} of the largest value): the rows no "
         f"longer add up to 1 (one adds up to {found.least_row:.2g}), and later tokens still change the first token's "
-        f"output, by {found.leak:.2g}, through the sum that the softmax divides by. Zeros in place of the scores are "
-        f"wrong by {found.before:.2g} or more: e⁰ = 1 is a weight like others. With −∞ later tokens change nothing "
+        f"output, by up to {found.leak:.2g}, through the sum that the softmax divides by. Zeros in place of the scores "
+        f"are wrong by up to {found.before:.2g}: e⁰ = 1 is a weight like others. With −∞ later tokens change nothing "
         f"({found.leak_infinite:.1g}).",
         "Zeros after the softmax are the same as −∞ only if each row is then divided by its sum "
         f"(difference {found.renormalised:.1e}).",
@@ -96,15 +96,15 @@ def judge(found: Measured) -> Finding:
 
 
 def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
-    """Over the seeds, what is nearest to the claim: the smallest of the differences that refute it."""
+    """The worst of all seeds: the claim is that it never makes a difference, so one draw refutes it."""
     found = [measure(seed) for seed in range(budget.seeds)]
     return judge(
         Measured(
-            min(each.after for each in found),
-            min(each.before for each in found),
+            max(each.after for each in found),
+            max(each.before for each in found),
             max(each.renormalised for each in found),
             min(each.least_row for each in found),
-            min(each.leak for each in found),
+            max(each.leak for each in found),
             max(each.leak_infinite for each in found),
         )
     )

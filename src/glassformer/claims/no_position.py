@@ -17,7 +17,7 @@ import numpy as np
 
 from glassformer import places
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed
+from glassformer.claims.judging import difference, mean_exceeds, mean_over_seeds, signed, told
 from glassformer.claims.laboratory import Laboratory
 from glassformer.runs.files import replace_durably
 from glassformer.studies.design import BASE
@@ -89,14 +89,18 @@ def judge(
     cost = difference(causal[BASE], causal[WITHOUT])
     return Finding(
         {
-            "a causal language model learns nothing beyond the last token": exceeds(text, bigram),
-            "a non-causal encoder learns nothing of the order (copying)": exceeds(copying, floor - NEAR),
-            "a non-causal encoder learns nothing where the order does not matter (sorting)": exceeds(sorting, SOLVED),
+            "a causal language model learns nothing beyond the last token": mean_exceeds(causal[WITHOUT], bigram),
+            "a non-causal encoder learns nothing of the order (copying)": mean_exceeds(
+                tasks["copy"][WITHOUT], floor - NEAR
+            ),
+            "a non-causal encoder learns nothing where the order does not matter (sorting)": mean_exceeds(
+                tasks["sort"][WITHOUT], SOLVED
+            ),
         },
-        f"Without positions a causal language model ends at {text.value or 0:.3f} nats (the bigram entropy is "
+        f"Without positions a causal language model ends at {told(text)} nats (the bigram entropy is "
         f"{bigram:.3f}), {signed(cost)} from the model with them. To a non-causal encoder a sentence without "
-        f"positions is a bag of tokens: copying ends at {copying.value or 0:.3f} nats, where the bag alone leaves "
-        f"{floor:.3f} open, and sorting at {sorting.value or 0:.4f}.",
+        f"positions is a bag of tokens: copying ends at {told(copying)} nats, where the bag alone leaves "
+        f"{floor:.3f} open, and sorting at {told(sorting, '.4f')} nats.",
         "The causal mask can tell where a token stands, since each sees another number of tokens; without a mask, "
         "attention without positions gives the same for every order.",
         {

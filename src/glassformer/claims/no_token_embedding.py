@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.judging import diverged, exceeds, falls_short, mean_over_seeds
+from glassformer.claims.judging import diverged, falls_short, mean_exceeds, mean_over_seeds
 from glassformer.claims.laboratory import Laboratory
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
@@ -41,11 +41,11 @@ def unigram_loss(study: Study) -> float:
 def judge(base: Losses, without: Losses, unigram: float, evidence: tuple[Path, ...] = ()) -> Finding:
     """Nothing is learned of the text's order if the loss stays above the unigram loss − NEAR."""
     loss, other = mean_over_seeds(base.values()), mean_over_seeds(without.values())
-    floor = True if diverged(without) == len(without) else exceeds(other, unigram - NEAR)
+    floor = True if diverged(without) == len(without) else mean_exceeds(without, unigram - NEAR)
     at_floor = None if None in (floor, falls_short(other, unigram + NEAR)) else falls_short(other, unigram + NEAR)
     reached = " It stops there: what is learned is how often each token comes." if floor and at_floor else ""
     return Finding(
-        {"no better than knowing how often each token comes": floor},
+        {f"no better, by {NEAR} nats or more, than knowing how often each token comes": floor},
         f"Without token embeddings the loss ends at {other}; knowing how often each token comes gives "
         f"{unigram:.3f} nats, and with them it ends at {loss}.{reached}",
         "Positions alone say nothing about the text. The frequencies of tokens are learned all the same, by the head's "

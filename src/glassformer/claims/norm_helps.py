@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
-from glassformer.claims.judging import difference, diverged, exceeds, mean_over_seeds, signed
+from glassformer.claims.judging import costs_more, difference, diverged, mean_over_seeds, signed
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.norm_study import FULL, PRE, QUICK, WITHOUT, norm_studies
 from glassformer.studies.design import BASE
@@ -36,8 +36,8 @@ def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...]
         for arm, name in NORMS.items():
             saved = difference(arms[arm], without)
             none_trains = lost == len(without) and not diverged(arms[arm])
-            parts[f"at {layers} {name} saves {SHARE * CLAIMED:.2f} nats or more"] = none_trains or exceeds(
-                saved, SHARE * CLAIMED
+            parts[f"at {layers} {name} saves {SHARE * CLAIMED:.2f} nats or more"] = none_trains or costs_more(
+                arms[arm], without, SHARE * CLAIMED
             )
             numbers[f"{layers}: loss, {name}"] = mean_over_seeds(arms[arm].values())
             numbers[f"{layers}: what {name} saves"] = saved

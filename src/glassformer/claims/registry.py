@@ -30,6 +30,7 @@ IDS = (
     "pe-distance",
     "teacher-forcing",
     "ignore-index",
+    "kaplan-numbers",
 )
 """In the order in which they are listed; the claim ``a-b`` stands as ``CLAIM`` in ``claims/a_b.py``."""
 

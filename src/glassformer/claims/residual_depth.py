@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number
-from glassformer.claims.judging import all_of, mean_over_seeds
+from glassformer.claims.judging import all_of, mean_over_seeds, told
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, validation_tokens
 from glassformer.inspection.depth import SMALL, Arm, depth_picture, stream_measures
@@ -74,18 +74,18 @@ def measure_trained(budget: Budget, laboratory: Laboratory) -> tuple[dict[str, S
 
 def judge(found: Mapping[str, Similarity], evidence: tuple[Path, ...] = ()) -> Finding:
     """Every seed's similarity without the residual is within ±NOTHING_TO_DO; with it, above CLOSE."""
-    lost = {name: all(abs(value) <= NOTHING_TO_DO for value in each.without) for name, each in found.items()}
-    kept = {name: all(value >= CLOSE for value in each.with_residual) for name, each in found.items()}
+    lost = {name: _every(abs(value) <= NOTHING_TO_DO for value in each.without) for name, each in found.items()}
+    kept = {name: _every(value >= CLOSE for value in each.with_residual) for name, each in found.items()}
     numbers: dict[str, Number] = {}
     for name, each in found.items():
         numbers[f"{name}: with the residual"] = mean_over_seeds(each.with_residual, "cosine")
         numbers[f"{name}: without"] = mean_over_seeds(each.without, "cosine")
     told = "; ".join(
-        f"{name}: {numbers[f'{name}: with the residual'].value or 0:.2f} with it, "
-        f"{numbers[f'{name}: without'].value or 0:.2f} without"
+        f"{name}: {told(numbers[f'{name}: with the residual'], '.2f')} with it, "
+        f"{told(numbers[f'{name}: without'], '.2f')} without"
         for name in found
     )
-    far = [name for name, is_kept in kept.items() if not is_kept]
+    far = [name for name, is_kept in kept.items() if is_kept is False]
     return Finding(
         {
             "without the residual the output has nothing to do with the input": all_of(list(lost.values())),
@@ -99,6 +99,12 @@ def judge(found: Mapping[str, Similarity], evidence: tuple[Path, ...] = ()) -> F
         numbers,
         evidence,
     )
+
+
+def _every(seeds: Iterable[bool]) -> bool | None:
+    """Whether it is so at every seed; None where there is no seed, for every run diverged."""
+    known = list(seeds)
+    return all(known) if known else None
 
 
 def decide(budget: Budget, laboratory: Laboratory) -> Finding:

@@ -16,6 +16,7 @@ from glassformer.inspection.gradients import training_gradients
 from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
+from glassformer.studies.statistics import FEWEST_PAIRS
 
 CLAIMED = (0.005, 0.16)
 """The range of the notes' gradient norms."""
@@ -56,11 +57,17 @@ LEAST = 1e-30
 
 
 def geometric_mean(values: Sequence[float]) -> Number:
-    """Over seeds, with the interval of the mean logarithm; NaN left out."""
-    logarithms = mean_over_seeds([math.log(max(value, LEAST)) for value in values if not math.isnan(value)])
+    """Over seeds, with the interval of the mean logarithm; NaN left out.
+
+    Gradients that are exactly 0 at every seed have no spread, and an interval that is a point.
+    """
+    known = [math.log(max(value, LEAST)) for value in values if not math.isnan(value)]
+    logarithms = mean_over_seeds(known)
     if logarithms.value is None:
         return Number(None)
     interval = logarithms.interval
+    if len(known) >= FEWEST_PAIRS and max(known) == math.log(LEAST):
+        interval = (logarithms.value, logarithms.value)
     return Number(
         math.exp(logarithms.value), "", None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
-from glassformer.claims.judging import difference, diverged, exceeds, mean_over_seeds, signed
+from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, told
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.residual_study import (
     ATTENTION_REMOVED,
@@ -58,15 +58,12 @@ def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tup
     without_attention = mean_over_seeds(one[ATTENTION_REMOVED].values())
     over_depth = ", ".join(f"{depth}: {signed(cost)}" for depth, cost in costs.items())
     floor = "" if bigram is None else f", near the bigram entropy of {bigram:.2f}"
+    claimed = f"at {first} layer removing the skips costs {SHARE:.0%} or more of what removing attention does"
     return Finding(
-        {
-            f"at {first} layer removing the skips costs {SHARE:.0%} or more of what removing attention does": exceeds(
-                excess, 0.0
-            )
-        },
+        {claimed: mean_exceeds(beyond, 0.0)},
         f"At {first} layer, removing the skips (x = sublayer(x)) costs {signed(costs[first])}. What costs "
         f"{signed(attention)} is removing attention, which is what deleting the line x = x + output does: what is left "
-        f"sees one character at a time, and ends at {without_attention.value or 0:.2f} nats{floor}.",
+        f"sees one character at a time, and ends at {told(without_attention, '.2f')} nats{floor}.",
         f"What removing the skips costs depends on depth (layers: nats): {over_depth}."
         + (
             f" At {deepest} layers they cost more than {SHARE:.0%} of the {CLAIMED:.2f} that were said."

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
-from glassformer.claims.judging import all_of, difference, exceeds, falls_short, mean_over_seeds, signed, trains
+from glassformer.claims.judging import (
+    all_of,
+    costs_more,
+    difference,
+    exceeds,
+    falls_short,
+    mean_over_seeds,
+    signed,
+    told,
+    trains,
+)
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, untrained_models, validation_tokens
 from glassformer.inspection.attention_scores import normalised_entropy
@@ -17,6 +27,10 @@ from glassformer.studies.folder import Study
 from glassformer.studies.statistics import Losses
 
 UNSCALED = "without 1/√d_k"
+SATURATED = 0.5
+"""Share of the largest entropy below which the softmax is saturated: 256 keys are looked at as if they were 16. That
+scores √d_k times larger give *some* less entropy is sure beforehand, and decides nothing."""
+
 ROWS = 8  # texts on which the entropy is measured
 
 
@@ -40,7 +54,9 @@ def entropies(models: Mapping[int, Decoder], study: Study) -> Losses:
 
 
 def judge(widths: Mapping[int, Width], unigram: float, evidence: tuple[Path, ...] = ()) -> Finding:
-    """Training works at every d_k; at the largest, scaling gives the lower loss and, from the start, more entropy."""
+    """Training works at every d_k; at the largest, scaling gives the lower loss, and only without it does the softmax
+    start saturated.
+    """
     numbers: dict[str, Number] = {"unigram entropy of the text": number(unigram, "nats")}
     for d_k, width in widths.items():
         numbers[f"d_k {d_k}: loss, scaled"] = mean_over_seeds(width.losses[BASE].values())
@@ -49,23 +65,23 @@ def judge(widths: Mapping[int, Width], unigram: float, evidence: tuple[Path, ...
             for arm, name in ((BASE, "scaled"), (UNSCALED, "unscaled")):
                 numbers[f"d_k {d_k}: entropy at the {when}, {name}"] = mean_over_seeds(shares[arm].values(), "share")
     largest = max(widths)
-    cost = numbers[f"d_k {largest}: loss, unscaled less scaled"]
-    sharper = difference(widths[largest].start[BASE], widths[largest].start[UNSCALED], "share")
-    numbers[f"d_k {largest}: entropy at the start, unscaled less scaled"] = sharper
-    told = ", ".join(f"d_k {d_k}: {signed(numbers[f'd_k {d_k}: loss, unscaled less scaled'])}" for d_k in widths)
-    before, after = (
-        numbers[f"d_k {largest}: entropy at the start, {name}"].value or 0 for name in ("scaled", "unscaled")
-    )
+    with_it, without = (numbers[f"d_k {largest}: entropy at the start, {name}"] for name in ("scaled", "unscaled"))
+    costs = ", ".join(f"d_k {d_k}: {signed(numbers[f'd_k {d_k}: loss, unscaled less scaled'])}" for d_k in widths)
     return Finding(
         {
             "training works without 1/√d_k": all_of(
                 [trains(width.losses[UNSCALED], unigram) for width in widths.values()]
             ),
-            f"at d_k = {largest} scaling gives the lower loss": exceeds(cost, 0.0),
-            f"at d_k = {largest} the softmax saturates without it": falls_short(sharper, 0.0),
+            f"at d_k = {largest} scaling gives the lower loss": costs_more(
+                widths[largest].losses[BASE], widths[largest].losses[UNSCALED]
+            ),
+            f"at d_k = {largest} the softmax starts saturated without it, and not with it": all_of(
+                [falls_short(without, SATURATED), exceeds(with_it, SATURATED)]
+            ),
         },
-        f"Loss without the scaling less loss with it: {told}. At d_k = {largest} the untrained heads' entropy is "
-        f"{after:.0%} of the largest possible without scaling, and {before:.0%} with it.",
+        f"Loss without the scaling less loss with it: {costs}. At d_k = {largest} the untrained heads' entropy is "
+        f"{told(without, '.0%')} of the largest possible without scaling, and {told(with_it, '.0%')} with it "
+        f"(saturated: below {SATURATED:.0%}).",
         "One layer, two heads, torch's starting weights. Training can shrink queries and keys, and so learn the "
         "scaling itself.",
         numbers,

@@ -8,31 +8,21 @@ a fault of ours and shows its traceback.
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from glassformer import __version__
+from glassformer.cli import lazy
+from glassformer.cli.lazy import Command
 from glassformer.errors import GlassformerError
 
-
-@dataclass(frozen=True)
-class Command:
-    """Where a command lives (``package.module:function``) and the one line that ``--help`` says of it."""
-
-    place: str
-    summary: str
-
-
 # To add a command: write cli/NAME.py with one function, and its row here, in the order of the help page.
-# The summary is the first line of the function's docstring.
+# The summary is the first line of the function's docstring. A group of commands has a row here and its own table.
 COMMANDS = {
     "demo": Command(
         "glassformer.cli.demo:demo",
@@ -52,6 +42,9 @@ COMMANDS = {
     ),
     "claims": Command(
         "glassformer.cli.claims:claims", "List claims about Transformers with their verdicts, or put them to the test."
+    ),
+    "scale": Command(
+        "glassformer.cli.scale:scale", "Scaling laws: plan a training, fit runs, climb a ladder, look up a law."
     ),
     "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),
     "translate": Command("glassformer.cli.translate:translate", "Translate lines of text with a trained translator."),
@@ -74,43 +67,14 @@ COMMANDS = {
 }
 
 
-class LazyGroup(TyperGroup):
-    """A group whose commands stand for themselves by name and summary until one is called; that one is imported."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the first argument names, imported, and the arguments left."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return name, load(name) if name in COMMANDS else command, rest
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; the message about a value that does not fit its option also says what came."""
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            refused: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # pydantic's has the value
-            if refused:
-                expected = error.message.removeprefix("Input should be ").partition(", unable")[0]
-                error.message = f"{refused[0]['input']!r}; expected {expected}."
-            raise
-
-
 def load(name: str) -> Any:
-    """Import a command: the parser that typer makes from its function."""
-    module, _, function = COMMANDS[name].place.partition(":")
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    single.command(name=name)(getattr(importlib.import_module(module), function))
-    return typer.main.get_command(single)
+    """Import a command: its parser, or the group of commands that it is."""
+    return lazy.load(name, COMMANDS[name])
 
 
 def program() -> Any:
     """The whole command line, its commands not yet imported."""
-    app = typer.Typer(
-        cls=LazyGroup, name="glassformer", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
-    )
-    app.callback()(_glassformer)
-    group: Any = typer.main.get_command(app)
-    group.commands = {name: TyperCommand(name=name, help=row.summary) for name, row in COMMANDS.items()}
-    return group
+    return lazy.group("glassformer", _glassformer, COMMANDS)
 
 
 def _show_version(asked: bool) -> None:
@@ -133,7 +97,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line when it is said
     try:
-        program().main(args=args or ["--help"], prog_name="glassformer")
+        program().main(args=args, prog_name="glassformer")
     except GlassformerError as error:
         _complain(error)
         return 2

@@ -1,0 +1,70 @@
+"""The notes' scaling recipe, formula by formula, beside the right forms: computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
+from glassformer.claims.laboratory import Laboratory
+from glassformer.scaling.kaplan import CRITICAL_BATCH
+from glassformer.scaling.notes import CORRECTIONS, HEAD_WIDTH, Correction
+
+WITHIN = 0.05
+"""A formula is right if its value differs by less than this from the right form's: the constants have two digits."""
+
+LOSSES = (2.0, 3.0, 4.0)
+"""Nats per token, where the notes' second formula for the critical batch is compared."""
+
+
+def off(correction: Correction) -> float:
+    """How far the notes' formula is from the right one: 0.5 means that it gives half as much again."""
+    return correction.wrong_value / correction.right_value - 1
+
+
+def second_batch(loss: float) -> float:
+    """The critical batch where the notes print it a second time, in tokens."""
+    return float(2.1e8 * loss ** (-1 / 0.21))
+
+
+def judge(corrections: Sequence[Correction], batch: Callable[[float], float] = second_batch) -> Finding:
+    """Each formula is right if it agrees with its right form in the example, within :data:`WITHIN`."""
+    parts: dict[str, bool | None] = {
+        f"{each.wrong.formula} ({each.number})": abs(off(each)) <= WITHIN for each in corrections
+    }
+    parts["B_crit = 2.1e8·L^(−1/0.21), printed a second time"] = all(
+        abs(batch(loss) / CRITICAL_BATCH(L=loss) - 1) <= WITHIN for loss in LOSSES
+    )
+    width = next(each for each in corrections if each.number == 5)
+    wrong = [each for each in corrections if abs(off(each)) > WITHIN]
+    worst = max(corrections, key=lambda each: abs(off(each)))
+    numbers = {}
+    for each in corrections:
+        unit = each.right.output[1]
+        numbers[f"{each.number}, as written"] = number(each.wrong_value, unit)
+        numbers[f"{each.number}, right form"] = number(each.right_value, unit)
+    return Finding(
+        parts,
+        f"{len(wrong)} of the notes' {len(corrections)} formulas are wrong as used. The worst, {worst.wrong.formula}, "
+        f"is off by a factor of {worst.wrong_value / worst.right_value:,.0f}; the width {width.wrong_value:,.0f} has "
+        f"{int(width.wrong_value) // HEAD_WIDTH} heads of {HEAD_WIDTH} in one layer. "
+        + " ".join(f"({each.number}) {each.fault}" for each in wrong),
+        "It depends on the formula. All of them, the right ones too, are of Kaplan's set-up: N without embeddings, "
+        "compute in PF-days; for the size at a budget, later work has replaced them.",
+        numbers,
+    )
+
+
+def decide(_budget: Budget, _laboratory: Laboratory) -> Finding:
+    """Nothing is measured: both sides are computed."""
+    return judge(CORRECTIONS)
+
+
+CLAIM = Claim(
+    "kaplan-numbers",
+    "Kaplan's formulas, as the notes' recipe computes them, give the loss, the size, the tokens, the batch and the "
+    "steps for a compute budget.",
+    f"{NOTES}; Kaplan et al. 2020, §6 and tables 2 to 6",
+    "exact",
+    "Each formula as written, computed beside its right form.",
+    decide,
+)

@@ -1,0 +1,86 @@
+"""Groups of commands that are imported when they are called, so that ``--help`` answers at once.
+
+A group is a table: a command's name -> where it lives and the one line that the help page says of it. A command may
+itself be such a group.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives (``package.module:name``) and the one line that ``--help`` says of it.
+
+    What has this name is a function, or a group of commands made by :func:`group`.
+    """
+
+    place: str
+    summary: str
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands stand for themselves by name and summary until one is called; that one is imported."""
+
+    table: Mapping[str, Command]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Without any argument, the help page: no mistake, so exit status 0."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first argument names, imported, and the arguments left."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name, self.table[name]) if name is not None and name in self.table else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; the message about a value that does not fit its option also says what came."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            refused: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # pydantic's has the value
+            ours = (
+                error.ctx is not None and error.ctx.parent is ctx
+            )  # not of a group inside this one, which has said it
+            if refused and ours:
+                expected = error.message.removeprefix("Input should be ").partition(", unable")[0]
+                error.message = f"{refused[0]['input']!r}; expected {expected}."
+            raise
+
+
+def load(name: str, row: Command) -> Any:
+    """Import a command: the group that stands there, or the parser that typer makes from the function."""
+    module, _, attribute = row.place.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if isinstance(found, LazyGroup):
+        return found
+    single = _typer()
+    single.command(name=name)(found)
+    return typer.main.get_command(single)
+
+
+def group(name: str, callback: Callable[..., None], table: Mapping[str, Command]) -> LazyGroup:
+    """A group of commands, none of them imported yet.
+
+    Args:
+        callback: its docstring is the group's help, its parameters the options that stand before the command.
+        table: the commands, in the order of the help page.
+    """
+    app = _typer(cls=LazyGroup, name=name)
+    app.callback()(callback)
+    made = typer.main.get_command(app)
+    assert isinstance(made, LazyGroup)
+    made.table = table
+    made.commands = {name: TyperCommand(name=name, help=row.summary) for name, row in table.items()}
+    return made
+
+
+def _typer(**settings: Any) -> typer.Typer:
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", **settings)

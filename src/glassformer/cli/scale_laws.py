@@ -1,0 +1,105 @@
+"""``glassformer scale laws``: the published scaling laws, what each means, and what it gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glassformer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glassformer.scaling.law import Law
+
+
+def scale_laws(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Laws to explain; without any, all are listed.")
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SYMBOL=VALUE", help="An input of the laws named, such as N=1e9; then each is computed."),
+    ] = None,
+    notes: Annotated[
+        bool, typer.Option("--notes", help="The study notes' recipe: eight wrong formulas beside their right forms.")
+    ] = False,
+) -> None:
+    """List the published scaling laws, or explain one, or ask one."""
+    from glassformer.scaling.laws import laws
+
+    complaints = []
+    if at and not names:
+        complaints.append("--at is for laws that are named: glassformer scale laws chinchilla --at N=1e9 --at D=2e10.")
+    if notes and (names or at):
+        complaints.append("--notes lists the corrections; leave out the laws and --at.")
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    if notes:
+        _corrections()
+    elif not names:
+        _list()
+    else:
+        inputs = _inputs(at or [])
+        for index, law in enumerate(laws(names)):
+            print("\n" * (index > 0) + law.explain())
+            if inputs:
+                _ask(law, inputs)
+
+
+def _inputs(given: list[str]) -> dict[str, float]:
+    """``["N=1e9"]`` as numbers; all complaints at once."""
+    found, complaints = {}, []
+    for text in given:
+        symbol, equals, value = text.partition("=")
+        try:
+            found[symbol.strip()] = float(value)
+        except ValueError:
+            what = f"{value!r} is no number" if equals else "it has no ="
+            complaints.append(f"--at {text}: {what}. Write --at N=1e9.")
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    return found
+
+
+def _ask(law: Law, inputs: dict[str, float]) -> None:
+    """The law's value, and where it leaves its range."""
+    from glassformer.scaling.explaining import number
+
+    value = law(**inputs)
+    at = ", ".join(f"{symbol} = {number(each)}" for symbol, each in inputs.items())
+    print(f"\n{law.output[0]} = {value:.5g} {law.output[1]}   at {at}")
+    for complaint in law.outside(**inputs):
+        print(f"  extrapolated: {complaint}")
+
+
+def _list() -> None:
+    """Two lines for each law: its name and formula, and what it says, for which N, from where."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from glassformer.scaling.explaining import in_numbers
+    from glassformer.scaling.laws import GROUPS, LAWS
+
+    console = Console(soft_wrap=True)
+    width = max(map(len, LAWS))
+    for title, laws in GROUPS.items():
+        console.print(Text(title, "bold"))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=width, no_wrap=True)
+        table.add_column()
+        for law in laws:
+            counted = f"; N is {law.counting}" if law.counting else ""
+            table.add_row(Text(law.name), Text(in_numbers(law).partition(";")[0]))
+            table.add_row("", Text(f"{law.title}{counted}", "dim"))
+        console.print(Padding(table, (0, 0, 1, 2)))
+    console.print("glassformer scale laws NAME explains one; --at N=1e9 computes it.", style="italic")
+
+
+def _corrections() -> None:
+    from glassformer.scaling.notes import CORRECTIONS
+
+    for correction in CORRECTIONS:
+        print(correction)
+        print(f"   glassformer scale laws {correction.wrong.name}")

@@ -1,0 +1,1 @@
+"""Scaling laws as objects, fits of them with honest intervals, and plans whose every number names its equation."""
