@@ -25,7 +25,7 @@ from glassformer.runs.folder import Run, list_runs
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Outcome
 
-STEPS = 400
+STEPS = 800
 VARIANTS = ("model.residual=none", "model.norm.kind=none", "training.optimizer.learning_rate=1e30")
 SETTINGS = {
     "model.d_model": 32,

@@ -130,3 +130,20 @@ def test_text_and_lines_stand_out_from_the_background(theme):
     assert contrast(theme.muted) >= 4.5
     assert all(contrast(colour) >= 1.5 for colour in theme.palette)
     assert len(set(theme.palette)) == len(theme.palette)
+
+
+def test_the_band_of_a_single_run_is_the_interval_of_each_forecast():
+    forecasts = [
+        {"kind": "extrapolation", "step": step, "loss": 1.0, "low": 1 - 9 / step, "high": 1 + 9 / step}
+        for step in (25, 50, 75)
+    ]
+
+    def bands(**runs):
+        spec = loss_chart(runs).to_dict()
+        return [spec["datasets"][layer["data"]["name"]] for layer in spec["layer"] if layer["mark"]["type"] == "area"]
+
+    (band,) = bands(a=records() + forecasts)
+    assert [(row["step"], row["low"], row["high"]) for row in band] == [
+        (each["step"], each["low"], each["high"]) for each in forecasts
+    ]
+    assert bands(a=records()) == bands(a=records() + forecasts, b=records()) == []

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 
 KINDS = {"train": "training", "validation": "validation"}  # kind of record in metrics.jsonl -> what the chart calls it
+UNIT = "loss (nats/token)"
 RAW_POINTS, SMOOTH_POINTS = 1_500, 500  # per run: more cannot be seen at this size
 SMOOTHED_OVER = 0.02  # of a run's records
 
@@ -69,7 +70,7 @@ def loss_chart(
         axis=alt.Axis(format=",d", tickMinStep=1, tickCount=8, labelFlush=False),
         scale=alt.Scale(domain=[0, max(last, 1)], nice=False),
     )
-    loss = alt.Y("loss:Q", title="loss (nats/token)", scale=alt.Scale(zero=False, nice=False, padding=8))
+    loss = alt.Y("loss:Q", title=UNIT, scale=alt.Scale(zero=False, nice=False, padding=8))
     tooltip = [
         alt.Tooltip("run:N"),
         alt.Tooltip("kind:N"),
@@ -102,8 +103,10 @@ def loss_chart(
         point=alt.OverlayMarkDef(size=45, filled=True, opacity=1, stroke=look.background, strokeWidth=1),
     )
     references = _references(alt, entropies or {}, look)
-    chart = alt.layer(*references, raw, smooth, validation)
-    heading = alt.TitleParams(title, subtitle="training: line (faint: as logged) · validation: points")
+    forecasts = _forecasts(alt, next(iter(runs.values())), step, look) if single else []
+    chart = alt.layer(*references, *forecasts, raw, smooth, validation)
+    told = " · band: the final loss as it was forecast at that step (95 %)" if forecasts else ""
+    heading = alt.TitleParams(title, subtitle=f"training: line (faint: as logged) · validation: points{told}")
     return chart.properties(width=width, height=height, title=heading).configure(**look.config())
 
 
@@ -154,6 +157,18 @@ def _colours(alt: Any, series: Sequence[str], look: Theme) -> Any:
 def _dashes(alt: Any, series: Sequence[str], look: Theme) -> Any:
     patterns = [list(DASHES[i // len(look.palette) % len(DASHES)]) for i in range(len(series))]
     return alt.Scale(domain=series, range=patterns)
+
+
+def _forecasts(alt: Any, records: Sequence[Record], step: Any, look: Theme) -> list[Any]:
+    """The interval of the final loss over the steps at which it was forecast: how it closed in."""
+    kept = ("step", "loss", "low", "high")
+    rows = [{key: record[key] for key in kept} for record in records if record.get("kind") == "extrapolation"]
+    if len(rows) < 2:
+        return []
+    tooltip = [alt.Tooltip("step:Q", format=","), *(alt.Tooltip(f"{key}:Q", format=".4f") for key in kept[1:])]
+    base = alt.Chart({"values": rows}).encode(x=step, tooltip=tooltip)
+    band = base.mark_area(color=look.muted, opacity=0.18).encode(y=alt.Y("low:Q", title=UNIT), y2="high:Q")
+    return [band, base.mark_line(color=look.muted, strokeWidth=1.2).encode(y=alt.Y("loss:Q", title=UNIT))]
 
 
 def _references(alt: Any, entropies: Mapping[str, float], look: Theme) -> list[Any]:

@@ -41,13 +41,16 @@ class LiveTraining:
             BarColumn(bar_width=24),
             TextColumn("loss [bold]{task.fields[loss]}[/]"),
             TextColumn("validation [bold]{task.fields[validation]}[/]"),
+            TextColumn("{task.fields[final]}"),
             TextColumn("{task.fields[speed]} tokens/s"),
             TimeLeft(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("", total=None, step="0", loss="–", validation="–", speed="–", left=None)
+        self.task = self.bar.add_task(
+            "", total=None, step="0", loss="–", validation="–", final="", speed="–", left=None
+        )
         self._began: tuple[float, float] | None = None  # moment and share done at the first record
 
     def __enter__(self) -> Self:
@@ -90,6 +93,14 @@ class LiveTraining:
             highlight=False,
         )
 
+    def _on_extrapolation(self, record: Record) -> None:
+        interval = f"{_loss(record['low'])} – {_loss(record['high'])}"
+        self.bar.update(self.task, final=f"final [bold]{_loss(record['loss'])}[/] ({interval})")
+        self._plainly(
+            f"step {record['step']:>6}  final loss at step {record['final_step']:,}: {_loss(record['loss'])}, "
+            f"95 % interval {interval}"
+        )
+
     def _on_gradients(self, record: Record) -> None:
         if self.show_gradients:
             self.console.print(gradient_table(record))
@@ -125,6 +136,11 @@ def gradient_table(record: Record) -> Table:
     for name, values in record["parameters"].items():
         table.add_row(name, *(_number(values[key]) for key in ("gradient_norm", "update_ratio", "weight_norm")))
     return table
+
+
+def _loss(value: float) -> str:
+    """A forecast loss with two figures behind the point, more where it is small."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _number(value: Any) -> str:

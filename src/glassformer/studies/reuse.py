@@ -24,7 +24,7 @@ from glassformer.studies.outcomes import Outcome, read_outcome
 from glassformer.training.config import RunConfig
 from glassformer.training.session import run_config
 
-UNIMPORTANT = ("log_every", "gradients_every", "tensorboard")
+UNIMPORTANT = ("log_every", "gradients_every", "noise_scale_every", "extrapolate", "tensorboard")
 """Settings of the telemetry that change no number of the outcome."""
 
 

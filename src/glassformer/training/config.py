@@ -62,6 +62,11 @@ class TelemetryConfig(Config):
     """Tokens of each validation, always the same, evenly spaced; none takes the whole split."""
     gradients_every: Count | None = 250
     """Steps between records of every parameter's gradient norm, update-to-weight ratio and weight norm; none never."""
+    noise_scale_every: Count | None = None
+    """Steps between measurements of the gradient noise scale, from which `glassformer scale noise` tells the critical
+    batch size; none never. A measurement costs nothing where a step is cut into micro-batches, and a step where not."""
+    extrapolate: bool = True
+    """Forecast the final validation loss, with a 95 % interval, at validations."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run's folder."""
 
@@ -171,6 +176,11 @@ class RunConfig(Config):
             yield from self._complaints_about_task(self.data)
         else:
             yield from self._complaints_about_text()
+        if self.training.telemetry.noise_scale_every is not None and self.model.norm.kind == "batchnorm":
+            yield (
+                "training.telemetry.noise_scale_every compares the gradients of a batch and of its parts, and with "
+                "model.norm.kind=batchnorm a part's gradient is not that of its samples in the batch: leave it out."
+            )
 
     def _complaints_about_text(self) -> Iterator[str]:
         asked = self.training.seq_len

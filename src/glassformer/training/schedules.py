@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from glassformer.training.config import ScheduleConfig
+from glassformer.training.learning_curve import Rates
 
 
 def factor(config: ScheduleConfig, step: int, progress: float, d_model: int) -> float:
@@ -37,3 +38,8 @@ def factor(config: ScheduleConfig, step: int, progress: float, d_model: int) -> 
 def noam(step: int, d_model: int, warmup: int) -> float:
     """d_model^−0.5 · min(step^−0.5, step · warmup^−1.5), step from 1 (Vaswani et al. 2017, equation 3)."""
     return float(d_model**-0.5 * min(step**-0.5, step * warmup**-1.5))
+
+
+def rates(config: ScheduleConfig, total_steps: int, d_model: int) -> Rates:
+    """The whole schedule of a run that ends after so many steps."""
+    return Rates.of(lambda step: factor(config, step, step / total_steps, d_model), total_steps)

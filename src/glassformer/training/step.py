@@ -14,6 +14,7 @@ from glassformer.data.batches import Batch
 from glassformer.models.transformer import Transformer
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.cross_entropy import head_cross_entropy
+from glassformer.training.noise_scale import NoiseMeasurement, parts
 from glassformer.training.objectives import summed_losses
 
 Weights = dict[str, Tensor]
@@ -58,17 +59,44 @@ class GradientStep:
         self.fell_back: str | None = None  # whoever reads it sets it back to None
         self._add_gradient = self._compiled() if acceleration.compile else self._backward
 
-    def __call__(self, step: int, batch: Batch) -> StepLoss:
-        """The batch of update ``step`` → its mean losses."""
+    def __call__(self, step: int, batch: Batch, *, noise: NoiseMeasurement | None = None) -> StepLoss:
+        """The batch of update ``step`` → its mean losses; ``noise`` looks at the gradients in between, if given."""
+        pieces = cut(batch, self.micro_batch_tokens)
+        if noise is not None and len(pieces) == 1:
+            self._measure_in_parts(step, batch, noise)
+            noise = None
         n_tokens = torch.tensor(max(1, batch.n_tokens), device=self.device)
         objective, nll = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for index, piece in enumerate(cut(batch, self.micro_batch_tokens)):
+        for index, piece in enumerate(pieces):
             torch.manual_seed(_noise_seed(self.seed, step, index))
-            arguments = tuple(None if each is None else each.to(self.device) for each in piece.arguments)
-            losses = self._add_gradient(arguments, piece.targets.to(self.device), n_tokens)
+            losses = self._add_gradient(*self._placed(piece), n_tokens)
             objective += losses[0]
             nll += losses[1]
+            if noise is not None:
+                noise.look(self.parameters, piece.n_tokens)
         return StepLoss(float(objective), float(nll))
+
+    def _placed(self, batch: Batch) -> tuple[Arguments, Tensor]:
+        """The model's arguments and the targets, on the device."""
+        arguments = tuple(None if each is None else each.to(self.device) for each in batch.arguments)
+        return arguments, batch.targets.to(self.device)
+
+    def _measure_in_parts(self, step: int, batch: Batch, noise: NoiseMeasurement) -> None:
+        """Take the gradients of a batch that is trained on whole in parts, and leave no trace of it.
+
+        Always eager: a compiler would need as long for parts of another size as for the steps' own.
+        """
+        assert all(parameter.grad is None for parameter in self.parameters.values())
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        n_tokens = torch.tensor(max(1, batch.n_tokens), device=self.device)
+        for index, part in enumerate(parts(batch)):
+            torch.manual_seed(_noise_seed(self.seed, step, index))
+            self._backward(*self._placed(part), n_tokens)
+            noise.look(self.parameters, part.n_tokens)
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
     def _losses(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> Losses:
         """The micro-batch's share of the batch's mean losses, as a compiler or an onlooker wants to see them made."""

@@ -23,11 +23,13 @@ from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
+from glassformer.training.extrapolation import Extrapolation
 from glassformer.training.interruption import Interruption
+from glassformer.training.noise_scale import NoiseMeasurement
 from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.samples import Samples
-from glassformer.training.schedules import factor
+from glassformer.training.schedules import factor, rates
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import (
     Observer,
@@ -109,6 +111,7 @@ class Trainer:
         self.flops_per_token = computed * self.samples.positions_per_token
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
         """What a forward pass changes without an update: the running statistics of a batch norm."""
+        self._extrapolation: Extrapolation | None = None
         self._saved_at: int | None = None
         self._window = (0.0, 0)  # seconds and tokens from which rates are counted
 
@@ -134,6 +137,7 @@ class Trainer:
             self._restart_rates()
             if self._saved_at is not None or self.run.metrics():  # what was measured after the state is void
                 self._writer.resumed(-1 if self._saved_at is None else self._saved_at)
+            self._extrapolation = self._new_extrapolation()
             self._announce()
             self.model.train()
             if self.progress.best_loss is None and self.progress.step == 0:
@@ -156,7 +160,8 @@ class Trainer:
         # 2. its loss and gradient
         statistics = [each.clone() for each in self._statistics]
         self.optimizer.zero_grad()
-        loss = self.gradient(progress.step, batch)
+        noise = self._noise_measurement()
+        loss = self.gradient(progress.step, batch, noise=noise)
         if self.gradient.fell_back is not None:
             self._warn(f"compiling failed, and the steps are eager: {self.gradient.fell_back}")
             self.gradient.fell_back = None
@@ -180,6 +185,8 @@ class Trainer:
         progress.loss_count += 1
         if telemetry is not None:
             self._say({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
+        if noise is not None and noise.measured:
+            self._say(noise.to_record(progress.step, rows=len(batch.targets)))
         if progress.step % training.telemetry.log_every == 0 or progress.step == self.total_steps:
             self._say_loss(rate, float(norm))
 
@@ -230,6 +237,20 @@ class Trainer:
         self._writer.append(record)
         for observer in self.observers:
             observer(record)
+        forecast = None if self._extrapolation is None else self._extrapolation.hear(record)
+        if forecast is not None:
+            self._say(forecast.to_record())
+
+    def _new_extrapolation(self) -> Extrapolation | None:
+        """One that has heard what the run has recorded so far; None where it is not asked for."""
+        training = self.config.training
+        if not training.telemetry.extrapolate:
+            return None
+        end = None if training.max_seconds is not None else self.total_steps  # a schedule may follow the time
+        made = Extrapolation(None if end is None else rates(training.schedule, end, self.config.model.d_model))
+        for record in self.run.metrics():
+            made.hear(record)
+        return made
 
     def _announce(self) -> None:
         self._say(
@@ -313,6 +334,10 @@ class Trainer:
         if every is None or not (after == 1 or after % every == 0 or after == self.total_steps):
             return None
         return ParameterTelemetry(self.optimizer.parameters)
+
+    def _noise_measurement(self) -> NoiseMeasurement | None:
+        every = self.config.training.telemetry.noise_scale_every
+        return NoiseMeasurement() if every is not None and (self.progress.step + 1) % every == 0 else None
 
     def _warn_of_dead_parameters(self) -> None:
         for name in without_gradient(self.optimizer.parameters):

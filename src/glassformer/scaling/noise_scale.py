@@ -1,0 +1,175 @@
+"""A run's measured gradient noise scale over its course: a measured critical batch, beside Kaplan's formula.
+
+    measured = read_noise_scale(run.metrics())
+    measured.stages[-1].tokens, measured.stages[-1].interval        41,000 tokens, (33,000, 52,000)
+
+What is measured, and in which unit, is told in ``training/noise_scale.py``. A run's records are cut into stages, for
+the noise scale grows while the loss falls. In each, |G|² and tr Σ are averaged separately and then divided. The
+interval is a bootstrap over steps in blocks of consecutive measurements (Künsch 1989), for neighbours are alike. Where
+the gradient is so small beside its noise that a resampled mean of |G|² is not above zero, that resample's noise scale
+is infinite: the interval then has no upper end.
+
+The noise scale stands for the critical batch (McCandlish et al. 2018, equation 2.11; derived for plain gradient descent
+on a well-conditioned loss, and found to hold within a small factor). A batch of B tokens then needs 1 + B_crit/B times
+the fewest steps S_min, and 1 + B/B_crit times the fewest tokens E_min = B_crit·S_min.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassformer.errors import RunError
+from glassformer.scaling.laws import law
+
+Floats = NDArray[np.float64]
+Records = Sequence[Mapping[str, Any]]
+
+SETTING = "training.telemetry.noise_scale_every"
+STAGES = 6
+"""The most into which a run is cut."""
+FEWEST = 10
+"""Measurements in a stage; a run with fewer is one stage."""
+DRAWS = 2_000
+"""Bootstrap samples."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a training.
+
+    Attributes:
+        first_step, last_step: of its measurements.
+        measurements: how many there are.
+        batch_tokens, batch_sequences: of a step, in the mean.
+        loss: of its training records, nats per token; None where there is none.
+        squared_norm: |G|², the mean of the unbiased estimates.
+        trace: tr Σ, likewise; in tokens.
+        tokens: the noise scale tr Σ / |G|², in tokens; infinite where |G|² is not above zero.
+        interval: its 95 % interval; the upper end may be infinite.
+    """
+
+    first_step: int
+    last_step: int
+    measurements: int
+    batch_tokens: float
+    batch_sequences: float
+    loss: float | None
+    squared_norm: float
+    trace: float
+    tokens: float
+    interval: tuple[float, float]
+
+    @property
+    def sequences(self) -> float:
+        """The noise scale in sequences of this run's mean length."""
+        return self.tokens * self.batch_sequences / self.batch_tokens
+
+    @property
+    def kaplan(self) -> float | None:
+        """The critical batch that Kaplan's formula gives at this loss, in tokens (equation 5.3).
+
+        It was fitted to texts in GPT-2's tokens: a loss per character, or per token of another kind, is something else.
+        """
+        return None if self.loss is None or self.loss <= 0 else float(law("kaplan-critical-batch")(L=self.loss))
+
+    @property
+    def times_fewest_steps(self) -> float:
+        """S / S_min = 1 + B_crit / B at this run's batch."""
+        return 1 + self.tokens / self.batch_tokens
+
+    @property
+    def times_fewest_tokens(self) -> float:
+        """E / E_min = 1 + B / B_crit at this run's batch."""
+        return 1 + self.batch_tokens / self.tokens if self.tokens > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class MeasuredNoise:
+    """The stages of a run, in order."""
+
+    stages: tuple[Stage, ...]
+
+    def sentence(self) -> str:
+        """What the last stage means for the batch size, in plain words."""
+        last = self.stages[-1]
+        if not math.isfinite(last.tokens):
+            return (
+                "At the end the gradient could not be told from its noise: the noise scale is far above the batch of "
+                f"{last.batch_tokens:,.0f} tokens. More measurements, or a larger batch, would tell how far."
+            )
+        return (
+            f"At the end the noise scale is {last.tokens:,.0f} tokens ({last.sequences:,.0f} sequences). This run's "
+            f"batch of {last.batch_tokens:,.0f} tokens takes {last.times_fewest_steps:.2f} times the fewest steps and "
+            f"{last.times_fewest_tokens:.2f} times the fewest tokens; a batch as large as the noise scale would take "
+            "twice of each."
+        )
+
+
+def read_noise_scale(records: Records, *, stages: int = STAGES, draws: int = DRAWS, seed: int = 0) -> MeasuredNoise:
+    """The noise scale over the course of a run, from its metrics.
+
+    Raises:
+        RunError: nothing was measured; the message says how it is.
+    """
+    measured = [record for record in records if record.get("kind") == "noise_scale"]
+    if len(measured) < 2:
+        found = "no measurement" if not measured else "a single measurement"
+        raise RunError(
+            f"The run has {found} of the gradient noise scale, and at least 2 are needed. It is measured while a model "
+            f"trains: glassformer train ... --set {SETTING}=10."
+        )
+    n = max(1, min(stages, len(measured) // FEWEST))
+    rng = np.random.default_rng(seed)
+    edges = [len(measured) * i // n for i in range(n + 1)]
+    parts = [measured[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return MeasuredNoise(tuple(_stage(part, records, draws, rng) for part in parts))
+
+
+def _stage(measured: Records, records: Records, draws: int, rng: np.random.Generator) -> Stage:
+    first, last = measured[0]["step"], measured[-1]["step"]
+
+    def column(name: str) -> Floats:
+        return np.array([record[name] for record in measured], dtype=np.float64)
+
+    squared_norm, trace = column("squared_norm"), column("trace")
+    losses = [
+        record["loss"] for record in records if record.get("kind") == "train" and first <= record["step"] <= last
+    ] or [record["loss"] for record in records if record.get("kind") == "train" and record["step"] >= first][:1]
+    return Stage(
+        first_step=first,
+        last_step=last,
+        measurements=len(measured),
+        batch_tokens=float(column("tokens").mean()),
+        batch_sequences=float(column("sequences").mean()),
+        loss=float(np.mean(losses)) if losses else None,
+        squared_norm=float(squared_norm.mean()),
+        trace=float(trace.mean()),
+        tokens=float(ratio_of_means(trace, squared_norm)),
+        interval=block_bootstrap(trace, squared_norm, draws, rng),
+    )
+
+
+def ratio_of_means(trace: Floats, squared_norm: Floats) -> Floats:
+    """Mean tr Σ over mean |G|² along the last axis; infinite where the latter is not above zero, never below zero."""
+    above, below = trace.mean(-1), squared_norm.mean(-1)
+    positive = below > 0
+    return np.asarray(np.where(positive, np.maximum(above, 0.0) / np.where(positive, below, 1.0), np.inf))
+
+
+def block_bootstrap(
+    trace: Floats, squared_norm: Floats, draws: int, rng: np.random.Generator, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the ratio of means, resampling circular blocks of n^(1/3) consecutive measurements."""
+    n = len(trace)
+    length = max(1, round(n ** (1 / 3)))
+    starts = rng.integers(n, size=(draws, -(-n // length)))
+    chosen = ((starts[..., None] + np.arange(length)) % n).reshape(draws, -1)[:, :n]
+    drawn = np.sort(ratio_of_means(trace[chosen], squared_norm[chosen]))
+    tail = (1 - confidence) / 2
+    return float(drawn[math.floor(tail * (draws - 1))]), float(drawn[math.ceil((1 - tail) * (draws - 1))])
