@@ -1,0 +1,138 @@
+"""``glassformer scale fit``, as a user types it: a table, a page, a saved fit, and mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from glassformer.scaling.saved_fit import read_fit
+
+SHORT = ("--draws", 100)
+
+
+def rows(count: int = 24, *, noise: float = 0.003) -> list[tuple[float, float, float]]:
+    """N, D and loss of runs of a known law."""
+    draw = np.random.default_rng(0)
+    n = np.tile(np.geomspace(1e7, 1e9, 6), 1 + count // 6)[:count]
+    d = n * np.repeat(np.geomspace(3, 300, 1 + count // 6), 6)[:count]
+    loss = (1.817 + 482.01 / n**0.3478 + 2085.43 / d**0.3658) * np.exp(noise * draw.standard_normal(count))
+    return list(zip(n, d, loss, strict=True))
+
+
+def write(path, table, header=("N", "D", "loss")) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *table])
+
+
+@pytest.fixture
+def runs(place):
+    write(place / "runs.csv", rows())
+    return place / "runs.csv"
+
+
+def test_a_table_gives_parameters_a_target_and_how_far_to_trust_it_and_two_files(say, runs, place):
+    said = say("scale", "fit", runs, *SHORT, "--target", "1e21")
+    assert (said.status, said.err) == (0, "")
+    for line in (
+        "24 rows of 24 runs; Huber with δ = 0.001 on ln L",
+        "L = E + A/N^α + B/D^β",
+        "standard error",
+        "95 % interval",
+        "starts that ended there",
+        "condition number",
+        "1e21 FLOP",
+        "tokens for each parameter",
+        "back-test",
+        "influence",
+        "other choices",
+        "page fit.html",
+        "fit  fit.json",
+    ):
+        assert line in said.out, line
+    assert (place / "fit.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    saved = json.loads((place / "fit.json").read_text(encoding="utf-8"))
+    assert saved["target"] == 1e21
+    assert "glassformer" in saved["circumstances"]["versions"]
+    again = read_fit(place / "fit.json").fit
+    assert {name: entry["value"] for name, entry in saved["parameters"].items()} == again.parameters
+
+
+def test_json_is_one_object_with_every_number_and_nothing_else(say, runs, place):
+    said = say("scale", "fit", runs, *SHORT, "--json", "-o", place / "pages" / "one.html")
+    assert said.status == 0
+    told = json.loads(said.out)
+    assert set(told["parameters"]) == {"E", "A", "B", "alpha", "beta"}
+    for entry in told["parameters"].values():
+        assert entry["interval"][0] < entry["value"] < entry["interval"][1]
+        assert entry["standard_error"] > 0
+    assert told["best"]["ratio"] == pytest.approx(told["best"]["tokens"] / told["best"]["parameters"])
+    assert told["sensitivity"][0]["made"]
+    assert sorted(path.name for path in (place / "pages").iterdir()) == ["one.html", "one.json"]
+
+
+def test_columns_and_rows_of_a_strange_table_can_be_named(say, place):
+    table = [(f"{n:.6g}", f"{d:.6g}", f"{loss:.6g}", "good") for n, d, loss in rows()]
+    table += [(1e8, 1e9, 9.9, "bad")] * 3
+    write(place / "strange.csv", table, ("Größe", "seen", "val", "kind"))
+    named = ("--columns", "N=Größe", "--columns", "D=seen", "--columns", "loss=val", "--where", "kind=good")
+    said = say("scale", "fit", "strange.csv", *named, "--objective", "squares", *SHORT)
+    assert said.status == 0, said.err
+    assert "24 rows of 24 runs; squares on ln L" in said.out
+
+
+def test_influential_points_are_named_and_kept_or_left_out_when_asked(say, place):
+    table = [(n, d, loss * (1.3 if i == 5 else 1)) for i, (n, d, loss) in enumerate(rows(36))]
+    write(place / "runs.csv", table)
+    kept = say("scale", "fit", "runs.csv", *SHORT, "--objective", "squares")
+    assert "36 rows" in kept.out
+    assert "They are in the fit." in kept.out
+    dropped = say("scale", "fit", "runs.csv", *SHORT, "--objective", "squares", "--drop-influential")
+    assert "left out, as --drop-influential asks: line 7" in dropped.out
+    assert "36 rows" not in dropped.out
+
+
+MISTAKES = {
+    "no file": (("nowhere.csv",), "nowhere.csv"),
+    "a folder without runs": (("empty",), "empty"),
+    "missing columns": (("headless.csv",), "loss"),
+    "too few rows": (("few.csv",), "5 parameters"),
+    "a loss that is no number": (("broken.csv",), "broken.csv"),
+    "one size only": (("one_size.csv",), "N"),
+    "an unknown formula": (("runs.csv", "--formula", "chinchila"), "Did you mean 'chinchilla'?"),
+    "a formula of no data": (("runs.csv", "--formula", "a + b"), "depends on none of N, D"),
+    "an unknown objective": (("runs.csv", "--objective", "hubert"), "Did you mean 'huber'?"),
+    "a delta without huber": (
+        ("runs.csv", "--objective", "squares", "--delta", 0.1),
+        "--delta is of the objective huber",
+    ),
+    "a delta of nothing": (("runs.csv", "--delta", 0), "above 0"),
+    "an unknown column": (("runs.csv", "--columns", "M=N"), "--columns names 'M'"),
+    "a header that is not there": (("runs.csv", "--columns", "N=Size"), "Size"),
+    "no pair": (("runs.csv", "--where", "kind"), "expected NAME=VALUE"),
+    "an unknown counting": (("runs.csv", "--counting", "totl"), "Did you mean 'total'?"),
+    "a target that is none": (("runs.csv", "--target", "much"), "'much'"),
+    "too few draws": (("runs.csv", "--draws", 10), "100 or more"),
+    "a page of another kind": (("runs.csv", "-o", "page.pdf"), ".html"),
+    "a page in a file": (("runs.csv", "-o", "runs.csv/page.html"), "runs.csv/page.html"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_message_status_2_and_nothing_written(say, place, mistake):
+    words, told = MISTAKES[mistake]
+    write(place / "runs.csv", rows())
+    write(place / "few.csv", rows(3))
+    write(place / "headless.csv", [row[:2] for row in rows()], ("N", "D"))
+    write(place / "broken.csv", [(*rows()[0][:2], "n/a"), *rows()])
+    write(place / "one_size.csv", [(1e8, d, loss) for _, d, loss in rows()])
+    (place / "empty").mkdir()
+    before = sorted(place.rglob("*"))
+    said = say("scale", "fit", *words)
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("error: "), said.err
+    assert told in said.err
+    assert "Traceback" not in said.err
+    assert sorted(place.rglob("*")) == before

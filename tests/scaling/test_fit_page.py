@@ -1,0 +1,210 @@
+"""The report page of a fit, the findings behind it, and the saved fit: on Epoch's points and on planted ones."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from glassformer.charts.table import Table
+from glassformer.errors import DataError
+from glassformer.scaling import surface as surfaces
+from glassformer.scaling.bootstrap import bootstrap
+from glassformer.scaling.findings import investigate
+from glassformer.scaling.fit_page import circumstances, page
+from glassformer.scaling.fit_wording import digits, formula_shown, large, percent_error
+from glassformer.scaling.fitting import fit
+from glassformer.scaling.objectives import Squares, asymmetric
+from glassformer.scaling.points import Points, read_points
+from glassformer.scaling.saved_fit import read_fit, write_fit
+
+COMMAND = ["glassformer", "scale", "fit", "runs.csv"]
+SECTIONS = [
+    "What it comes to",
+    "The law among its runs",
+    "Residuals",
+    "The minimum",
+    "IsoFLOP curves",
+    "Beyond the data",
+    "Back-test",
+    "Influence",
+    "Other choices",
+    "Circumstances",
+]
+
+
+def planted(n_sizes: int = 8, n_budgets: int = 5, noise: float = 0.003) -> Points:
+    """IsoFLOP runs of the law of Besiroglu et al.: ``n_sizes`` sizes at each of ``n_budgets`` budgets."""
+    c = np.repeat(np.geomspace(1e18, 1e21, n_budgets), n_sizes)
+    n = 0.1 * (c / 6) ** 0.5 * np.tile(np.geomspace(0.15, 6, n_sizes), n_budgets)
+    d = c / (6 * n)
+    draw = np.random.default_rng(0).standard_normal(len(c))
+    loss = (1.817 + 482.01 / n**0.3478 + 2085.43 / d**0.3658) * np.exp(noise * draw)
+    return Points.of(n, d, loss, source="runs.csv")
+
+
+def titles(html: str) -> list[str]:
+    """Of the page's sections; the scripts have headings of their own."""
+    return re.findall(r'<section id="section-\d+">\s*<h2>(.*?)</h2>', html)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return investigate(planted(), draws=200, target=1e22)
+
+
+@pytest.fixture(scope="module")
+def of_epoch(glassformer_data):
+    points = read_points(glassformer_data / "scaling" / "epoch_chinchilla" / "svg_extracted_data.csv")
+    return investigate(points, draws=100, target=5.76e23)
+
+
+@pytest.fixture(scope="module")
+def html(found):
+    return page(found, circumstances(found, COMMAND)).html()
+
+
+def test_the_page_has_every_section_and_every_chart(found, html):
+    assert titles(html) == SECTIONS
+    assert html.count('data-component="drawing"') == 9
+    assert 'class="gf-missing"' not in html
+
+
+def test_the_page_is_small_and_asks_nothing_of_the_network(html):
+    assert len(html.encode()) < 3e6
+    assert "default-src 'none'" in html
+    own = re.sub(r"<script(?! type=\"application/json\").*?</script>", "", html, flags=re.DOTALL)  # Vega names its home
+    assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', own)
+
+
+def test_every_chart_is_drawn_in_both_themes_with_finite_numbers(found):
+    for section in page(found, {}).sections:
+        for figure in section.figures:
+            if isinstance(figure, Table):
+                continue
+            data = json.dumps(figure.data(), allow_nan=False)  # raises where a number is not finite
+            assert '"dark"' in data
+            assert figure.data()["dark"], figure.title
+
+
+def test_the_numbers_of_the_page_carry_their_circumstances(found, html):
+    facts = circumstances(found, COMMAND)
+    assert facts["points"] == "40 rows of 40 runs"
+    assert facts["command"] == "glassformer scale fit runs.csv"
+    for name in ("machine", "versions", "bootstrap", "objective", "computed", "range"):
+        assert facts[name]
+        assert name in html
+
+
+def test_the_target_s_interval_holds_the_planted_truth(found):
+    truth = 1.817 + 482.01 / found.best.parameters**0.3478 + 2085.43 / found.best.tokens**0.3658
+    low, high = found.best.loss_interval
+    assert low < truth < high
+    wide_low, wide_high = found.best.calibrated
+    assert wide_low <= low < high <= wide_high
+    law = found.fit.law().optimum(1e22)
+    assert found.best.parameters == pytest.approx(law.parameters, rel=1e-5)
+    low, high = found.best.parameters_interval
+    assert low < law.parameters < high
+
+
+def test_the_target_is_ten_times_the_largest_budget_unless_given():
+    assert investigate(planted(5, 4), draws=100).target == pytest.approx(1e22)
+
+
+def test_the_points_that_epoch_dropped_are_named_as_influential_and_left_in(of_epoch):
+    points = of_epoch.fit.points
+    highest = set(np.argsort(points.loss)[-5:].tolist())
+    assert set(of_epoch.influential) == highest
+    assert len(points) == 245
+    sentence = of_epoch.trust["influence"]
+    assert all(f"loss {points.loss[i]:.3f}" in sentence for i in highest)
+    assert "They are in the fit." in sentence
+
+
+def test_influential_points_are_left_out_only_when_asked_and_are_told_then(glassformer_data, of_epoch):
+    dropped = investigate(of_epoch.fit.points, draws=100, target=5.76e23, drop_influential=True)
+    assert len(dropped.fit.points) == 240
+    assert len(dropped.dropped) == 5
+    assert dropped.fit.minimum <= 0.0010182741
+    text = page(dropped, circumstances(dropped, COMMAND)).html()
+    assert "left out of everything here, as --drop-influential asks" in text
+    assert not of_epoch.dropped
+
+
+def test_a_fit_without_two_exponents_or_a_best_size_has_a_page_that_says_so():
+    found = investigate(planted(4, 8), "power-floor", draws=100)
+    assert found.best.parameters is None
+    assert found.surface is None
+    text = page(found, circumstances(found, COMMAND)).html()
+    assert titles(text) == SECTIONS
+    assert "E + a/C^α says nothing of N at a given compute." in text
+    assert text.count('class="gf-missing"') >= 3
+
+
+def test_a_formula_of_one_s_own_has_intervals_of_its_best_size():
+    found = investigate(planted(), "E + A/N**alpha + B/D**alpha", draws=100, target=1e22)
+    low, high = found.best.parameters_interval
+    assert low < found.best.parameters < high
+    assert "E + A/N^α + B/D^α" in page(found, {}).html()
+
+
+@pytest.mark.parametrize("objective", ["huber", "squares", "absolute", "asymmetric"])
+def test_the_surface_is_lowest_at_the_fit_and_is_what_fits_with_held_exponents_reach(objective):
+    fitted = fit(planted(), objective=objective)
+    drawn = surfaces.surface(fitted, bootstrap(fitted, draws=100).parameters)
+    at = np.array([[fitted.parameters["alpha"], fitted.parameters["beta"]]])
+    assert surfaces._least(fitted, at)[0] == pytest.approx(fitted.minimum, rel=5e-3)
+    assert drawn.excess.min() >= 0
+    assert ((drawn.low < at[0]) & (at[0] < drawn.high)).all()
+
+
+def test_away_from_the_fit_the_surface_is_the_least_that_an_independent_search_finds():
+    from scipy.optimize import minimize
+
+    fitted = fit(planted(), objective="squares")
+    points = fitted.points
+    for moved in ([0.03, 0.0], [-0.02, 0.03]):
+        alpha, beta = np.array([fitted.parameters["alpha"], fitted.parameters["beta"]]) + moved
+
+        def value(logs, alpha=alpha, beta=beta):
+            e, a, b = np.exp(logs)
+            loss = e + a / points.n**alpha + b / points.d**beta
+            return ((np.log(loss) - np.log(points.loss)) ** 2).sum()
+
+        start = np.log([fitted.parameters[name] for name in ("E", "A", "B")])
+        start += np.array([0, moved[0] * 18, moved[1] * 22])
+        enough = {"maxiter": 20000, "fatol": 1e-14, "xatol": 1e-10}
+        known = minimize(value, start, method="Nelder-Mead", options=enough)
+        assert surfaces._least(fitted, np.array([[alpha, beta]]))[0] == pytest.approx(known.fun, rel=1e-4)
+
+
+@pytest.mark.parametrize("objective", [Squares(), asymmetric()])
+def test_a_saved_fit_is_made_again_to_the_last_digit(tmp_path, objective):
+    found = investigate(planted(5, 4), objective=objective, draws=100, target=1e22)
+    path = write_fit(found, tmp_path / "fit.json", draws=100, facts={"command": "none"})
+    saved = read_fit(path)
+    assert saved.fit.parameters == found.fit.parameters
+    assert saved.fit.objective == found.fit.objective
+    assert (saved.draws, saved.seed, saved.target) == (100, 0, 1e22)
+    again = bootstrap(saved.fit, draws=saved.draws, seed=saved.seed)
+    np.testing.assert_array_equal(again.parameters, found.bootstrap.parameters)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"kind": "a run"}', '{"kind": "glassformer fit", "points": {"rows": []}}']
+)
+def test_what_is_no_saved_fit_is_refused_with_advice(tmp_path, text):
+    path = tmp_path / "fit.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"fit\.json is .*scale fit writes"):
+        read_fit(path)
+
+
+def test_numbers_are_written_as_a_reader_takes_them_in():
+    assert (large(4.04e10), large(999.6e6), large(3.2e16)) == ("40.4 B", "1.00 B", "3.20e16")
+    assert (digits(0.34731), digits(-2143.4), digits(0)) == ("0.347", "−2,143", "0")
+    assert percent_error(-0.02) == "−2.0 %"
+    assert formula_shown("E + A/N**alpha") == "E + A/N^α"
