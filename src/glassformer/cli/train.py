@@ -1,4 +1,4 @@
-"""``glassformer train``: a preset, a text or a task, and what to change about them."""
+"""``glassformer train``: a preset or a run's file, a text or a task, and what to change about them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
-from glassformer.training.recipes import configuration
+from glassformer.training.recipes import SUFFIXES, configuration
 from glassformer.training.trainer import Outcome, Trainer
 
 
 def train(
-    model: Annotated[str, typer.Argument(metavar="PRESET", help="A preset (see: glassformer presets).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET",
+            help="A preset (see: glassformer presets), or a file that describes a run (.json, .toml), as "
+            "glassformer scale plan writes one.",
+        ),
+    ],
     data: Annotated[
         str | None,
         typer.Option(
@@ -33,7 +40,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates to make (training.max_steps).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, samples and dropout (training.seed).")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; the preset's unless given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; the preset's or file's unless given.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for runs; ./runs unless given.")] = None,
     show_gradients: Annotated[
         bool, typer.Option("--show-gradients", help="Print every parameter's gradient norm as the training goes.")
@@ -43,6 +50,8 @@ def train(
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
+    if Path(model).suffix in SUFFIXES:
+        model = Path(model).stem
     console = Console(soft_wrap=True)
     with preparing(console) as progress:
         trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)

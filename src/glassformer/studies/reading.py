@@ -23,6 +23,7 @@ from typing import Any
 
 from glassformer.errors import ConfigError, nearest
 from glassformer.studies.design import StudyConfig, study
+from glassformer.training.recipes import flat
 
 SUFFIXES = (".toml", ".py")
 
@@ -77,21 +78,13 @@ def _from_toml(path: Path) -> StudyConfig:
         raise ConfigError(complaints, subject=f"study {path}")
     return study(
         tree["preset"],
-        vary={name: _flat(changes) for name, changes in tree["variants"].items()}
+        vary={name: flat(changes) for name, changes in tree["variants"].items()}
         if "variants" in tree
-        else [each if isinstance(each, str) else _flat(each) for each in tree.get("vary", [])],
-        set=_flat(tree.get("set", {})),
+        else [each if isinstance(each, str) else flat(each) for each in tree.get("vary", [])],
+        set=flat(tree.get("set", {})),
         name=tree.get("name", path.stem),
         **{key: tree[key] for key in PASSED_ON if key in tree},
     )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted settings, however the tables were nested."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _named(kind: Any) -> str:

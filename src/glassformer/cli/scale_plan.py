@@ -1,0 +1,180 @@
+"""``glassformer scale plan``: from a budget to a run that can be started, and what that rests on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from glassformer.cli.preparing import preparing
+from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
+from glassformer.scaling.fit_wording import digits, large
+
+if TYPE_CHECKING:
+    from glassformer.scaling.plan import Plan
+
+DEFAULT_OUT = Path("plan.json")
+LABELS, VALUES = 13, 11  # columns
+NO_EMBEDDINGS, OUTSIDE = "°", "*"
+LEGEND = (
+    f"N as the law counts, {NO_EMBEDDINGS} without embeddings; in all: of the real model that has this N; loss: at the "
+    f"law's own optimum; this run: its loss of the plan's; {OUTSIDE} outside the range of its experiments"
+)
+
+
+def scale_plan(
+    compute: Annotated[
+        str | None, typer.Option(metavar="FLOP", help="A budget, 6·N·D: 1e18, '3 PF-days', '2 EFLOP'.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option(help="Instead: hours of training on this machine.")] = None,
+    params: Annotated[
+        str | None, typer.Option(metavar="N", help="Instead, or as well: parameters, 1e7 or 10M.")
+    ] = None,
+    tokens: Annotated[str | None, typer.Option(metavar="D", help="Instead, or as well: training tokens, 1e9.")] = None,
+    data_limit: Annotated[
+        str | None, typer.Option(metavar="TOKENS", help="Different tokens there are; the text's own unless given.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The text, as in glassformer train: its vocabulary and length are counted.")
+    ] = None,
+    vocab: Annotated[
+        int | None, typer.Option(help="A plan on paper: a vocabulary of so many tokens, and no text is read.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Whose architecture, tokenizer and recipe.")] = "modern-small",
+    law: Annotated[str, typer.Option(help="The law to plan with (see: glassformer scale laws).")] = "besiroglu",
+    fit: Annotated[
+        Path | None,
+        typer.Option(metavar="RUNS", help="Instead: a law fitted to your runs, a .csv or a folder of runs."),
+    ] = None,
+    rate: Annotated[
+        str, typer.Option(help="Where the learning rate is from: deepseek, step-law or preset.")
+    ] = "deepseek",
+    aspect: Annotated[
+        float | None, typer.Option(help="Wanted d_model / n_layers; 64, with four layers at least, unless given.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change any other setting of the run. Repeatable."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The run's file to write, .json or .toml.")] = DEFAULT_OUT,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also every number with its equation and its source.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as one JSON object; write no file.")
+    ] = False,
+) -> None:
+    """Plan a training from a budget: shape, tokens, batch, steps, loss, and what other laws would say."""
+    from glassformer.scaling.plan_file import check_place, write_plan
+    from glassformer.scaling.plan_request import read_request
+    from glassformer.scaling.plan_settings import rate_of
+    from glassformer.scaling.plan_start import all_or_every_complaint, base_run, spending_law
+    from glassformer.scaling.plan_text import explained
+    from glassformer.scaling.planning import plan
+
+    given = {"compute": compute, "parameters": params, "tokens": tokens, "data_limit": data_limit}
+    request, *_ = all_or_every_complaint(  # the rest is read again by plan(), where it can no longer be wrong
+        lambda: read_request(given, hours=hours, vocabulary=vocab, aspect=aspect),
+        lambda: spending_law(law),
+        lambda: base_run(preset, data, set_ or []),
+        lambda: rate_of(rate),
+        lambda: None if as_json else check_place(out),
+    )
+    console = Console()
+    with preparing(console) as progress:
+        made = plan(
+            request, law=law, fit=fit, preset=preset, data=data, rate=rate, assignments=set_ or [], progress=progress
+        )
+    if as_json:
+        print(json.dumps(made.to_dict(), indent=2))
+        return
+    _show(made, console)
+    if explain:
+        console.print()
+        console.print(Text(explained(made)), soft_wrap=True)
+    write_plan(made, out)
+    data_of_paper = " --data TEXT" if vocab is not None and data is None else ""
+    console.print()
+    if not explain:
+        console.print("[dim]every number's equation and source: --explain[/]", highlight=False)
+    console.print(f"train it   [bold]glassformer train {out}{data_of_paper}[/]", highlight=False, soft_wrap=True)
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def _show(plan: Plan, console: Console) -> None:
+    """The plan in groups of lines, the laws side by side, the cost of being off, and what to beware of."""
+    from glassformer.scaling.plan_text import headline
+
+    console.print(Text(headline(plan), style="bold"))
+    console.print(Text(f"{plan.shape.words}; vocabulary {plan['vocabulary'].value:,.0f}; {plan.preset}", style="dim"))
+    for title, lines in sections(plan):
+        console.print()
+        console.print(Text(title, style="italic"))
+        console.print(Padding(_grid(lines), (0, 0, 0, 2)))
+    console.print()
+    console.print(Text("what each law says about this budget", style="italic"))
+    console.print(_disagreement(plan))
+    console.print(Padding(Text(LEGEND, style="dim"), (0, 0, 0, 2)))
+    console.print()
+    console.print(Text("off by two", style="italic"))
+    console.print(_off(plan))
+    if plan.warnings:
+        console.print()
+    for warning in plan.warnings:
+        row = Table.grid(padding=(0, 1))
+        row.add_row(Text("!", style="bold yellow"), Text(warning))
+        console.print(row)
+
+
+def _grid(lines: Iterable[Line]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, min_width=LABELS)
+    grid.add_column(no_wrap=True, justify="right", min_width=VALUES)
+    grid.add_column(style="dim")
+    for line in lines:
+        grid.add_row(Text(line.label), Text(line.value, style="bold"), Text(line.beside))
+    return grid
+
+
+def _disagreement(plan: Plan) -> Table:
+    """A row for each law; where the terminal is narrow, the laws' names are cut."""
+    table = Table(box=None, padding=(0, 0, 0, 2))
+    table.add_column("law", overflow="ellipsis")
+    for heading in ("N", "in all", "D", "D/N", "loss", "this run"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in plan.opinions:
+        n = _cell(each.parameters, large)
+        cells = (
+            f"{each.law}{OUTSIDE if each.outside else ''}",
+            f"{n}{NO_EMBEDDINGS if each.counting == 'non-embedding' and each.parameters else ''}",
+            *(_cell(value, large) for value in (each.total, each.tokens)),
+            *(_cell(value, digits) for value in (each.tokens_per_parameter, each.loss, each.here)),
+        )
+        table.add_row(*map(Text, cells), style="bold" if each.law == plan.law else "")
+    return table
+
+
+def _cell(value: float | None, write: Callable[[float], str]) -> str:
+    return UNKNOWN if value is None else write(value)
+
+
+def _off(plan: Plan) -> Table:
+    """A row for each way to be off."""
+    table = Table(box=None, padding=(0, 0, 0, 2))
+    table.add_column("", no_wrap=True)
+    for heading in ("N", "D", "loss", "difference", "compute wasted"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in plan.off:
+        wasted = f"{100 * each.wasted:.0f} %"
+        cells = (each.what, large(each.parameters), large(each.tokens), digits(each.loss, 4), signed(each.difference))
+        table.add_row(*map(Text, (*cells, wasted)))
+    return table
