@@ -65,6 +65,25 @@ def test_a_part_is_not_told_apart_where_its_interval_lies_on_both_sides():
     assert judging.exceeds(Number(0.5, "nats"), 0.3) is None  # fewer than three seeds: no interval
 
 
+def test_a_diverged_run_is_never_counted_for_its_own_side(losses):
+    whole, lower, higher = losses(2.0), losses(2.0, -0.4), losses(2.0, 0.4)
+    assert [judging.costs_more(whole, arm) for arm in (lower, higher)] == [False, True]
+    assert judging.costs_more(whole, losses(2.0, -0.4, diverged=1)) is None
+    assert judging.costs_more(whole, losses(2.0, 0.4, diverged=1)) is True
+    assert judging.costs_more(losses(2.0, diverged=1), higher) is None
+    assert judging.costs_more(losses(2.0, diverged=1), lower) is False
+    assert judging.costs_more(whole, higher, 0.5) is False
+    assert [judging.mean_exceeds(arm, 2.2) for arm in (whole, higher)] == [False, True]
+    assert judging.mean_exceeds(losses(2.0, diverged=1), 2.2) is None
+    assert judging.mean_exceeds(losses(2.4, diverged=1), 2.2) is True
+
+
+def test_a_value_that_there_is_not_is_said_in_words():
+    assert judging.worded(Number(0.4127, "nats")) == "0.413"
+    assert judging.worded(Number(0.4127), ".0%") == "41%"
+    assert judging.worded(Number(None, "nats")) == "no finite number of"
+
+
 def test_all_of_fails_with_one_and_is_open_with_one_that_is_open():
     assert judging.all_of([True, True]) is True
     assert judging.all_of([True, None]) is None

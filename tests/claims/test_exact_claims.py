@@ -47,6 +47,10 @@ def test_it_is_decided_within_the_quick_budget(name, verdict, laboratory):
     assert finding.evidence == ()
 
 
+def test_more_draws_do_not_leave_it_open_whether_zeros_mask(laboratory):
+    assert mask_by_zero.decide(claim("mask-by-zero").full, laboratory).verdict == "refuted"
+
+
 def test_equal_different_and_what_lies_between():
     assert [equal(value) for value in (0.0, EQUAL, 1e-7, DIFFERENT, 1.0)] == [True, True, None, False, False]
 
@@ -133,6 +137,9 @@ def test_residual_depth_flips():
     assert residual_depth.judge({"20 layers": close}).verdict == "supported"
     assert residual_depth.judge({"20 layers": close, "50 layers": far}).verdict == "depends"
     assert residual_depth.judge({"20 layers": neither}).verdict == "refuted"
+    nobody = residual_depth.Similarity((), ())  # every run diverged: that decides nothing
+    assert residual_depth.judge({"20 layers": nobody}).verdict == "undecided"
+    assert "no finite number of" in residual_depth.judge({"20 layers": nobody}).sentence
 
 
 def test_layer_vs_batch_norm_is_decided_by_its_statistics_and_flips():

@@ -51,8 +51,6 @@ def test_residual_gradients_depend_on_depth(shallow, deep, verdict):
         runs = [EndOfRun(smallest * factor, 1.0, 10.0) for factor in (0.9, 1.0, 1.1)]
         return {BASE: [EndOfRun(0.1, 1.0, f) for f in (1.0, 1.1, 1.2)], SKIP_REMOVED: runs, ATTENTION_REMOVED: runs}
 
-    if deep == 0.0:  # no interval where all are equal: 1e-30 each
-        deep = 1e-20
     assert residual_gradients.judge({1: arms(shallow), 16: arms(deep)}).verdict == verdict
 
 
@@ -75,6 +73,18 @@ def test_norm_helps_depends_on_where_the_norm_stands(losses):
 def test_norm_helps_wherever_nothing_trains_without_it(losses):
     arms = {BASE: losses(1.7), norm_helps.PRE: losses(1.6), norm_helps.WITHOUT: losses(1.7, diverged=4)}
     assert norm_helps.judge({8: arms}).verdict == "supported"
+
+
+def test_norm_helps_does_not_judge_by_the_runs_that_survive_without_it(losses):
+    arms = {BASE: losses(1.7), norm_helps.PRE: losses(1.7), norm_helps.WITHOUT: losses(1.7, 0.01, diverged=1)}
+    assert norm_helps.judge({4: arms}).verdict == "undecided"
+    assert norm_helps.judge({4: arms | {norm_helps.WITHOUT: losses(1.7, 0.01)}}).verdict == "refuted"
+
+
+def test_residual_loss_does_not_judge_by_the_runs_that_survive_without_the_skip(losses):
+    arms = {name: losses(1.7, 0.1) for name in VARIANTS} | {BASE: losses(1.7)}
+    arms |= {SKIP_REMOVED: losses(1.7, 0.04, diverged=1), ATTENTION_REMOVED: losses(1.7, 0.8)}
+    assert residual_loss.judge({1: arms}).verdict == "undecided"
 
 
 def runs(variant, losses, steps):
@@ -109,6 +119,7 @@ def test_the_delay_is_to_the_loss_that_both_runs_reach():
     [
         (0.2, -0.5, 2.0, "supported"),
         (0.2, 0.1, 2.0, "depends"),
+        (0.2, -0.2, 2.0, "depends"),  # larger scores always have less entropy: that alone is not saturation
         (-0.2, 0.1, 2.0, "depends"),
         (-0.2, 0.1, 3.6, "refuted"),
     ],
@@ -140,6 +151,16 @@ def test_learned_vs_sinusoidal_depends_on_the_size_of_the_tokens(losses, small, 
     assert finding.numbers["what the size of the tokens changes of the gap"].value == pytest.approx(large - small)
 
 
+@pytest.mark.parametrize(
+    ("small", "large", "told"),
+    [(0.3, -0.2, "it is the scale's"), (0.3, 0.2, "not the scale's alone"), (0.0, 0.2, "not told apart")],
+)
+def test_learned_vs_sinusoidal_says_whose_the_gap_is_by_its_signs(losses, small, large, told):
+    finals = (losses(2.0), losses(2.0, small), losses(1.9), losses(1.9, large))
+    arms = dict(zip((BASE, *learned_vs_sinusoidal.VARIANTS), finals, strict=True))
+    assert told in learned_vs_sinusoidal.judge(arms, arms).condition
+
+
 def test_a_gap_needs_both_runs_of_its_seed():
     assert learned_vs_sinusoidal.gaps({0: 1.0, 1: None}, {0: 1.5, 1: 2.0, 2: 3.0}) == {0: 0.5, 1: None, 2: None}
 
@@ -154,6 +175,14 @@ def test_no_position_flips(losses, text, copy, sort, verdict):
 
     tasks = {"copy": arms(copy), "sort": arms(sort)}
     assert no_position.judge(arms(text), tasks, 2.45).verdict == verdict
+
+
+def test_no_position_tells_no_loss_of_runs_that_diverged(losses):
+    gone = {BASE: losses(2.1), no_position.WITHOUT: losses(2.1, diverged=4)}
+    finding = no_position.judge(gone, {"copy": gone, "sort": gone}, 2.45)
+    assert finding.verdict == "undecided"
+    assert "ends at no finite number of nats" in finding.sentence
+    assert "0.000" not in finding.sentence
 
 
 def test_the_floor_of_a_bag_of_tokens_is_that_of_its_orders():
@@ -184,6 +213,16 @@ def test_no_token_embedding_flips_at_the_unigram_loss(losses, loss, diverged, ve
 def test_heads_differ_flips_against_another_seed(losses):
     assert heads_differ.judge(losses(0.2), losses(0.2, 0.1), losses(0.2), losses(0.3)).verdict == "supported"
     assert heads_differ.judge(losses(0.2), losses(0.2, -0.1), losses(0.2), losses(0.3)).verdict == "refuted"
+
+
+def test_heads_are_compared_with_those_of_another_seed_and_both_with_the_same_ones():
+    draw = torch.Generator().manual_seed(0)
+    two = {seed: torch.randn(2, 2, 6, 6, generator=draw).softmax(-1) for seed in range(3)}
+    same, other = heads_differ.measure(two, two)
+    assert same == other  # as many heads of the same models are no further away
+    assert list(same.values()) == [heads_differ.nearest_divergence(two[seed], two[(seed + 1) % 3]) for seed in range(3)]
+    assert min(same.values()) > 0.01  # never with itself
+    assert heads_differ.measure({0: two[0]}, two) == ({}, {})  # one model has no other to be compared with
 
 
 def test_the_nearest_head_of_another_model_is_the_same_one_where_there_is_one():

@@ -85,6 +85,10 @@ def test_the_page_is_written_from_recorded_verdicts(say, place):
         (["pe-norm", "--all"], "--all decides every claim"),
         (["--quick"], "--quick is for deciding"),
         (["--workers", "3", "--full"], "for 2 reasons"),
+        (
+            ["pe-norm", "causal-cache", "--data", "words.txt"],
+            "--data: to decide pe-norm, causal-cache nothing is trained",
+        ),
     ],
 )
 def test_wrong_words_are_told_and_nothing_is_decided(say, place, words, told):

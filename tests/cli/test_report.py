@@ -60,4 +60,4 @@ def test_a_damaged_outcome_is_said(say, place, study):
     path.write_text("{}")
     said = say("report", "latest")
     assert said.status == 2
-    assert "outcome is damaged" in said.err
+    assert f"{path.name} is damaged" in said.err

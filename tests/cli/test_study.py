@@ -135,7 +135,7 @@ WRONG = {
     "nothing": ("study", "Missing argument 'WHAT'"),
     "nobody": ("study gpt-nanoo", "'gpt-nanoo' is no preset, .* and no study in studies. Did you mean 'gpt-nano'"),
     "a near miss of a preset, to vary": (f"{ONE.replace('nanogpt', 'nanogtp')}", "Did you mean 'nanogpt-shakespeare"),
-    "latest of none": ("study latest", "'latest' is no preset"),
+    "latest of none": ("study latest", "no study in studies yet, so there is no latest one"),
     "a very long name of nobody": (f"study {'x' * 5000}", "cannot be looked for|is no preset"),
     "no file": ("study mine.toml", "there is no file 'mine.toml'"),
     "options with a file": ("study mine.toml --seeds 3", "--seeds: only a study of a preset"),

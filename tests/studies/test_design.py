@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
 from glassformer.studies.checking import check, worker_count
-from glassformer.studies.design import BASE, StudyConfig, plan, slot_name
+from glassformer.studies.design import BASE, StudyConfig, plan, slot_name, slot_of
 from glassformer.studies.reading import read_study
 from glassformer.training.samples import prepare_samples
 from glassformer.training.session import build_model
@@ -156,6 +156,13 @@ def test_every_variant_has_a_name_that_can_name_a_file(variant):
 
 def test_long_names_that_begin_alike_stay_apart():
     assert slot_name("x" * 100 + "a") != slot_name("x" * 100 + "b")
+
+
+def test_a_name_of_wide_characters_leaves_room_for_the_seed_and_the_moment(tmp_path):
+    for letter in "aéß語😀":
+        slot = slot_of(letter * 60, 2**63)
+        (tmp_path / f"{slot}-20260101-000000-02").mkdir()  # 255 bytes are the most that Linux takes
+        assert slot != slot_of(letter * 61, 2**63)
 
 
 TOML = """

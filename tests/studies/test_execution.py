@@ -16,9 +16,11 @@ from glassformer import places
 from glassformer.errors import RunError
 from glassformer.runs.checkpoints import latest_checkpoint
 from glassformer.runs.folder import Run, list_runs
+from glassformer.runs.locks import FileLock
 from glassformer.studies.checking import check
 from glassformer.studies.execution import LOST_IN_A_ROW, Driver, Report
 from glassformer.studies.folder import Study
+from glassformer.studies.outcomes import failed
 from glassformer.studies.processes import LocalProcesses
 from glassformer.studies.reuse import reuse
 from glassformer.studies.summary import summarise
@@ -52,6 +54,22 @@ def assert_same_run(found: Run, expected: Run, measured) -> None:
         assert [name for name in named if not torch.equal(named[name], one.tensors[group][name])] == []
     assert json.dumps(measured(found)) == json.dumps(measured(expected))
     assert found.config == expected.config
+
+
+def test_a_run_is_made_under_its_claim_and_the_claim_ends_with_it(create, design, monkeypatch):
+    study = create(design(["model.residual=none"], seeds=1))
+    planned = study.plan[0]
+    claim = study.path / "claims" / f"{planned.slot}.lock"
+
+    def train(*_: object):
+        assert not FileLock(claim).acquire(wait=False)
+        return failed(planned.variant, planned.seed, "tried")
+
+    monkeypatch.setattr("glassformer.studies.worker._train", train)
+    assert make(study, planned, silent).reason == "tried"
+    free = FileLock(claim)
+    assert free.acquire(wait=False)
+    free.release()
 
 
 def test_many_are_one_though_a_worker_is_killed_and_diverged_and_failed_runs_are_outcomes(

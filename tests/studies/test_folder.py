@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 
 import pytest
 
 from glassformer.errors import ConfigError, RunError
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import MetricsWriter
+from glassformer.studies.bundles import FOLDERS, pack
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Curve, Outcome, failed, read_outcome
 
@@ -74,6 +77,15 @@ def test_seeds_can_be_added_and_what_is_made_stays_made(made):
         more.extended([5])
 
 
+def test_folders_that_a_copy_left_out_for_they_were_empty_are_made_again(made):
+    for name in FOLDERS:
+        shutil.rmtree(made.path / name)
+    with made.driving(), made.claim(made.plan[0]):
+        made.record(made.plan[0], an_outcome(made, made.plan[0]))
+    assert made.outcome(made.plan[0]) is not None
+    assert all((made.path / name).is_dir() for name in FOLDERS)
+
+
 def test_what_a_kill_left_of_a_folder_is_no_run_and_is_cleared(made):
     first = made.plan[0]
     half = made.runs / f"{first.slot}-20260101-000000"
@@ -81,9 +93,12 @@ def test_what_a_kill_left_of_a_folder_is_no_run_and_is_cleared(made):
     other = made.runs / f"{first.slot}0-20260101-000000"  # of seed 00, say: not this run's
     other.mkdir()
     assert made.run_of(first) is None
+    longer = made.runs / f"{first.slot}-more.seed-0-20260101-000000"  # of a variant whose name begins like this run's
+    longer.mkdir()
     made.clear_half_begun(first)
     assert not half.exists()
     assert other.exists()
+    assert longer.exists()
 
 
 def test_runs_of_seeds_that_begin_alike_are_told_apart(create, design):
@@ -105,6 +120,31 @@ def test_a_study_keeps_its_own_copies_of_part_files(create, design, tmp_path):
     assert again.config.base.model.part_files == ()
 
 
+def test_what_another_machine_made_takes_the_place_of_what_was_begun_here_and_of_no_outcome(made, tmp_path):
+    first = made.plan[0]
+    begun = Run.create(made.runs, first.slot, first.config.to_dict(), command=["here"])
+
+    def there(name, loss):
+        folder = tmp_path / name
+        run = Run.create(folder / "runs", first.slot, first.config.to_dict(), command=[name])
+        (folder / "outcomes").mkdir()
+        outcome = Outcome(first.variant, first.seed, run.path, "finished", loss=loss)
+        (folder / "outcomes" / f"{first.slot}.json").write_text(json.dumps(outcome.to_dict(folder)))
+        return pack(folder, [run.path, folder / "outcomes" / f"{first.slot}.json"])
+
+    made.adopt(first, there("far", 1.5))
+    assert made.run_of(first).environment()["command"] == ["far"]
+    assert made.outcome(first).loss == 1.5
+    assert not begun.path.exists() or begun.path == made.run_of(first).path
+    made.adopt(first, there("late", 9.5))  # a station that was given up for dead, after another had ended the run
+    assert made.run_of(first).environment()["command"] == ["far"]
+    assert made.outcome(first).loss == 1.5
+    assert list(made.path.glob("arriving-*")) == []
+    (made.path / "arriving-killed").mkdir()
+    with made.driving():
+        assert list(made.path.glob("arriving-*")) == []
+
+
 def test_one_process_at_a_time_drives_a_study(made):
     with made.driving(), pytest.raises(RunError, match="is being run already, by process"), made.driving():
         pass
@@ -114,7 +154,24 @@ def test_one_process_at_a_time_drives_a_study(made):
 def test_a_damaged_outcome_is_said_to_be(made, content):
     first = made.plan[0]
     (made.path / "outcomes" / f"{first.slot}.json").write_text(content)
-    with pytest.raises(RunError, match="is damaged"):
+    with pytest.raises(RunError, match=rf"{re.escape(first.slot)}\.json.* is damaged"):
+        made.outcomes()
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "told"),
+    [
+        ({"loss": "low"}, "'low' is no number"),
+        ({"status": "lost"}, "status is 'lost'"),
+        ({"curve": {"steps": [0, 4], "losses": [4.0], "seconds": [0.0]}}, "its curve has more steps than losses"),
+    ],
+)
+def test_an_outcome_that_no_run_has_is_said_to_be_damaged(made, nonsense, told):
+    first = made.plan[0]
+    path = made.path / "outcomes" / f"{first.slot}.json"
+    made.record(first, an_outcome(made, first))
+    path.write_text(json.dumps(json.loads(path.read_text()) | nonsense))
+    with pytest.raises(RunError, match=told):
         made.outcomes()
 
 

@@ -11,9 +11,9 @@ from glassformer.runs.folder import Run
 from glassformer.studies.checking import check
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.removal import Removal, loss_without, removal, transplanted
+from glassformer.studies.removal import Removal, _other_question, loss_without, removal, transplanted
 from glassformer.studies.report import write_report
-from glassformer.studies.report_removal import removal_section
+from glassformer.studies.report_removal import removal_section, removal_table
 from glassformer.studies.report_tables import difference_cell, interval_cell
 from glassformer.studies.statistics import compare
 from glassformer.studies.worker import make
@@ -53,6 +53,22 @@ def test_what_cannot_be_removed_has_a_reason(finished):
     assert "weights that the base has not" in found.reasons[wide]
     assert "nothing of the model" in found.reasons[batch]
     assert found.won_back(wide) is None
+
+
+def test_a_loss_on_other_data_is_no_measure_of_what_was_removed(base, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("what each layer wrote. " * 100)
+    for changes in ({"data.source": str(other)}, {"training.seq_len": 8}):
+        variant = base.override({"model.residual": "none", **changes})
+        assert _other_question(base, variant) == "it is validated on other data than the base"
+    assert not _other_question(base, base.override({"model.residual": "none", "training.batch_size": 2}))
+
+
+def test_a_study_that_ran_until_decided_shows_no_t_interval(finished):
+    found = removal(finished)
+    for table, shown in ((removal_table(found), True), (removal_table(found, fixed=False), False)):
+        assert ("95 % interval" in table.markdown()) is shown
+        assert difference_cell(found.removed.rows[0].mean, found.removed.rows[0].interval).text in table.markdown()
 
 
 def test_removing_attention_is_zeroing_its_output(finished):

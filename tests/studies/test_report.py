@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import asdict
 from urllib.parse import unquote
 
 import pytest
@@ -15,8 +13,10 @@ from glassformer.errors import DataError, RunError
 from glassformer.studies.outcomes import Curve, Outcome
 from glassformer.studies.power import power_line
 from glassformer.studies.report import write_report
-from glassformer.studies.report_csv import runs_csv
+from glassformer.studies.report_charts import _curve_rows
+from glassformer.studies.report_csv import runs_csv, variants_csv
 from glassformer.studies.report_numbers import gather
+from glassformer.studies.report_tables import costs_table
 from glassformer.studies.report_text import answers, circumstances
 from glassformer.studies.sequential import decide
 from glassformer.studies.statistics import compare
@@ -180,6 +180,7 @@ def test_the_report_can_be_read_with_the_keyboard_and_sorted(trained, shown):
 
 def test_no_number_without_its_circumstances(trained, shown):
     text = shown(trained.path / "report.html").locator("body").inner_text()
+    assert "a decoder of 2 layers, width 16, on words.txt, 8 steps, 3 seeds" in text
     for fact in circumstances(gather(trained)).values():
         assert fact in text
     for setting in ("training.optimizer.learning_rate", "1e+30", "model.residual", "attention.n_heads"):
@@ -256,6 +257,15 @@ def test_many_variants_have_a_panel_each(create, design, shown):
     assert set(study.config.variants) <= set(words)
 
 
+def test_the_mean_curve_is_of_the_runs_that_finished(create, design):
+    study = create(design(["model.residual=none"], seeds=3))
+    recorded(study, {"base": [1.0, 1.1, 1.2], "residual=none": [1.5, None, 1.7]})
+    rows = list(_curve_rows(gather(study).runs_of("residual=none"), "residual=none"))
+    means = [(row["step"], row["loss"], row["run"]) for row in rows if row["kind"] == "mean"]
+    assert means == [(0, 4.0, "mean of 2"), (4, 1.8, "mean of 2"), (8, 1.6, "mean of 2")]
+    assert [row["run"] for row in rows if row["kind"] == "end"] == ["residual=none, seed 1"]
+
+
 def test_a_study_that_is_not_done_says_what_is_missing(create, design, shown):
     study = create(design(["model.residual=none"], seeds=2))
     with pytest.raises(RunError, match="0 of 4 runs have ended"):
@@ -268,14 +278,13 @@ def test_a_study_that_is_not_done_says_what_is_missing(create, design, shown):
 
 
 def test_intervals_of_a_study_that_ran_until_decided_hold_at_every_look(create, design, shown):
-    study = create(design(["model.residual=none"], seeds=4))
+    study = create(design(["model.residual=none"], seeds=4, until_decided=True))
     losses = {"base": [1.0, 1.1, 1.2, 1.3], "residual=none": [1.52, 1.6, 1.71, 1.8]}
     recorded(study, losses)
+    assert not (study.path / "results.json").exists()  # stopped before its end: no fixed-seed interval all the same
     (decision,) = decide(
         dict(enumerate(losses["base"])), {"residual=none": dict(enumerate(losses["residual=none"]))}, seeds=range(4)
     )
-    results = summarise(study).to_dict() | {"decisions": [asdict(decision)]}
-    study.write_results(json.loads(json.dumps(results)))
     tab = shown(write_report(study))
     assert decision.sentence() in tab.locator("#section-0").inner_text()
     head, _, row = table(tab, "Paired differences")
@@ -283,6 +292,48 @@ def test_intervals_of_a_study_that_ran_until_decided_hold_at_every_look(create, 
     assert row[7] == f"{decision.n} pairs"
     low, high = (float(end.replace("−", "-")) for end in row[8].split(" to "))
     assert (low, high) == pytest.approx(decision.interval, abs=0.06 * (high - low))
+    (_, written) = rows_of((study.path / "results.csv").read_text())
+    held_back = ("low", "high", "t", "p", "p_holm", "smallest_shown", "more_seeds_needed", "mean_loss_low")
+    assert {written[name] for name in held_back} == {""}
+    assert (float(written["sequential_low"]), float(written["sequential_high"])) == decision.interval
+
+
+def test_a_study_that_ran_until_decided_tells_what_diverged_and_what_is_the_base_again(create, design):
+    study = create(
+        design(["model.residual=none", "model.n_layers=1", "model.norm.kind=none"], seeds=3, until_decided=True)
+    )
+    recorded(
+        study,
+        {
+            "base": [1.0, 1.1, 1.2],
+            "residual=none": [None, None, None],
+            "n_layers=1": [1.0, 1.1, 1.2],
+            "norm.kind=none": [1.5, 1.7, None],
+        },
+    )
+    told = {answer.variant: answer for answer in answers(gather(study))}
+    assert told["residual=none"].verdict == "diverges"
+    assert "residual=none diverged in 3 of 3 runs" in told["residual=none"].sentence
+    assert told["n_layers=1"].verdict == "equals the base"
+    assert "no more seeds" in told["n_layers=1"].sentence
+    assert told["norm.kind=none"].verdict == "undecided"
+    assert "norm.kind=none diverged in 1 of 3 runs (seed 2)" in told["norm.kind=none"].sentence
+
+
+def test_a_run_that_diverged_is_not_counted_as_having_reached_the_base(create, design):
+    study = create(design(["model.residual=none"], seeds=2))
+    recorded(study, {"base": [3.0, 3.0], "residual=none": [2.5, 2.5]})
+    low = Curve((0, 4, 8), (4.0, 2.0, None), (0.0, 1.0, 2.0))
+    study.record(
+        study.by_slot["residual=none.seed-1"], Outcome("residual=none", 1, None, "diverged", None, 8, 2.0, low)
+    )
+    numbers = gather(study)
+    assert numbers.runs_of("residual=none")[1].reached_steps is not None  # it was there, and then it was gone
+    (_, row) = rows_of(variants_csv(numbers))
+    assert (row["finished"], row["reached_base"]) == ("1", "1")
+    costs = costs_table(numbers).markdown()
+    assert "(1 of 1)" in costs
+    assert "(2 of 1)" not in costs
 
 
 def test_a_place_that_cannot_be_written_to_is_said(create, design, tmp_path):

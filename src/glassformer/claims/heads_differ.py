@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding
-from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed, told
+from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed, worded
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, validation_tokens
 from glassformer.inspection.attention_scores import divergence
@@ -54,10 +54,15 @@ def within(weights: Tensor) -> float:
 
 
 def measure(two: Mapping[int, Tensor], eight: Mapping[int, Tensor]) -> tuple[Losses, Losses]:
-    """By seed: 2-head models against the 2-head model of the next seed, and 8-head models against the same one."""
+    """By seed: 2-head models against the 2-head model of the next seed, and 8-head models against the same one.
+
+    Nothing, where there is no second model to compare with.
+    """
     seeds: Sequence[int] = sorted(set(two) & set(eight))
     same: dict[int, float | None] = {}
     other: dict[int, float | None] = {}
+    if len(seeds) < 2:
+        return same, other
     for index, seed in enumerate(seeds):
         model = two[seeds[(index + 1) % len(seeds)]]
         same[seed], other[seed] = nearest_divergence(two[seed], model), nearest_divergence(eight[seed], model)
@@ -74,9 +79,9 @@ def judge(
     reference, found = mean_over_seeds(same.values()), mean_over_seeds(other.values())
     return Finding(
         {"8 heads look at different things than 2, more than 2 heads of another seed do": exceeds(more, 0.0)},
-        f"A head of an 8-head model is {told(found)} nats (Jensen–Shannon, at most 0.693) from the most "
-        f"similar head of a 2-head model, one of another 2-head model {told(reference)}: {signed(more)}. "
-        f"Within a model, 8 heads differ from each other by {told(eight)} nats, 2 by {told(two)}: "
+        f"A head of an 8-head model is {worded(found)} nats (Jensen–Shannon, at most 0.693) from the most "
+        f"similar head of a 2-head model, one of another 2-head model {worded(reference)}: {signed(more)}. "
+        f"Within a model, 8 heads differ from each other by {worded(eight)} nats, 2 by {worded(two)}: "
         f"{signed(spread)}.",
         "One layer of the same width, so that 8 heads are 4 times narrower. Heads of two seeds differ too, which is "
         "what the difference is measured against.",

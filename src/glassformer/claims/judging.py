@@ -79,7 +79,7 @@ def diverged(losses: Losses) -> int:
     return sum(loss is None for loss in losses.values())
 
 
-def told(measured: Number, form: str = ".3f") -> str:
+def worded(measured: Number, form: str = ".3f") -> str:
     """A value for a sentence, without its unit; said in words where there is none, for every run diverged."""
     return "no finite number of" if measured.value is None else f"{measured.value:{form}}"
 

@@ -59,9 +59,9 @@ def judge(arms: Mapping[str, Losses], means: Mapping[str, Losses], evidence: tup
         },
         f"Final loss of sinusoidal less learned positions: {signed(small)} with {SMALL}, {signed(large)} with {LARGE}. "
         f"The size of the tokens changes the gap by {signed(shrinks)}.",
-        f"{_whose(small, large)} Learned vectors start at 0.02 and the sinusoids' rms is 0.71, whatever the tokens' size: "
-        "small tokens are drowned by the sinusoids, and large ones drown the learned vectors. One pre-norm layer, "
-        "GPT-2's starting weights.",
+        f"{_whose(small, large)} Learned vectors start at 0.02 and the sinusoids' rms is 0.71, whatever the tokens' "
+        "size: small tokens are drowned by the sinusoids, and large ones drown the learned vectors. One pre-norm "
+        "layer, GPT-2's starting weights.",
         numbers
         | {
             f"gap of the final loss, {SMALL}": small,

@@ -17,7 +17,7 @@ import numpy as np
 
 from glassformer import places
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.judging import difference, mean_exceeds, mean_over_seeds, signed, told
+from glassformer.claims.judging import difference, mean_exceeds, mean_over_seeds, signed, worded
 from glassformer.claims.laboratory import Laboratory
 from glassformer.runs.files import replace_durably
 from glassformer.studies.design import BASE
@@ -97,10 +97,10 @@ def judge(
                 tasks["sort"][WITHOUT], SOLVED
             ),
         },
-        f"Without positions a causal language model ends at {told(text)} nats (the bigram entropy is "
+        f"Without positions a causal language model ends at {worded(text)} nats (the bigram entropy is "
         f"{bigram:.3f}), {signed(cost)} from the model with them. To a non-causal encoder a sentence without "
-        f"positions is a bag of tokens: copying ends at {told(copying)} nats, where the bag alone leaves "
-        f"{floor:.3f} open, and sorting at {told(sorting, '.4f')} nats.",
+        f"positions is a bag of tokens: copying ends at {worded(copying)} nats, where the bag alone leaves "
+        f"{floor:.3f} open, and sorting at {worded(sorting, '.4f')} nats.",
         "The causal mask can tell where a token stands, since each sees another number of tokens; without a mask, "
         "attention without positions gives the same for every order.",
         {

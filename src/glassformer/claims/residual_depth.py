@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number
-from glassformer.claims.judging import all_of, mean_over_seeds, told
+from glassformer.claims.judging import all_of, mean_over_seeds, worded
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, validation_tokens
 from glassformer.inspection.depth import SMALL, Arm, depth_picture, stream_measures
@@ -81,8 +81,8 @@ def judge(found: Mapping[str, Similarity], evidence: tuple[Path, ...] = ()) -> F
         numbers[f"{name}: with the residual"] = mean_over_seeds(each.with_residual, "cosine")
         numbers[f"{name}: without"] = mean_over_seeds(each.without, "cosine")
     told = "; ".join(
-        f"{name}: {told(numbers[f'{name}: with the residual'], '.2f')} with it, "
-        f"{told(numbers[f'{name}: without'], '.2f')} without"
+        f"{name}: {worded(numbers[f'{name}: with the residual'], '.2f')} with it, "
+        f"{worded(numbers[f'{name}: without'], '.2f')} without"
         for name in found
     )
     far = [name for name, is_kept in kept.items() if is_kept is False]

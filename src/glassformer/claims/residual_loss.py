@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
-from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, told
+from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.residual_study import (
     ATTENTION_REMOVED,
@@ -63,7 +63,7 @@ def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tup
         {claimed: mean_exceeds(beyond, 0.0)},
         f"At {first} layer, removing the skips (x = sublayer(x)) costs {signed(costs[first])}. What costs "
         f"{signed(attention)} is removing attention, which is what deleting the line x = x + output does: what is left "
-        f"sees one character at a time, and ends at {told(without_attention, '.2f')} nats{floor}.",
+        f"sees one character at a time, and ends at {worded(without_attention, '.2f')} nats{floor}.",
         f"What removing the skips costs depends on depth (layers: nats): {over_depth}."
         + (
             f" At {deepest} layers they cost more than {SHARE:.0%} of the {CLAIMED:.2f} that were said."

@@ -15,8 +15,8 @@ from glassformer.claims.judging import (
     falls_short,
     mean_over_seeds,
     signed,
-    told,
     trains,
+    worded,
 )
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, untrained_models, validation_tokens
@@ -80,7 +80,7 @@ def judge(widths: Mapping[int, Width], unigram: float, evidence: tuple[Path, ...
             ),
         },
         f"Loss without the scaling less loss with it: {costs}. At d_k = {largest} the untrained heads' entropy is "
-        f"{told(without, '.0%')} of the largest possible without scaling, and {told(with_it, '.0%')} with it "
+        f"{worded(without, '.0%')} of the largest possible without scaling, and {worded(with_it, '.0%')} with it "
         f"(saturated: below {SATURATED:.0%}).",
         "One layer, two heads, torch's starting weights. Training can shrink queries and keys, and so learn the "
         "scaling itself.",

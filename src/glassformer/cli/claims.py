@@ -61,11 +61,23 @@ def claims(
         raise ConfigError(complaints, subject="command")
     folder = folder or places.claims_folder()
     if deciding:
+        _refuse_useless(ids or [], {"--data": data, "--workers": workers})
         _decide(ids or [], "full" if full else "quick", folder, _laboratory(data, workers, studies, console), console)
     if write is not None:
         _write(write, folder, console)
     elif not deciding:
         _list(folder, console)
+
+
+def _refuse_useless(ids: list[str], options: dict[str, object]) -> None:
+    """Raise :class:`ConfigError` for options of training where nothing is trained."""
+    from glassformer.claims.registry import claims as named
+
+    given = [option for option, value in options.items() if value is not None]
+    if given and ids and all(claim.kind == "exact" for claim in named(ids)):
+        raise ConfigError(
+            f"{' and '.join(given)}: to decide {', '.join(ids)} nothing is trained; leave it out.", subject="command"
+        )
 
 
 def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Console) -> Laboratory:

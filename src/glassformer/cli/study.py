@@ -170,6 +170,8 @@ def _refuse_unknown(what: str, root: Path) -> None:
     from glassformer.studies.folder import find_study, list_studies
 
     if find_study(what, root) is None:
+        if what == "latest":
+            raise RunError(f"There is no study in {root} yet, so there is no latest one. Make one first.")
         known = [*preset_names(), *(path.name for path in list_studies(root))]
         raise RunError(
             f"{what!r} is no preset, no study file (.toml, .py) and no study in {root}. {nearest(what, known)}"

@@ -27,8 +27,8 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
     study.write_results(summary.to_dict())
     console.print()
     console.print(_table(summary))
-    for told in summary.standings or summary.comparison.rows:
-        console.print(Text(f"  {told.sentence()}"))
+    for row in summary.comparison.rows:
+        console.print(Text(f"  {summary.sentence(row)}"))
     if summary.standings:
         console.print(Text(_ending(study.config, summary.standings), style="dim"))
     console.print(f"[dim]{study.path / 'results.json'}[/]", highlight=False)
@@ -74,7 +74,7 @@ def _table(summary: Summary) -> Table:
         interval = None if row is None else row.interval
         cells = [
             arm.name,
-            str(len(arm.finished)),
+            str(len(arm.finished) if row is None else row.n),  # of a variant, the pairs that its interval is of
             "–" if arm.loss is None else f"{arm.loss:.4f}",
             "" if row is None or row.mean is None else f"{row.mean:+.4f}",
             "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}",

@@ -8,6 +8,9 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+FOLDERS = ("runs", "outcomes", "claims", "logs")
+"""That a study's folder has."""
+
 _MOMENT = r"-\d{8}-\d{6}(-\d+)?"
 
 

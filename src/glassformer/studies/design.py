@@ -26,7 +26,7 @@ from glassformer.training.recipes import configuration
 
 BASE = "base"
 MOST_RUNS = 10_000
-LONGEST_SLOT = 60  # characters of a variant's name in a folder's; the seed and the moment come behind it
+LONGEST_SLOT = 60  # bytes of a variant's name in a folder's; the seed and the moment come behind it
 
 Matched = Literal["none", "parameters", "flops", "seconds"]
 
@@ -206,7 +206,9 @@ def study(
     rule = {key: value for key, value in (("budget_seeds", budget_seeds), ("margin", margin)) if value is not None}
     if rule and not until_decided:
         raise ConfigError(
-            f"{' and '.join(rule)} only matter where seeds are added: give until_decided too.", subject="study"
+            f"{' and '.join(rule)} only matter{'s' * (len(rule) == 1)} where seeds are added: give until_decided "
+            "(--until-decided) too.",
+            subject="study",
         )
     return StudyConfig.build(
         {
@@ -237,8 +239,10 @@ def slot_of(variant: str, seed: int) -> str:
 def slot_name(variant: str) -> str:
     """A variant's name as a folder's can hold it, equal only where the names are equal but for such characters."""
     name = _UNFIT.sub("-", variant).strip("-. ") or "variant"
-    if len(name) > LONGEST_SLOT:
-        name = f"{name[:LONGEST_SLOT]}~{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
+    if len(name.encode()) > LONGEST_SLOT:
+        name = (
+            f"{name.encode()[:LONGEST_SLOT].decode(errors='ignore')}~{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
+        )
     return name.casefold()
 
 

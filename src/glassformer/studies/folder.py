@@ -17,7 +17,6 @@ There is no other state. A run counts once its outcome is here, which is written
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,14 +31,14 @@ from glassformer.runs.environment import describe_environment
 from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import CONFIG, ENVIRONMENT, Run, check_name, json_bytes, new_folder, read_object
 from glassformer.runs.locks import FileLock
-from glassformer.studies.bundles import run_folders, unpack
+from glassformer.studies.bundles import FOLDERS, run_folders, unpack
 from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
 from glassformer.studies.matching import within_seconds
 from glassformer.studies.outcomes import Outcome
 from glassformer.training.config import RunConfig
 
 STUDY, DATA, RESULTS = "study.json", "data.json", "results.json"
-PARTS = "parts"
+PARTS, ARRIVING = "parts", "arriving-"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Study:
         root = places.studies_folder() if root is None else root
         try:
             path = new_folder(root, config.name)
-            for inner in ("runs", "outcomes", "claims", "logs"):
+            for inner in FOLDERS:
                 (path / inner).mkdir()
             _copy(files, path / PARTS)
             replace_durably(path / ENVIRONMENT, json_bytes(describe_environment(command)))
@@ -150,7 +149,7 @@ class Study:
     def outcome(self, planned: PlannedRun) -> Outcome | None:
         """How the run ended; None if it has not."""
         path = self._outcome_path(planned)
-        return Outcome.from_dict(read_object(path), self.path) if path.exists() else None
+        return Outcome.from_dict(read_object(path), self.path, file=path) if path.exists() else None
 
     def record(self, planned: PlannedRun, outcome: Outcome) -> None:
         """Keep how the run ended. The caller holds its claim."""
@@ -168,7 +167,7 @@ class Study:
 
     def clear_half_begun(self, planned: PlannedRun) -> None:
         """Remove what a kill left while the run's folder was being made. The caller holds its claim."""
-        for path in self.runs.glob(f"{_literal(planned.slot)}-*"):
+        for path in run_folders(self.runs, planned.slot):
             if not (path / CONFIG).is_file():
                 shutil.rmtree(path)
 
@@ -178,7 +177,7 @@ class Study:
         Raises:
             RunError: its outcome is damaged.
         """
-        with self.claim(planned), tempfile.TemporaryDirectory(dir=self.path, prefix="arriving-") as arriving:
+        with self.claim(planned), tempfile.TemporaryDirectory(dir=self.path, prefix=ARRIVING) as arriving:
             if self.outcome(planned) is not None:
                 return
             there = Path(arriving)
@@ -186,13 +185,14 @@ class Study:
             unpack(bundle, there)
             made = run_folders(there / "runs", planned.slot)
             if made:
+                (there / "replaced").mkdir()
                 for begun in run_folders(self.runs, planned.slot):
-                    shutil.rmtree(begun)
+                    begun.rename(there / "replaced" / begun.name)  # in one step: a kill leaves it whole or not at all
             for path in made:
                 path.rename(self.runs / path.name)
             outcome = there / "outcomes" / f"{planned.slot}.json"
             if outcome.exists():
-                self.record(planned, Outcome.from_dict(read_object(outcome), self.path))
+                self.record(planned, Outcome.from_dict(read_object(outcome), self.path, file=outcome))
 
     # -------------------------------------------------------------------------------------------- all runs
 
@@ -203,6 +203,10 @@ class Study:
         if not lock.acquire(wait=False):
             raise RunError(f"The study {self.name} is being run already, by {lock.holder()}. Wait until it ends.")
         try:
+            for inner in FOLDERS:  # what copies a folder may leave out the empty ones
+                (self.path / inner).mkdir(exist_ok=True)
+            for left in self.path.glob(f"{ARRIVING}*"):  # by a driver that was killed
+                shutil.rmtree(left)
             yield
         finally:
             lock.release()
@@ -282,11 +286,6 @@ def find_study(text: str, root: Path) -> Path | None:
     if len(meant) > 1:
         raise RunError(f"{text!r} begins the name of {len(meant)} studies: {', '.join(meant)}. Give more of the name.")
     return studies[meant[0]] if meant else None
-
-
-def _literal(name: str) -> str:
-    """A name in which no character means something else to ``glob``."""
-    return re.sub(r"([\[*?])", r"[\1]", name)
 
 
 # ------------------------------------------------------------------------------------------------- part files

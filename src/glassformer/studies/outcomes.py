@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from glassformer.errors import RunError
 from glassformer.runs.folder import Run
@@ -58,16 +58,28 @@ class Outcome:
         return asdict(self) | {"run": None if run is None else run.as_posix()}
 
     @classmethod
-    def from_dict(cls, tree: dict[str, Any], folder: Path) -> Self:
-        """What :meth:`to_dict` gave. Raises :class:`RunError` for anything else."""
+    def from_dict(cls, tree: dict[str, Any], folder: Path, *, file: Path) -> Self:
+        """What :meth:`to_dict` gave and ``file`` kept. Raises :class:`RunError` for anything else."""
         try:
             curve = Curve(**{name: tuple(values) for name, values in tree["curve"].items()})
             run = None if tree["run"] is None else folder / tree["run"]
-            return cls(**(tree | {"curve": curve, "run": run}))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(
-                f"An outcome is damaged ({error}): restore it, or delete it to have it made again."
-            ) from error
+            outcome = cls(**(tree | {"curve": curve, "run": run}))
+            outcome._refuse_nonsense()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{file} is damaged ({error}): restore it, or delete it to have it made again.") from error
+        return outcome
+
+    def _refuse_nonsense(self) -> None:
+        """Raise ValueError or TypeError where a file says what no run does."""
+        curve = self.curve
+        if self.status not in get_args(Status):
+            raise ValueError(f"status is {self.status!r}")
+        if not len(curve.steps) == len(curve.losses) == len(curve.seconds):
+            raise ValueError("its curve has more steps than losses, or fewer")
+        known = [value for value in (self.loss, self.accuracy, *curve.losses) if value is not None]
+        for value in (self.steps, self.seconds, *known, *curve.steps, *curve.seconds):
+            if not isinstance(value, int | float):
+                raise TypeError(f"{value!r} is no number")
 
 
 def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> Outcome | None:

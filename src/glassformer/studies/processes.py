@@ -60,7 +60,7 @@ class LocalProcesses:
             if not worker.ready:
                 self._refuse_stillborn(worker)
             if worker.run is not None:
-                return Report(run, "lost", detail=worker.death())
+                return Report(run, "lost", detail=worker.end())
         elif kind == "done":
             worker.run = None
             return Report(run, "done")

@@ -79,8 +79,8 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
     reasons: dict[str, str] = {}
     for variant in study.config.variants:
         config = study.config.arm(variant)
-        if config.model == study.config.base.model:
-            reasons[variant] = "it changes the training, and nothing of the model"
+        if reason := _other_question(study.config.base, config):
+            reasons[variant] = reason
         for seed, outcome in bases.items():
             if outcome.status != "finished" or variant in reasons:
                 continue
@@ -95,6 +95,15 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
     variants = {name: of for name, of in losses.items() if name != BASE}
     base = losses.get(BASE, {})
     return Removal(compare(base, variants), compare(base, removed), reasons)
+
+
+def _other_question(base: RunConfig, variant: RunConfig) -> str:
+    """Why a variant takes nothing out of the model that the base's validation could measure; empty if it does."""
+    if variant.model == base.model:
+        return "it changes the training, and nothing of the model"
+    if (variant.data, variant.seq_len) != (base.data, base.seq_len):
+        return "it is validated on other data than the base"
+    return ""
 
 
 def loss_without(run: Run, variant: RunConfig) -> float | None:

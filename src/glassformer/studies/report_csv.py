@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import StringIO
-from statistics import fmean
 from typing import Any
 
 from glassformer.studies.design import BASE
@@ -27,11 +26,12 @@ def _arm_row(numbers: Numbers, name: str) -> dict[str, Any]:
     arm = numbers.arm(name)
     row = None if name == BASE else numbers.comparison.row(name)
     area = None if name == BASE else numbers.areas.row(name)
-    line = None if row is None else power_line(row)
     decision = numbers.decisions.get(name)
-    low, high = (row and row.interval) or (None, None)
+    fixed = None if decision else row  # its interval and p hold for seeds fixed beforehand
+    low, high = (fixed and fixed.interval) or (None, None)
+    line = None if fixed is None else power_line(fixed)
     look_low, look_high = (decision and decision.interval) or (None, None)
-    area_low, area_high = (area and area.interval) or (None, None)
+    area_low, area_high = (fixed and area and area.interval) or (None, None)
     return {
         "variant": name,
         "finished": len(arm.finished),
@@ -45,9 +45,9 @@ def _arm_row(numbers: Numbers, name: str) -> dict[str, Any]:
         "confidence": row and row.confidence,
         "low": low,
         "high": high,
-        "t": row and row.t,
-        "p": row and row.p,
-        "p_holm": row and row.p_holm,
+        "t": fixed and fixed.t,
+        "p": fixed and fixed.p,
+        "p_holm": fixed and fixed.p_holm,
         "effect_g_z": row and row.effect,
         "smallest_shown": line and line.smallest,
         "more_seeds_needed": line and line.more,
@@ -60,9 +60,9 @@ def _arm_row(numbers: Numbers, name: str) -> dict[str, Any]:
         "mean_loss_high": area_high,
         "steps": numbers.mean(name, lambda run: float(run.outcome.steps)),
         "seconds": numbers.mean(name, lambda run: run.outcome.seconds),
-        "reached_base": sum(run.reached_steps is not None for run in numbers.runs_of(name)),
-        "steps_to_base": _mean(numbers, name, lambda run: run.reached_steps),
-        "seconds_to_base": _mean(numbers, name, lambda run: run.reached_seconds),
+        "reached_base": len(numbers.found(name, lambda run: run.reached_steps)),
+        "steps_to_base": numbers.mean(name, lambda run: run.reached_steps),
+        "seconds_to_base": numbers.mean(name, lambda run: run.reached_seconds),
         "parameters": numbers.parameters(name),
         "training_flops_per_token": numbers.mean(name, lambda run: run.flops_per_token),
         "matched": numbers.study.config.adjusted.get(name),
@@ -90,11 +90,6 @@ def _run_row(numbers: Numbers, run: RunNumbers) -> dict[str, Any]:
         "reason": outcome.reason,
         "run": kept["run"],
     }
-
-
-def _mean(numbers: Numbers, name: str, of: Callable[[RunNumbers], float | None]) -> float | None:
-    found = [value for run in numbers.runs_of(name) if (value := of(run)) is not None]
-    return fmean(found) if found else None
 
 
 def _written(rows: Sequence[dict[str, Any]]) -> str:

@@ -6,17 +6,16 @@ Every table, chart and file of the report reads them from here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import Any
 
 from glassformer.errors import RunError
 from glassformer.models.formulas import parameters
-from glassformer.runs.folder import Run, read_object
+from glassformer.runs.folder import Run
 from glassformer.studies.curves import first_reach, mean_loss, shared_steps
 from glassformer.studies.design import BASE, slot_of
-from glassformer.studies.folder import RESULTS, Study
+from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Outcome
 from glassformer.studies.sequential import Decision
 from glassformer.studies.statistics import Comparison, Difference, compare
@@ -54,8 +53,6 @@ class Numbers:
     areas: Comparison
     shared: tuple[float, float] | None
     """The steps over which mean losses are compared."""
-    decisions: Mapping[str, Decision]
-    """By variant, where seeds were added until something was decided."""
 
     @property
     def study(self) -> Study:
@@ -77,13 +74,22 @@ class Numbers:
 
     def mean(self, name: str, of: Callable[[RunNumbers], float | None]) -> float | None:
         """The mean of a number over an arm's finished runs that have it."""
-        runs = [run for run in self.runs_of(name) if run.outcome.status == "finished"]
-        found = [value for run in runs if (value := of(run)) is not None]
+        found = self.found(name, of)
         return fmean(found) if found else None
+
+    def found(self, name: str, of: Callable[[RunNumbers], float | None]) -> list[float]:
+        """A number of every finished run of an arm that has it."""
+        runs = [run for run in self.runs_of(name) if run.outcome.status == "finished"]
+        return [value for run in runs if (value := of(run)) is not None]
 
     def parameters(self, name: str) -> int:
         """Of an arm's model, each counted once."""
         return parameters(self.study.config.arm(name).model).total
+
+    @cached_property
+    def decisions(self) -> Mapping[str, Decision]:
+        """By variant, where seeds are added until something is decided."""
+        return {standing.decision.variant: standing.decision for standing in self.summary.standings}
 
     @cached_property
     def strongest_first(self) -> list[Difference]:
@@ -129,7 +135,6 @@ def gather(study: Study) -> Numbers:
         tuple(runs[slot] for slot in order),
         compare(areas.pop(BASE), areas, confidence=summary.comparison.confidence),
         shared,
-        {decision.variant: decision for decision in _decisions(study)},
     )
 
 
@@ -175,16 +180,3 @@ def _flops(outcome: Outcome) -> tuple[float | None, float | None]:
         round(last["flops_per_second"] / last["tokens_per_second"])
     )  # the rates are rounded, FLOPs are not
     return per_token * last["tokens"] * outcome.steps / last["step"], per_token
-
-
-def _decisions(study: Study) -> list[Decision]:
-    """What ``results.json`` holds of a study that added seeds until something was decided."""
-    path = study.path / RESULTS
-    kept: list[dict[str, Any]] = read_object(path).get("decisions") or [] if path.exists() else []
-    known = {field.name for field in fields(Decision)}
-    found = []
-    for each in kept:
-        tree = {name: value for name, value in each.items() if name in known}
-        interval = tree.get("interval")
-        found.append(Decision(**tree | {"interval": None if interval is None else tuple(interval)}))
-    return found

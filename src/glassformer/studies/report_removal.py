@@ -27,25 +27,23 @@ def removal_section(study: Study) -> Section:
     if not found.removed.rows:
         reasons = "; ".join(f"{variant}: {reason}" for variant, reason in found.reasons.items())
         return Section(TITLE, TEXT, missing=f"Nothing can be taken out of the base here. {reasons}.")
-    return Section(TITLE, TEXT, [removal_table(found)])
+    return Section(TITLE, TEXT, [removal_table(found, fixed=study.config.until_decided is None)])
 
 
-def removal_table(found: Removal) -> Table:
-    """A row for each variant: both differences from the base, and how much of the second training wins back."""
-    headers = [
-        Header("variant", align="left"),
-        Header("pairs"),
-        Header("trained without it"),
-        Header("95 % interval"),
-        Header("taken out of the base"),
-        Header("95 % interval"),
-        Header("won back by training"),
-    ]
+def removal_table(found: Removal, *, fixed: bool = True) -> Table:
+    """A row for each variant: both differences from the base, and how much of the second training wins back.
+
+    Args:
+        fixed: whether the number of seeds was fixed beforehand; a t interval holds for no other.
+    """
+    interval = ["95 % interval"] if fixed else []
+    names = ["pairs", "trained without it", *interval, "taken out of the base", *interval, "won back by training"]
+    headers = [Header("variant", align="left"), *map(Header, names)]
     rows = []
     for row in found.trained.rows:
         share = found.won_back(row.variant)
         won = Cell(NOTHING) if share is None else Cell(f"{100 * share:.0f} %", share)
-        cells = [*_cells(found.trained, row.variant), *_cells(found.removed, row.variant), won]
+        cells = [*_cells(found.trained, row.variant, fixed), *_cells(found.removed, row.variant, fixed), won]
         rows.append([Cell(row.variant), Cell(str(row.n), row.n), *cells])
     described = (
         "In nats per token, paired by seed. Taken out: the base's own weights in the variant's model, on the same "
@@ -61,8 +59,7 @@ def removal_table(found: Removal) -> Table:
     )
 
 
-def _cells(comparison: Comparison, variant: str) -> list[Cell]:
+def _cells(comparison: Comparison, variant: str, fixed: bool) -> list[Cell]:
     row = next((row for row in comparison.rows if row.variant == variant), None)
-    if row is None:
-        return [Cell(NOTHING), Cell(NOTHING)]
-    return [difference_cell(row.mean, row.interval), interval_cell(row.interval)]
+    mean, interval = (None, None) if row is None else (row.mean, row.interval)
+    return [difference_cell(mean, interval), *([interval_cell(interval)] if fixed else [])]

@@ -5,7 +5,7 @@ Rounded for reading; the CSV files beside the report hold every digit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
 from textwrap import shorten
@@ -14,7 +14,7 @@ from glassformer.charts.table import Cell, Header, Table
 from glassformer.studies.design import BASE
 from glassformer.studies.opened_rows import OpenedRow
 from glassformer.studies.power import MOST_PAIRS
-from glassformer.studies.report_numbers import Numbers
+from glassformer.studies.report_numbers import Numbers, RunNumbers
 from glassformer.studies.report_text import Answer, settings
 from glassformer.studies.sequential import Decision
 from glassformer.studies.statistics import Difference
@@ -145,8 +145,8 @@ def costs_table(numbers: Numbers) -> Table:
             _large(numbers.mean(name, lambda run: run.flops_per_token)),
             _counted(steps),
             _seconds(numbers.mean(name, lambda run: run.outcome.seconds)),
-            _reached(numbers, name, [run.reached_steps for run in numbers.runs_of(name)], "{:,.0f}"),
-            _reached(numbers, name, [run.reached_seconds for run in numbers.runs_of(name)], "{:.1f}"),
+            _reached(numbers, name, lambda run: run.reached_steps, "{:,.0f}"),
+            _reached(numbers, name, lambda run: run.reached_seconds, "{:.1f}"),
             _loss(numbers.mean(name, lambda run: run.area)),
             Cell(NOTHING) if area is None else difference_cell(area.mean, area.interval),
             Cell(NOTHING) if area is None or numbers.decisions else interval_cell(area.interval),
@@ -259,8 +259,8 @@ def _means(row: Difference) -> tuple[float | None, float | None]:
     return (fmean(base for base, _ in whole), fmean(variant for _, variant in whole)) if whole else (None, None)
 
 
-def _reached(numbers: Numbers, name: str, reached: Sequence[float | None], form: str) -> Cell:
-    found = [value for value in reached if value is not None]
+def _reached(numbers: Numbers, name: str, of: Callable[[RunNumbers], float | None], form: str) -> Cell:
+    found = numbers.found(name, of)
     if not numbers.arm(name).finished:
         return Cell(NOTHING)
     count = f"({len(found)} of {len(numbers.arm(name).finished)})"

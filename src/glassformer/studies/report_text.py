@@ -11,11 +11,12 @@ from typing import Any
 import glassformer
 from glassformer.config import Config
 from glassformer.data.synthetic_config import SyntheticConfig
+from glassformer.models.config import ModelConfig
 from glassformer.runs.folder import ENVIRONMENT, read_object
+from glassformer.studies.deciding import Standing
 from glassformer.studies.design import StudyConfig
 from glassformer.studies.power import PowerLine, power_line
 from glassformer.studies.report_numbers import Numbers, opened
-from glassformer.studies.sequential import Decision
 from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
 from glassformer.studies.wording import counted
@@ -67,12 +68,21 @@ def question(config: StudyConfig) -> str:
             return f"What does {paths[0]} change: {_listed(values)}, instead of {instead}?"
     if len(config.variants) <= NAMED:
         return f"What changes with {_listed(list(config.variants))}?"
-    return f"What do {len(config.variants)} changes of {config.name} change?"
+    return f"What do {len(config.variants)} changes of the base change?"
 
 
 def subtitle(config: StudyConfig) -> str:
-    """The base, its data, its length and the seeds in a line."""
-    return f"{config.name} on {data_name(config.base)}, {length(config.base)}, {counted(len(config.seeds), 'seed')}"
+    """The base's size, its data, its length and the seeds in a line."""
+    seeds = counted(len(config.seeds), "seed")
+    return f"{size(config.base.model)}, on {data_name(config.base)}, {length(config.base)}, {seeds}"
+
+
+def size(model: ModelConfig) -> str:
+    """A model in a few words: ``a decoder of 4 layers, width 128``."""
+    layers = counted(model.n_layers, "layer")
+    if model.n_encoder_layers is None:
+        return f"a decoder of {layers}, width {model.d_model}"
+    return f"an encoder of {counted(model.n_encoder_layers, 'layer')} and a decoder of {layers}, width {model.d_model}"
 
 
 def answers(numbers: Numbers) -> list[Answer]:
@@ -185,10 +195,9 @@ def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
 
 
 def _answer(row: Difference, numbers: Numbers) -> Answer:
-    decision = numbers.decisions.get(row.variant)
-    if decision is not None:
-        return Answer(row.variant, _decided(decision), decision.sentence(), None)
-    return Answer(row.variant, _verdict(row), row.sentence(), power_line(row))
+    standing = numbers.summary.standing(row.variant)
+    verdict = _verdict(row) if standing is None or row.mean is None else _standing(standing)
+    return Answer(row.variant, verdict, numbers.summary.sentence(row), None if standing else power_line(row))
 
 
 def _verdict(row: Difference) -> str:
@@ -199,10 +208,13 @@ def _verdict(row: Difference) -> str:
     return _direction(row.mean) if row.shown else "undecided"
 
 
-def _decided(decision: Decision) -> str:
-    if decision.verdict == "different":
+def _standing(standing: Standing) -> str:
+    decision = standing.decision
+    if decision.verdict == "different" or (standing.identical and decision.mean):
         assert decision.mean is not None
         return _direction(decision.mean)
+    if standing.identical:
+        return "equals the base"
     return "no difference that matters" if decision.verdict == "equivalent" else "undecided"
 
 

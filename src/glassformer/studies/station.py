@@ -19,11 +19,8 @@ from typing import Any
 
 import glassformer
 from glassformer.runs.locks import FileLock
-from glassformer.studies.bundles import pack, run_folders, unpack
+from glassformer.studies.bundles import FOLDERS, pack, run_folders, unpack
 from glassformer.studies.worker_process import Heard, Worker, worker_environment
-
-FOLDERS = ("runs", "outcomes", "claims", "logs")
-"""That a study's folder has."""
 
 
 @dataclass(frozen=True)

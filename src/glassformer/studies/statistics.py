@@ -107,7 +107,7 @@ class Difference:
         ``residual=none raises the loss by 0.041 nats (95 % interval 0.030 to 0.052, n = 8 pairs, Holm-adjusted p =
         0.0002).``
         """
-        return " ".join([self._finding(quantity, unit), *self._apart()])
+        return " ".join([self._finding(quantity, unit), *self.apart()])
 
     def _finding(self, quantity: str, unit: str) -> str:
         """What the whole pairs say."""
@@ -125,7 +125,7 @@ class Difference:
             f"{finding(self.variant, self.mean, self.interval, self.shown, self.confidence, quantity, unit, support)}."
         )
 
-    def _apart(self) -> list[str]:
+    def apart(self) -> list[str]:
         """What is in no pair: a sentence for each reason."""
         told = [
             f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}): in no pair."

@@ -12,7 +12,7 @@ from glassformer.studies.deciding import Standing, standings
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Outcome, Status
-from glassformer.studies.statistics import Comparison, compare
+from glassformer.studies.statistics import Comparison, Difference, compare
 
 FIXED = ("interval", "t", "p", "p_holm")
 """What a comparison says that only holds for a number of seeds that was fixed beforehand."""
@@ -64,6 +64,11 @@ class Summary:
     def standing(self, variant: str) -> Standing | None:
         """Of one variant; None where the seeds were fixed beforehand."""
         return next((each for each in self.standings if each.decision.variant == variant), None)
+
+    def sentence(self, row: Difference) -> str:
+        """What is found of a row's variant in plain words, with the runs that are in no pair."""
+        standing = self.standing(row.variant)
+        return row.sentence() if standing is None else " ".join([standing.sentence(), *row.apart()])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""

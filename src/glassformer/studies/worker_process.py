@@ -100,6 +100,11 @@ class Worker:
             return f"was killed by {signal.Signals(-status).name}"
         return f"ended with status {status}"
 
+    def end(self) -> str:
+        """How it died; of an error, also what it said last."""
+        said = self.last_words() if (self.process.returncode or 0) > 0 else ""
+        return f"{self.death()} ({said})" if said else self.death()
+
     def last_words(self) -> str:
         """The last line of its log."""
         return "".join(self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:])
