@@ -34,10 +34,10 @@ from pathlib import Path
 import numpy as np
 from alternating import alternate, circumstances
 
-from glassformer.scaling.bootstrap import bootstrap
-from glassformer.scaling.fitting import Fit, fit
-from glassformer.scaling.isoflop import isoflop_minima
-from glassformer.scaling.points import Points, read_points
+from glassformer.scaling.fits.bootstrap import bootstrap
+from glassformer.scaling.fits.fitting import Fit, fit
+from glassformer.scaling.fits.isoflop import isoflop_minima
+from glassformer.scaling.fits.points import Points, read_points
 
 CORES = 2
 SECONDS = 60.0

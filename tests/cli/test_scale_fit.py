@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from glassformer.scaling.saved_fit import read_fit
+from glassformer.scaling.fits.saved_fit import read_fit
 
 SHORT = ("--draws", 100)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from glassformer.cli.main import main
-from glassformer.scaling.laws import LAWS, law
-from glassformer.scaling.notes import CORRECTIONS
+from glassformer.scaling.laws.known import LAWS, law
+from glassformer.scaling.laws.notes import CORRECTIONS
 
 
 def test_without_a_name_every_law_is_listed_with_its_formula(capsys):

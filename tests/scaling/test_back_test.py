@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.back_test import BackTest, back_test, cut_offs, predict
-from glassformer.scaling.bootstrap import bootstrap
-from glassformer.scaling.fitting import Fit, fit
-from glassformer.scaling.law import ParametricLoss
-from glassformer.scaling.points import Array, Points
+from glassformer.scaling.fits.back_test import BackTest, back_test, cut_offs, predict
+from glassformer.scaling.fits.bootstrap import bootstrap
+from glassformer.scaling.fits.fitting import Fit, fit
+from glassformer.scaling.fits.points import Array, Points
+from glassformer.scaling.laws.law import ParametricLoss
 
 TRUTH = ParametricLoss.of(E=1.8172, A=477.8, B=2143.4, alpha=0.3473, beta=0.3672, source="planted")
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.bootstrap import Bootstrap, bootstrap, covering_interval, widened
-from glassformer.scaling.fitting import Fit, fit
-from glassformer.scaling.law import ParametricLoss
-from glassformer.scaling.points import Points, read_points
+from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap, covering_interval, widened
+from glassformer.scaling.fits.fitting import Fit, fit
+from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.laws.law import ParametricLoss
 
 BESIROGLU = {"A": 124.5, "B": 1293.0, "E": 0.026, "alpha": 0.0154, "beta": 0.0206, "a": 0.020}
 TRUTH = ParametricLoss.of(E=1.8172, A=477.8, B=2143.4, alpha=0.3473, beta=0.3672, source="planted")

@@ -11,7 +11,7 @@ from torch import nn
 from glassformer.errors import ConfigError
 from glassformer.models.counting import build_on_meta, count_flops
 from glassformer.models.presets import preset, preset_names
-from glassformer.scaling.counting import (
+from glassformer.scaling.laws.counting import (
     counts,
     embeddings_per_width,
     non_embedding_of_total,

@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from glassformer.scaling.fitting import fit
-from glassformer.scaling.formulas import repeated_data
-from glassformer.scaling.points import Points
+from glassformer.scaling.fits.fitting import fit
+from glassformer.scaling.fits.formulas import repeated_data
+from glassformer.scaling.fits.points import Points
 
 
 def planted(seed, n=60, noise=0.005, ratio=None):

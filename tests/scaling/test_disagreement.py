@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from glassformer.models.presets import preset
-from glassformer.scaling.counting import counts
-from glassformer.scaling.disagreement import allocation_of, names, opinions
-from glassformer.scaling.laws import law
-from glassformer.scaling.shapes import nearest_shape
-from glassformer.scaling.units import PF_DAY
+from glassformer.scaling.laws.counting import counts
+from glassformer.scaling.laws.known import law
+from glassformer.scaling.laws.units import PF_DAY
+from glassformer.scaling.plans.disagreement import allocation_of, names, opinions
+from glassformer.scaling.plans.shapes import nearest_shape
 
 GPT2 = preset("gpt2").model
 BUDGET = 1e19

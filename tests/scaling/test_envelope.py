@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import DataError
-from glassformer.scaling.envelope import envelope
-from glassformer.scaling.points import Points, read_points
+from glassformer.scaling.fits.envelope import envelope
+from glassformer.scaling.fits.points import Points, read_points
 
 SIZES = np.geomspace(1e6, 1e9, 20)
 

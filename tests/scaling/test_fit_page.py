@@ -10,15 +10,15 @@ import pytest
 
 from glassformer.charts.table import Table
 from glassformer.errors import DataError
-from glassformer.scaling import surface as surfaces
-from glassformer.scaling.bootstrap import bootstrap
-from glassformer.scaling.findings import investigate
-from glassformer.scaling.fit_page import circumstances, page
-from glassformer.scaling.fit_wording import digits, formula_shown, large, percent_error
-from glassformer.scaling.fitting import fit
-from glassformer.scaling.objectives import Squares, asymmetric
-from glassformer.scaling.points import Points, read_points
-from glassformer.scaling.saved_fit import read_fit, write_fit
+from glassformer.scaling.fit_report.fit_page import circumstances, page
+from glassformer.scaling.fits import surface as surfaces
+from glassformer.scaling.fits.bootstrap import bootstrap
+from glassformer.scaling.fits.findings import investigate
+from glassformer.scaling.fits.fitting import fit
+from glassformer.scaling.fits.objectives import Squares, asymmetric
+from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.saved_fit import read_fit, write_fit
+from glassformer.scaling.wording import digits, formula_shown, large, percent_error
 
 COMMAND = ["glassformer", "scale", "fit", "runs.csv"]
 SECTIONS = [

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.fitting import fit, refit
-from glassformer.scaling.minimising import Problem
-from glassformer.scaling.points import Points
+from glassformer.scaling.fits.fitting import fit, refit
+from glassformer.scaling.fits.minimising import Problem
+from glassformer.scaling.fits.points import Points
 
 
 def columns(path):

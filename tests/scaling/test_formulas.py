@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.expressions import Program, derivative, parse
-from glassformer.scaling.formulas import CHINCHILLA, formula, own, power_law, repeated_data
-from glassformer.scaling.points import Points
+from glassformer.scaling.fits.expressions import Program, derivative, parse
+from glassformer.scaling.fits.formulas import CHINCHILLA, formula, own, power_law, repeated_data
+from glassformer.scaling.fits.points import Points
 
 POINTS = Points.of(
     n=[1e7, 3e7, 1e8, 3e8], d=[4e9, 2e9, 9e9, 3e10], loss=[3.5, 3.3, 2.9, 2.6], unique=[1e9, 2e9, 3e9, 3e9]

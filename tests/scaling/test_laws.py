@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.chinchilla import UNROUNDED
-from glassformer.scaling.combining import combine
-from glassformer.scaling.explaining import constant_in_words, in_numbers, number
-from glassformer.scaling.kaplan import allocation
-from glassformer.scaling.law import ParametricLoss
-from glassformer.scaling.laws import GROUPS, LAWS, law, laws
-from glassformer.scaling.units import PF_DAY, flops
+from glassformer.scaling.laws.chinchilla import UNROUNDED
+from glassformer.scaling.laws.combining import combine
+from glassformer.scaling.laws.explaining import constant_in_words, in_numbers, number
+from glassformer.scaling.laws.kaplan import allocation
+from glassformer.scaling.laws.known import GROUPS, LAWS, law, laws
+from glassformer.scaling.laws.law import ParametricLoss
+from glassformer.scaling.laws.units import PF_DAY, flops
 
 RANGES = {  # of inputs for which the source gives none, and the general ones
     "N": (1e4, 1e12),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glassformer.scaling.chinchilla import frontier_of
-from glassformer.scaling.laws import law
-from glassformer.scaling.reconciling import PORIAN_CHAIN
-from glassformer.scaling.units import PF_DAY
+from glassformer.scaling.laws.chinchilla import frontier_of
+from glassformer.scaling.laws.known import law
+from glassformer.scaling.laws.reconciling import PORIAN_CHAIN
+from glassformer.scaling.laws.units import PF_DAY
 
 GOPHER = 5.76e23
 

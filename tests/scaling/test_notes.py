@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from glassformer.scaling.kaplan import OF_PARAMETERS_AND_STEPS, OPTIMAL_PARAMETERS
-from glassformer.scaling.laws import LAWS, law
-from glassformer.scaling.notes import CORRECTIONS, HEAD_WIDTH
-from glassformer.scaling.units import PF_DAY
+from glassformer.scaling.laws.kaplan import OF_PARAMETERS_AND_STEPS, OPTIMAL_PARAMETERS
+from glassformer.scaling.laws.known import LAWS, law
+from glassformer.scaling.laws.notes import CORRECTIONS, HEAD_WIDTH
+from glassformer.scaling.laws.units import PF_DAY
 
 
 def correction(number):

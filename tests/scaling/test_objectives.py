@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.objectives import Absolute, Huber, Objective, Squares, asymmetric, objective
+from glassformer.scaling.fits.objectives import Absolute, Huber, Objective, Squares, asymmetric, objective
 
 EVERY = [Huber(), Huber(0.5), Squares(), Absolute(), asymmetric(), Absolute(over=3.0, smooth=0.01)]
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
 from glassformer.models.counting import build_on_meta, count_parameters
-from glassformer.scaling.expecting import interval_of, off_by_two
-from glassformer.scaling.kaplan import CRITICAL_BATCH, LEAST_STEPS, OF_PARAMETERS_AND_STEPS
-from glassformer.scaling.laws import law
-from glassformer.scaling.plan_request import Request, quantity, read_request
-from glassformer.scaling.plan_settings import Steps, critical_batch
-from glassformer.scaling.planning import plan
+from glassformer.scaling.laws.kaplan import CRITICAL_BATCH, LEAST_STEPS, OF_PARAMETERS_AND_STEPS
+from glassformer.scaling.laws.known import law
+from glassformer.scaling.plans.expecting import interval_of, off_by_two
+from glassformer.scaling.plans.plan_request import PlanRequest, quantity, read_request
+from glassformer.scaling.plans.plan_settings import Steps, critical_batch
+from glassformer.scaling.plans.planning import plan
 from glassformer.training.config import RunConfig
 
 VOCABULARY = 4096
@@ -26,12 +26,12 @@ def place(tmp_path, monkeypatch):
     """Speeds are measured in a moment, and remembered in a place of the test's own."""
     monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("glassformer.speed.SECONDS", 0.01)
-    monkeypatch.setattr("glassformer.scaling.machine_costs.PATIENCE", 0.02)
+    monkeypatch.setattr("glassformer.scaling.plans.machine_costs.PATIENCE", 0.02)
 
 
 def on_paper(**request):
     chosen = {name: request.pop(name) for name in ("law", "preset", "rate", "assignments", "fit") if name in request}
-    return plan(Request(vocabulary=VOCABULARY, **request), **chosen)
+    return plan(PlanRequest(vocabulary=VOCABULARY, **request), **chosen)
 
 
 # --- the budget is kept, and everything is of one real model ---------------------------------------------------------
@@ -106,8 +106,8 @@ def test_hours_become_a_run_that_takes_as_long():
 
 
 def test_hours_are_kept_where_the_speed_was_measured(monkeypatch):
-    monkeypatch.setattr("glassformer.scaling.machine_costs.PATIENCE", 3.0)
-    made = plan(Request(hours=0.01, vocabulary=96), preset="nanogpt-shakespeare-cpu")
+    monkeypatch.setattr("glassformer.scaling.plans.machine_costs.PATIENCE", 3.0)
+    made = plan(PlanRequest(hours=0.01, vocabulary=96), preset="nanogpt-shakespeare-cpu")
     assert "measured now" in made["time"].source
     assert 0.9 * 36 <= made["time"].value <= 36
 
@@ -267,7 +267,7 @@ NONSENSE = {
 @pytest.mark.parametrize(("request_", "told"), NONSENSE.values(), ids=NONSENSE)
 def test_nonsense_is_refused(request_, told):
     with pytest.raises(ConfigError) as error:
-        Request(**request_)
+        PlanRequest(**request_)
     assert told in str(error.value)
 
 
@@ -278,7 +278,7 @@ def test_all_complaints_come_at_once():
         )
     assert len(error.value.complaints) == 6
     with pytest.raises(ConfigError) as error:
-        plan(Request(compute=1e18), law="besiroglou", preset="gpt3", rate="guess")
+        plan(PlanRequest(compute=1e18), law="besiroglou", preset="gpt3", rate="guess")
     assert len(error.value.complaints) == 3
 
 
@@ -300,7 +300,7 @@ def test_settings_that_the_plan_chooses_are_refused():
 @pytest.mark.parametrize(("preset", "data"), [("transformer-small", None), ("modern-small", "copy")])
 def test_what_no_scaling_law_is_about_is_refused(preset, data):
     with pytest.raises(ConfigError, match="language models on text"):
-        plan(Request(compute=1e15), preset=preset, data=data)
+        plan(PlanRequest(compute=1e15), preset=preset, data=data)
 
 
 @pytest.mark.parametrize(

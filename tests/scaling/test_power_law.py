@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from glassformer.errors import DataError
-from glassformer.scaling.power_law import fit_power_law
+from glassformer.scaling.fits.power_law import fit_power_law
 
 exponents = st.floats(-3, 3)
 coefficients = st.floats(1e-6, 1e6)

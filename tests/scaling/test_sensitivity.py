@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.scaling.best_size import best_parameters, best_size, exponent
-from glassformer.scaling.fitting import fit
-from glassformer.scaling.isoflop import isoflop_minima
-from glassformer.scaling.law import ParametricLoss
-from glassformer.scaling.points import Points, read_points
-from glassformer.scaling.sensitivity import DELTAS, sensitivity
+from glassformer.scaling.fits.best_size import best_parameters, best_size, exponent
+from glassformer.scaling.fits.fitting import fit
+from glassformer.scaling.fits.isoflop import isoflop_minima
+from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.sensitivity import DELTAS, sensitivity
+from glassformer.scaling.laws.law import ParametricLoss
 
 TARGET = 1e24
 LOG_HUBER = "Huber with δ = 0.001 on ln L"

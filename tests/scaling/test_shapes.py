@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import strategies as st
 from glassformer.errors import ConfigError
 from glassformer.models.counting import build_on_meta, count_parameters
 from glassformer.models.formulas import parameters
-from glassformer.models.presets import preset
-from glassformer.scaling.counting import counts
-from glassformer.scaling.shapes import nearest_shape, smallest
+from glassformer.models.presets import preset, preset_names
+from glassformer.scaling.laws.counting import counts
+from glassformer.scaling.plans.shapes import by_width, nearest_shape, smallest
 
 TEXT = 96  # characters of a usual text
+DECODERS = [name for name in preset_names() if not preset(name).model.has_encoder]
 
 
 def base(name: str = "modern-small"):
@@ -95,3 +97,15 @@ def test_a_target_below_the_smallest_model_is_refused_with_its_size():
 def test_a_translator_is_refused():
     with pytest.raises(ConfigError, match="encoder"):
         nearest_shape(preset("transformer-small").model, 1e7)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_by_width_every_architecture_grows_step_by_step_in_shapes_of_its_own(name):
+    model = base(name)
+    shapes = list(itertools.islice(by_width(model), 24))
+    widths, sizes = [shape.model.d_model for shape in shapes], [shape.parameters for shape in shapes]
+    assert widths == sorted(set(widths)) and sizes == sorted(set(sizes))
+    assert max(after / before for before, after in itertools.pairwise(sizes)) < 2.5
+    for shape in shapes:
+        assert shape.parameters == counts(shape.model).total
+        assert shape.model.norm == model.norm and shape.model.positions == model.positions

@@ -221,6 +221,8 @@ FILES = {
     "true steps": ("a.toml", 'preset = "gpt2"\nsteps = true', "steps is True; expected a whole number"),
     "a variant of nothing": ("a.toml", 'preset = "gpt2"\n[variants]\na = 3', "variants.a is 3; expected a table"),
     "vary and variants": ("a.toml", 'preset = "gpt2"\nvary = []\n[variants]', "two ways to say the same"),
+    "a number to vary": ("a.toml", 'preset = "gpt2"\nvary = [3]', "vary has 3; expected a text such as"),
+    "a seed in words": ("a.toml", 'preset = "gpt2"\nseeds = [0, "a"]', "seeds has 'a'; expected a whole number"),
     "a strange preset": ("a.toml", 'preset = "gpt-nanoo"', "Did you mean 'gpt-nano'"),
     "Python that fails": ("a.py", "1 / 0", "ZeroDivisionError"),
     "Python without a study": ("a.py", "stdy = 3", "makes no study"),

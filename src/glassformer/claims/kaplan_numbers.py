@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
 from glassformer.claims.laboratory import Laboratory
-from glassformer.scaling.kaplan import CRITICAL_BATCH
-from glassformer.scaling.notes import CORRECTIONS, HEAD_WIDTH, Correction
+from glassformer.scaling.laws.kaplan import CRITICAL_BATCH
+from glassformer.scaling.laws.notes import CORRECTIONS, HEAD_WIDTH, Correction
 
 WITHIN = 0.05
 """A formula is right if its value differs by less than this from the right form's: the constants have two digits."""

@@ -17,7 +17,7 @@ from glassformer.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
-    from glassformer.scaling.findings import Findings
+    from glassformer.scaling.fits.findings import Findings
 
 COLUMNS = {"N": "n", "D": "d", "C": "c", "loss": "loss", "run": "run", "U": "unique"}
 PAGE = Path("fit.html")
@@ -61,12 +61,12 @@ def scale_fit(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Fit a scaling law to training runs: parameters with intervals, a target, and a report page."""
-    from glassformer.scaling.findings import investigate
-    from glassformer.scaling.fit_page import circumstances, page
-    from glassformer.scaling.objectives import DELTA
-    from glassformer.scaling.points import read_points
-    from glassformer.scaling.saved_fit import to_dict, write_fit
-    from glassformer.scaling.units import flops
+    from glassformer.scaling.fit_report.fit_page import circumstances, page
+    from glassformer.scaling.fits.findings import investigate
+    from glassformer.scaling.fits.objectives import DELTA
+    from glassformer.scaling.fits.points import read_points
+    from glassformer.scaling.fits.saved_fit import to_dict, write_fit
+    from glassformer.scaling.laws.units import flops
 
     _check(objective, delta, counting, out)
     aim = None if target is None else flops(target)
@@ -134,7 +134,7 @@ def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | Non
 
 def _show(found: Findings, facts: dict[str, str], console: Console) -> None:
     """The parameters, the minimum, the target, and how far to trust it."""
-    from glassformer.scaling.fit_tables import parameters_table, quality_table, target_table
+    from glassformer.scaling.fit_report.fit_tables import parameters_table, quality_table, target_table
 
     console.print(Text(f"{facts['points']}; {facts['objective']}", "dim"))
     for note in found.fit.points.notes:

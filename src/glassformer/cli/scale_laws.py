@@ -9,7 +9,7 @@ import typer
 from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from glassformer.scaling.law import Law
+    from glassformer.scaling.laws.law import Law
 
 
 def scale_laws(
@@ -25,7 +25,7 @@ def scale_laws(
     ] = False,
 ) -> None:
     """List the published scaling laws, or explain one, or ask one."""
-    from glassformer.scaling.laws import laws
+    from glassformer.scaling.laws.known import laws
 
     complaints = []
     if at and not names:
@@ -63,7 +63,7 @@ def _inputs(given: list[str]) -> dict[str, float]:
 
 def _ask(law: Law, inputs: dict[str, float]) -> None:
     """The law's value, and where it leaves its range."""
-    from glassformer.scaling.explaining import number
+    from glassformer.scaling.laws.explaining import number
 
     value = law(**inputs)
     at = ", ".join(f"{symbol} = {number(each)}" for symbol, each in inputs.items())
@@ -79,8 +79,8 @@ def _list() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glassformer.scaling.explaining import in_numbers
-    from glassformer.scaling.laws import GROUPS, LAWS
+    from glassformer.scaling.laws.explaining import in_numbers
+    from glassformer.scaling.laws.known import GROUPS, LAWS
 
     console = Console(soft_wrap=True)
     width = max(map(len, LAWS))
@@ -98,7 +98,7 @@ def _list() -> None:
 
 
 def _corrections() -> None:
-    from glassformer.scaling.notes import CORRECTIONS
+    from glassformer.scaling.laws.notes import CORRECTIONS
 
     for correction in CORRECTIONS:
         print(correction)

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from glassformer.cli.preparing import preparing
 from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
-from glassformer.scaling.fit_wording import digits, large
+from glassformer.scaling.wording import digits, large
 
 if TYPE_CHECKING:
-    from glassformer.scaling.plan import Plan
+    from glassformer.scaling.plans.plan import Plan
 
 DEFAULT_OUT = Path("plan.json")
 LABELS, VALUES = 13, 11  # columns
@@ -72,12 +72,12 @@ def scale_plan(
     ] = False,
 ) -> None:
     """Plan a training from a budget: shape, tokens, batch, steps, loss, and what other laws would say."""
-    from glassformer.scaling.plan_file import check_place, write_plan
-    from glassformer.scaling.plan_request import read_request
-    from glassformer.scaling.plan_settings import rate_of
-    from glassformer.scaling.plan_start import all_or_every_complaint, base_run, spending_law
-    from glassformer.scaling.plan_text import explained
-    from glassformer.scaling.planning import plan
+    from glassformer.scaling.plans.plan_file import check_place, write_plan
+    from glassformer.scaling.plans.plan_request import read_request
+    from glassformer.scaling.plans.plan_settings import rate_of
+    from glassformer.scaling.plans.plan_start import all_or_every_complaint, base_run, spending_law
+    from glassformer.scaling.plans.plan_text import explained
+    from glassformer.scaling.plans.planning import plan
 
     given = {"compute": compute, "parameters": params, "tokens": tokens, "data_limit": data_limit}
     request, *_ = all_or_every_complaint(  # the rest is read again by plan(), where it can no longer be wrong
@@ -112,7 +112,7 @@ def scale_plan(
 
 def _show(plan: Plan, console: Console) -> None:
     """The plan in groups of lines, the laws side by side, the cost of being off, and what to beware of."""
-    from glassformer.scaling.plan_text import headline
+    from glassformer.scaling.plans.plan_text import headline
 
     console.print(Text(headline(plan), style="bold"))
     console.print(Text(f"{plan.shape.words}; vocabulary {plan['vocabulary'].value:,.0f}; {plan.preset}", style="dim"))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glassformer.cli.units import readable_bytes
-from glassformer.scaling.fit_wording import budget, digits, large, percent_error, to
+from glassformer.scaling.wording import budget, digits, large, percent_error, to
 
 if TYPE_CHECKING:
-    from glassformer.scaling.plan import Plan, Traced
+    from glassformer.scaling.plans.plan import Plan, Traced
 
 UNKNOWN = "–"
 

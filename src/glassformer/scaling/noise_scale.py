@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassformer.errors import RunError
-from glassformer.scaling.laws import law
+from glassformer.scaling.laws.known import law
 
 Floats = NDArray[np.float64]
 Records = Sequence[Mapping[str, Any]]

@@ -66,7 +66,7 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
         samples = _samples(config, progress)
     needed = 0
     complaints: list[str] = []
-    with _threads(threads):
+    with torch_threads(threads):
         speed.matmul_peak(device=device)
         for name in config.arms:
             with _telling(name, complaints):
@@ -143,7 +143,7 @@ def _telling(name: str, complaints: list[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def torch_threads(count: int | None) -> Iterator[None]:
     """Have torch use so many threads; None leaves it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)

@@ -74,6 +74,13 @@ def _from_toml(path: Path) -> StudyConfig:
     for name, changes in tree.get("variants", {}).items() if isinstance(tree.get("variants"), dict) else ():
         if not isinstance(changes, dict):
             complaints.append(f"variants.{name} is {changes!r}; expected a table of settings.")
+    vary, seeds = tree.get("vary", []), tree.get("seeds", [])
+    for each in vary if isinstance(vary, list) else ():
+        if not isinstance(each, str | dict):
+            complaints.append(f"vary has {each!r}; expected a text such as 'model.residual=none', or a table.")
+    for each in seeds if isinstance(seeds, list) else ():
+        if not isinstance(each, int) or isinstance(each, bool):
+            complaints.append(f"seeds has {each!r}; expected a whole number.")
     if complaints:
         raise ConfigError(complaints, subject=f"study {path}")
     return study(

@@ -1,0 +1,200 @@
+"""``glassformer scale ladder``: small runs that say what a large one reaches, and whether a change helps there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from glassformer.cli.preparing import preparing
+
+if TYPE_CHECKING:
+    from glassformer.scaling.ladders.ladder import Ladder
+    from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan
+    from glassformer.scaling.ladders.ladder_rungs import Run
+    from glassformer.studies.checking import Checked
+
+
+def scale_ladder(
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset: its parts, in many sizes.")],
+    budget: Annotated[
+        str, typer.Option(help="Of all rungs together: FLOPs (1e14) or time of this machine (90s, 20min, 2h).")
+    ],
+    data: Annotated[str | None, typer.Option(help="The text, as in glassformer train.")] = None,
+    target: Annotated[
+        str, typer.Option(help="The run to predict: FLOPs (1e15), or a multiple of the largest rung (10x).")
+    ] = "10x",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A variant, model.residual=none: does it still help at 10 and 100 times the compute? Repeatable.",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each rung (and of each variant of it).")] = 1,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change any setting. Repeatable.")
+    ] = None,
+    law: Annotated[
+        str | None,
+        typer.Option(help="chinchilla (N and D) or power-floor (compute); the latter where there are variants."),
+    ] = None,
+    ratio: Annotated[
+        float, typer.Option("--tokens-per-parameter", help="Of the target, and along the path that leads to it.")
+    ] = 20.0,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Then train the target, 10 times the largest rung at most, and compare.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which runs would be made.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core unless given.")] = None,
+    studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if it was begun before.")] = False,
+) -> None:
+    """Choose and train the small runs that teach most about a large one, fit them, and say what they taught."""
+    from glassformer.scaling.ladders.ladder import Ladder
+
+    console = Console(soft_wrap=True)
+    request = _request(preset, data, budget, target, vary or [], seeds, set_ or [], law, ratio)
+    found = None if fresh else Ladder.find(request, root=studies)
+    if found is None:
+        from glassformer.scaling.ladders.ladder_plan import plan_ladder
+
+        with preparing(console) as progress:
+            plan = plan_ladder(request, workers=workers, progress=progress)
+        _show_plan(plan, console)
+        if dry_run:
+            return
+        ladder, checked = Ladder.begin(plan, root=studies)
+    else:
+        ladder = found
+        _show_plan(ladder.plan, console)
+        if dry_run:
+            return
+        checked = ladder.check()
+    console.print(f"[dim]ladder {ladder.study.path}[/]", highlight=False)
+    _train(ladder, checked, console, fresh=fresh)
+    _tell(ladder, console)
+    if verify:
+        _verify(ladder, console)
+    from glassformer.scaling.ladders.ladder_page import write_page
+
+    console.print(f"page [bold]{write_page(ladder, command=sys.argv)}[/]", highlight=False)
+
+
+def _request(
+    preset: str, data: str | None, budget: str, target: str, vary: list[str], seeds: int, set_: list[str],
+    law: str | None, ratio: float,
+) -> LadderRequest:  # fmt: skip
+    """What the command line asks for, read and checked."""
+    from glassformer.config import parse_assignments
+    from glassformer.scaling.ladders.ladder_plan import LadderRequest
+    from glassformer.scaling.ladders.ladder_rungs import base_of
+    from glassformer.studies.variation import variants_of
+
+    settings = parse_assignments(set_)
+    base, _ = base_of(preset, data=data, settings=settings)
+    variants = variants_of(vary, base)
+    for changes in variants.values():
+        base.override(changes)  # complaints before anything is prepared
+    return LadderRequest(preset, budget, data, settings, target, seeds, variants, law, ratio)
+
+
+def _show_plan(plan: Plan, console: Console) -> None:
+    """The rungs in the order in which they help, what each costs, and what is then known of the target."""
+    from glassformer.scaling.ladders.ladder_rungs import short
+
+    design, runs = plan.design, {run.name: run for run in plan.runs}
+    variants = len(plan.request.vary)
+    of_each = f" × {1 + variants} variants" * (variants > 0) + f" × {design.seeds} seeds" * (design.seeds > 1)
+    console.print(
+        f"[bold]a ladder of {len(runs)} rungs[/]{of_each} for {plan.request.preset}, updates of "
+        f"{plan.base.training.batch_size * plan.base.seq_len:,} tokens; it costs {_cost(design.spent, plan)} of "
+        f"{_cost(_afford(plan), plan)}",
+        highlight=False,
+    )
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("rung")
+    timed = plan.budget.timed
+    for heading in ("N", "D", "FLOPs", "steps", *(["core-min"] if timed else []), "target known to"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_row("none", *[""] * (4 + timed), f"±{100 * design.before:.2g} %")
+    for rung in design.rungs:
+        table.add_row(*_cells(runs[rung.candidate.label], plan), f"±{100 * rung.promise:.2g} %")
+    table.add_row(*_cells(plan.target, plan), "the target", style="bold")
+    console.print(table)
+    if plan.verification != plan.target:
+        run = plan.verification
+        console.print(f"[dim]--verify trains N={short(run.n)}, D={short(run.d)}: {run.c:.3g} FLOPs[/]", highlight=False)
+    for note in plan.notes:
+        console.print(Text(note, style="dim"))
+
+
+def _cells(run: Run, plan: Plan) -> list[str]:
+    from glassformer.scaling.ladders.ladder_rungs import short
+
+    minutes = [f"{plan.cost(run) / 60:.1f}"] if plan.budget.timed else []
+    return [run.shape.partition(",")[0], short(run.n), short(run.d), f"{run.c:.3g}", f"{run.steps:,}", *minutes]
+
+
+def _afford(plan: Plan) -> float:
+    return plan.budget.amount * (plan.workers if plan.budget.timed else 1)
+
+
+def _cost(amount: float, plan: Plan) -> str:
+    """FLOPs, or minutes of one worker."""
+    return f"{amount / 60:.1f} core-min" if plan.budget.timed else f"{amount:.2e} FLOPs"
+
+
+def _train(ladder: Ladder, checked: Checked, console: Console, *, fresh: bool) -> None:
+    """Make the runs that are not there yet."""
+    from glassformer.studies.live import LiveStudy
+
+    waiting = len(ladder.study.waiting())
+    if waiting:
+        console.print(f"[dim]{waiting} of {len(ladder.study.plan)} runs to make[/]", highlight=False)
+    signal = ladder.conduct(checked, watch=lambda study: LiveStudy(console, study), fresh=fresh)
+    if signal is not None:
+        left = len(ladder.study.waiting())
+        console.print(f"[bold]stopped by {signal} and saved[/]: {left} of {len(ladder.study.plan)} runs are left")
+        _go_on(signal, console)
+
+
+def _tell(ladder: Ladder, console: Console) -> None:
+    """What was learned; kept before the target is trained, so that it is a prediction."""
+    from glassformer.scaling.ladders.ladder_told import tell
+
+    told = tell(ladder)
+    console.print()
+    for sentence in told.sentences():
+        console.print(Text(f"  {sentence}"))
+    console.print(f"[dim]{ladder.write(told.to_dict())}[/]", highlight=False)
+
+
+def _verify(ladder: Ladder, console: Console) -> None:
+    """Train the target, and say whether the truth lies inside the band."""
+    from glassformer.cli.live import LiveTraining
+    from glassformer.scaling.ladders.ladder_told import tell
+
+    run, told = ladder.plan.verification, tell(ladder)
+    if told.learned is None or len(told.verified) == 1 + len(ladder.plan.request.vary):
+        return  # nothing was predicted, or all is known and has been told
+    console.print(f"[dim]training the target: {run.shape}, {run.steps:,} steps, {run.c:.3g} FLOPs[/]", highlight=False)
+    with LiveTraining(console, max_seconds=None, show_gradients=False) as live:
+        signal = ladder.verify([live])
+    if signal is not None:
+        console.print(f"[bold]stopped by {signal} and saved[/]")
+        _go_on(signal, console)
+    told = tell(ladder)
+    ladder.write(told.to_dict())
+    for each in told.verified:
+        console.print(Text(f"  {each.sentence()}", style="bold"))
+
+
+def _go_on(signal: str, console: Console) -> None:
+    console.print("  the same command goes on with it")
+    raise typer.Exit(130 if signal == "SIGINT" else 143)

@@ -1,0 +1,156 @@
+"""The charts of the best size: IsoFLOP curves, and how their lowest points and the law's optimum move with compute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from glassformer.charts.drawing import Drawing
+from glassformer.charts.theme import Theme
+from glassformer.scaling.fit_report.chart_axes import (
+    COMPUTE,
+    LOSS,
+    SAMPLES,
+    Rows,
+    around,
+    end_of_data,
+    gradient,
+    logarithmic,
+    one_legend,
+    rounded,
+    shades,
+)
+from glassformer.scaling.fits.points import Points
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from glassformer.scaling.fits.findings import Findings
+    from glassformer.scaling.fits.isoflop import IsoFlops
+
+
+def isoflop_curves(found: Findings) -> Drawing:
+    """Loss over N at each budget, the parabola through it, and its lowest point."""
+    assert found.isoflop is not None
+    dots, curves, lowest = _isoflop_rows(found.fit.points, found.isoflop)
+    budgets = np.array([row["C"] for row in dots])
+    sizes = np.array([row["N"] for row in dots])
+    losses = np.array([row["loss"] for row in dots])
+    spread = 0.05 * (losses.max() - losses.min())
+
+    def build(look: Theme) -> alt.TopLevelMixin:
+        import altair as alt
+
+        x = alt.X(**logarithmic("N", "parameters N", *around(sizes, 0.03)))
+        domain = [rounded(losses.min() - spread), rounded(losses.max() + spread)]
+        y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=domain, nice=False, zero=False))
+        colour = alt.Color(
+            "C:Q",
+            scale=alt.Scale(type="log", domain=[budgets.min(), budgets.max()], range=shades(look)),
+            legend=gradient("compute C (FLOP)", format=".0e", labelExpr=COMPUTE, tickCount=3),
+        )
+        tooltip = [
+            alt.Tooltip("C:Q", title="budget", format=".3e"),
+            alt.Tooltip("N:Q", format=".4~s"),
+            alt.Tooltip("loss:Q", format=".4f"),
+        ]
+        layers = [
+            alt.Chart({"values": curves})
+            .mark_line(clip=True, strokeWidth=1.6)
+            .encode(x=x, y=y, color=colour.copy().legend(None), detail="C:N"),
+            alt.Chart({"values": dots})
+            .mark_circle(clip=True, size=40, opacity=0.9)
+            .encode(x=x, y=y, color=colour, tooltip=tooltip),
+            alt.Chart({"values": lowest})
+            .mark_point(
+                shape="diamond", filled=True, size=120, color=look.palette[1], stroke=look.background, opacity=1
+            )
+            .encode(x=x, y=y, tooltip=tooltip),
+        ]
+        return one_legend(alt.layer(*layers)).properties(height=400).configure(**look.config())
+
+    figure = Drawing(
+        build,
+        title="IsoFLOP curves",
+        description="Dots: runs of one budget. Lines: parabolas through them, in ln N. Diamonds: their lowest points, "
+        "the best size for that budget.",
+    )
+    figure.narrow = True
+    return figure
+
+
+def _isoflop_rows(points: Points, isoflop: IsoFlops) -> tuple[Rows, Rows, Rows]:
+    """The runs of each budget that has a minimum, the curve through them, and the minimum."""
+    dots: Rows = []
+    curves: Rows = []
+    for each in isoflop.minima:
+        c, n, loss = rounded(each.compute), points.n[each.used], points.loss[each.used]
+        dots += [{"C": c, "N": rounded(x), "loss": rounded(y)} for x, y in zip(n, loss, strict=True)]
+        along = np.geomspace(n.min(), n.max(), SAMPLES)
+        curves += [{"C": c, "N": rounded(x), "loss": rounded(y)} for x, y in zip(along, each.curve(along), strict=True)]
+    minima = [
+        {"C": rounded(each.compute), "N": rounded(each.parameters), "loss": rounded(each.loss)}
+        for each in isoflop.minima
+    ]
+    return dots, curves, minima
+
+
+def optimum_path(found: Findings) -> Drawing:
+    """The best size at each budget: by the law with its band, and by the IsoFLOP minima."""
+    series = ["the law", "IsoFLOP minima"][: 1 if found.isoflop is None else 2]
+    path = [
+        {
+            "series": series[0],
+            "C": rounded(each.compute),
+            "N": rounded(each.parameters),
+            "low": rounded(each.parameters_interval[0]),
+            "high": rounded(each.parameters_interval[1]),
+        }
+        for each in found.path
+        if each.parameters is not None and each.parameters_interval is not None
+    ]
+    minima: Rows = []
+    line: Rows = []
+    if found.isoflop is not None:
+        minima = [row | {"series": series[1]} for row in _isoflop_rows(found.fit.points, found.isoflop)[2]]
+        law = found.isoflop.parameters_law
+        if law is not None:
+            ends = (found.isoflop.minima[0].compute, found.target)
+            line = [{"series": series[1], "C": rounded(c), "N": rounded(law(c))} for c in ends]
+    everything = [*path, *minima, *line]
+    budgets = np.array([row["C"] for row in everything])
+    sizes = np.array([row[name] for row in everything for name in ("N", "low", "high") if name in row])
+
+    def build(look: Theme) -> alt.TopLevelMixin:
+        import altair as alt
+
+        x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(budgets, 0.02), compute=True))
+        reach = around(sizes, 0.04)
+        y = alt.Y(**logarithmic("N", "best number of parameters N", *reach))
+        colour = alt.Color("series:N", scale=alt.Scale(domain=series, range=list(look.palette[: len(series)])))
+        tooltip = [alt.Tooltip("series:N"), alt.Tooltip("C:Q", format=".3e"), alt.Tooltip("N:Q", format=".4~s")]
+        band = (
+            alt.Chart({"values": path})
+            .mark_area(opacity=0.2, clip=True)
+            .encode(x=x, y=alt.Y(**logarithmic("low", None, *reach)), y2="high:Q", color=colour)
+        )
+        layers = [band, alt.Chart({"values": path}).mark_line(strokeWidth=2.6).encode(x=x, y=y, color=colour)]
+        layers += [end_of_data(found, look, x)]
+        if minima:
+            layers += [
+                alt.Chart({"values": line}).mark_line(strokeDash=[7, 3], strokeWidth=2).encode(x=x, y=y, color=colour),
+                alt.Chart({"values": minima})
+                .mark_point(shape="diamond", filled=True, size=90, opacity=1)
+                .encode(x=x, y=y, color=colour, tooltip=tooltip),
+            ]
+        return alt.layer(*layers).properties(height=400).configure(**look.config())
+
+    figure = Drawing(
+        build,
+        title="The best size at each budget",
+        description="Line and band: the law's, and its 95 % interval from the bootstrap."
+        + (" Diamonds and dashes: the IsoFLOP minima and the power law through them." if minima else ""),
+    )
+    figure.narrow = True
+    return figure

@@ -1,0 +1,1 @@
+"""Laws fitted to runs, and how far a fit can be trusted."""

@@ -1,0 +1,308 @@
+"""How well a fit foretold: the largest budgets hidden, the rest fitted, the hidden predicted, the errors compared.
+
+    history = back_test(found)
+    history.sentence()                                 what was found
+    history.widening(1e22)                             how much wider a prediction interval has to be at 1e22 FLOP
+    predict(trust, 1e9, 2e10, history=history)         the prediction with all its intervals: a :class:`Band`
+
+A bootstrap says how far runs like those seen would move the fit. It cannot say that the law bends beyond them. A
+back-test can, as far as the data reach: at several cut-offs every run beyond is hidden, whole, and predicted with the
+interval that a user would have been given at the time. An error in half-widths of its interval, z, should exceed 1 in
+5 % of the cases. Where it does so more often, intervals are widened in proportion to the logarithm of how far they
+extrapolate:
+
+    half-width  ×  1 + k · ln r,       r = C / the largest C that was fitted, 1 within the data
+
+with k ≥ 0 the least that would have held the promise: the 95 % point of (|z| − 1)/ln r over the hidden runs (r of less
+than 2 counts as 2). That is split conformal prediction with errors scaled by their distance (Lei et al. 2018,
+"Distribution-free predictive inference for regression"). Hidden runs of one cut-off share its fit's error, so m of them
+count as √m; and for the same reason the promise is checked on a few cases, not proved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from glassformer.errors import ConfigError, DataError
+from glassformer.scaling.fits.bootstrap import LEVEL, Bootstrap, bootstrap, check_level
+from glassformer.scaling.fits.fitting import Fit, points_at
+from glassformer.scaling.fits.fitting import fit as fit_points
+from glassformer.scaling.fits.points import Array, Points
+from glassformer.scaling.wording import budget, digits
+from glassformer.studies.wording import counted, percent
+
+DRAWS = 200
+CUTS = 5
+NEAR = 2.0
+"""A hidden run at less than this times the largest fitted compute counts as this far."""
+
+LEAST_SHARE = 0.3
+"""Of the runs, that are fitted at the lowest cut-off: below, the fit is of another kind than the one in question."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One cut-off: what was hidden, and how it was foretold. Arrays are [m], one for each hidden row."""
+
+    cut: float
+    """FLOPs: the largest compute of the runs that were fitted."""
+    fitted: int
+    """Rows."""
+    hidden: Points
+    error: Array
+    """ln L predicted − ln L measured."""
+    low: Array
+    """The prediction interval, nats per token."""
+    high: Array
+    z: Array
+    """The error in half-widths of the interval, to the side of the measured loss: beyond 1 in size, it was missed."""
+
+    @property
+    def ratio(self) -> Array:
+        """How many times the largest fitted compute."""
+        return self.hidden.c / self.cut
+
+    @property
+    def votes(self) -> float:
+        """What its rows count for together: √m."""
+        return float(np.sqrt(len(self.z)))
+
+    @property
+    def horizon(self) -> float:
+        """The furthest."""
+        return float(self.ratio.max())
+
+    @property
+    def covered(self) -> float:
+        """The share of hidden rows that the interval held."""
+        return float((np.abs(self.z) <= 1).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class BackTest:
+    """What hiding the largest budgets showed."""
+
+    level: float
+    steps: tuple[Step, ...]
+    """From the most hidden to the least; none where there are too few budgets or runs."""
+    skipped: tuple[str, ...]
+    """Cut-offs that could not be fitted, and why."""
+    largest: float
+    """FLOPs: of all runs."""
+    slope: float
+    """k: how much wider, for each factor e of extrapolation. 0: no wider."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether anything could be checked."""
+        return bool(self.steps)
+
+    @property
+    def horizon(self) -> float:
+        """The furthest that a hidden run was from its fit, in compute; 1 if there was none."""
+        return max((step.horizon for step in self.steps), default=1.0)
+
+    @property
+    def covered(self) -> float:
+        """The share of hidden rows that their interval held, √m of each cut-off; NaN if there is none."""
+        if not self.steps:
+            return float("nan")
+        return float(np.average([step.covered for step in self.steps], weights=[step.votes for step in self.steps]))
+
+    def widening(self, compute: npt.ArrayLike) -> Array:
+        """What half-widths at these budgets are multiplied by: 1 within the data, never less."""
+        ratio = np.maximum(np.asarray(compute, dtype=np.float64) / self.largest, 1.0)
+        return np.asarray(1.0 + self.slope * np.log(ratio))
+
+    def calibrate(
+        self, interval: tuple[npt.ArrayLike, npt.ArrayLike], *, loss: npt.ArrayLike, compute: npt.ArrayLike
+    ) -> tuple[Array, Array]:
+        """The interval (low, high) of predictions ``loss`` at ``compute`` FLOPs, widened in ln L about them."""
+        centre, factor = np.log(loss), self.widening(compute)
+        low, high = (np.exp(centre + factor * (np.log(end) - centre)) for end in interval)
+        return low, high
+
+    def sentence(self) -> str:
+        """What was found, in words."""
+        if not self.steps:
+            reason = f" {self.skipped[-1]}" if self.skipped else ""
+            return (
+                "The extrapolation could not be checked: too few runs or budgets to hide the largest and fit the rest."
+                f"{reason} The interval is the fit's own and stands on the formula alone."
+            )
+        rows = sum(len(step.hidden) for step in self.steps)
+        held = f"{percent(round(self.covered, 3))} of {counted(rows, 'prediction')}"
+        test = (
+            f"With the largest budgets hidden ({counted(len(self.steps), 'cut-off')}, extrapolating up to "
+            f"{digits(self.horizon, 2)} times in compute), {held} fell inside their {percent(self.level)} intervals; "
+            f"the median error was {digits(100 * self._median_error(), 2)} % of the loss."
+        )
+        if self.slope == 0:
+            return f"{test} Intervals are left as they are."
+        factor = float(self.widening(10 * self.largest))
+        return f"{test} So intervals are widened, at 10 times the largest budget by a factor of {factor:.2f}."
+
+    def notes(self, compute: float) -> tuple[str, ...]:
+        """What to beware of at ``compute`` FLOPs, a sentence each."""
+        ratio = compute / self.largest
+        if not self.steps or ratio <= self.horizon:
+            return ()
+        told = (
+            f"{budget(compute)} FLOP is {digits(ratio, 2)} times the largest budget of the data; the back-test reached "
+            f"{digits(self.horizon, 2)} times. Beyond that the widening is itself extrapolated."
+        )
+        return (told,)
+
+    def _median_error(self) -> float:
+        return float(np.median(np.abs(np.concatenate([step.error for step in self.steps]))))
+
+
+def back_test(
+    fit: Fit, *, hide: int | tuple[float, ...] = CUTS, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+) -> BackTest:
+    """Hide the largest budgets, fit the rest as ``fit`` was fitted, predict what was hidden.
+
+    Args:
+        hide: at most how many cut-offs, spread over the upper budgets evenly in ln C; or the cut-offs themselves,
+            FLOPs: runs above are hidden.
+        level: of the intervals.
+        draws, seed: of the bootstrap at each cut-off.
+
+    With few budgets or runs there are fewer cut-offs, or none; :meth:`BackTest.sentence` says so.
+
+    Raises:
+        ConfigError: fewer than one cut-off, a level not between 0 and 1, or too few draws.
+    """
+    check_level(level)
+    if isinstance(hide, int) and hide < 1:
+        raise ConfigError(f"hide must be 1 cut-off or more; it is {hide}.", subject="back-test")
+    points = fit.points[fit.weights > 0]
+    weights = fit.weights[fit.weights > 0]
+    of_run = np.zeros(points.clusters.max() + 1)
+    np.maximum.at(of_run, points.clusters, points.c)
+    ends = of_run[points.clusters]  # a run's largest compute: runs are hidden whole
+    cuts = cut_offs(of_run, hide) if isinstance(hide, int) else sorted(hide)
+
+    steps, skipped = [], []
+    for cut in cuts:
+        seen, hidden = ends <= cut, (ends > cut) & (points.c > cut)
+        if not hidden.any():
+            skipped.append(f"No run is above {budget(cut)} FLOP.")
+            continue
+        try:
+            found = fit_points(points[seen], fit.formula, fit.objective, weights=weights[seen])
+            trust = bootstrap(found, draws=draws, seed=seed)
+        except DataError as reason:
+            skipped.append(f"Up to {budget(cut)} FLOP: {reason}")
+            continue
+        steps.append(_step(trust, points[hidden], level))
+    largest = float(points.c.max())
+    return BackTest(level, tuple(steps), tuple(skipped), largest, _slope(steps, level))
+
+
+def cut_offs(budgets: Array, most: int) -> list[float]:
+    """At most ``most`` budgets, ascending, above which runs are hidden; between them about the same factor.
+
+    The lowest leaves ``LEAST_SHARE`` of the runs to be fitted, the highest hides one budget at least.
+
+    Args:
+        budgets: [runs] FLOPs; those within 1 % are one budget.
+    """
+    ordered = np.sort(budgets)
+    levels = ordered[np.append(np.diff(np.log(ordered)) > 0.01, True)]  # each budget's largest
+    first = ordered[max(int(np.ceil(LEAST_SHARE * len(ordered))) - 1, 0)]
+    levels = levels[(levels >= first) & (levels < ordered[-1])]
+    if len(levels) <= most:
+        return [float(level) for level in levels]
+    goals = np.linspace(np.log(levels[0]), np.log(ordered[-1]), most, endpoint=False)
+    nearest = [int(np.argmin(np.abs(np.log(levels) - goal))) for goal in goals]
+    return [float(levels[i]) for i in sorted(set(nearest))]
+
+
+def _step(trust: Bootstrap, hidden: Points, level: float) -> Step:
+    """The hidden points, predicted."""
+    fit = trust.fit
+    low, high = trust.prediction_interval(hidden.n, hidden.d, level, unique=hidden.unique)
+    centre = np.log(fit.predict(hidden.n, hidden.d, unique=hidden.unique))
+    error = centre - np.log(hidden.loss)
+    half = np.where(error > 0, centre - np.log(low), np.log(high) - centre)
+    return Step(float(fit.points.c.max()), len(fit.points), hidden, error, low, high, error / half)
+
+
+def _slope(steps: list[Step], level: float) -> float:
+    """k: the conformal quantile of (|z| − 1)/ln r, at least 0, √m votes for each cut-off's m rows."""
+    if not steps:
+        return 0.0
+    scores = np.concatenate([(np.abs(step.z) - 1) / np.log(np.maximum(step.ratio, NEAR)) for step in steps])
+    votes = np.concatenate([np.full(len(step.z), step.votes / len(step.z)) for step in steps])
+    order = np.argsort(scores)
+    wanted = min(level * (1 + 1 / len(scores)), 1.0)  # (m + 1) · level of m, as conformal prediction has it
+    at = int(np.searchsorted(np.cumsum(votes[order]) / votes.sum(), wanted - 1e-12))
+    return max(0.0, float(scores[order][min(at, len(scores) - 1)]))
+
+
+# ------------------------------------------------------------------------------------------------- a prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Predictions at N and D with every interval, all arrays shaped as N and D were; intervals are (low, high)."""
+
+    level: float
+    parameters: Array
+    tokens: Array
+    compute: Array
+    """6·N·D, FLOPs."""
+    ratio: Array
+    """How many times the largest compute of the data."""
+    loss: Array
+    """Nats per token."""
+    confidence: tuple[Array, Array]
+    """Of the law's own loss: what endlessly many runs would average, if the formula is right."""
+    prediction: tuple[Array, Array]
+    """Of a new run: its noise is added."""
+    calibrated: tuple[Array, Array]
+    """Of a new run, widened by what the back-test found; the same where nothing could be checked."""
+    notes: tuple[str, ...]
+
+
+def predict(
+    trust: Bootstrap,
+    n: npt.ArrayLike,
+    d: npt.ArrayLike,
+    *,
+    level: float = LEVEL,
+    history: BackTest | None = None,
+    unique: npt.ArrayLike | None = None,
+) -> Band:
+    """The loss at N and D with its intervals; ``history``: the back-test of the same fit.
+
+    Raises:
+        ConfigError: ``level`` is not between 0 and 1.
+        DataError: N or D is not a finite number above 0.
+    """
+    shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
+    at = points_at(n, d, unique=unique)
+    loss = trust.fit.predict(n, d, unique=unique)
+    compute, largest = at.c.reshape(shape), float(trust.fit.points.c.max())
+    prediction = trust.prediction_interval(n, d, level, unique=unique)
+    notes = trust.notes
+    calibrated = prediction
+    if history is not None:
+        calibrated = history.calibrate(prediction, loss=loss, compute=compute)
+        notes += (history.sentence(), *history.notes(float(compute.max())))
+    return Band(
+        level=level,
+        parameters=at.n.reshape(shape),
+        tokens=at.d.reshape(shape),
+        compute=compute,
+        ratio=compute / largest,
+        loss=loss,
+        confidence=trust.confidence_interval(n, d, level, unique=unique),
+        prediction=prediction,
+        calibrated=calibrated,
+        notes=notes,
+    )

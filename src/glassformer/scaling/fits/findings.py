@@ -1,0 +1,256 @@
+"""Everything that is found out about a fit: what the report page shows, and what the terminal and the JSON say.
+
+found = investigate(read_points(path))            the fit, its intervals, back-test, surface, and other choices
+found.best.parameters, found.best.ratio_interval
+found.sentences()
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from glassformer.scaling.fits.back_test import BackTest, back_test
+from glassformer.scaling.fits.back_test import predict as foretell
+from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size
+from glassformer.scaling.fits.bootstrap import DRAWS, Bootstrap, bootstrap
+from glassformer.scaling.fits.fitting import Fit
+from glassformer.scaling.fits.fitting import fit as fit_points
+from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
+from glassformer.scaling.fits.isoflop import IsoFlops, isoflop_minima
+from glassformer.scaling.fits.objectives import DELTA, Objective
+from glassformer.scaling.fits.points import Array, Points
+from glassformer.scaling.fits.sensitivity import Sensitivity, sensitivity
+from glassformer.scaling.fits.surface import Surface, surface
+from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN
+from glassformer.scaling.wording import Interval, budget, digits, formula_shown, large, to
+
+BEYOND = 10.0
+"""Times the largest budget of the data: the target, unless one is given."""
+
+BUDGETS = 41
+"""Budgets for which the best size and its intervals are drawn."""
+
+LISTED = 6  # influential points that a sentence names
+
+Progress = Callable[[str], None]
+"""Is told what is done next."""
+
+
+@dataclass(frozen=True)
+class AtBudget:
+    """What the fit says of a budget. Intervals are 95 %.
+
+    Attributes:
+        parameters, tokens: the best N and D; None where the formula has no best size.
+        loss: nats per token, at that size; or of the budget itself, where the formula is one of compute alone.
+        loss_interval: of a new run there: the law's error and a run's noise.
+        calibrated: the same, widened by what the back-test found.
+    """
+
+    compute: float
+    loss: float
+    loss_interval: Interval
+    calibrated: Interval
+    parameters: float | None = None
+    tokens: float | None = None
+    parameters_interval: Interval | None = None
+    tokens_interval: Interval | None = None
+    ratio_interval: Interval | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Tokens for each parameter."""
+        return None if self.parameters is None or self.tokens is None else self.tokens / self.parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """A fit and what is known about it.
+
+    Attributes:
+        target: FLOPs to which it is extrapolated.
+        path: budgets from the least of the data to the target, which is the last.
+        missing: why something is not there, by its name: "IsoFLOP curves", "surface", "other choices".
+        dropped: labels of points that the user had left out of the fit.
+        seconds: that all of it took.
+    """
+
+    fit: Fit
+    bootstrap: Bootstrap
+    target: float
+    path: tuple[AtBudget, ...]
+    influential: tuple[int, ...]
+    isoflop: IsoFlops | None
+    surface: Surface | None
+    back_test: BackTest
+    sensitivity: Sensitivity | None
+    missing: dict[str, str]
+    dropped: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> AtBudget:
+        """At the target."""
+        return self.path[-1]
+
+    @cached_property
+    def runs(self) -> int:
+        """Training runs among the rows."""
+        return len(np.unique(self.fit.points.run))
+
+    @property
+    def beyond(self) -> float:
+        """How many times the largest budget of the data the target is."""
+        return self.target / float(self.fit.points.c.max())
+
+    def sentences(self) -> list[str]:
+        """What it comes to: the optimum, and how far to trust it."""
+        return [self.optimum_sentence(), *self.trust.values()]
+
+    @property
+    def trust(self) -> dict[str, str]:
+        """How far to trust it: the back-test, what moves it, what is open, what other choices say."""
+        told = {
+            "back-test": " ".join([self.back_test.sentence(), *self.back_test.notes(self.target)]),
+            "influence": self._influence(),
+            "the minimum": self.fit.starts.sentence(),
+            "identified": " ".join(direction.sentence for direction in self.fit.unidentified)
+            or "Every combination of the parameters is fixed by these points.",
+        }
+        if self.sensitivity is not None:
+            told["other choices"] = self.sensitivity.sentence()
+        notes = [*self.fit.points.notes, *self.bootstrap.notes]
+        return told | ({"the points": " ".join(notes)} if notes else {})
+
+    def optimum_sentence(self) -> str:
+        """N, D and the loss at the target."""
+        best = self.best
+        times = f"{digits(self.beyond, 2)} times the largest budget of the data"
+        loss = f"a loss of {digits(best.loss, 4)} nats per token (95 % {to(best.calibrated, _four)})"
+        if best.parameters is None or best.tokens is None or best.ratio is None:
+            return f"At {budget(self.target)} FLOP, {times}, the law expects {loss}."
+        return (
+            f"At {budget(self.target)} FLOP, {times}, the best model has {large(best.parameters)} parameters "
+            f"(95 % {to(best.parameters_interval, large)}) and sees {large(best.tokens)} tokens, {digits(best.ratio)} "
+            f"for each parameter ({to(best.ratio_interval)}); it should reach {loss}."
+        )
+
+    def _influence(self) -> str:
+        if not self.influential:
+            return "No point stands apart: none lies far from the law and moves it by much."
+        points = self.fit.points
+        ordered = sorted(self.influential, key=lambda i: -self.fit.influence[i])
+        named = [f"{points.run[i]} (loss {points.loss[i]:.3f})" for i in ordered[:LISTED]]
+        more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
+        where = f"{len(ordered)} of {len(points)} points stand apart and move the fit"
+        return f"{where}: {', '.join(named)}{more}. They are in the fit."
+
+
+def _four(value: float) -> str:
+    return digits(value, 4)
+
+
+def investigate(
+    points: Points,
+    formula: str | Formula = "chinchilla",
+    objective: str | Objective = "huber",
+    *,
+    delta: float = DELTA,
+    draws: int = DRAWS,
+    seed: int = 0,
+    target: float | None = None,
+    drop_influential: bool = False,
+    progress: Progress | None = None,
+) -> Findings:
+    """Fit, and find out everything about the fit.
+
+    Args:
+        target: FLOPs to extrapolate to; 10 times the largest budget of the data unless given.
+        drop_influential: whether to leave out the points that stand apart, and fit again; they are told.
+
+    Raises:
+        ConfigError: no such formula or objective; too few draws.
+        DataError: the points cannot fix the formula's parameters, or too few are left.
+    """
+    began = time.perf_counter()
+    say = progress or (lambda _: None)
+    say("fitting")
+    fit = fit_points(points, formula, objective, delta=delta)
+    dropped: tuple[str, ...] = ()
+    if drop_influential and len(fit.influential):
+        kept = np.setdiff1d(np.arange(len(points)), fit.influential)
+        dropped = tuple(f"{points.run[i]} (loss {points.loss[i]:.3f})" for i in fit.influential)
+        fit = fit_points(points[kept], formula, objective, delta=delta)
+    aim = BEYOND * float(points.c.max()) if target is None else target
+    say(f"bootstrap of {draws:,} draws")
+    trust = bootstrap(fit, draws=draws, seed=seed)
+    missing: dict[str, str] = {}
+    say("back-test")
+    tested = back_test(fit, seed=seed)
+    minima = _isoflop(fit, missing)
+    say("the objective's surface")
+    around = surface(fit, trust.parameters)
+    if around is None:
+        missing["surface"] = (
+            f"{formula_shown(fit.formula.text)} has fewer than two exponents: there is no plane to draw."
+        )
+    say("the influence of each point")
+    influential = tuple(int(i) for i in fit.influential)
+    say("other choices")
+    others = None
+    if best_size(fit.predict, aim) is None:
+        missing["other choices"] = f"{formula_shown(fit.formula.text)} has no best size at the target to compare."
+    else:
+        others = sensitivity(fit, aim, influential=influential, isoflop=minima)
+    budgets = np.geomspace(min(float(fit.points.c.min()), aim), aim, BUDGETS)
+    path = _path(fit, trust, budgets, tested)
+    seconds = time.perf_counter() - began
+    return Findings(fit, trust, aim, path, influential, minima, around, tested, others, missing, dropped, seconds)
+
+
+def _isoflop(fit: Fit, missing: dict[str, str]) -> IsoFlops | None:
+    found = isoflop_minima(fit.points)
+    if found.minima:
+        return found
+    missing["IsoFLOP curves"] = "No budget of the data has enough sizes with a lowest point among them. " + (
+        found.notes[0] if found.notes else ""
+    )
+    return None
+
+
+def _path(fit: Fit, trust: Bootstrap, budgets: Array, tested: BackTest) -> tuple[AtBudget, ...]:
+    """What the fit says of each budget."""
+    sizes = [best_size(fit.predict, float(compute)) for compute in budgets]
+    products = budgets / FLOPS_PER_PARAMETER_AND_TOKEN
+    # a formula of compute alone expects the same of every N and D that cost as much
+    n = np.array([p**0.5 if size is None else size.parameters for p, size in zip(products, sizes, strict=True)])
+    told = foretell(trust, n, products / n, history=tested)
+    path = []
+    for i, size in enumerate(sizes):
+        own, wide = ((float(low[i]), float(high[i])) for low, high in (told.prediction, told.calibrated))
+        at = AtBudget(float(budgets[i]), float(told.loss[i]), own, wide)
+        path.append(at if size is None else _with_size(at, fit, trust, size))
+    return tuple(path)
+
+
+def _with_size(at: AtBudget, fit: Fit, trust: Bootstrap, size: BestSize) -> AtBudget:
+    if fit.formula == CHINCHILLA:
+        ends = trust.allocation(size.compute)
+        intervals = ends.parameters, ends.tokens, ends.ratio
+    else:
+        products = size.compute / FLOPS_PER_PARAMETER_AND_TOKEN
+        low, high = trust.interval_of(best_parameters(fit, size), logged=True)
+        intervals = (low, high), (products / high, products / low), (products / high**2, products / low**2)
+    return replace(
+        at,
+        parameters=size.parameters,
+        tokens=size.tokens,
+        parameters_interval=intervals[0],
+        tokens_interval=intervals[1],
+        ratio_interval=intervals[2],
+    )

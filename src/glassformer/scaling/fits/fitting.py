@@ -1,0 +1,235 @@
+"""Fit a formula of the loss to training runs: the global minimum, and what there is to know about it.
+
+    found = fit(points)                              E + A/N^α + B/D^β, Huber with δ = 1e-3 on ln L
+    found = fit(points, "E + a/C**alpha", "squares")
+    found.parameters, found.minimum, found.starts.agreeing, found.unidentified, found.influential
+    refit(found, weights)                            one fit for each row of weights [B, n]: a bootstrap
+
+Starts come from a grid over the exponents on which all else is solved by linear algebra (``starting.py``). From each of
+them a Newton method with exact derivatives goes down until the gradient is zero to rounding (``minimising.py``). The
+lowest end is the fit; how many others ended there too is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from glassformer.errors import ConfigError, DataError
+from glassformer.scaling.fits.diagnostics import Direction, Influence, condition, influence, unidentified
+from glassformer.scaling.fits.expressions import Array
+from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
+from glassformer.scaling.fits.formulas import formula as formula_of
+from glassformer.scaling.fits.minimising import Problem, minimise
+from glassformer.scaling.fits.objectives import DELTA, Objective
+from glassformer.scaling.fits.objectives import objective as objective_of
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.refusing import refuse_unfit
+from glassformer.scaling.fits.starting import starting_points
+from glassformer.scaling.laws.law import ParametricLoss
+
+STARTS = 32
+AGREEMENT = 1e-7
+"""Ends whose objectives differ by less than this, relatively, are the same minimum."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many starts were tried, and how many ended at the minimum."""
+
+    tried: int
+    agreeing: int
+    second_best: float | None
+    """The objective of the next basin; None if all ended at the same minimum."""
+    spread: Array
+    """[p] the largest difference of each parameter among the starts that agree: what the objective cannot tell apart.
+    """
+
+    def sentence(self) -> str:
+        """In words."""
+        told = f"{self.agreeing} of {self.tried} starts ended at this minimum"
+        if self.second_best is None:
+            return f"{told}."
+        return f"{told}; the next best ended at {self.second_best:.6g}."
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A formula fitted to points. Parameters are in the order of ``names`` everywhere."""
+
+    points: Points
+    formula: Formula
+    objective: Objective
+    weights: Array
+    """[n] of the points, 1 unless given."""
+    values: Array
+    """[p] the parameters."""
+    minimum: float
+    """The objective's weighted sum over the points."""
+    gradient_norm: float
+    """Euclidean, of the sum, by the fitter's own coordinates: logarithms of factors such as A, other parameters as they
+    are; without those that are at a limit. With a kink (least absolute deviation), of the nearest subgradient."""
+    starts: Agreement
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parameters."""
+        return self.formula.names
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """By name."""
+        return dict(zip(self.names, self.values.tolist(), strict=True))
+
+    @property
+    def mean(self) -> float:
+        """The objective a point: the minimum divided by the weights' sum."""
+        return self.minimum / float(self.weights.sum())
+
+    @cached_property
+    def residuals(self) -> Array:
+        """[n] ln L of the fit − ln L measured."""
+        return np.log(self.formula.value(self.values, self.points)) - np.log(self.points.loss)
+
+    @cached_property
+    def condition(self) -> float:
+        """Of the derivative of ln L by the logarithms of the parameters: the largest singular value by the smallest."""
+        return condition(self.formula, self.values, self.points, self.weights)
+
+    @cached_property
+    def unidentified(self) -> tuple[Direction, ...]:
+        """The combinations of parameters that these points leave open, the worst first."""
+        return unidentified(self.formula, self.values, self.points, self.weights)
+
+    @cached_property
+    def left_out(self) -> Influence:
+        """What each point alone does to the fit: n refits, each without one."""
+        weights = np.tile(self.weights, (len(self.points), 1))
+        np.fill_diagonal(weights, 0.0)
+        return influence(self.formula, self.values, self.points, self.weights, refit(self, weights))
+
+    @property
+    def influence(self) -> Array:
+        """[n] how far the fit moves without each point, in standard errors: the root of Cook's distance."""
+        return self.left_out.moved
+
+    @property
+    def influential(self) -> npt.NDArray[np.intp]:
+        """The points, by index, that move the fit by more than a standard error and lie off it by more than chance."""
+        return self.left_out.outlying
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, a sentence each."""
+        told = [*self.points.notes, self.starts.sentence(), *(direction.sentence for direction in self.unidentified)]
+        return tuple(told)
+
+    def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Array:
+        """The fit's loss, nats per token, at N and D, which broadcast; C = 6·N·D. Without ``unique`` all tokens are."""
+        points = points_at(n, d, unique=unique)
+        shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
+        return self.formula.value(self.values, points).reshape(shape)
+
+    def law(self) -> ParametricLoss:
+        """The fit as a law.
+
+        Raises:
+            ConfigError: the formula is not E + A/N^α + B/D^β.
+        """
+        if self.formula != CHINCHILLA:
+            raise ConfigError(
+                f"only a fit of {CHINCHILLA.text} is a law of N and D; this is one of {self.formula.text}.",
+                subject="law of a fit",
+            )
+        e, a, b, alpha, beta = self.values.tolist()
+        points = self.points
+        return ParametricLoss.of(
+            E=e,
+            A=a,
+            B=b,
+            alpha=alpha,
+            beta=beta,
+            name="fit",
+            title=f"a fit to {len(points)} points",
+            source=f"fitted to {points.source or 'points'}: {len(points)} points, {self.objective.describe()}",
+            counting=points.counting,
+            fitted_range={"N": _range(points.n), "D": _range(points.d)},
+        )
+
+
+def points_at(n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Points:
+    """Points at which to predict: N and D broadcast and laid out in a row, with a loss of 1 that nobody reads."""
+    n, d, u = np.broadcast_arrays(np.asarray(n, float), np.asarray(d, float), d if unique is None else unique)
+    return Points.of(n.ravel(), d.ravel(), np.ones(n.size), unique=np.asarray(u, float).ravel())
+
+
+def fit(
+    points: Points,
+    formula: str | Formula = "chinchilla",
+    objective: str | Objective = "huber",
+    *,
+    delta: float = DELTA,
+    starts: int = STARTS,
+    weights: npt.ArrayLike | None = None,
+) -> Fit:
+    """The parameters that make the objective least.
+
+    Args:
+        formula: a name of ``formulas.FORMULAS``, a text such as "E + A/N**alpha", or a :class:`Formula`.
+        objective: a name of ``objectives.OBJECTIVES`` or an :class:`Objective`.
+        delta: Huber's δ, in ln L.
+        starts: from how many points of the grid a Newton method starts.
+        weights: [n] of the points, 0 or above.
+
+    Raises:
+        ConfigError: there is no such formula or objective, or it cannot be read.
+        DataError: the points cannot fix the formula's parameters: too few, too few distinct, or one tied to another;
+            every reason at once.
+    """
+    formula, objective = formula_of(formula), objective_of(objective, delta)
+    chosen = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
+    refuse_unfit(points, formula, chosen)
+    if starts < 1:
+        raise ConfigError(f"starts must be 1 or more; it is {starts}.", subject="fit")
+
+    problem = Problem(formula, points, objective)
+    grid = starting_points(points, formula, objective, chosen, starts)
+    if not len(grid.values):
+        raise DataError(
+            f"{formula.text} gives no loss at any start: every one overflows or is the logarithm of a negative number. "
+            "Give the ranges in which its parameters are looked for: formulas.own(text, starts=...)."
+        )
+    theta = formula.working.of(grid.values)
+    minima = minimise(problem, theta, np.tile(chosen, (len(theta), 1)))
+    best = int(np.argmin(minima.value))
+    lowest = float(minima.value[best])
+    values = formula.working.values(minima.theta)
+    near = minima.value <= lowest + AGREEMENT * abs(lowest) + 1e-24
+    others = minima.value[~near & np.isfinite(minima.value)]
+    agreement = Agreement(
+        tried=len(theta),
+        agreeing=int(near.sum()),
+        second_best=float(others.min()) if len(others) else None,
+        spread=np.ptp(values[near], axis=0),
+    )
+    gradient = problem.gradient_norm(minima.theta[best], chosen)
+    return Fit(points, formula, objective, chosen, values[best], lowest, gradient, agreement)
+
+
+def refit(fit: Fit, weights: npt.ArrayLike) -> Array:
+    """The same fit with other weights of the points, one for each row: [B, n] → parameters [B, p].
+
+    Each starts at the fit, so it is fast; and ends where its own gradient is zero to rounding.
+    """
+    rows = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    assert rows.shape[1] == len(fit.points), f"weights are shaped {rows.shape} for {len(fit.points)} points"
+    problem = Problem(fit.formula, fit.points, fit.objective)
+    theta = np.tile(fit.formula.working.of(fit.values), (len(rows), 1))
+    return fit.formula.working.values(minimise(problem, theta, rows).theta)
+
+
+def _range(values: Array) -> tuple[float, float]:
+    return float(values.min()), float(values.max())

@@ -1,0 +1,255 @@
+"""Training runs as a scaling law sees them: how large, how long, at what cost, and the loss at the end.
+
+    Points.of(n=[1e6, 2e6], d=[2e7, 4e7], loss=[4.1, 3.8])          from numbers
+    read_points(Path("runs.csv"))                                   from a table (``reading_points.py``)
+    read_points(Path("studies/ladder-20250131-235959"))             from our own runs
+
+N, D and the training compute C are tied by C = 6·N·D (Kaplan et al. 2020, section 2.1), so two of them suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from glassformer.errors import DataError
+from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, Counting
+
+Array = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.str_]
+
+LISTED = 20
+"""Complaints that a message lists; the rest are counted."""
+
+MEANING = {
+    "n": "parameters N",
+    "d": "training tokens D",
+    "c": "training FLOPs C",
+    "loss": "the loss",
+    "unique": "unique tokens U",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Training runs as a scaling law sees them, one row each. All arrays are read-only, float64 [n].
+
+    :meth:`of` makes and checks them. ``len(points)`` is the number of rows; ``points[mask]`` or ``points[indices]``
+    are some of them, the same row as often as it is asked for.
+    """
+
+    n: Array
+    """Parameters N, counted as ``counting`` says."""
+    d: Array
+    """Training tokens D, repeated ones included."""
+    loss: Array
+    """Nats per token."""
+    c: Array
+    """Training FLOPs; 6·N·D unless they were given."""
+    run: Labels
+    """[n] labels. Rows of one training run share theirs: they are not independent, and a bootstrap draws them together.
+    """
+    unique: Array | None = None
+    """Unique tokens U of repeated data; None where no token was seen twice."""
+    counting: Counting = "total"
+    source: str = ""
+    """Where the points are from: a file, a folder."""
+    notes: tuple[str, ...] = ()
+    """What a reader of a fit should know of its points, a sentence each: what was left out, what was assumed."""
+
+    def __post_init__(self) -> None:
+        for name in ("n", "d", "loss", "c", "run", "unique"):
+            values = getattr(self, name)
+            assert values is None or values.shape == (len(self.n),), f"{name} is shaped {values.shape}"
+            if values is not None:
+                values.flags.writeable = False
+
+    @classmethod
+    def of(
+        cls,
+        n: npt.ArrayLike | None = None,
+        d: npt.ArrayLike | None = None,
+        loss: npt.ArrayLike | None = None,
+        *,
+        c: npt.ArrayLike | None = None,
+        run: Sequence[object] | npt.NDArray[Any] | None = None,
+        unique: npt.ArrayLike | None = None,
+        counting: Counting = "total",
+        source: str = "",
+        notes: Sequence[str] = (),
+        rows: Sequence[str] | None = None,
+    ) -> Self:
+        """Points from columns of numbers, checked.
+
+        Args:
+            n, d, c: two of them, or all three; the third from C = 6·N·D.
+            loss: nats per token.
+            run: labels of training runs; each row is a run of its own unless given.
+            unique: unique tokens, where data were repeated: at most D.
+            rows: what complaints call the rows, "row 1" to "row n" unless given.
+
+        Raises:
+            DataError: with every complaint: a column is missing or of another length, there are no rows, a number is
+                not finite or not above 0.
+        """
+        given = {"n": n, "d": d, "c": c, "loss": loss, "unique": unique}
+        columns = {name: _column(values) for name, values in given.items() if values is not None}
+        labels = None if run is None else np.array([str(label) for label in run], dtype=np.str_)
+        complaints = _complaints_of_shape(columns, labels)
+        if not complaints:
+            length = len(columns["loss"])
+            rows = [f"row {i + 1}" for i in range(length)] if rows is None else list(rows)
+            assert len(rows) == length, f"{len(rows)} names for {length} rows"
+            complaints = _complaints_of_values(columns, rows)
+        if complaints:
+            raise DataError(refusal(source, complaints))
+        assert rows is not None
+        _complete(columns)
+        labels = np.array(rows, dtype=np.str_) if labels is None else labels
+        return cls(**columns, run=labels, counting=counting, source=source, notes=tuple(notes))
+
+    def __len__(self) -> int:
+        return len(self.n)
+
+    def __getitem__(self, chosen: npt.ArrayLike | slice) -> Self:
+        """Some of the rows: a mask [n], indices, or a slice. The notes stay."""
+        at = chosen if isinstance(chosen, slice) else np.atleast_1d(np.asarray(chosen))
+        arrays = {name: getattr(self, name)[at] for name in ("n", "d", "loss", "c", "run")}
+        return replace(self, **arrays, unique=None if self.unique is None else self.unique[at])
+
+    @property
+    def clusters(self) -> npt.NDArray[np.intp]:
+        """[n] the number of each row's run, 0 to (number of runs − 1), in the order in which runs first appear."""
+        _, first, codes = np.unique(self.run, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[codes]
+
+    def to_rows(self) -> list[dict[str, float | str]]:
+        """A mapping for each row, as JSON or a CSV can hold it."""
+        columns: dict[str, list[Any]] = {name: getattr(self, name).tolist() for name in ("run", "n", "d", "c", "loss")}
+        if self.unique is not None:
+            columns["unique"] = self.unique.tolist()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def join(parts: Sequence[Points], *, source: str = "", notes: Sequence[str] = ()) -> Points:
+    """The rows of all ``parts``, in order, and their notes, each once; ``notes`` come first.
+
+    Raises:
+        DataError: there are none, or they count parameters differently.
+    """
+    if not parts:
+        raise DataError(refusal(source, ["there are none."]))
+    if len({part.counting for part in parts}) > 1:
+        raise DataError(
+            refusal(source, ["some count all parameters, some leave the embeddings out; recount one kind."])
+        )
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("n", "d", "loss", "c", "run")}
+    repeated = any(part.unique is not None for part in parts)
+    uniques = [part.d if part.unique is None else part.unique for part in parts]
+    all_notes = dict.fromkeys([*notes, *(note for part in parts for note in part.notes)])
+    return Points(
+        **arrays,
+        unique=np.concatenate(uniques) if repeated else None,
+        counting=parts[0].counting,
+        source=source,
+        notes=tuple(all_notes),
+    )
+
+
+def read_points(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    counting: Counting | None = None,
+    curves: bool = False,
+) -> Points:
+    """The points of a table or of our own runs.
+
+    Args:
+        path: a ``.csv`` (or ``.tsv``) file; or a run's folder, a folder of runs, or a study's folder.
+        columns: of a table, which column holds what: ``{"n": "Model Size", "loss": "val"}``; the others are recognised
+            by their names. Of ``run`` several may be named, separated by commas: rows that agree in all are one run.
+        where: of a table, only rows that hold this text: ``{"config": "rw/base/long/kaplan/kaplan/train"}``.
+        counting: what N counts: "total" unless given (of a table: or its column says "non-embedding").
+        curves: of our runs, a row for each validation along the way too, under its run's label; as a scaling law's
+            point only a run that has ended is what it seems, since its learning rate was to fall until then.
+
+    Raises:
+        DataError: it cannot be read, a column cannot be told, or there is nothing to use, for every reason.
+        RunError: a run's files are damaged.
+    """
+    from glassformer.scaling.fits.reading_points import points_of_runs, points_of_table
+
+    path = Path(path)
+    if not path.is_dir():
+        if curves:
+            raise DataError(f"{path} is no folder of runs: curves=True has no effect on a table. Leave it out.")
+        return points_of_table(path, columns=columns or {}, where=where or {}, counting=counting)
+    if columns or where:
+        raise DataError(f"{path} is a folder of runs, with no columns to choose from. Leave columns and where out.")
+    return points_of_runs(path, counting=counting or "total", curves=curves)
+
+
+# ------------------------------------------------------------------------------------------------- checking
+
+
+def _column(values: npt.ArrayLike) -> Array:
+    return np.array(values, dtype=np.float64)  # a copy: it is made read-only
+
+
+def _complaints_of_shape(columns: Mapping[str, Array], run: Labels | None) -> list[str]:
+    """What is missing, and what does not fit together."""
+    complaints = []
+    if "loss" not in columns:
+        complaints.append("the loss is missing.")
+    missing = [name for name in ("n", "d", "c") if name not in columns]
+    if len(missing) > 1:
+        listed = " and ".join(MEANING[name] for name in missing)
+        complaints.append(f"{listed} are missing: two of N, D and C are needed, the third follows from C = 6·N·D.")
+    sizes = {name: values.shape for name, values in columns.items()} | ({} if run is None else {"run": run.shape})
+    if len(set(sizes.values())) > 1 or any(len(shape) != 1 for shape in sizes.values()):
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in sizes.items())
+        complaints.append(f"the columns must all have one number a row; their shapes are {listed}.")
+    elif set(sizes.values()) == {(0,)}:
+        complaints.append("there are no rows.")
+    return complaints
+
+
+def _complaints_of_values(columns: Mapping[str, Array], rows: Sequence[str]) -> list[str]:
+    """Numbers that no law can use, row by row."""
+    complaints = []
+    for i, row in enumerate(rows):
+        for name, values in columns.items():
+            if not (np.isfinite(values[i]) and values[i] > 0):
+                complaints.append(f"{row}: {MEANING[name]} is {values[i]:g}; expected a finite number above 0.")
+        if "unique" in columns and "d" in columns and columns["unique"][i] > columns["d"][i]:
+            unique, d = columns["unique"][i], columns["d"][i]
+            complaints.append(f"{row}: {unique:g} unique tokens are more than the {d:g} trained on.")
+    return complaints
+
+
+def _complete(columns: dict[str, Array]) -> None:
+    """Put in the third of N, D and C."""
+    if "c" not in columns:
+        columns["c"] = FLOPS_PER_PARAMETER_AND_TOKEN * columns["n"] * columns["d"]
+    elif "d" not in columns:
+        columns["d"] = columns["c"] / (FLOPS_PER_PARAMETER_AND_TOKEN * columns["n"])
+    elif "n" not in columns:
+        columns["n"] = columns["c"] / (FLOPS_PER_PARAMETER_AND_TOKEN * columns["d"])
+
+
+def refusal(source: str, complaints: Sequence[str]) -> str:
+    """One message with every complaint, or with the first of them and how many more there are."""
+    subject = f"The points of {source}" if source else "The points"
+    if len(complaints) == 1:
+        return f"{subject} cannot be used: {complaints[0]}"
+    lines = [f"  - {complaint}" for complaint in complaints[:LISTED]]
+    if len(complaints) > LISTED:
+        lines.append(f"  - and {len(complaints) - LISTED} more.")
+    return f"{subject} cannot be used, for {len(complaints)} reasons:\n" + "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Small runs chosen to foretell a large one, trained, fitted and put to the test."""

@@ -1,0 +1,316 @@
+"""A ladder: small runs chosen for what they say about a large one, made through a study's queue, and what they said.
+
+    plan = plan_ladder(LadderRequest(preset="nanogpt-shakespeare-cpu", data="python-stdlib", budget="5min"))
+    ladder = Ladder.begin(plan)             a study's folder, with the request and the design in ladder.json
+    ladder.conduct()                        its runs, in processes; later, the same request goes on with them
+    ladder.learned().band(...)              the law, and the prediction at the target
+    ladder.verify()                         the run that puts it to the test
+
+A rung is an arm of the study (the largest is its base, so that it starts first), and every variant has an arm for each
+rung besides. Nothing else is kept, so a ladder that is killed loses no more than a study does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from glassformer import places
+from glassformer.errors import ConfigError, GlassformerError, RunError
+from glassformer.runs.files import replace_durably
+from glassformer.runs.folder import Run as RunFolder
+from glassformer.runs.folder import json_bytes, list_runs, read_object
+from glassformer.scaling.ladders.comparing import PairedRung, Scaling, compare_over_compute
+from glassformer.scaling.ladders.ladder_fit import Band, Learned, learn, rung_points
+from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan
+from glassformer.scaling.ladders.ladder_rungs import Run
+from glassformer.studies.checking import Checked, check, worker_count
+from glassformer.studies.design import BASE, StudyConfig, slot_name
+from glassformer.studies.execution import Driver, Observer
+from glassformer.studies.folder import Study, list_studies
+from glassformer.studies.outcomes import read_outcome
+from glassformer.studies.processes import LocalProcesses
+from glassformer.studies.reuse import reuse
+from glassformer.training.config import RunConfig
+from glassformer.training.telemetry import Observer as TrainingObserver
+
+LADDER, LEARNED = "ladder.json", "learned.json"
+VERIFICATION = "verification"
+"""Folder of the run, or runs, that put the prediction to the test."""
+
+Watch = Callable[[Study], AbstractContextManager[Observer | None]]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The truth beside the prediction.
+
+    Attributes:
+        arm: the base, or a variant.
+        loss: of the run; None if it diverged.
+        band: predicted; None for a variant, of which only the difference is predicted.
+    """
+
+    arm: str
+    loss: float | None
+    band: Band | None
+
+    def sentence(self) -> str:
+        """Whether the truth lies inside the band."""
+        if self.loss is None:
+            return f"The run of {self.arm} diverged: the prediction is neither right nor wrong."
+        if self.band is None:
+            return f"{self.arm}: loss {self.loss:.4f}."
+        inside = "inside" if self.band.holds(self.loss) else "OUTSIDE"
+        return (
+            f"The truth is {self.loss:.4f}, {inside} the band {self.band.low:.4f} to {self.band.high:.4f} "
+            f"(predicted {self.band.loss:.4f}, off by {100 * (self.loss / self.band.loss - 1):+.2f} %)."
+        )
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A ladder in a study's folder."""
+
+    plan: Plan
+    study: Study
+
+    @classmethod
+    def begin(cls, plan: Plan, *, root: Path | None = None) -> tuple[Self, Checked]:
+        """Make the study's folder; nothing runs yet. Raises :class:`GlassformerError` for what cannot run here."""
+        checked = check(study_config(plan))
+        study = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
+        replace_durably(study.path / LADDER, json_bytes(plan.to_dict()))
+        return cls(plan, study), checked
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The ladder in a study's folder. Raises :class:`RunError` if there is none, or it is damaged."""
+        if not (path / LADDER).is_file():
+            raise RunError(f"The study {path} is no ladder: it has no {LADDER}.")
+        try:
+            plan = Plan.of(read_object(path / LADDER))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path / LADDER} is damaged ({error}): begin the ladder anew with --fresh.") from error
+        return cls(plan, Study.open(path))
+
+    @classmethod
+    def find(cls, request: LadderRequest, *, root: Path | None = None) -> Self | None:
+        """The newest ladder that was begun for this very request; None if there is none."""
+        for path in reversed(list_studies(root or places.studies_folder())):
+            if (path / LADDER).is_file():
+                try:
+                    found = cls.open(path)
+                except GlassformerError:  # a damaged one is none
+                    continue
+                if found.plan.request.to_dict() == request.to_dict():
+                    return found
+        return None
+
+    # ---------------------------------------------------------------------------------------------- its runs
+
+    def check(self) -> Checked:
+        """That its runs can still be made here, on the data it began with. Raises :class:`GlassformerError`."""
+        checked = check(self.study.config)
+        if checked.data != self.study.data():
+            raise RunError(
+                f"The data of the ladder {self.study.name} have changed since it began: put them back, or begin anew "
+                "with --fresh."
+            )
+        return checked
+
+    def conduct(self, checked: Checked, *, watch: Watch | None = None, fresh: bool = False) -> str | None:
+        """Make its runs that are not there yet; gives the signal that stopped it, or None.
+
+        Args:
+            watch: makes what observes the study while it runs.
+            fresh: make every run, even where an equal one exists elsewhere.
+
+        Raises:
+            RunError: runs failed; the same command tries them again.
+        """
+        study = self.study
+        if any(outcome.status == "failed" for outcome in study.outcomes()):
+            study.forget_failures()
+        if not fresh:
+            root = study.path.parent
+            reuse(study, runs=places.runs_folder(), studies=root, threads=checked.threads)
+        if study.waiting():
+            waiting = len(study.waiting())
+            count = worker_count(self.plan.workers, n_runs=waiting, device=checked.device, run_bytes=checked.run_bytes)
+            executor = LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
+            with nullcontext() if watch is None else watch(study) as observer:
+                signal = Driver(study, executor, [] if observer is None else [observer]).run()
+            if signal is not None:
+                return signal
+        self._refuse_failed()
+        return None
+
+    def _refuse_failed(self) -> None:
+        """A run that an error ended may not be left out in silence."""
+        failed = [f"  - {each.variant}: {each.reason}" for each in self.study.outcomes() if each.status == "failed"]
+        if failed:
+            reasons = "\n".join(failed)
+            raise RunError(
+                f"{len(failed)} of {len(self.study.plan)} runs of the ladder failed:\n{reasons}\n"
+                f"The same command tries them again; what the workers said is in {self.study.logs}."
+            )
+
+    # ------------------------------------------------------------------------------------------ what they say
+
+    def losses(self, run: Run, variant: str = BASE) -> Mapping[int, float | None]:
+        """Final validation loss of a rung by seed, nats per token; None where it diverged. Those that ended."""
+        return self._losses.get(arm_of(self.plan, run, variant), {})
+
+    @cached_property
+    def _losses(self) -> Mapping[str, Mapping[int, float | None]]:
+        return self.study.losses()
+
+    @property
+    def diverged(self) -> list[str]:
+        """Names of rungs of the base with a run that diverged."""
+        return [run.name for run in self.plan.runs if None in self.losses(run).values()]
+
+    def learned(self) -> Learned:
+        """The law through the base's rungs. Raises :class:`DataError` if too few have ended."""
+        runs = self.plan.runs
+        losses = [[loss for loss in self.losses(run).values() if loss is not None] for run in runs]
+        points = rung_points(
+            [run.name for run in runs],
+            [run.n for run in runs],
+            [run.d for run in runs],
+            [run.c for run in runs],
+            losses,
+            self.study.name,
+        )
+        return learn(points, self.plan.request.formula)
+
+    def scaling(self, variant: str) -> Scaling:
+        """How a variant's difference to the base goes on. Raises :class:`DataError` if too few rungs have pairs."""
+        return compare_over_compute(variant, [self._pairs(run, variant) for run in self.plan.runs])
+
+    def _pairs(self, run: Run, variant: str) -> PairedRung:
+        base, other = self.losses(run), self.losses(run, variant)
+        losses = {seed: (base[seed], other[seed]) for seed in sorted(base.keys() & other.keys())}
+        return PairedRung(run.name, run.c, run.c * self._cost(run, variant), losses)
+
+    def _cost(self, run: Run, variant: str) -> float:
+        """A variant's FLOPs on a rung, by the base's."""
+        from glassformer.models.formulas import flops_per_token
+
+        base, other = (self.study.config.arm(arm_of(self.plan, run, each)) for each in (BASE, variant))
+        tokens = [each.training.max_steps * each.training.batch_size * each.seq_len for each in (base, other)]  # type: ignore[operator]
+        per_token = [flops_per_token(each.model, each.seq_len).training for each in (base, other)]
+        return tokens[1] * per_token[1] / (tokens[0] * per_token[0])
+
+    # ------------------------------------------------------------------------------------------- verification
+
+    def verify(self, observers: Sequence[TrainingObserver] = ()) -> str | None:
+        """Train the verifying run, with every core, of the base and of each variant, or go on with it.
+
+        Returns the signal that stopped it, or None when all have ended.
+        """
+        from glassformer.training.session import resume, start
+
+        for arm in (BASE, *self.plan.request.vary):
+            found = self._verifying(arm)
+            if found is not None and _ended(found):
+                continue
+            if found is None:
+                root = self.study.path / VERIFICATION
+                trainer = start(self._verifying_config(arm), name=slot_name(arm), root=root, observers=observers)
+            else:
+                trainer, _ = resume(found, observers=observers)
+            outcome = trainer.train()
+            if outcome.interrupted:
+                return outcome.reason
+        return None
+
+    def verified(self, learned: Learned) -> list[Verified]:
+        """What came out, of each arm whose verifying run has ended."""
+        place = self.plan.verification
+        found = []
+        for arm in (BASE, *self.plan.request.vary):
+            folder = self._verifying(arm)
+            outcome = None if folder is None else read_outcome(folder, arm, 0)
+            if outcome is not None:
+                band = learned.band(place.n, place.d, place.c) if arm == BASE else None
+                found.append(Verified(arm, outcome.loss, band))
+        return found
+
+    def _verifying(self, arm: str) -> RunFolder | None:
+        paths = [
+            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{slot_name(arm)}-")
+        ]
+        return RunFolder.open(paths[0]) if paths else None
+
+    def _verifying_config(self, arm: str) -> RunConfig:
+        steps = self.plan.verification.steps
+        often = {
+            "training.telemetry.validate_every": max(1, -(-steps // 10)),
+            "training.checkpoints.every": max(1, -(-steps // 20)),
+        }
+        changes = {**self.plan.verification.changes, **often, **self.plan.request.vary.get(arm, {})}
+        return self.plan.base.override(changes)
+
+    def write(self, told: Mapping[str, Any]) -> Path:
+        """Keep what was learned in ``learned.json``; before the verifying run begins, so that it is a prediction."""
+        path = self.study.path / LEARNED
+        replace_durably(path, json_bytes(told))
+        return path
+
+
+def study_config(plan: Plan) -> StudyConfig:
+    """The study that a ladder is: an arm for each rung, and for each variant of it.
+
+    Raises:
+        ConfigError: a variant changes what a rung is made of.
+    """
+    paths = list(dict.fromkeys(path for run in plan.runs for path in run.changes))
+    taken = [
+        f"variant {name!r}: {path} cannot be varied: each rung has its own."
+        for name, changes in plan.request.vary.items()
+        for path in changes
+        if path in paths
+    ]
+    if taken:
+        raise ConfigError(taken, subject="ladder")
+    base = plan.base.override(plan.runs[0].changes)
+    variants: dict[str, dict[str, Any]] = {}
+    for run in plan.runs:
+        tree = plan.base.override(run.changes).to_dict()
+        own = {path: _at(tree, path) for path in paths}  # all of them: the study's base is the largest rung
+        if run is not plan.runs[0]:
+            variants[arm_of(plan, run)] = own
+        for name, changes in plan.request.vary.items():
+            variants[arm_of(plan, run, name)] = own | dict(changes)
+    return StudyConfig.build(
+        {
+            "name": f"ladder-{plan.request.preset}",
+            "base": base.to_dict(),
+            "variants": variants,
+            "seeds": list(range(plan.request.seeds)),
+        }
+    )
+
+
+def arm_of(plan: Plan, run: Run, variant: str = BASE) -> str:
+    """The study's arm that a rung, or its variant, is."""
+    if variant != BASE:
+        return f"{run.name} {variant}"
+    return BASE if run.name == plan.runs[0].name else run.name
+
+
+def _ended(run: RunFolder) -> bool:
+    return read_outcome(run, BASE, 0) is not None
+
+
+def _at(tree: Mapping[str, Any], path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[name]
+    return tree

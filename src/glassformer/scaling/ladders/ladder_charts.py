@@ -1,0 +1,194 @@
+"""The charts of a ladder: how its design shrinks the interval, the law with its band, a variant's difference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glassformer.charts.drawing import Drawing
+from glassformer.charts.theme import Theme
+from glassformer.scaling.fit_report.chart_axes import LOSS, around, logarithmic, rounded
+from glassformer.scaling.ladders.comparing import Scaling
+from glassformer.scaling.ladders.ladder_fit import Learned
+from glassformer.scaling.ladders.ladder_plan import Plan
+from glassformer.scaling.ladders.ladder_told import Told, band_of
+
+if TYPE_CHECKING:
+    import altair as alt
+
+PLACES = 60  # of a drawn curve
+COMPUTE_TITLE = "training compute C (FLOP)"
+Rows = list[dict[str, Any]]
+
+
+def design_chart(plan: Plan) -> Drawing:
+    """What is known of the target after each rung, over what they cost together."""
+    design = plan.design
+    spent = np.cumsum([plan.cost(_run(plan, rung.candidate.label)) for rung in design.rungs])
+    scale = 60.0 if plan.budget.timed else 1.0
+    rows: Rows = [{"cost": 0.0, "known": rounded(100 * design.before), "rung": "none"}] + [
+        {"cost": rounded(float(cost) / scale), "known": rounded(100 * rung.promise), "rung": rung.candidate.label}
+        for cost, rung in zip(spent, design.rungs, strict=True)
+    ]
+    unit = "core-minutes" if plan.budget.timed else "FLOP"
+
+    def build(look: Theme) -> alt.TopLevelMixin:
+        import altair as alt
+
+        known = [row["known"] for row in rows]
+        x = alt.X("cost:Q", title=f"cost of the rungs so far ({unit})", axis=alt.Axis(tickCount=6))
+        y = alt.Y(
+            "known:Q",
+            title="half-width of the 95 % interval at the target (%)",
+            scale=alt.Scale(type="log", domain=[0.8 * min(known), 1.2 * max(known)], nice=False),
+        )
+        tooltip = [alt.Tooltip("rung:N"), alt.Tooltip("cost:Q", format=".3~g"), alt.Tooltip("known:Q", format=".3~g")]
+        lines = alt.Chart().mark_line(interpolate="step-after", strokeWidth=2, color=look.palette[0])
+        points = alt.Chart().mark_point(filled=True, size=60, opacity=1, color=look.palette[0])
+        layers = [lines.encode(x=x, y=y), points.encode(x=x, y=y, tooltip=tooltip)]
+        return alt.layer(*layers, data=alt.InlineData(values=rows)).configure(**look.config())
+
+    return Drawing(
+        build,
+        title="What each rung is worth",
+        description="The interval at the target that the design promises once a rung and those before it are made, in "
+        "the order of what they save for their cost.",
+    )
+
+
+def law_chart(told: Told) -> Drawing:
+    """The rungs, the law along the path to the target, its band, and the truth where it is known."""
+    assert told.learned is not None
+    plan, learned = told.plan, told.learned
+    places = {run.name: run for run in (plan.target, plan.verification)}
+    rows: Rows = [
+        {
+            "kind": "rung", "C": rounded(run.c), "loss": round(loss, 5),
+            "what": f"{run.name}, seed {seed}",
+        }
+        for run in plan.runs
+        for seed, loss in told.ladder.losses(run).items()
+        if loss is not None
+    ]  # fmt: skip
+    rows += _path_rows(plan, learned)
+    for run in places.values():
+        band = band_of(learned, run)
+        rows.append(
+            {"kind": "target", "C": rounded(run.c), "loss": round(band.loss, 5), "low": round(band.low, 5),
+             "high": round(band.high, 5), "what": f"predicted for {run.name}"}
+        )  # fmt: skip
+    rows += [
+        {"kind": "truth", "C": rounded(plan.verification.c), "loss": round(each.loss, 5), "what": "the truth"}
+        for each in told.verified
+        if each.band is not None and each.loss is not None
+    ]
+    compute = np.array([row["C"] for row in rows])
+    lows = [float(row["low"] if "low" in row else row["loss"]) for row in rows]
+    highs = [float(row["high"] if "high" in row else row["loss"]) for row in rows]
+    room = 0.05 * (max(highs) - min(lows))
+
+    def build(look: Theme) -> alt.TopLevelMixin:
+        import altair as alt
+
+        x = alt.X(**logarithmic("C", COMPUTE_TITLE, *around(compute, 0.03), compute=True))
+        domain = [min(lows) - room, max(highs) + room]
+        y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=domain, nice=False, zero=False))
+        tooltip = [alt.Tooltip("what:N"), alt.Tooltip("C:Q", format=".3e"), alt.Tooltip("loss:Q", format=".4f")]
+        ends = [alt.Tooltip("low:Q", format=".4f"), alt.Tooltip("high:Q", format=".4f")]
+
+        def of(kind: str) -> alt.Chart:
+            return alt.Chart().transform_filter(f"datum.kind === '{kind}'").encode(x=x)
+
+        rungs = of("rung").mark_point(filled=True, size=70, opacity=0.9, color=look.palette[0])
+        truth = of("truth").mark_point(shape="diamond", filled=True, size=180, opacity=1, color=look.palette[1])
+        target = of("target").mark_point(filled=False, size=90, strokeWidth=2, color=look.palette[2])
+        layers = [
+            of("path").mark_area(opacity=0.18, color=look.palette[2]).encode(y=alt.Y("low:Q"), y2="high:Q"),
+            of("path").mark_line(strokeWidth=2, color=look.palette[2]).encode(y=y),
+            of("target").mark_rule(strokeWidth=2, color=look.palette[2]).encode(y=alt.Y("low:Q"), y2="high:Q"),
+            target.encode(y=y, tooltip=[*tooltip, *ends]),
+            rungs.encode(y=y, tooltip=tooltip),
+            truth.encode(y=y, tooltip=tooltip),
+        ]
+        return alt.layer(*layers, data=alt.InlineData(values=rows)).properties(height=400).configure(**look.config())
+
+    return Drawing(
+        build,
+        title="The rungs, the law and the target",
+        description="Points: the final validation loss of every run. Line and band: the law along the path to the "
+        "target, and where 95 % of such runs are to lie. Circle: the prediction; diamond: the truth, once that run has "
+        "been made.",
+    )
+
+
+def difference_chart(scaling: Scaling) -> Drawing:
+    """Variant − base over compute: every pair, and how the difference goes on with its band."""
+    rows: Rows = [
+        {"kind": "pair", "C": rounded(rung.compute), "difference": round(value, 5), "what": f"{rung.name}, seed {seed}"}
+        for rung in scaling.rungs
+        for seed, value in rung.differences.items()
+    ]
+    rows += [
+        {"kind": "curve", "C": rounded(at.compute), "difference": round(at.difference, 5), "low": round(at.low, 5),
+         "high": round(at.high, 5), "what": f"{at.times:.2g} times the largest rung"}
+        for at in scaling.curve
+    ]  # fmt: skip
+    rows += [
+        {"kind": "asked", "C": rounded(at.compute), "difference": round(at.difference, 5), "low": round(at.low, 5),
+         "high": round(at.high, 5), "what": f"{at.times:g}×: {at.verdict}"}
+        for at in scaling.at
+    ]  # fmt: skip
+    compute = np.array([row["C"] for row in rows])
+    ends = [float(row[end]) for row in rows for end in ("low", "high", "difference") if end in row]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    room = 0.05 * (high - low) or 0.01
+
+    def build(look: Theme) -> alt.TopLevelMixin:
+        import altair as alt
+
+        x = alt.X(**logarithmic("C", f"{COMPUTE_TITLE} of the base", *around(compute, 0.03), compute=True))
+        scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
+        y = alt.Y("difference:Q", title="loss of the variant − base (nats/token)", scale=scale)
+        tooltip = [alt.Tooltip("what:N"), alt.Tooltip("difference:Q", format="+.4f")]
+
+        def of(kind: str) -> alt.Chart:
+            return alt.Chart().transform_filter(f"datum.kind === '{kind}'").encode(x=x)
+
+        zero = alt.Chart().mark_rule(strokeDash=[5, 4], color=look.muted).encode(y=alt.datum(0))
+        pairs = of("pair").mark_point(filled=True, size=60, opacity=0.8, color=look.palette[0])
+        asked = of("asked").mark_point(filled=True, size=80, color=look.palette[1])
+        layers = [
+            zero,
+            of("curve").mark_area(opacity=0.18, color=look.palette[1]).encode(y=alt.Y("low:Q"), y2="high:Q"),
+            of("curve").mark_line(strokeWidth=2, color=look.palette[1]).encode(y=y),
+            of("asked").mark_rule(strokeWidth=2, color=look.palette[1]).encode(y=alt.Y("low:Q"), y2="high:Q"),
+            asked.encode(y=y, tooltip=tooltip),
+            pairs.encode(y=y, tooltip=tooltip),
+        ]
+        return alt.layer(*layers, data=alt.InlineData(values=rows)).configure(**look.config())
+
+    return Drawing(
+        build,
+        title=f"{scaling.variant} against the base",
+        description="Each point is a pair of runs of one rung and seed; below the dashed line the variant is better. "
+        "Line and band: how the difference goes on, with a 95 % interval at 10 and 100 times the largest rung's "
+        "compute.",
+    )
+
+
+def _path_rows(plan: Plan, learned: Learned) -> Rows:
+    """The law's curve: N and D in the target's proportion, from the smallest rung's compute to the target's."""
+    end = plan.target
+    compute = np.geomspace(min(run.c for run in plan.runs), max(end.c, plan.verification.c), PLACES)
+    share = np.sqrt(compute / end.c)
+    bands = learned.curve(end.n * share, end.d * share, compute)
+    return [
+        {"kind": "path", "C": rounded(float(c)), "loss": round(band.loss, 5), "low": round(band.low, 5),
+         "high": round(band.high, 5), "what": "the law"}
+        for c, band in zip(compute, bands, strict=True)
+    ]  # fmt: skip
+
+
+def _run(plan: Plan, name: str) -> Any:
+    return next(run for run in plan.runs if run.name == name)

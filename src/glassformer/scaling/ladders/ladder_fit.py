@@ -1,0 +1,251 @@
+"""What a ladder's runs say: the law through the rungs, and the loss of a larger run with its band.
+
+Each rung is one point, the geometric mean of its seeds, and the law is fitted by least squares on ln L, which is the
+most likely one if errors of ln L are normal. The band of a run at another place T is Student's t interval of the
+linearised fit,
+
+    ln L(T) ± t_{n−p} · s · √(1 + j_Tᵀ (JᵀJ)⁻¹ j_T),      s² = Σ r²/(n − p)
+
+so it holds the noise of the run itself, the law's misfit as far as the rungs show it, and the price of few rungs. It is
+checked by hiding: the law fitted without the rungs of most compute must predict these, and where it erred by more than
+its own band allowed, the band is widened by as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy import stats
+
+from glassformer.errors import ConfigError, DataError
+from glassformer.scaling.fits.diagnostics import shown
+from glassformer.scaling.fits.fitting import Fit, fit
+from glassformer.scaling.fits.formulas import CHINCHILLA, power_law
+from glassformer.scaling.fits.points import Array, Points
+from glassformer.scaling.ladders.ladder_design import SPARE
+
+LAW, PATH_LAW = "chinchilla", "power-floor"
+PARAMETERS = {LAW: 5, PATH_LAW: 3}
+
+WORDS = {LAW: "L = E + A/N^α + B/D^β", PATH_LAW: "L = E + a/C^α along the path"}
+
+STEEPEST = 0.5
+"""Of the exponent of compute. Published ones lie between 0.05 and 0.2 (Kaplan et al. 2020; Hoffmann et al. 2022); rungs
+that scatter may otherwise be fitted by a wall at the floor, with the target on it."""
+
+FORMULAS = {
+    LAW: CHINCHILLA,
+    PATH_LAW: replace(
+        power_law("C", floor=True), limits={"alpha": (0.0, STEEPEST)}, starts={"alpha": (0.02, STEEPEST)}
+    ),
+}
+
+CONFIDENCE = 0.95
+
+LEAST_NOISE = 1e-6
+"""Of ln L: losses are written and read with about so many digits, and no two runs agree better."""
+
+SINGULAR = 1e12
+"""A condition number of the scaled Jacobian from which nothing can be said."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """A prediction: the loss of one run, nats per token, and between what it is to lie."""
+
+    loss: float
+    low: float
+    high: float
+    confidence: float = CONFIDENCE
+
+    @property
+    def half_width(self) -> float:
+        """Relative, on the logarithm: 0.03 is ±3 %."""
+        return math.sqrt(self.high / self.low) - 1
+
+    def holds(self, loss: float) -> bool:
+        """Whether a loss lies inside."""
+        return self.low <= loss <= self.high
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A rung that was hidden from a fit which then predicted it."""
+
+    run: str
+    band: Band
+    loss: float
+    reach: float
+    """Its compute, as a multiple of the largest that the fit saw."""
+
+    @property
+    def over(self) -> float:
+        """Its error in half-widths of the band: above 1 it lies outside."""
+        return abs(math.log(self.loss / self.band.loss)) / math.log(self.band.high / self.band.loss)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """The law through the rungs.
+
+    Attributes:
+        fit: to one point for each rung.
+        hidden: the back-test, the largest rungs first.
+        notes: what was done otherwise than planned, and why; what the rungs do not fix.
+    """
+
+    fit: Fit
+    hidden: tuple[Hidden, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def formula(self) -> str:
+        """The law that was fitted, by name."""
+        return LAW if self.fit.formula.name == LAW else PATH_LAW
+
+    @cached_property
+    def noise(self) -> float:
+        """s: the standard deviation of ln L about the law."""
+        return _noise(self.fit)
+
+    @cached_property
+    def widened(self) -> float:
+        """What the band is multiplied by, after the back-test: 1 where it was wide enough."""
+        return max([1.0, *(each.over for each in self.hidden)])
+
+    def intervals(self) -> dict[str, tuple[float, float, float]]:
+        """Each parameter, and its 95 % interval by the same linearisation; it may reach below 0."""
+        t = _quantile(self.fit)
+        errors = self.noise * np.sqrt(np.diag(_unscaled_covariance(self.fit)))
+        return {
+            shown(name): (value, value - t * error, value + t * error)
+            for name, value, error in zip(self.fit.names, self.fit.values.tolist(), errors.tolist(), strict=True)
+        }
+
+    def band(self, n: float, d: float, c: float) -> Band:
+        """The prediction for one run with these exact parameters, tokens and FLOPs."""
+        return band(self.fit, n, d, c, widened=self.widened)
+
+    def curve(self, n: Array, d: Array, c: Array) -> list[Band]:
+        """The prediction at several places."""
+        return [self.band(*place) for place in zip(n.tolist(), d.tolist(), c.tolist(), strict=True)]
+
+
+def learn(points: Points, planned: str) -> Learned:
+    """Fit the law that was planned, or the simpler one where the rungs that ended do not identify it, and say so.
+
+    Args:
+        points: one for each rung that ended.
+        planned: :data:`LAW` or :data:`PATH_LAW`.
+
+    Raises:
+        DataError: too few rungs ended for any law.
+    """
+    notes = []
+    kind = planned
+    if planned == LAW and len(points) < PARAMETERS[LAW] + SPARE - 1:
+        kind = PATH_LAW
+        notes.append(
+            f"{len(points)} rungs do not fix the five parameters of {WORDS[LAW]}, so {WORDS[PATH_LAW]} was fitted "
+            "instead, which has three."
+        )
+    fewest = PARAMETERS[kind] + 1
+    if len(points) < fewest:
+        raise DataError(
+            f"{len(points)} rungs have ended, and {WORDS[kind]} needs {fewest} at least to be fitted with an "
+            "interval: make more of them (a larger --budget), or see why the others diverged."
+        )
+    if kind == LAW:
+        why = ""
+        try:
+            found = fit(points, FORMULAS[LAW], "squares")
+            why = "" if _fixed(found) else f"these rungs leave {WORDS[LAW]} open (condition {found.condition:.2g})."
+        except DataError as error:
+            why = str(error)
+        if why:
+            kind = PATH_LAW
+            notes.append(f"{why} So {WORDS[PATH_LAW]} was fitted instead.")
+    if kind == PATH_LAW:
+        found = fit(points, FORMULAS[PATH_LAW], "squares")
+    if not _fixed(found):
+        raise DataError(f"{len(points)} rungs do not fix {WORDS[kind]}: they must differ more in compute.")
+    # a alone is the reducible loss of one FLOP, far from every run, and says nothing of what is predicted
+    notes += [each.sentence for each in found.unidentified if set(each.combination) != {"ln a"}]
+    return Learned(found, _back_test(found), tuple(notes))
+
+
+def band(fit: Fit, n: float, d: float, c: float, *, widened: float = 1.0) -> Band:
+    """Student's t interval of the linearised fit for one run, ``widened`` times."""
+    at = Points.of([n], [d], [1.0], c=[c])
+    loss = float(fit.formula.value(fit.values, at)[0])
+    row = fit.formula.jacobian(fit.values, at)[0] / loss
+    spread = _noise(fit) * math.sqrt(1 + float(row @ _unscaled_covariance(fit) @ row))
+    half = _quantile(fit) * spread * widened
+    return Band(loss, loss * math.exp(-half), loss * math.exp(half))
+
+
+def rung_points(names: Sequence[str], n: Sequence[float], d: Sequence[float], c: Sequence[float],
+                losses: Sequence[Sequence[float]], source: str) -> Points:  # fmt: skip
+    """One point for each rung that has a loss: the geometric mean of its seeds."""
+    kept = [i for i, values in enumerate(losses) if len(values)]
+    means = [math.exp(float(np.mean(np.log(losses[i])))) for i in kept]
+    if not kept:
+        raise DataError(f"No rung of {source} has ended with a loss.")
+    return Points.of(
+        [n[i] for i in kept], [d[i] for i in kept], means, c=[c[i] for i in kept], run=[names[i] for i in kept],
+        source=source,
+    )  # fmt: skip
+
+
+def _back_test(found: Fit) -> tuple[Hidden, ...]:
+    """Predict the largest rungs from the others, as long as enough are left for an interval."""
+    points = found.points
+    order = np.argsort(points.c)
+    told: list[Hidden] = []
+    for hide in range(1, 1 + max(0, min(3, len(points) - len(found.values) - 2))):
+        seen, unseen = points[order[:-hide]], points[order[-hide:]]
+        try:
+            less = fit(seen, found.formula, "squares")
+        except (DataError, ConfigError):
+            break
+        if not _fixed(less):
+            break
+        at = len(unseen) - 1  # of the hidden ones, the largest: what lies farthest
+        reach = float(unseen.c[at] / seen.c.max())
+        predicted = band(less, float(unseen.n[at]), float(unseen.d[at]), float(unseen.c[at]))
+        told.append(Hidden(str(unseen.run[at]), predicted, float(unseen.loss[at]), reach))
+    return tuple(told)
+
+
+def _rows(found: Fit) -> Array:
+    """[n, p] ∂ ln L/∂θ."""
+    points = found.points
+    value = found.formula.value(found.values, points)
+    return np.asarray(found.formula.jacobian(found.values, points) / value[:, None], dtype=np.float64)
+
+
+def _fixed(found: Fit) -> bool:
+    rows = _rows(found)
+    size = np.linalg.norm(rows, axis=0)
+    return bool((size > 0).all()) and float(np.linalg.cond(rows / size)) < SINGULAR
+
+
+def _unscaled_covariance(found: Fit) -> Array:
+    """(JᵀJ)⁻¹ [p, p], by columns of length 1, whose units do not matter."""
+    rows = _rows(found)
+    size = np.linalg.norm(rows, axis=0)
+    scaled = rows / size
+    return np.asarray(np.linalg.inv(scaled.T @ scaled) / np.outer(size, size), dtype=np.float64)
+
+
+def _noise(found: Fit) -> float:
+    spare = len(found.points) - len(found.values)
+    return max(LEAST_NOISE, float(np.sqrt(np.sum(found.residuals**2) / spare)))
+
+
+def _quantile(found: Fit) -> float:
+    return float(stats.t.isf((1 - CONFIDENCE) / 2, len(found.points) - len(found.values)))

@@ -1,0 +1,206 @@
+"""What a ladder says, in sentences and in numbers: for the terminal, its page and ``learned.json``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from glassformer.errors import DataError
+from glassformer.scaling.ladders.comparing import Scaling
+from glassformer.scaling.ladders.ladder import Ladder, Verified
+from glassformer.scaling.ladders.ladder_fit import WORDS, Band, Learned
+from glassformer.scaling.ladders.ladder_plan import Plan
+from glassformer.scaling.ladders.ladder_rungs import Run, short
+from glassformer.studies.wording import counted
+
+BIGGER = (2.0, 4.0)
+"""Multiples of the largest rung's compute that are weighed as the next run."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Everything a ladder has to say.
+
+    Attributes:
+        learned: None where too few rungs have ended with a loss; then ``missing`` says so.
+        scalings: of each variant that could be compared.
+        verified: empty until the verifying run has ended.
+    """
+
+    ladder: Ladder
+    learned: Learned | None
+    missing: tuple[str, ...]
+    scalings: tuple[Scaling, ...]
+    verified: tuple[Verified, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """Of the ladder."""
+        return self.ladder.plan
+
+    @property
+    def band(self) -> Band | None:
+        """The prediction at the target."""
+        return None if self.learned is None else band_of(self.learned, self.plan.target)
+
+    def sentences(self) -> list[str]:
+        """The law, the prediction, what was promised, the back-test, what to run next, the variants, the truth."""
+        told = [] if self.learned is None else _of_the_law(self.plan, self.learned)
+        told += [sentence for scaling in self.scalings for sentence in scaling.sentences()]
+        told += self.missing
+        return told + [each.sentence() for each in self.verified]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``learned.json`` holds."""
+        learned = self.learned
+        return {
+            "rungs": [
+                {**asdict(run), "loss": self.ladder.losses(run), "diverged": run.name in self.ladder.diverged}
+                for run in self.plan.runs
+            ],
+            "law": None
+            if learned is None
+            else {
+                "formula": WORDS[learned.formula],
+                "parameters": {
+                    name: {"value": value, "low": low, "high": high}
+                    for name, (value, low, high) in learned.intervals().items()
+                },
+                "noise": learned.noise,
+                "widened": learned.widened,
+                "notes": list(learned.notes),
+            },
+            "target": asdict(self.plan.target),
+            "prediction": None if self.band is None else asdict(self.band),
+            "verification": asdict(self.plan.verification),
+            "prediction of the verification": None
+            if learned is None
+            else asdict(band_of(learned, self.plan.verification)),
+            "promised": self.plan.design.promise,
+            "before": self.plan.design.before,
+            "variants": [
+                {"variant": each.variant, "at": [asdict(at) | {"verdict": at.verdict} for at in each.at]}
+                for each in self.scalings
+            ],
+            "verified": [{"arm": each.arm, "loss": each.loss, "inside": _inside(each)} for each in self.verified],
+            "sentences": self.sentences(),
+        }
+
+
+def tell(ladder: Ladder) -> Told:
+    """What a ladder says, as far as its runs have ended."""
+    missing = []
+    learned = None
+    try:
+        learned = ladder.learned()
+    except DataError as error:
+        missing.append(str(error))
+    if ladder.diverged:
+        missing.append(f"Diverged, and in no fit: {', '.join(ladder.diverged)}.")
+    scalings = []
+    for variant in ladder.plan.request.vary:
+        try:
+            scalings.append(ladder.scaling(variant))
+        except DataError as error:
+            missing.append(str(error))
+    verified = [] if learned is None else ladder.verified(learned)
+    return Told(ladder, learned, tuple(missing), tuple(scalings), tuple(verified))
+
+
+def band_of(learned: Learned, run: Run) -> Band:
+    """The prediction for a run."""
+    return learned.band(run.n, run.d, run.c)
+
+
+def _of_the_law(plan: Plan, learned: Learned) -> list[str]:
+    target, design = plan.target, plan.design
+    found = band_of(learned, target)
+    parameters = ", ".join(
+        f"{name} = {value:.4g} ({low:.3g} to {high:.3g})" for name, (value, low, high) in learned.intervals().items()
+    )
+    rungs = counted(len(learned.fit.points), "rung")
+    scatter, width, promise, assumed = (
+        f"{100 * share:.2g} %" for share in (learned.noise, found.half_width, design.promise, design.noise)
+    )
+    beyond = f"{target.c / plan.runs[0].c:.3g} times the largest rung"
+    law = (
+        f"The law: {WORDS[learned.formula]} with {parameters}; the rungs scatter about it by {scatter} (n = {rungs}, "
+        "95 % intervals)."
+    )
+    prediction = (
+        f"The target ({target.shape}; N = {short(target.n)}, D = {short(target.d)}, {target.c:.3g} FLOPs, {beyond}): "
+        f"predicted {found.loss:.4f} nats per token, 95 % band {found.low:.4f} to {found.high:.4f}, ±{width}."
+    )
+    kept = (
+        f"Before any run it was known to ±{100 * design.before:.2g} %; the design promised ±{promise} for runs that "
+        f"scatter by {assumed}, and the runs give ±{width}."
+    )
+    told = [law, prediction, kept, _back_test(learned), *learned.notes]
+    return [*told, _next(plan, learned)]
+
+
+def _back_test(learned: Learned) -> str:
+    if not learned.hidden:
+        return "No rung can be hidden to test the law: too few would be left to fit it."
+    errors = ", ".join(
+        f"{each.run} by {100 * (each.band.loss / each.loss - 1):+.2g} % (band ±{100 * each.band.half_width:.2g} %, "
+        f"{each.reach:.2g} times beyond)"
+        for each in learned.hidden
+    )
+    after = (
+        f"; the band is widened {learned.widened:.2f} times by what it missed"
+        if learned.widened > 1
+        else "; its bands held them all"
+    )
+    return f"Back-test: fitted without the largest rungs, the law misses {errors}{after}."
+
+
+def _next(plan: Plan, learned: Learned) -> str:
+    """The one further run that shrinks the band at the target most."""
+    points = learned.fit.points
+    target = plan.target
+    places: list[tuple[str, float, float, float]] = [
+        (f"{run.name} again, with another seed", run.n, run.d, run.c) for run in plan.runs
+    ]
+    for times in BIGGER:
+        c = times * float(points.c.max())
+        share = math.sqrt(c / target.c)
+        if share < 1:
+            places.append((f"N = {short(target.n * share)}, D = {short(target.d * share)}", target.n * share,
+                           target.d * share, c))  # fmt: skip
+    now = band_of(learned, target).half_width
+    after = [_half_width_with(learned, target, place[1:]) for place in places]
+    best = int(np.argmin(after))
+    name, _, _, c = places[best]
+    return (
+        f"Next: {name} ({c:.3g} FLOPs) would shrink the band at the target from ±{100 * now:.2g} to "
+        f"±{100 * after[best]:.2g} %, if the law holds there."
+    )
+
+
+def _half_width_with(learned: Learned, target: Run, place: tuple[float, float, float]) -> float:
+    """Relative half-width of the band at the target with one run more, of the same scatter."""
+    from scipy import stats
+
+    from glassformer.scaling.fits.points import Points
+
+    found = learned.fit
+
+    def rows(n: Any, d: Any, c: Any) -> Any:
+        at = Points.of(n, d, np.ones(len(n)), c=c)
+        return found.formula.jacobian(found.values, at) / found.formula.value(found.values, at)[:, None]
+
+    points = found.points
+    seen = rows([*points.n, place[0]], [*points.d, place[1]], [*points.c, place[2]])
+    size = np.linalg.norm(seen, axis=0)
+    aim = rows([target.n], [target.d], [target.c])[0] / size
+    spread = math.sqrt(1 + float(aim @ np.linalg.inv((seen / size).T @ (seen / size)) @ aim))
+    quantile = float(stats.t.isf(0.025, len(seen) - len(found.values)))
+    return math.expm1(quantile * learned.noise * learned.widened * spread)
+
+
+def _inside(each: Verified) -> bool | None:
+    return None if each.band is None or each.loss is None else each.band.holds(each.loss)

@@ -1,0 +1,1 @@
+"""Scaling laws as objects, with their sources; and what is counted."""

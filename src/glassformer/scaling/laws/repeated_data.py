@@ -1,0 +1,84 @@
+"""What passing over the same text again is worth (Muennighoff et al. 2023, arXiv 2305.16264)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from glassformer.scaling.laws.law import NATS, Constant, Law
+
+PAPER = "Muennighoff et al. 2023, arXiv 2305.16264"
+TABLE = "Muennighoff, C4"
+
+TOKENS = "training tokens, repetitions counted"
+UNIQUE = "unique tokens (no more than D count)"
+
+REPEATED_TOKENS = Constant(15.387756, "repetitions", "after which repeated tokens are worth (1 − 1/e) of it", "15.39")
+EXCESS_PARAMETERS = Constant(5.309743, "1", "the same for parameters beyond those that U unique tokens need", "5.31")
+
+
+def worth(unique: Any, repetitions: Any, half_life: float) -> Any:
+    """U·(1 + R*·(1 − e^(−R/R*))): what U things, each used R times more, are worth in fresh ones (§3.1)."""
+    return unique * (1 + half_life * -np.expm1(-repetitions / half_life))
+
+
+def _effective(k: Mapping[str, float], D: Any, U: Any) -> Any:
+    unique = np.minimum(U, D)
+    return worth(unique, D / unique - 1, k["R_D"])
+
+
+def _loss(k: Mapping[str, float], N: Any, D: Any, U: Any) -> Any:
+    alpha, beta = k["α"], k["β"]
+    unique = np.minimum(U, D)
+    g = (alpha * k["A"] / (beta * k["B"])) ** (1 / (alpha + beta))
+    needed = np.minimum(N, g * (unique * g) ** (beta / alpha))  # the compute-optimal N for so many tokens
+    n = worth(needed, N / needed - 1, k["R_N"])
+    return k["E"] + k["A"] / n**alpha + k["B"] / _effective(k, D, U) ** beta
+
+
+EFFECTIVE_TOKENS = Law(
+    name="muennighoff-effective-tokens",
+    title="unique tokens that repeated ones are worth",
+    formula="D' = U·[1 + R_D·(1 − e^(−(D/U − 1)/R_D))]",
+    constants={"R_D": REPEATED_TOKENS},
+    inputs={"D": TOKENS, "U": UNIQUE},
+    output=("D'", "tokens"),
+    table=TABLE,
+    source=f"{PAPER}, §3.1, D'; digits from the authors' repository",
+    counting=None,
+    fitted_range={"D": (0, 9e11)},
+    note="R* is nearly unidentified on the paper's 182 runs: it is a rough figure. Up to 4 epochs cost little, and "
+    "there is no more to gain after some 40.",
+    rule=_effective,
+)
+
+LOSS = Law(
+    name="muennighoff",
+    title="loss with repeated data",
+    formula="L(N, D, U) = E + A/N'^α + B/D'^β;  D' = U·[1 + R_D·(1 − e^(−(D/U − 1)/R_D))];  "
+    "N' = U_N·[1 + R_N·(1 − e^(−(N/U_N − 1)/R_N))], U_N = min(N, G·(U·G)^(β/α)), G = (α·A/(β·B))^(1/(α+β))",
+    constants={
+        "E": Constant(math.exp(0.6254804), NATS, "irreducible loss", "1.87"),
+        "A": Constant(math.exp(6.255414), f"{NATS} · parameters^α", "what too few parameters cost", "521"),
+        "B": Constant(math.exp(7.3049974), f"{NATS} · tokens^β", "what too few tokens cost", "1488"),
+        "α": Constant(0.3526596, "1", "exponent of the parameters", "0.353"),
+        "β": Constant(0.3526596, "1", "exponent of the tokens, set equal to α", "0.353"),
+        "R_D": REPEATED_TOKENS,
+        "R_N": EXCESS_PARAMETERS,
+    },
+    inputs={"N": "all parameters", "D": TOKENS, "U": UNIQUE},
+    output=("L", NATS),
+    table=TABLE,
+    source=f"{PAPER}, §3.1, L(N, D) with N' and D'; digits from the authors' repository",
+    counting="total",
+    fitted_range={"N": (0, 9e9), "D": (0, 9e11)},
+    note="R* is nearly unidentified on the paper's 182 runs. Where no token repeats it is Chinchilla's form, with "
+    "constants fitted to C4; the loss itself depends on text and tokenizer.",
+    rule=_loss,
+    mixing={"Chinchilla approach 3, unrounded": "its constants are of other text; R* were fitted with those of C4."},
+)
+
+REPEATED_DATA: tuple[Law, ...] = (LOSS, EFFECTIVE_TOKENS)

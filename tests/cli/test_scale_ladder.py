@@ -1,0 +1,73 @@
+"""``glassformer scale ladder`` as a user types it: a plan, a ladder to its page, and wrong inputs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+WORDS = [
+    "scale", "ladder", "nanogpt-shakespeare-cpu", "--data", "words.txt", "--tokens-per-parameter", 0.25, "--target",
+    "3x", "--law", "power-floor", "--set", "model.max_seq_len=16", "--set", "training.batch_size=4", "--set",
+    "training.telemetry.validation_tokens=256",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def short_rungs(monkeypatch):
+    """Rungs of some dozen steps, and one thread for what is trained in this process."""
+    import torch
+
+    monkeypatch.setattr("glassformer.scaling.ladders.ladder_rungs.FEWEST_STEPS", 24)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_plan_says_what_each_rung_costs_and_promises_and_runs_nothing(say, place):
+    (place / "words.txt").write_text((place / "words.txt").read_text() * 20)
+    said = say(*WORDS, "--budget", "6e9", "--dry-run")
+    assert said.status == 0, said.err
+    assert "a ladder of" in said.out
+    assert "the target" in said.out
+    assert "±" in said.out
+    assert not (place / "studies").exists()
+
+
+def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
+    (place / "words.txt").write_text((place / "words.txt").read_text() * 20)
+    said = say(*WORDS, "--budget", "6e9", "--verify")
+    assert said.status == 0, said.err
+    (study,) = (place / "studies").iterdir()
+    told = json.loads((study / "learned.json").read_text())
+    assert told["prediction"]["low"] < told["prediction"]["loss"] < told["prediction"]["high"]
+    (verified,) = told["verified"]
+    inside = told["prediction"]["low"] <= verified["loss"] <= told["prediction"]["high"]
+    assert ("inside the band" in said.out) == inside == verified["inside"]
+    for part in ("The law: L = E + a/C^α", "the design promised", "Back-test", "Next: "):
+        assert part in said.out
+    assert (study / "ladder.html").stat().st_size > 100_000
+    again = say(*WORDS, "--budget", "6e9", "--verify")
+    assert again.status == 0, again.err
+    assert "runs to make" not in again.out
+    assert "training the target" not in again.out
+    assert [path.name for path in (place / "studies").iterdir()] == [study.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--budget", "soon"], "expected FLOPs (1e14, '3 PF-days') or time"),
+        (["--budget", "1e6"], "does not pay for a ladder"),
+        (["--budget", "6e9", "--set", "training.max_steps=5"], "each rung has its own length"),
+        (["--budget", "6e9", "--vary", "model.residul=none"], "Did you mean 'residual'?"),
+        (["--budget", "6e9", "--target", "0.1x"], "expected FLOPs (1e15) or a multiple (10x)"),
+    ],
+)
+def test_wrong_inputs_are_told_and_leave_nothing_behind(say, place, options, message):
+    said = say(*WORDS, *options)
+    assert said.status == 2
+    assert message in said.err
+    assert "Traceback" not in said.err
+    assert not (place / "studies").exists()

@@ -1,0 +1,287 @@
+"""A ladder from its request to its law: planned, run in real processes, killed and gone on with, fitted, and believed
+no further than its rungs go.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from glassformer.errors import ConfigError, DataError
+from glassformer.runs.folder import list_runs
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.ladders.ladder import Ladder, study_config
+from glassformer.scaling.ladders.ladder_budget import read_budget
+from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, band, learn, rung_points
+from glassformer.scaling.ladders.ladder_page import write_page
+from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan, plan_ladder
+from glassformer.scaling.ladders.ladder_told import tell
+
+SETTINGS = {
+    "model.max_seq_len": "16",
+    "training.batch_size": "4",
+    "training.telemetry.validation_tokens": "256",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_places(tmp_path_factory):
+    """A cache and folders of our own, short measurements, one thread, and rungs of some dozen steps."""
+    patch = pytest.MonkeyPatch()
+    for place in ("CACHE", "RUNS", "STUDIES"):
+        patch.setenv(f"GLASSFORMER_{place}", str(tmp_path_factory.mktemp(place.lower())))
+    patch.delenv("GLASSFORMER_DATA", raising=False)
+    patch.setattr("glassformer.speed.SECONDS", 0.01)
+    patch.setattr("glassformer.scaling.ladders.ladder_rungs.FEWEST_STEPS", 24)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A text of words each of which says something about the next."""
+    draw = random.Random(0)
+    words = ["the", "residual", "stream", "carries", "a", "sum", "of", "what", "each", "layer", "wrote.\n"]
+    following = {word: draw.sample(words, 3) for word in words}
+    said = ["the"]
+    for _ in range(20_000):
+        said.append(draw.choice(following[said[-1]]))
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    path.write_text(" ".join(said))
+    return path
+
+
+@pytest.fixture(scope="module")
+def request_of(text):
+    def request_of(budget="6e9", **options) -> LadderRequest:
+        chosen = {"target": "3x", "law": PATH_LAW, "ratio": 0.25, "settings": SETTINGS} | options
+        return LadderRequest("nanogpt-shakespeare-cpu", budget, str(text), **chosen)
+
+    return request_of
+
+
+@pytest.fixture(scope="module")
+def conducted(request_of, tmp_path_factory):
+    """A small ladder with a variant, all its runs made by two workers."""
+    vary = {"no attention": {"model.sublayers": "feedforward"}}
+    plan = plan_ladder(request_of(budget="1.2e10", law=None, vary=vary), workers=2)
+    ladder, checked = Ladder.begin(plan, root=tmp_path_factory.mktemp("studies"))
+    assert ladder.conduct(checked) is None
+    return ladder
+
+
+# ------------------------------------------------------------------------------------------------- planning
+
+
+def test_budgets_are_flops_or_time():
+    assert read_budget("1e14").amount == 1e14
+    assert [read_budget(text).amount for text in ("90s", "20min", "2 h", "1.5 hours")] == [90, 1200, 7200, 5400]
+    assert read_budget("20min").timed
+    assert not read_budget("1e14").timed
+    with pytest.raises(ConfigError, match="expected FLOPs"):
+        read_budget("20 parsecs")
+
+
+def test_a_plan_keeps_to_its_budget_and_its_target_is_beyond_its_largest_rung(request_of):
+    plan = plan_ladder(request_of())
+    assert sum(run.c for run in plan.runs) <= 6e9
+    assert plan.target.c == pytest.approx(3 * plan.runs[0].c, rel=0.1)
+    assert plan.verification == plan.target
+    assert [run.c for run in plan.runs] == sorted((run.c for run in plan.runs), reverse=True)
+
+
+def test_the_rungs_counts_are_those_of_their_models(request_of):
+    from glassformer.models.formulas import flops_per_token, parameters
+
+    plan = plan_ladder(request_of())
+    for run in plan.runs:
+        config = plan.base.override(run.changes)
+        tokens = config.training.max_steps * config.training.batch_size * config.seq_len
+        assert (run.n, run.d) == (parameters(config.model).total, tokens)
+        assert run.c == flops_per_token(config.model, config.seq_len).training * tokens
+        assert config.training.optimizer.learning_rate == pytest.approx(0.5 / config.model.d_model, rel=0.01)
+        assert config.training.schedule.warmup_steps == round(0.05 * config.training.max_steps)
+
+
+def test_a_learning_rate_that_is_set_goes_as_one_over_the_width(request_of):
+    plan = plan_ladder(request_of(settings=SETTINGS | {"training.optimizer.learning_rate": "0.002"}))
+    for run in plan.runs:
+        config = plan.base.override(run.changes)
+        assert config.training.optimizer.learning_rate == pytest.approx(0.002 * 128 / config.model.d_model, rel=0.01)
+
+
+def test_a_plan_is_read_back_as_it_was_written(request_of):
+    plan = plan_ladder(request_of())
+    assert Plan.of(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_time_is_a_budget_that_is_measured(request_of):
+    plan = plan_ladder(request_of(budget="30s"), workers=2)
+    assert plan.pace.per_flop > 0
+    assert plan.design.spent <= 60
+    assert plan.cost(plan.target) > plan.cost(plan.runs[0]) > 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"budget": "1e6"}, "does not pay for a ladder"),
+        ({"settings": {"training.max_steps": "9"}}, "each rung has its own length"),
+        ({"target": "0.5x"}, "expected FLOPs"),
+    ],
+)
+def test_what_cannot_be_a_ladder_is_refused(request_of, options, words):
+    with pytest.raises(ConfigError, match=words):
+        plan_ladder(request_of(**options))
+
+
+def test_every_complaint_about_a_request_comes_at_once():
+    with pytest.raises(ConfigError) as caught:
+        LadderRequest("nanogpt-shakespeare-cpu", "1e14", seeds=0, law="chinchila")
+    assert [complaint[:7] for complaint in caught.value.complaints] == ["--seeds", "--law i"]
+
+
+def test_a_variant_may_not_change_what_a_rung_is_made_of(request_of):
+    plan = plan_ladder(request_of(budget="1.2e10", law=None, vary={"wide": {"model.d_model": 64}}))
+    with pytest.raises(ConfigError, match="each rung has its own"):
+        study_config(plan)
+
+
+# ------------------------------------------------------------------------------------------------- running
+
+
+def test_every_rung_and_variant_is_run_as_planned_and_the_law_goes_through_them(conducted):
+    assert all(outcome.status == "finished" for outcome in conducted.study.outcomes())
+    for run in conducted.plan.runs:
+        (loss,) = conducted.losses(run).values()
+        (outcome,) = [each for each in conducted.study.outcomes() if each.loss == loss and each.steps == run.steps]
+        assert outcome.variant in {"base", run.name}
+    told = tell(conducted)
+    assert len(told.learned.fit.points) == len(conducted.plan.runs)
+    assert np.sort(told.learned.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
+    assert told.band.low < told.band.loss < told.band.high
+    (scaling,) = told.scalings
+    assert scaling.n_pairs == len(conducted.plan.runs)
+    assert scaling.cost < 0.9  # a block without attention costs less
+    assert any("no attention" in sentence and "10×" in sentence for sentence in told.sentences())
+
+
+def test_the_same_request_is_the_same_ladder_and_another_is_not(conducted):
+    root = conducted.study.path.parent
+    found = Ladder.find(conducted.plan.request, root=root)
+    assert found.study.path == conducted.study.path
+    assert found.plan == conducted.plan
+    assert found.conduct(found.check()) is None  # nothing is left to make
+    assert Ladder.find(LadderRequest("nanogpt-shakespeare-cpu", "7e9"), root=root) is None
+
+
+def test_the_page_holds_the_law_the_design_and_every_run(conducted, tmp_path):
+    html = write_page(conducted, command=["glassformer"], path=tmp_path / "page.html").read_text()
+    for part in ("What it learned", "The design", "Every run", "Does the change still help?", "no attention"):
+        assert part in html
+
+
+def test_a_ladder_that_is_killed_goes_on_to_the_losses_of_one_that_is_not(conducted, tmp_path):
+    """Its driver killed in the middle, and conducted to the end: the losses of one never stopped, bit for bit."""
+    ladder, checked = Ladder.begin(conducted.plan, root=tmp_path)
+    script = (
+        "import sys; from pathlib import Path; from glassformer.scaling.ladders.ladder import Ladder\n"
+        "ladder = Ladder.open(Path(sys.argv[1])); ladder.conduct(ladder.check(), fresh=True)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", script, str(ladder.study.path)], env=os.environ)
+    deadline = time.monotonic() + 60
+    while not any((ladder.study.path / "outcomes").iterdir()):
+        assert time.monotonic() < deadline, "no run has ended"
+        assert driver.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait(timeout=30)
+    before = len(ladder.study.outcomes())
+    again = Ladder.open(ladder.study.path)
+    assert 0 < before < len(again.study.plan)
+    assert again.conduct(checked, fresh=True) is None
+    assert again.study.losses() == conducted.study.losses()
+
+
+def test_the_truth_is_told_beside_the_prediction_and_trained_once(conducted):
+    assert conducted.verify() is None
+    runs = list_runs(conducted.study.path / "verification")
+    assert len(runs) == 2  # the base and its variant
+    learned = conducted.learned()
+    base, variant = conducted.verified(learned)
+    assert base.band == learned.band(*(getattr(conducted.plan.verification, name) for name in "ndc"))
+    assert base.band.holds(base.loss) == ("inside the band" in base.sentence())
+    assert variant.arm == "no attention"
+    assert conducted.verify() is None
+    assert list_runs(conducted.study.path / "verification") == runs
+
+
+# -------------------------------------------------------------------------------------------------- fitting
+
+
+def ladder_points(seed: int, *, noise: float, count: int = 8) -> Points:
+    """Runs along a path, of a planted law."""
+    compute = np.geomspace(1e11, 2e12, count)
+    loss = (0.6 + 1.3 * (compute / 1e12) ** -0.18) * np.exp(np.random.default_rng(seed).normal(0, noise, count))
+    n = np.sqrt(compute / 120)
+    return Points.of(n, 20 * n, loss, c=compute)
+
+
+def test_bands_hold_the_truth_ten_times_beyond():
+    reps, inside = 60, 0
+    truth = 0.6 + 1.3 * 20**-0.18
+    n = math.sqrt(2e13 / 120)
+    for seed in range(reps):
+        learned = learn(ladder_points(seed, noise=0.004), PATH_LAW)
+        own = truth * math.exp(np.random.default_rng(10_000 + seed).normal(0, 0.004))
+        inside += learned.band(n, 20 * n, 2e13).holds(own)
+    assert inside >= 52  # 95 % of 60, less three standard errors; the back-test can only widen
+
+
+def test_too_few_rungs_for_five_parameters_are_fitted_with_three_and_it_is_said():
+    learned = learn(ladder_points(0, noise=0.002, count=6), LAW)
+    assert learned.formula == PATH_LAW
+    assert "fitted instead" in learned.notes[0]
+
+
+def test_a_path_does_not_tell_parameters_from_tokens_so_the_simpler_law_is_fitted():
+    """On one path N and D grow together: the five-parameter law is open there, and never silently fitted."""
+    learned = learn(ladder_points(0, noise=0.002, count=10), LAW)
+    assert learned.formula == PATH_LAW
+    assert "fitted instead" in learned.notes[0]
+
+
+def test_three_rungs_are_refused():
+    with pytest.raises(DataError, match="needs 4 at least"):
+        learn(ladder_points(0, noise=0.002, count=3), PATH_LAW)
+
+
+def test_seeds_of_a_rung_are_one_point_and_diverged_ones_none():
+    points = rung_points(["a", "b", "c"], [1e4] * 3, [1e6] * 3, [1e11] * 3, [[2.0, 4.5], [], [3.0]], "here")
+    assert points.run.tolist() == ["a", "c"]
+    assert points.loss.tolist() == pytest.approx([3.0, 3.0])
+
+
+def test_the_back_test_widens_a_band_that_was_too_narrow():
+    """A law that bends: hidden rungs lie off the line, and the band must know."""
+    compute = np.geomspace(1e11, 2e12, 8)
+    loss = ladder_points(0, noise=0.002).loss.copy()
+    loss[-2:] *= 1.05
+    n = np.sqrt(compute / 120)
+    learned = learn(Points.of(n, 20 * n, loss, c=compute), PATH_LAW)
+    assert learned.widened == max(each.over for each in learned.hidden) > 1
+    plain = band(learned.fit, n[-1], 20 * n[-1], 2e13)
+    assert learned.band(n[-1], 20 * n[-1], 2e13).half_width > plain.half_width
