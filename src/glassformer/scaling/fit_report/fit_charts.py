@@ -195,12 +195,14 @@ def extrapolation(found: Findings) -> Drawing:
         scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
         y = alt.Y("loss:Q", title=LOSS, scale=scale)
         colour = alt.Color("band:N", scale=alt.Scale(domain=kinds, range=list(look.palette[: len(kinds)])))
-        layers = [
-            alt.Chart({"values": [row for row in bands if row["band"] == kind]})
-            .mark_area(clip=True, opacity=0.22)
-            .encode(x=x, y=alt.Y("low:Q", title=LOSS, scale=scale), y2="high:Q", color=colour)
-            for kind in reversed(kinds)
-        ]
+        layers: list[alt.Chart] = []
+        for kind in reversed(kinds):  # the widest first; what lies under a narrower one would mix with its colour
+            rows = alt.Chart({"values": [row for row in bands if row["band"] == kind]})
+            place = {"x": x, "y": alt.Y("low:Q", title=LOSS, scale=scale), "y2": "high:Q"}
+            layers += [
+                rows.mark_area(clip=True, opacity=1, color=look.background).encode(**place),
+                rows.mark_area(clip=True, opacity=0.22).encode(**place, color=colour),
+            ]
         layers += [
             alt.Chart({"values": runs})
             .mark_circle(clip=True, size=26, opacity=0.4, color=look.muted)
