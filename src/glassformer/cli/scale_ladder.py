@@ -107,6 +107,7 @@ def _request(
 def _show_plan(plan: Plan, console: Console) -> None:
     """The rungs in the order in which they help, what each costs, and what is then known of the target."""
     from glassformer.scaling.ladders.ladder_rungs import short
+    from glassformer.scaling.ladders.ladder_told import percent
 
     design, runs = plan.design, {run.name: run for run in plan.runs}
     variants = len(plan.request.vary)
@@ -122,9 +123,9 @@ def _show_plan(plan: Plan, console: Console) -> None:
     timed = plan.budget.timed
     for heading in ("N", "D", "FLOPs", "steps", *(["core-min"] if timed else []), "target known to"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_row("none", *[""] * (4 + timed), f"±{100 * design.before:.2g} %")
+    table.add_row("none", *[""] * (4 + timed), f"±{percent(design.before)}")
     for rung in design.rungs:
-        table.add_row(*_cells(runs[rung.candidate.label], plan), f"±{100 * rung.promise:.2g} %")
+        table.add_row(*_cells(runs[rung.candidate.label], plan), f"±{percent(rung.promise)}")
     table.add_row(*_cells(plan.target, plan), "the target", style="bold")
     console.print(table)
     if plan.verification != plan.target:

@@ -118,13 +118,13 @@ class Learned:
         return max([1.0, *(each.over for each in self.hidden)])
 
     def intervals(self) -> dict[str, tuple[float, float, float]]:
-        """Each parameter, and its 95 % interval by the same linearisation; it may reach below 0."""
-        t = _quantile(self.fit)
-        errors = self.noise * np.sqrt(np.diag(_unscaled_covariance(self.fit)))
-        return {
-            shown(name): (value, value - t * error, value + t * error)
-            for name, value, error in zip(self.fit.names, self.fit.values.tolist(), errors.tolist(), strict=True)
-        }
+        """Each parameter, and its 95 % interval by the same linearisation, within what the parameter may be."""
+        reach = _quantile(self.fit) * self.noise * np.sqrt(np.diag(_unscaled_covariance(self.fit)))
+        found = {}
+        for name, value, half in zip(self.fit.names, self.fit.values.tolist(), reach.tolist(), strict=True):
+            least, most = self.fit.formula.limit(name)
+            found[shown(name)] = (value, max(least, value - half), min(most, value + half))
+        return found
 
     def band(self, n: float, d: float, c: float) -> Band:
         """The prediction for one run with these exact parameters, tokens and FLOPs."""

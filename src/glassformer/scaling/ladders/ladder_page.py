@@ -14,7 +14,7 @@ from glassformer.scaling.ladders.ladder import Ladder
 from glassformer.scaling.ladders.ladder_charts import design_chart, difference_chart, law_chart
 from glassformer.scaling.ladders.ladder_plan import Plan
 from glassformer.scaling.ladders.ladder_rungs import short
-from glassformer.scaling.ladders.ladder_told import Told, tell
+from glassformer.scaling.ladders.ladder_told import Told, percent, tell
 from glassformer.studies.report_text import machine, versions
 
 PAGE = "ladder.html"
@@ -52,7 +52,8 @@ def _circumstances(command: Sequence[str]) -> dict[str, str]:
 
 def _sections(told: Told) -> Iterator[Section]:
     plan = told.plan
-    yield Section("What it learned", " ".join(told.sentences()), [parameters_table(told)] if told.learned else [])
+    figures = [trust_table(told), *([parameters_table(told)] if told.learned else [])]
+    yield Section("What it learned", " ".join(told.answers()), figures)
     if told.learned is not None:
         yield Section(
             "The law and the target",
@@ -76,6 +77,12 @@ def _sections(told: Told) -> Iterator[Section]:
     yield Section(
         "Every run", "Each number above comes from these runs of the study beside this file.", [runs_table(told)]
     )
+
+
+def trust_table(told: Told) -> Table:
+    """The law, the design's promise, the back-test, what is left open, what to run next: a sentence each."""
+    rows = [[Cell(asked), Cell(found)] for asked, found in told.trust().items()]
+    return Table([Header("asked", "left"), Header("found", "left")], rows, title="How far to trust it")
 
 
 def parameters_table(told: Told) -> Table:
@@ -111,7 +118,7 @@ def design_table(plan: Plan) -> Table:
     """The rungs in the order in which they help."""
     runs = {run.name: run for run in plan.runs}
     unit = 60.0 if plan.budget.timed else 1.0
-    rows = [[Cell("none"), *[Cell("")] * 6, Cell(f"±{100 * plan.design.before:.3g} %")]]
+    rows = [[Cell("none"), *[Cell("")] * 6, Cell(f"±{percent(plan.design.before)}")]]
     for rung in plan.design.rungs:
         run = runs[rung.candidate.label]
         cost = plan.cost(run) / unit
@@ -124,7 +131,7 @@ def design_table(plan: Plan) -> Table:
                 Cell(f"{run.steps:,}", run.steps),
                 Cell(f"{run.changes['training.optimizer.learning_rate']:.3g}"),
                 Cell(f"{cost:.3g}", cost),
-                Cell(f"±{100 * rung.promise:.3g} %", rung.promise),
+                Cell(f"±{percent(rung.promise)}", rung.promise),
             ]
         )
     cost_title = "cost (core-min)" if plan.budget.timed else "cost (FLOP)"

@@ -46,12 +46,20 @@ class Told:
         """The prediction at the target."""
         return None if self.learned is None else band_of(self.learned, self.plan.target)
 
+    def answers(self) -> list[str]:
+        """What was asked: the prediction, the truth where it is known, each variant."""
+        told = [] if self.learned is None else [_prediction(self.plan, self.learned)]
+        told += [each.sentence() for each in self.verified]
+        return told + [sentence for scaling in self.scalings for sentence in scaling.sentences()]
+
+    def trust(self) -> dict[str, str]:
+        """How far to trust that: the law, what was promised, the back-test, what is open, what to run next."""
+        told = {} if self.learned is None else _of_the_law(self.plan, self.learned)
+        return told | ({"left out": " ".join(self.missing)} if self.missing else {})
+
     def sentences(self) -> list[str]:
-        """The law, the prediction, what was promised, the back-test, what to run next, the variants, the truth."""
-        told = [] if self.learned is None else _of_the_law(self.plan, self.learned)
-        told += [sentence for scaling in self.scalings for sentence in scaling.sentences()]
-        told += self.missing
-        return told + [each.sentence() for each in self.verified]
+        """All of it."""
+        return [*self.answers(), *self.trust().values()]
 
     def to_dict(self) -> dict[str, Any]:
         """What ``learned.json`` holds."""
@@ -115,38 +123,44 @@ def band_of(learned: Learned, run: Run) -> Band:
     return learned.band(run.n, run.d, run.c)
 
 
-def _of_the_law(plan: Plan, learned: Learned) -> list[str]:
-    target, design = plan.target, plan.design
-    found = band_of(learned, target)
+def _prediction(plan: Plan, learned: Learned) -> str:
+    target, found = plan.target, band_of(learned, plan.target)
+    beyond = f"{target.c / plan.runs[0].c:.3g} times the largest rung"
+    return (
+        f"The target ({target.shape}; N = {short(target.n)}, D = {short(target.d)}, {target.c:.3g} FLOPs, {beyond}): "
+        f"predicted {found.loss:.4f} nats per token, 95 % band {found.low:.4f} to {found.high:.4f}, "
+        f"±{percent(found.half_width)}."
+    )
+
+
+def _of_the_law(plan: Plan, learned: Learned) -> dict[str, str]:
+    design, width = plan.design, band_of(learned, plan.target).half_width
     parameters = ", ".join(
         f"{name} = {value:.4g} ({low:.3g} to {high:.3g})" for name, (value, low, high) in learned.intervals().items()
     )
-    rungs = counted(len(learned.fit.points), "rung")
-    scatter, width, promise, assumed = (
-        f"{100 * share:.2g} %" for share in (learned.noise, found.half_width, design.promise, design.noise)
-    )
-    beyond = f"{target.c / plan.runs[0].c:.3g} times the largest rung"
-    law = (
-        f"The law: {WORDS[learned.formula]} with {parameters}; the rungs scatter about it by {scatter} (n = {rungs}, "
-        "95 % intervals)."
-    )
-    prediction = (
-        f"The target ({target.shape}; N = {short(target.n)}, D = {short(target.d)}, {target.c:.3g} FLOPs, {beyond}): "
-        f"predicted {found.loss:.4f} nats per token, 95 % band {found.low:.4f} to {found.high:.4f}, ±{width}."
-    )
-    kept = (
-        f"Before any run it was known to ±{100 * design.before:.2g} %; the design promised ±{promise} for runs that "
-        f"scatter by {assumed}, and the runs give ±{width}."
-    )
-    told = [law, prediction, kept, _back_test(learned), *learned.notes]
-    return [*told, _next(plan, learned)]
+    told = {
+        "law": f"The law: {WORDS[learned.formula]} with {parameters}; the rungs scatter about it by "
+        f"{percent(learned.noise)} (n = {counted(len(learned.fit.points), 'rung')}, 95 % intervals).",
+        "design": f"Before any run the target was known to ±{percent(design.before)}; the design promised "
+        f"±{percent(design.promise)} for runs that scatter by {percent(design.noise)}, and the runs give "
+        f"±{percent(width)}.",
+        "back-test": _back_test(learned),
+    }
+    if learned.notes:
+        told["left open"] = " ".join(learned.notes)
+    return told | {"next": _next(plan, learned)}
+
+
+def percent(share: float) -> str:
+    """A share in two figures or whole percents: 3.1 %, 34 %, 140 %."""
+    return f"{100 * share:,.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _back_test(learned: Learned) -> str:
     if not learned.hidden:
         return "No rung can be hidden to test the law: too few would be left to fit it."
     errors = ", ".join(
-        f"{each.run} by {100 * (each.band.loss / each.loss - 1):+.2g} % (band ±{100 * each.band.half_width:.2g} %, "
+        f"{each.run} by {100 * (each.band.loss / each.loss - 1):+.2g} % (band ±{percent(each.band.half_width)}, "
         f"{each.reach:.2g} times beyond)"
         for each in learned.hidden
     )
@@ -176,8 +190,8 @@ def _next(plan: Plan, learned: Learned) -> str:
     best = int(np.argmin(after))
     name, _, _, c = places[best]
     return (
-        f"Next: {name} ({c:.3g} FLOPs) would shrink the band at the target from ±{100 * now:.2g} to "
-        f"±{100 * after[best]:.2g} %, if the law holds there."
+        f"Next: {name} ({c:.3g} FLOPs) would shrink the band at the target from ±{percent(now)} to "
+        f"±{percent(after[best])}, if the law holds there."
     )
 
 
