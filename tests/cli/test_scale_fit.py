@@ -94,6 +94,16 @@ def test_influential_points_are_named_and_kept_or_left_out_when_asked(say, place
     assert "36 rows" not in dropped.out
 
 
+def test_runs_of_one_budget_are_fitted_and_the_file_has_no_number_that_json_has_not(say, place):
+    write(place / "runs.csv", [(1e7 * 2**i, 1e18 / 6e7 / 2**i, 3 + 0.01 * (i - 4) ** 2) for i in range(10)])
+    said = say("scale", "fit", "runs.csv", *SHORT)
+    assert (said.status, said.err) == (0, "")
+    saved = json.loads((place / "fit.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert saved["unidentified"]
+    assert saved["minimum"]["condition"] is None
+    assert read_fit(place / "fit.json").fit.unidentified
+
+
 MISTAKES = {
     "no file": (("nowhere.csv",), "nowhere.csv"),
     "a folder without runs": (("empty",), "empty"),
@@ -115,6 +125,17 @@ MISTAKES = {
     "an unknown counting": (("runs.csv", "--counting", "totl"), "Did you mean 'total'?"),
     "a target that is none": (("runs.csv", "--target", "much"), "'much'"),
     "too few draws": (("runs.csv", "--draws", 10), "100 or more"),
+    "one column for two things": (
+        ("runs.csv", "--columns", "loss=N"),
+        "'N' is taken for the loss and for parameters N",
+    ),
+    "two columns for one thing": (("double.csv",), "--columns N=params"),
+    "a number beyond all computing": (("huge.csv",), "no law can be computed with it"),
+    "a formula that overflows": (("runs.csv", "--formula", "E + A/N**9**9**9**9"), "too large"),
+    "a formula that would open a file": (("runs.csv", "--formula", 'E + open("x")'), "no function 'open'"),
+    "another encoding": (("latin.csv",), "UTF-8"),
+    "a target of nothing": (("runs.csv", "--target", "0"), "--target"),
+    "no unique tokens": (("runs.csv", "--formula", "repeated-data"), "--columns U=NAME"),
     "a page of another kind": (("runs.csv", "-o", "page.pdf"), ".html"),
     "a page in a file": (("runs.csv", "-o", "runs.csv/page.html"), "runs.csv/page.html"),
 }
@@ -128,6 +149,9 @@ def test_a_mistake_is_one_message_status_2_and_nothing_written(say, place, mista
     write(place / "headless.csv", [row[:2] for row in rows()], ("N", "D"))
     write(place / "broken.csv", [(*rows()[0][:2], "n/a"), *rows()])
     write(place / "one_size.csv", [(1e8, d, loss) for _, d, loss in rows()])
+    write(place / "huge.csv", [*rows(), (1e150, 1e150, 3)])
+    write(place / "double.csv", [(row[0], *row) for row in rows()], ("params", "N", "D", "loss"))
+    (place / "latin.csv").write_text("N,D,loss,Größe\n1e7,1e9,3,1\n", encoding="latin-1")
     (place / "empty").mkdir()
     before = sorted(place.rglob("*"))
     said = say("scale", "fit", *words)

@@ -46,10 +46,14 @@ def test_the_notes_corrections_are_listed(capsys):
         (["chinchilla", "--at", "N=1e9"], "D is missing"),
         (["chinchilla", "--at", "N"], "it has no ="),
         (["chinchilla", "--at", "N=many"], "'many' is no number"),
+        (["chinchilla", "--at", "N=-1", "--at", "D=1e9"], "finite and above 0"),
+        (["chinchilla", "--at", "N=1e9", "--at", "N=2e9", "--at", "D=1e9"], "N is given twice"),
         (["--at", "N=1e9"], "--at is for laws that are named"),
         (["chinchilla", "--notes"], "leave out the laws"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(arguments, told, capsys):
     assert main(["scale", "laws", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.out == ""

@@ -117,6 +117,11 @@ WRONG = {
     "translator": ("--compute 1e15 --preset transformer-small", "encoder"),
     "bad suffix": ("--compute 1e15 --out plan.yaml", ".json or .toml"),
     "no such points": ("--compute 1e15 --fit nowhere.csv", "nowhere.csv"),
+    "two laws": ("--compute 1e15 --law chinchilla --fit runs.csv", "leave one out"),
+    "a file in the way": (
+        "--compute 1e10 --set model.max_seq_len=16 --out words.txt/plan.json",
+        "Choose another place",
+    ),
     "all at once": ("--compute 1e15 --hours 1 --law x --rate y --data-limit 0 --out z", "5 reasons"),
 }
 

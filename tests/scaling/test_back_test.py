@@ -80,6 +80,8 @@ def test_a_run_is_hidden_whole() -> None:
 
 def test_where_the_law_bends_intervals_miss_and_are_widened_until_they_hold(crooked: Fit, history: BackTest) -> None:
     assert history.covered < 0.8
+    inside = sum(int((np.abs(step.z) <= 1).sum()) for step in history.steps)
+    assert f", {inside} of {sum(len(step.z) for step in history.steps)} predictions fell inside" in history.sentence()
     assert history.slope > 0
     held = [np.abs(step.z) <= 1 + history.slope * np.log(np.maximum(step.ratio, 2)) + 1e-9 for step in history.steps]
     assert np.average([each.mean() for each in held], weights=[step.votes for step in history.steps]) >= 0.95

@@ -63,11 +63,18 @@ def test_the_verdict_at_ten_times_is_the_planted_one(name):
     assert told.times == pytest.approx(10)
 
 
-def test_a_constant_factor_of_compute_is_found_as_its_worth():
-    factor = 1.5
+@pytest.mark.parametrize("factor", [0.5, 1.5, 10.0])
+def test_a_constant_factor_of_compute_is_found_as_its_worth(factor):
     variant = (BASE[0], BASE[1] * factor ** -BASE[2], BASE[2])
     for at in compare_over_compute("v", rungs(variant, 0, noise=1e-6)).at:
-        assert at.worth == pytest.approx(factor, rel=0.08)
+        assert at.worth == pytest.approx(factor, rel=0.01)
+        assert at.worth_low <= at.worth <= at.worth_high
+
+
+def test_a_loss_that_the_base_never_reaches_is_worth_endless_compute():
+    found = compare_over_compute("v", rungs((0.05, 1.3, 0.18), 0, noise=1e-6))
+    assert found.at[-1].worth == np.inf
+    assert "worth ∞ times the base's compute (∞ to ∞)" in found.sentences()[1]
 
 
 def test_a_variant_that_costs_more_is_also_compared_at_equal_compute():

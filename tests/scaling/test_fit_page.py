@@ -15,10 +15,11 @@ from glassformer.scaling.fits import surface as surfaces
 from glassformer.scaling.fits.bootstrap import bootstrap
 from glassformer.scaling.fits.findings import investigate
 from glassformer.scaling.fits.fitting import fit
+from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.objectives import Squares, asymmetric
 from glassformer.scaling.fits.points import Points, read_points
 from glassformer.scaling.fits.saved_fit import read_fit, write_fit
-from glassformer.scaling.wording import digits, formula_shown, large, percent_error
+from glassformer.scaling.wording import digits, large, percent_error
 
 COMMAND = ["glassformer", "scale", "fit", "runs.csv"]
 SECTIONS = [
@@ -207,4 +208,4 @@ def test_numbers_are_written_as_a_reader_takes_them_in():
     assert (large(4.04e10), large(999.6e6), large(3.2e16)) == ("40.4 B", "1.00 B", "3.20e16")
     assert (digits(0.34731), digits(-2143.4), digits(0)) == ("0.347", "−2,143", "0")
     assert percent_error(-0.02) == "−2.0 %"
-    assert formula_shown("E + A/N**alpha") == "E + A/N^α"
+    assert CHINCHILLA.shown == "E + A/N^α + B/D^β"

@@ -22,7 +22,7 @@ from glassformer.runs.folder import list_runs
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.ladders.ladder import Ladder, study_config
 from glassformer.scaling.ladders.ladder_budget import read_budget
-from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, band, learn, rung_points
+from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, band, learn, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_page import write_page
 from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan, plan_ladder
 from glassformer.scaling.ladders.ladder_told import tell
@@ -155,7 +155,10 @@ def test_every_complaint_about_a_request_comes_at_once():
 
 
 def test_a_variant_may_not_change_what_a_rung_is_made_of(request_of):
-    plan = plan_ladder(request_of(budget="1.2e10", law=None, vary={"wide": {"model.d_model": 64}}))
+    with pytest.raises(ConfigError, match="each rung has its own"):  # before anything is prepared
+        request_of(budget="1.2e10", law=None, vary={"wide": {"model.d_model": 64}})
+    fast = {"fast": {"training.optimizer.learning_rate": 0.1}}
+    plan = plan_ladder(request_of(budget="1.2e10", law=None, vary=fast))
     with pytest.raises(ConfigError, match="each rung has its own"):
         study_config(plan)
 
@@ -249,6 +252,22 @@ def test_bands_hold_the_truth_ten_times_beyond():
         own = truth * math.exp(np.random.default_rng(10_000 + seed).normal(0, 0.004))
         inside += learned.band(n, 20 * n, 2e13).holds(own)
     assert inside >= 52  # 95 % of 60, less three standard errors; the back-test can only widen
+
+
+def test_the_band_is_of_a_single_run_where_rungs_are_means_of_seeds():
+    reps, seeds, sigma, inside = 60, 4, 0.004, 0
+    truth, n = 0.6 + 1.3 * 20**-0.18, math.sqrt(2e13 / 120)
+    for seed in range(reps):
+        draw = np.random.default_rng(seed)
+        planted = ladder_points(0, noise=0.0)
+        losses = [(loss * np.exp(draw.normal(0, sigma, seeds))).tolist() for loss in planted.loss]
+        names = [f"{i}" for i in range(len(planted))]
+        points = rung_points(names, planted.n.tolist(), planted.d.tolist(), planted.c.tolist(), losses, "here")
+        learned = learn(points, PATH_LAW, single=single_noise(losses))
+        assert learned.single == pytest.approx(sigma * math.sqrt(1 - 1 / seeds), rel=0.5)
+        inside += learned.band(n, 20 * n, 2e13).holds(truth * math.exp(draw.normal(0, sigma)))
+    assert inside >= 52  # 95 % of 60, less three standard errors
+    assert single_noise([[2.0], [3.0], []]) == 0.0
 
 
 def test_too_few_rungs_for_five_parameters_are_fitted_with_three_and_it_is_said():

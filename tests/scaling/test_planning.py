@@ -224,6 +224,16 @@ def test_repeated_tokens_are_worth_what_muennighoff_says():
     assert any("runs short" in each for each in made.warnings)
 
 
+def test_being_off_by_two_is_told_on_the_text_there_is():
+    made = on_paper(compute=1e18, data_limit=5e7)
+    n, d, loss = (made[name].value for name in ("parameters", "tokens", "loss"))
+    chosen, worth = law("besiroglu"), law("muennighoff-effective-tokens")
+    smaller, _, _, more = made.off
+    assert smaller.loss == pytest.approx(chosen(N=n / 2, D=worth(D=2 * d, U=5e7)))
+    assert more.loss > chosen(N=n, D=2 * d) + 0.4  # more than 80 epochs are not as many fresh tokens
+    assert more.difference == pytest.approx(more.loss - loss)
+
+
 def test_enough_data_cost_nothing():
     made = on_paper(compute=1e18, data_limit=1e12)
     assert made["epochs"].value < 1
@@ -287,6 +297,8 @@ def test_a_budget_below_the_smallest_model_is_refused_with_one_that_works():
         on_paper(compute=1e10)
     enough = float(str(error.value).partition("--compute ")[2].split()[0])
     assert on_paper(compute=enough).config.model.n_layers >= 1
+    with pytest.raises(ConfigError, match=r"smallest sensible model.* or more, about --hours "):
+        on_paper(hours=1e-5)
     with pytest.raises(ConfigError):
         on_paper(compute=0.9 * enough)
 

@@ -104,8 +104,10 @@ def test_by_width_every_architecture_grows_step_by_step_in_shapes_of_its_own(nam
     model = base(name)
     shapes = list(itertools.islice(by_width(model), 24))
     widths, sizes = [shape.model.d_model for shape in shapes], [shape.parameters for shape in shapes]
-    assert widths == sorted(set(widths)) and sizes == sorted(set(sizes))
+    assert widths == sorted(set(widths))
+    assert sizes == sorted(set(sizes))
     assert max(after / before for before, after in itertools.pairwise(sizes)) < 2.5
     for shape in shapes:
         assert shape.parameters == counts(shape.model).total
-        assert shape.model.norm == model.norm and shape.model.positions == model.positions
+        assert shape.model.norm == model.norm
+        assert shape.model.positions == model.positions

@@ -69,7 +69,7 @@ def scale_fit(
     from glassformer.scaling.laws.units import flops
 
     _check(objective, delta, counting, out)
-    aim = None if target is None else flops(target)
+    aim = None if target is None else flops(target, subject="--target")
     points = read_points(
         runs,
         columns=_pairs(columns, "--columns", COLUMNS),

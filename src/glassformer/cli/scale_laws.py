@@ -40,17 +40,19 @@ def scale_laws(
         _list()
     else:
         inputs = _inputs(at or [])
-        for index, law in enumerate(laws(names)):
-            print("\n" * (index > 0) + law.explain())
-            if inputs:
-                _ask(law, inputs)
+        found = laws(names)
+        answers = [_answer(law, inputs) if inputs else "" for law in found]  # before a word is said
+        print("\n\n".join(law.explain() + answer for law, answer in zip(found, answers, strict=True)))
 
 
 def _inputs(given: list[str]) -> dict[str, float]:
     """``["N=1e9"]`` as numbers; all complaints at once."""
-    found, complaints = {}, []
+    found: dict[str, float] = {}
+    complaints = []
     for text in given:
         symbol, equals, value = text.partition("=")
+        if symbol.strip() in found:
+            complaints.append(f"--at {text}: {symbol.strip()} is given twice. Give one value.")
         try:
             found[symbol.strip()] = float(value)
         except ValueError:
@@ -61,15 +63,15 @@ def _inputs(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _ask(law: Law, inputs: dict[str, float]) -> None:
-    """The law's value, and where it leaves its range."""
+def _answer(law: Law, inputs: dict[str, float]) -> str:
+    """The law's value, and where it leaves its range, below its explanation."""
     from glassformer.scaling.laws.explaining import number
 
     value = law(**inputs)
     at = ", ".join(f"{symbol} = {number(each)}" for symbol, each in inputs.items())
-    print(f"\n{law.output[0]} = {value:.5g} {law.output[1]}   at {at}")
-    for complaint in law.outside(**inputs):
-        print(f"  extrapolated: {complaint}")
+    told = [f"{law.output[0]} = {value:.5g} {law.output[1]}   at {at}"]
+    told += [f"  extrapolated: {complaint}" for complaint in law.outside(**inputs)]
+    return "\n\n" + "\n".join(told)
 
 
 def _list() -> None:

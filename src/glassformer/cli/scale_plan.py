@@ -15,18 +15,22 @@ from rich.text import Text
 
 from glassformer.cli.preparing import preparing
 from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
+from glassformer.errors import ConfigError
 from glassformer.scaling.wording import digits, large
 
 if TYPE_CHECKING:
     from glassformer.scaling.plans.plan import Plan
 
 DEFAULT_OUT = Path("plan.json")
+LAW = "besiroglu"
 LABELS, VALUES = 13, 11  # columns
 NO_EMBEDDINGS, OUTSIDE = "°", "*"
 LEGEND = (
     f"N as the law counts, {NO_EMBEDDINGS} without embeddings; in all: of the real model that has this N; loss: at the "
     f"law's own optimum; this run: its loss of the plan's; {OUTSIDE} outside the range of its experiments"
 )
+
+FRESH = "; muennighoff alone knows that the text is repeated, the others take each token as fresh"
 
 
 def scale_plan(
@@ -48,7 +52,9 @@ def scale_plan(
         int | None, typer.Option(help="A plan on paper: a vocabulary of so many tokens, and no text is read.")
     ] = None,
     preset: Annotated[str, typer.Option(help="Whose architecture, tokenizer and recipe.")] = "modern-small",
-    law: Annotated[str, typer.Option(help="The law to plan with (see: glassformer scale laws).")] = "besiroglu",
+    law: Annotated[
+        str | None, typer.Option(help="The law to plan with (see: glassformer scale laws); besiroglu unless given.")
+    ] = None,
     fit: Annotated[
         Path | None,
         typer.Option(metavar="RUNS", help="Instead: a law fitted to your runs, a .csv or a folder of runs."),
@@ -75,14 +81,14 @@ def scale_plan(
     from glassformer.scaling.plans.plan_file import check_place, write_plan
     from glassformer.scaling.plans.plan_request import read_request
     from glassformer.scaling.plans.plan_settings import rate_of
-    from glassformer.scaling.plans.plan_start import all_or_every_complaint, base_run, spending_law
+    from glassformer.scaling.plans.plan_start import all_or_every_complaint, base_run
     from glassformer.scaling.plans.plan_text import explained
     from glassformer.scaling.plans.planning import plan
 
     given = {"compute": compute, "parameters": params, "tokens": tokens, "data_limit": data_limit}
     request, *_ = all_or_every_complaint(  # the rest is read again by plan(), where it can no longer be wrong
         lambda: read_request(given, hours=hours, vocabulary=vocab, aspect=aspect),
-        lambda: spending_law(law),
+        lambda: _one_law(law, fit),
         lambda: base_run(preset, data, set_ or []),
         lambda: rate_of(rate),
         lambda: None if as_json else check_place(out),
@@ -90,7 +96,14 @@ def scale_plan(
     console = Console()
     with preparing(console) as progress:
         made = plan(
-            request, law=law, fit=fit, preset=preset, data=data, rate=rate, assignments=set_ or [], progress=progress
+            request,
+            law=law or LAW,
+            fit=fit,
+            preset=preset,
+            data=data,
+            rate=rate,
+            assignments=set_ or [],
+            progress=progress,
         )
     if as_json:
         print(json.dumps(made.to_dict(), indent=2))
@@ -105,6 +118,15 @@ def scale_plan(
     if not explain:
         console.print("[dim]every number's equation and source: --explain[/]", highlight=False)
     console.print(f"train it   [bold]glassformer train {out}{data_of_paper}[/]", highlight=False, soft_wrap=True)
+
+
+def _one_law(law: str | None, fit: Path | None) -> None:
+    """Refuse a law that cannot spend a budget, and two laws. Raises :class:`ConfigError`."""
+    from glassformer.scaling.plans.plan_start import spending_law
+
+    if law is not None and fit is not None:
+        raise ConfigError(f"--law {law} and --fit {fit} are two laws to plan with: leave one out.", subject="plan")
+    spending_law(law or LAW)
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------
@@ -123,7 +145,8 @@ def _show(plan: Plan, console: Console) -> None:
     console.print()
     console.print(Text("what each law says about this budget", style="italic"))
     console.print(_disagreement(plan))
-    console.print(Padding(Text(LEGEND, style="dim"), (0, 0, 0, 2)))
+    legend = LEGEND + (FRESH if "cost of repetition" in plan.numbers else "")
+    console.print(Padding(Text(legend, style="dim"), (0, 0, 0, 2)))
     console.print()
     console.print(Text("off by two", style="italic"))
     console.print(_off(plan))

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glassformer.cli.units import readable_bytes
-from glassformer.scaling.wording import budget, digits, large, percent_error, to
+from glassformer.scaling.wording import budget, digits, large, long, percent_error, to
 
 if TYPE_CHECKING:
     from glassformer.scaling.plans.plan import Plan, Traced
 
 UNKNOWN = "–"
-
-DAY, YEAR = 86_400.0, 365.25 * 86_400
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ def _loss(plan: Plan) -> Iterator[Line]:
     interval = f"95 %: {to(loss.interval)}" if loss.interval else "no interval: no standard errors are published"
     if loss.interval and "independent" in loss.note:
         interval += ", too wide (errors taken as independent)"
-    yield Line("expected", digits(loss.value), f"{_short(loss)}; {interval}")
+    repeated = ", with the text repeated" if "cost of repetition" in plan.numbers else ""
+    yield Line("expected", digits(loss.value), f"{_short(loss)}{repeated}; {interval}")
     if "loss by other laws" in plan.numbers:
         others = plan["loss by other laws"]
         assert others.interval is not None
@@ -103,19 +102,6 @@ def _cost(plan: Plan) -> Iterator[Line]:
     )
     there = f"of {readable_bytes(plan['memory there is'].value)}" if "memory there is" in plan.numbers else ""
     yield Line("memory", readable_bytes(plan["memory"].value), there)
-
-
-def long(seconds: float) -> str:
-    """A time as people say it, in days and years where it is so long.
-
-    >>> long(75), long(7 * DAY), long(3e9)
-    ('1 min 15 s', '7.00 days', '95.1 years')
-    """
-    from glassformer.studies.report_text import duration
-
-    if seconds < 2 * DAY:
-        return duration(seconds)
-    return f"{digits(seconds / DAY)} days" if seconds < YEAR else f"{digits(seconds / YEAR)} years"
 
 
 def signed(value: float) -> str:

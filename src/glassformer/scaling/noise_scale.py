@@ -98,13 +98,17 @@ class MeasuredNoise:
     def sentence(self) -> str:
         """What the last stage means for the batch size, in plain words."""
         last = self.stages[-1]
+        low, high = last.interval
         if not math.isfinite(last.tokens):
+            least = f", but above {low:,.0f} tokens with 97.5 % confidence" if math.isfinite(low) else ""
             return (
-                "At the end the gradient could not be told from its noise: the noise scale is far above the batch of "
-                f"{last.batch_tokens:,.0f} tokens. More measurements, or a larger batch, would tell how far."
+                f"At the end the gradient could not be told from its noise: its size is open{least}. "
+                f"More measurements, or a batch larger than {last.batch_tokens:,.0f} tokens, would tell."
             )
+        reach = f"95 % interval {low:,.0f} {f'to {high:,.0f}' if math.isfinite(high) else 'and more, without an end'}"
         return (
-            f"At the end the noise scale is {last.tokens:,.0f} tokens ({last.sequences:,.0f} sequences). This run's "
+            f"At the end the noise scale is {last.tokens:,.0f} tokens ({last.sequences:,.0f} sequences; {reach}, "
+            f"n = {last.measurements:,} measurements). This run's "
             f"batch of {last.batch_tokens:,.0f} tokens takes {last.times_fewest_steps:.2f} times the fewest steps and "
             f"{last.times_fewest_tokens:.2f} times the fewest tokens; a batch as large as the noise scale would take "
             "twice of each."

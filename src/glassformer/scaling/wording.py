@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 
 SUFFIXES = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
 MINUS = "−"
+DAY, YEAR = 86_400.0, 365.25 * 86_400
 
 Interval = tuple[float, float]
 
@@ -64,6 +64,19 @@ def budget(compute: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{exponent}"
 
 
+def long(seconds: float) -> str:
+    """A time as people say it, in days and years where it is so long.
+
+    >>> long(75), long(7 * DAY), long(3e9)
+    ('1 min 15 s', '7.00 days', '95.1 years')
+    """
+    from glassformer.studies.report_text import duration
+
+    if seconds < 2 * DAY:
+        return duration(seconds)
+    return f"{digits(seconds / DAY)} days" if seconds < YEAR else f"{digits(seconds / YEAR)} years"
+
+
 def to(interval: Interval | None, write: Callable[[float], str] = digits) -> str:
     """An interval.
 
@@ -82,14 +95,3 @@ def percent_error(log_ratio: float) -> str:
     ('+1.2 %', '−2.0 %')
     """
     return f"{100 * math.expm1(log_ratio):+.1f} %".replace("-", MINUS)
-
-
-def formula_shown(text: str) -> str:
-    """A formula as the papers write it.
-
-    >>> formula_shown("E + A/N**alpha + B/D**beta")
-    'E + A/N^α + B/D^β'
-    """
-    from glassformer.scaling.fits.formulas import GREEK
-
-    return re.sub(r"[A-Za-z_]+", lambda name: GREEK.get(name[0], name[0]), text.replace("**", "^"))

@@ -33,6 +33,8 @@ from glassformer.training.config import RunConfig
 SUFFIXES = (".json", ".toml")
 """Of files that describe a run."""
 
+GIVE = "Give a file that glassformer scale plan wrote, or a run's config.json."
+
 KEYS: dict[str, tuple[type, str]] = {
     "preset": (str, "text"),
     "data": (str, "text"),
@@ -77,9 +79,10 @@ def read_run_file(path: Path) -> RunConfig:
     except FileNotFoundError:
         raise ConfigError(f"there is no file {str(path)!r}.", subject="command") from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.", subject="command") from error
+        why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
+        raise ConfigError(f"{path} cannot be read: {why}. {GIVE}", subject="command") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds a {type(tree).__name__}; expected an object.", subject="command")
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; expected an object. {GIVE}", subject="command")
     if path.suffix == ".json":
         return RunConfig.build(tree, subject=f"file {path}")
     return _from_toml(path, tree)

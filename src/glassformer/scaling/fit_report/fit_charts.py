@@ -160,8 +160,8 @@ def residuals(found: Findings) -> Drawing:
     return Drawing(
         build,
         title="What the law misses",
-        description="Dots above the line: the law expects a higher loss than was measured. In the second colour: the "
-        "points that move the fit most.",
+        description="Dots above the line: the law expects a higher loss than was measured."
+        + (" In the second colour: the points that stand apart and move the fit." if found.influential else ""),
     )
 
 
@@ -194,7 +194,9 @@ def extrapolation(found: Findings) -> Drawing:
         x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(budgets, 0.02), compute=True))
         scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
         y = alt.Y("loss:Q", title=LOSS, scale=scale)
-        colour = alt.Color("band:N", scale=alt.Scale(domain=kinds, range=list(look.palette[: len(kinds)])))
+        shown = alt.Legend(symbolOpacity=0.6)  # the bands' own opacity is too faint for a small mark
+        colours = alt.Scale(domain=kinds, range=list(look.palette[: len(kinds)]))
+        colour = alt.Color("band:N", scale=colours, legend=shown)
         layers: list[alt.Chart] = []
         for kind in reversed(kinds):  # the widest first; what lies under a narrower one would mix with its colour
             rows = alt.Chart({"values": [row for row in bands if row["band"] == kind]})
@@ -225,7 +227,8 @@ def extrapolation(found: Findings) -> Drawing:
         build,
         title="To the target, and how sure",
         description="Line: the loss at the best size for each budget. Dots: the runs; strong: those that no cheaper "
-        "run beats. Diamond: the target. What is above the highest 2 % of the losses is cut off.",
+        "run beats. Diamond: the target. Dotted: the largest budget of the data. What is above the highest "
+        "2 % of the losses is cut off.",
     )
 
 

@@ -25,7 +25,7 @@ from glassformer.scaling.fit_report.fit_tables import (
     trust_table,
 )
 from glassformer.scaling.fits.findings import Findings
-from glassformer.scaling.wording import budget, formula_shown
+from glassformer.scaling.wording import budget
 from glassformer.studies.report_text import duration, machine, versions
 from glassformer.studies.wording import counted
 
@@ -99,7 +99,7 @@ def _sections(found: Findings, facts: Mapping[str, str]) -> list[Section]:
             "Whether the formula fits at all. Look for dots that leave the line of their size, and for a dashed "
             "frontier that runs away from the lowest dots.",
             [fit_charts.law_among_runs(found)] if sized else [],
-            missing="" if sized else f"{formula_shown(found.fit.formula.text)} says nothing of N at a given compute.",
+            missing="" if sized else f"{found.fit.formula.shown} says nothing of N at a given compute.",
         ),
         Section(
             "Residuals",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from glassformer.charts.table import Cell, Header, Table
 from glassformer.scaling.fits.best_size import exponent
 from glassformer.scaling.fits.diagnostics import shown
 from glassformer.scaling.fits.findings import Findings
-from glassformer.scaling.wording import Interval, budget, digits, formula_shown, large, percent_error, to
+from glassformer.scaling.wording import Interval, budget, digits, large, percent_error, to
 
 NOTHING = "–"
 LISTED = 40
@@ -28,7 +29,7 @@ def parameters_table(found: Findings) -> Table:
     return Table(
         headers,
         rows,
-        title=f"L = {formula_shown(fit.formula.text)}",
+        title=f"L = {fit.formula.shown}",
         description=f"{fit.objective.describe()}; {len(fit.points):,} points of {found.runs:,} runs. Standard errors "
         f"and intervals from {len(trust.parameters):,} bootstrap draws of whole runs; intervals are corrected for bias "
         "and widened for the number of parameters. N_opt grows as C^a.",
@@ -37,7 +38,8 @@ def parameters_table(found: Findings) -> Table:
 
 
 def _row(name: str, value: float, error: float, interval: Interval) -> list[Cell]:
-    return [Cell(name), Cell(digits(value, 5), value), Cell(digits(error, 2), error), Cell(to(interval, digits))]
+    known = error if math.isfinite(error) else None  # which the page could not hold, nor order by
+    return [Cell(name), Cell(digits(value, 5), value), Cell(digits(error, 2), known), Cell(to(interval, digits))]
 
 
 def trust_table(found: Findings) -> Table:

@@ -128,7 +128,9 @@ def optimum_path(found: Findings) -> Drawing:
         x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(budgets, 0.02), compute=True))
         reach = around(sizes, 0.04)
         y = alt.Y(**logarithmic("N", "best number of parameters N", *reach))
-        colour = alt.Color("series:N", scale=alt.Scale(domain=series, range=list(look.palette[: len(series)])))
+        shown = alt.Legend(symbolOpacity=1)  # else as faint as the band
+        scale = alt.Scale(domain=series, range=list(look.palette[: len(series)]))
+        colour = alt.Color("series:N", scale=scale, legend=shown)
         tooltip = [alt.Tooltip("series:N"), alt.Tooltip("C:Q", format=".3e"), alt.Tooltip("N:Q", format=".4~s")]
         band = (
             alt.Chart({"values": path})
@@ -149,8 +151,8 @@ def optimum_path(found: Findings) -> Drawing:
     figure = Drawing(
         build,
         title="The best size at each budget",
-        description="Line and band: the law's, and its 95 % interval from the bootstrap."
-        + (" Diamonds and dashes: the IsoFLOP minima and the power law through them." if minima else ""),
+        description="Line and band: the law's, and its 95 % interval from the bootstrap. Dotted: the largest budget of "
+        "the data." + (" Diamonds and dashes: the IsoFLOP minima and the power law through them." if minima else ""),
     )
     figure.narrow = True
     return figure

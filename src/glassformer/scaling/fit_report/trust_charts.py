@@ -110,7 +110,7 @@ def influence(found: Findings) -> Drawing:
         for i in range(len(points))
     ]
     labels = [rows[i] | {"text": f"{points.run[i]}, loss {points.loss[i]:.2f}"} for i in strongest]
-    kinds = ["stand apart", "other points"]
+    kinds = ["stand apart", "other points"] if named else ["other points"]
 
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
@@ -118,7 +118,7 @@ def influence(found: Findings) -> Drawing:
         x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(points.c), compute=True))
         y = alt.Y("influence:Q", title="influence on the fit", axis=alt.Axis(tickCount=6))
         colour = alt.Color(
-            "kind:N", sort=kinds, scale=alt.Scale(domain=kinds, range=[look.palette[1], look.palette[0]])
+            "kind:N", sort=kinds, scale=alt.Scale(domain=kinds, range=[look.palette[1], look.palette[0]][-len(kinds) :])
         )
         tooltip = [
             alt.Tooltip("run:N"),
@@ -140,8 +140,8 @@ def influence(found: Findings) -> Drawing:
     return Drawing(
         build,
         title="How far each point moves the fit",
-        description="How far the law moves at the points when one of them is left out, in standard errors. Points "
-        "that stand apart lie far from the law as well; they are in the fit.",
+        description="How far the law moves at the points when one of them is left out, in standard errors."
+        + (" Points that stand apart lie far from the law as well; they are in the fit." if named else ""),
     )
 
 
@@ -180,7 +180,7 @@ def choices(found: Findings) -> Drawing:
                 title=None,
                 values=list(range(len(rows))),
                 labelExpr=f"{json.dumps(names, ensure_ascii=False)}[datum.value]",
-                labelLimit=300,
+                labelLimit=360,
                 labelColor=look.text,
                 labelFontSize=12,
                 grid=True,
@@ -191,7 +191,7 @@ def choices(found: Findings) -> Drawing:
             "group:N",
             sort=groups,
             scale=alt.Scale(domain=groups, range=[look.text, *look.palette][: len(groups)]),
-            legend=alt.Legend(columns=6),
+            legend=alt.Legend(columns=3),
         )
         tooltip = [
             alt.Tooltip("name:N", title="choice"),

@@ -134,7 +134,8 @@ class BackTest:
                 f"{reason} The interval is the fit's own and stands on the formula alone."
             )
         rows = sum(len(step.hidden) for step in self.steps)
-        held = f"{percent(round(self.covered, 3))} of {counted(rows, 'prediction')}"
+        inside = sum(int((np.abs(step.z) <= 1).sum()) for step in self.steps)
+        held = f"{inside:,} of {counted(rows, 'prediction')}"
         test = (
             f"With the largest budgets hidden ({counted(len(self.steps), 'cut-off')}, extrapolating up to "
             f"{digits(self.horizon, 2)} times in compute), {held} fell inside their {percent(self.level)} intervals; "
@@ -239,7 +240,7 @@ def _slope(steps: list[Step], level: float) -> float:
     scores = np.concatenate([(np.abs(step.z) - 1) / np.log(np.maximum(step.ratio, NEAR)) for step in steps])
     votes = np.concatenate([np.full(len(step.z), step.votes / len(step.z)) for step in steps])
     order = np.argsort(scores)
-    wanted = min(level * (1 + 1 / len(scores)), 1.0)  # (m + 1) · level of m, as conformal prediction has it
+    wanted = min(level * (1 + 1 / votes.sum()), 1.0)  # (m + 1) · level of m votes, as conformal prediction has it
     at = int(np.searchsorted(np.cumsum(votes[order]) / votes.sum(), wanted - 1e-12))
     return max(0.0, float(scores[order][min(at, len(scores) - 1)]))
 

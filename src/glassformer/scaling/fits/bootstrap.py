@@ -43,9 +43,9 @@ from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.points import Array
 from glassformer.scaling.fits.refusing import SPARE_ROWS
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, check_compute
+from glassformer.scaling.wording import Interval
 from glassformer.studies.wording import counted
 
-Interval = tuple[float, float]
 Quantity = Callable[[Array], Array]
 """What is asked of a fit: a function of parameters [..., p], elementwise in the axes before."""
 
@@ -284,9 +284,10 @@ def covering_interval(
     """
     check_level(level)
     z = stats.norm.isf((1 - level) / 2)
+    draws = np.where(np.isnan(draws), estimate, draws)  # a draw that has no such quantity says nothing of it
     below = (draws < estimate).mean(axis=0) + 0.5 * (draws == estimate).mean(axis=0)
     bias = np.clip(stats.norm.ppf(below), -MOST_BIAS, MOST_BIAS)
-    finite = np.clip(np.nan_to_num(draws, nan=0.0), -1e300, 1e300)  # a draw without a floor or an exponent
+    finite = np.clip(draws, -1e300, 1e300)  # a draw without a floor or an exponent
     ordered = np.sort(finite, axis=0)
     widening = widened(level, runs, parameters) / z
     low, high = (

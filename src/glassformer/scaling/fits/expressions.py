@@ -220,7 +220,10 @@ def parse(text: str) -> Expression:
             f"{text!r} cannot be read ({reason}); expected one such as 'E + A/N**alpha'.", subject="formula"
         ) from None
     complaints: list[str] = []
-    expression = _read(tree, complaints)
+    try:
+        expression = _read(tree, complaints)
+    except OverflowError:
+        complaints.append("it holds a number that is too large to compute with.")
     if complaints:
         raise ConfigError(dict.fromkeys(complaints), subject=f"formula {text!r}")
     return expression

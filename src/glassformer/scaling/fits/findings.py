@@ -27,7 +27,7 @@ from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.fits.sensitivity import Sensitivity, sensitivity
 from glassformer.scaling.fits.surface import Surface, surface
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN
-from glassformer.scaling.wording import Interval, budget, digits, formula_shown, large, to
+from glassformer.scaling.wording import Interval, budget, digits, large, to
 
 BEYOND = 10.0
 """Times the largest budget of the data: the target, unless one is given."""
@@ -196,15 +196,13 @@ def investigate(
     say("the objective's surface")
     around = surface(fit, trust.parameters)
     if around is None:
-        missing["surface"] = (
-            f"{formula_shown(fit.formula.text)} has fewer than two exponents: there is no plane to draw."
-        )
+        missing["surface"] = f"{fit.formula.shown} has fewer than two exponents: there is no plane to draw."
     say("the influence of each point")
     influential = tuple(int(i) for i in fit.influential)
     say("other choices")
     others = None
     if best_size(fit.predict, aim) is None:
-        missing["other choices"] = f"{formula_shown(fit.formula.text)} has no best size at the target to compare."
+        missing["other choices"] = f"{fit.formula.shown} has no best size at the target to compare."
     else:
         others = sensitivity(fit, aim, influential=influential, isoflop=minima)
     budgets = np.geomspace(min(float(fit.points.c.min()), aim), aim, BUDGETS)

@@ -12,6 +12,7 @@ others, the shapes (α, β), need a grid of starts. That is variable projection 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,6 +70,11 @@ class Formula:
     starts: Mapping[str, Range] = field(default_factory=dict, hash=False)
     warranted: tuple[float, float] | None = None
     order: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """As the papers write it: ``E + A/N^α + B/D^β``."""
+        return re.sub(r"[A-Za-z_]+", lambda name: GREEK.get(name[0], name[0]), self.text.replace("**", "^"))
 
     @cached_property
     def expression(self) -> Expression:

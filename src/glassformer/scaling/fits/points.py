@@ -26,6 +26,9 @@ Labels = npt.NDArray[np.str_]
 LISTED = 20
 """Complaints that a message lists; the rest are counted."""
 
+LEAST, LARGEST = 1e-60, 1e60
+"""Of any column: far from every training, and their products and powers are still numbers."""
+
 MEANING = {
     "n": "parameters N",
     "d": "training tokens D",
@@ -228,6 +231,8 @@ def _complaints_of_values(columns: Mapping[str, Array], rows: Sequence[str]) -> 
         for name, values in columns.items():
             if not (np.isfinite(values[i]) and values[i] > 0):
                 complaints.append(f"{row}: {MEANING[name]} is {values[i]:g}; expected a finite number above 0.")
+            elif not LEAST < values[i] < LARGEST:
+                complaints.append(f"{row}: {MEANING[name]} is {values[i]:g}; no law can be computed with it.")
         if "unique" in columns and "d" in columns and columns["unique"][i] > columns["d"][i]:
             unique, d = columns["unique"][i], columns["d"][i]
             complaints.append(f"{row}: {unique:g} unique tokens are more than the {d:g} trained on.")

@@ -24,12 +24,13 @@ import numpy as np
 from scipy import stats
 
 from glassformer.errors import ConfigError, nearest
-from glassformer.scaling.fits.bootstrap import LEVEL, Bootstrap, Interval, bootstrap, check_level, widened
+from glassformer.scaling.fits.bootstrap import LEVEL, Bootstrap, bootstrap, check_level, widened
 from glassformer.scaling.fits.expressions import derivative
 from glassformer.scaling.fits.fitting import Fit, points_at
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
 from glassformer.scaling.fits.minimising import Minima, Problem, minimise
 from glassformer.scaling.fits.points import Array
+from glassformer.scaling.wording import Interval
 from glassformer.studies.wording import percent
 
 DRAWS = 300

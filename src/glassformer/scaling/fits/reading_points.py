@@ -49,6 +49,7 @@ FACTORS = {
 _NUMBER = re.compile(r"([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(.*)", re.IGNORECASE)
 KINDS = ("config", "configuration", "dataset", "experiment", "variant")
 """Columns that tell one sort of run from another, in lower case: what fits one sort need not fit all together."""
+UTF8 = "Save the table as .csv, encoded in UTF-8."
 FAR_FROM_6ND = 0.1
 """From this relative difference on, it is told that given FLOPs are not 6·N·D."""
 
@@ -104,8 +105,15 @@ def _read_table(path: Path) -> tuple[list[str], dict[int, Row]]:
             file.seek(0)
             reader = csv.reader(file, delimiter=max(",;\t", key=header.count))
             lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DataError(f"{path} cannot be read as a table: {why}. Give a .csv file, or a folder of runs.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} cannot be read as a table: it is no text in UTF-8. {UTF8}") from error
+    except csv.Error as error:
         raise DataError(f"{path} cannot be read as a table: {error}. Give a .csv file, or a folder of runs.") from error
+    if "\0" in header:
+        raise DataError(f"{path} cannot be read as a table: it is a binary file. {UTF8}")
     if not lines:
         raise DataError(f"{path} is empty. Give a .csv file whose first line names the columns.")
     (_, names), *rows = lines
@@ -137,16 +145,22 @@ def _find_columns(
             continue
         fitting = [name for name in names if _parted(name)[0] in NAMES[what].split()]
         if len(fitting) > 1:
-            complaints.append(f"{_shown(fitting)} may each be {MEANING.get(quantity, 'the run')}: name one in columns.")
+            complaints.append(
+                f"{_shown(fitting)} may each be {MEANING.get(quantity, 'the run')}: name one in columns "
+                f"(--columns {quantity.upper() if quantity in 'ndc' else quantity}={fitting[0]})."
+            )
         elif fitting and quantity == "run":
             runs = fitting
         elif fitting:
             chosen[quantity] = fitting[0]
+    twice = {name: [what for what in chosen if chosen[what] == name] for name in chosen.values()}
+    complaints += [f"{name!r} is taken for {' and for '.join(MEANING[what] for what in whats)}; it can be one of them."
+                   for name, whats in twice.items() if len(whats) > 1]  # fmt: skip
     if not complaints and ("loss" not in chosen or len(chosen.keys() & {"n", "d", "c"}) < 2):
         missing = [MEANING[what] for what in ("n", "d", "c", "loss") if what not in chosen]
         complaints.append(
             f"no column is known to be {', '.join(missing)}; the loss and two of N, D and C are needed. "
-            f"The columns are {_shown(names)}: say which is which with columns."
+            f"The columns are {_shown(names)}: say which is which in columns (--columns loss=NAME)."
         )
     return {what: _column(what, name, complaints) for what, name in chosen.items()}, runs, complaints
 

@@ -40,7 +40,9 @@ def _complaints(points: Points, formula: Formula, weights: Array) -> list[str]:
             f"least, or nothing can be said of its error."
         )
     if "U" in formula.variables and points.unique is None:
-        complaints.append(f"{formula.name} needs the number of unique tokens: give `unique`.")
+        complaints.append(
+            f"{formula.name} needs the number of unique tokens: a column unique_tokens, or --columns U=NAME."
+        )
         return complaints
     columns = formula.columns(points) | {"the loss": points.loss}
     varying = {}

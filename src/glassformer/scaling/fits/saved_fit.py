@@ -7,6 +7,7 @@ last digit; and beside them the results themselves, with their circumstances. :f
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,10 +80,12 @@ def read_fit(path: Path) -> SavedFit:
 
 
 def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that was found, as JSON holds it. Intervals are [low, high], 95 %; losses in nats per token."""
+    """Everything that was found, as JSON holds it: intervals as [low, high], 95 %; losses in nats per token; what is
+    not finite as None.
+    """
     fit, trust = found.fit, found.bootstrap
     errors = trust.standard_errors
-    return {
+    tree = {
         "kind": KIND,
         "formula": {"name": fit.formula.name, "text": fit.formula.text},
         "objective": {"name": fit.objective.name, **asdict(fit.objective)},
@@ -135,6 +138,16 @@ def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[st
         },
         "circumstances": dict(facts),
     }
+    return {name: _finite(branch) for name, branch in tree.items()}
+
+
+def _finite(tree: Any) -> Any:
+    """The same with None for each number that JSON has no word for, as the condition of a fit that leaves one open."""
+    if isinstance(tree, Mapping):
+        return {name: _finite(branch) for name, branch in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(branch) for branch in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _at(at: AtBudget) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class AtCompute:
         times: as a multiple of the largest rung's.
         difference, low, high: variant − base, nats per token.
         worth: the factor of compute that the change is worth to the base: 2 means that it reaches with the compute C
-            what the base reaches with 2·C.
+            what the base reaches with 2·C. Infinite where it reaches what the base never does.
+        worth_low, worth_high: the same of ``high`` and ``low``, by the base's fitted law.
     """
 
     compute: float
@@ -95,6 +96,8 @@ class AtCompute:
     low: float
     high: float
     worth: float
+    worth_low: float
+    worth_high: float
 
     @property
     def verdict(self) -> Verdict:
@@ -150,8 +153,13 @@ class Scaling:
         n = f"n = {self.n_pairs} pairs on {sum(bool(rung.differences) for rung in self.rungs)} rungs"
         return (
             f"{which}: it changes the loss by {at.difference:+.4f} nats (95 % interval {at.low:+.4f} to "
-            f"{at.high:+.4f}, {n}), worth {at.worth:.2f} times the base's compute."
+            f"{at.high:+.4f}, {n}), worth {_factor(at.worth)} times the base's compute ({_factor(at.worth_low)} to "
+            f"{_factor(at.worth_high)})."
         )
+
+
+def _factor(worth: float) -> str:
+    return "∞" if math.isinf(worth) else f"{worth:,.2f}"
 
 
 def compare_over_compute(
@@ -179,7 +187,8 @@ def compare_over_compute(
     law = _base_draws(compute, loss, np.random.default_rng(seed))
     asked = compute[-1] * np.array(times)
     along = np.geomspace(compute[0], compute[-1] * max(times), 60)
-    equal = difference + law.slope(compute)[0] * math.log(cost)  # what the base would gain by the variant's compute
+    # what the base would gain by the variant's compute
+    equal = difference + law.reducible(compute)[0] - law.reducible(cost * compute)[0]
 
     def answers(values: Array, places: Array) -> tuple[AtCompute, ...]:
         return _extrapolated(law, compute, values, places, np.random.default_rng(seed + 1))
@@ -206,9 +215,11 @@ class _BaseLaw:
         z = np.log(compute / self.middle)
         return np.asarray(self.draws[:, 1, None] * np.exp(-self.draws[:, 2, None] * z), dtype=np.float64)
 
-    def slope(self, compute: Array) -> Array:
-        """−dL/d ln C [draws, n]."""
-        return np.asarray(self.draws[:, 2, None] * self.reducible(compute), dtype=np.float64)
+    def worth(self, compute: Array, difference: Array) -> Array:
+        """The factor f [n] with r(f·C) = r(C) + Δ, by the fitted law; infinite where Δ takes more than r(C)."""
+        left = np.maximum(1 + difference / self.reducible(compute)[0], 0.0)
+        with np.errstate(divide="ignore"):
+            return np.asarray(left ** (-1 / self.draws[0, 2]), dtype=np.float64)
 
 
 def _base_draws(compute: Array, loss: Array, draw: np.random.Generator) -> _BaseLaw:
@@ -244,17 +255,14 @@ def _extrapolated(
     least = (1e-6 * np.abs(difference).max() + 1e-12) ** 2 * len(compute)
     evidence = np.array([-len(compute) / 2 * math.log(max(rss, least)) for _, _, rss in told])
     shares = np.exp(evidence - evidence.max()) / np.exp(evidence - evidence.max()).sum()
-    mean = sum(share * values for share, (values, _, _) in zip(shares, told, strict=True))
+    mean = np.asarray(sum(share * values for share, (values, _, _) in zip(shares, told, strict=True)))
     from_first = draw.random(DRAWS) < shares[0]
     values = np.where(from_first[:, None], told[0][1], told[1][1])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=0)
-    worth = np.exp(-np.asarray(mean) / law.slope(places)[0])
-    largest = compute[-1]
-    return tuple(
-        AtCompute(float(c), float(c / largest), float(at), float(lo), float(hi), float(factor))
-        for c, at, lo, hi, factor in zip(places, np.asarray(mean), low, high, worth, strict=True)
-    )
+    worth = [law.worth(places, each) for each in (mean, high, low)]
+    columns = np.stack([places, places / compute[-1], mean, low, high, *worth])
+    return tuple(AtCompute(*column) for column in columns.T.tolist())
 
 
 def _least_squares(

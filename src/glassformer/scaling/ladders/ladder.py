@@ -26,7 +26,7 @@ from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import Run as RunFolder
 from glassformer.runs.folder import json_bytes, list_runs, read_object
 from glassformer.scaling.ladders.comparing import PairedRung, Scaling, compare_over_compute
-from glassformer.scaling.ladders.ladder_fit import Band, Learned, learn, rung_points
+from glassformer.scaling.ladders.ladder_fit import Band, Learned, learn, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan
 from glassformer.scaling.ladders.ladder_rungs import Run
 from glassformer.studies.checking import Checked, check, worker_count
@@ -188,7 +188,7 @@ class Ladder:
             losses,
             self.study.name,
         )
-        return learn(points, self.plan.request.formula)
+        return learn(points, self.plan.request.formula, single=single_noise(losses))
 
     def scaling(self, variant: str) -> Scaling:
         """How a variant's difference to the base goes on. Raises :class:`DataError` if too few rungs have pairs."""

@@ -15,6 +15,9 @@ from glassformer.training.update_time import update_seconds
 _TIME = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)\s*", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
+MOST = 1e24
+"""FLOPs: those of the largest published trainings. More is a slip of the keyboard."""
+
 START = 1.5
 """Seconds in which a worker opens a run, makes its model and writes its last checkpoint, about."""
 
@@ -49,13 +52,16 @@ def read_budget(text: str) -> Budget:
     matched = _TIME.fullmatch(text)
     if matched is None:
         try:
-            return Budget(flops(text), "FLOPs")
+            amount = flops(text)
         except ConfigError as error:
             raise ConfigError(
                 f"--budget is {text!r}; expected FLOPs (1e14, '3 PF-days') or time (90s, 20min, 2h). "
                 f"{' '.join(error.complaints)}",
                 subject="ladder",
             ) from None
+        if amount > MOST:
+            raise ConfigError(f"--budget is {text!r}; a ladder is of small runs, {MOST:g} at most.", subject="ladder")
+        return Budget(amount, "FLOPs")
     seconds = float(matched[1]) * _SECONDS[matched[2][0].lower()]
     if seconds <= 0:
         raise ConfigError(f"--budget is {text!r}; expected a time above 0.", subject="ladder")

@@ -4,11 +4,12 @@ Each rung is one point, the geometric mean of its seeds, and the law is fitted b
 most likely one if errors of ln L are normal. The band of a run at another place T is Student's t interval of the
 linearised fit,
 
-    ln L(T) ± t_{n−p} · s · √(1 + j_Tᵀ (JᵀJ)⁻¹ j_T),      s² = Σ r²/(n − p)
+    ln L(T) ± t_{n−p} · √(s² · (1 + j_Tᵀ (JᵀJ)⁻¹ j_T) + u²),      s² = Σ r²/(n − p)
 
-so it holds the noise of the run itself, the law's misfit as far as the rungs show it, and the price of few rungs. It is
-checked by hiding: the law fitted without the rungs of most compute must predict these, and where it erred by more than
-its own band allowed, the band is widened by as much.
+with u² = σ²·(1 − 1/m), what a single run scatters more than the mean of a rung's m seeds does (σ² is the variance of
+ln L within rungs; u is 0 for one seed a rung). So it holds the noise of the run itself, the law's misfit as far as the
+rungs show it, and the price of few rungs. It is checked by hiding: the law fitted without the rungs of most compute
+must predict these, and where it erred by more than its own band allowed, the band is widened by as much.
 """
 
 from __future__ import annotations
@@ -95,12 +96,14 @@ class Learned:
     Attributes:
         fit: to one point for each rung.
         hidden: the back-test, the largest rungs first.
+        single: u, the standard deviation in ln L by which one run scatters beyond the mean of a rung's seeds.
         notes: what was done otherwise than planned, and why; what the rungs do not fix.
     """
 
     fit: Fit
     hidden: tuple[Hidden, ...]
     notes: tuple[str, ...]
+    single: float = 0.0
 
     @property
     def formula(self) -> str:
@@ -128,19 +131,20 @@ class Learned:
 
     def band(self, n: float, d: float, c: float) -> Band:
         """The prediction for one run with these exact parameters, tokens and FLOPs."""
-        return band(self.fit, n, d, c, widened=self.widened)
+        return band(self.fit, n, d, c, widened=self.widened, single=self.single)
 
     def curve(self, n: Array, d: Array, c: Array) -> list[Band]:
         """The prediction at several places."""
         return [self.band(*place) for place in zip(n.tolist(), d.tolist(), c.tolist(), strict=True)]
 
 
-def learn(points: Points, planned: str) -> Learned:
+def learn(points: Points, planned: str, *, single: float = 0.0) -> Learned:
     """Fit the law that was planned, or the simpler one where the rungs that ended do not identify it, and say so.
 
     Args:
         points: one for each rung that ended.
         planned: :data:`LAW` or :data:`PATH_LAW`.
+        single: as :func:`single_noise` gives it.
 
     Raises:
         DataError: too few rungs ended for any law.
@@ -175,16 +179,16 @@ def learn(points: Points, planned: str) -> Learned:
         raise DataError(f"{len(points)} rungs do not fix {WORDS[kind]}: they must differ more in compute.")
     # a alone is the reducible loss of one FLOP, far from every run, and says nothing of what is predicted
     notes += [each.sentence for each in found.unidentified if set(each.combination) != {"ln a"}]
-    return Learned(found, _back_test(found), tuple(notes))
+    return Learned(found, _back_test(found), tuple(notes), single)
 
 
-def band(fit: Fit, n: float, d: float, c: float, *, widened: float = 1.0) -> Band:
+def band(fit: Fit, n: float, d: float, c: float, *, widened: float = 1.0, single: float = 0.0) -> Band:
     """Student's t interval of the linearised fit for one run, ``widened`` times."""
     at = Points.of([n], [d], [1.0], c=[c])
     loss = float(fit.formula.value(fit.values, at)[0])
     row = fit.formula.jacobian(fit.values, at)[0] / loss
     spread = _noise(fit) * math.sqrt(1 + float(row @ _unscaled_covariance(fit) @ row))
-    half = _quantile(fit) * spread * widened
+    half = _quantile(fit) * math.hypot(spread, single) * widened
     return Band(loss, loss * math.exp(-half), loss * math.exp(half))
 
 
@@ -199,6 +203,16 @@ def rung_points(names: Sequence[str], n: Sequence[float], d: Sequence[float], c:
         [n[i] for i in kept], [d[i] for i in kept], means, c=[c[i] for i in kept], run=[names[i] for i in kept],
         source=source,
     )  # fmt: skip
+
+
+def single_noise(losses: Sequence[Sequence[float]]) -> float:
+    """By how much, in ln L, one run scatters beyond the mean of a rung's seeds; 0 where no rung has two."""
+    logs = [np.log(values) for values in losses if len(values)]
+    spare = sum(len(values) - 1 for values in logs)
+    if not spare:
+        return 0.0
+    variance = sum(float(np.sum((values - values.mean()) ** 2)) for values in logs) / spare
+    return math.sqrt(variance * (1 - float(np.mean([1 / len(values) for values in logs]))))
 
 
 def _back_test(found: Fit) -> tuple[Hidden, ...]:

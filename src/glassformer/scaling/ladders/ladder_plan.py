@@ -22,7 +22,16 @@ from glassformer.scaling.ladders.ladder_design import (
     choose,
 )
 from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW
-from glassformer.scaling.ladders.ladder_rungs import PATH, SMALLEST, Family, Run, base_of, batch_for
+from glassformer.scaling.ladders.ladder_rungs import (
+    OWN,
+    PATH,
+    SIZES,
+    SMALLEST,
+    Family,
+    Run,
+    base_of,
+    batch_for,
+)
 from glassformer.scaling.laws.units import flops
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import PrepareProgress, Samples
@@ -70,6 +79,12 @@ class LadderRequest:
             complaints.append(f"--law is {self.law!r}. {nearest(self.law, LAWS)}")
         if self.law == LAW and self.vary:
             complaints.append(f"variants are compared along one path of compute, where --law {PATH_LAW} is fitted.")
+        complaints += [
+            f"--vary {name} changes {path}, which each rung has its own of."
+            for name, changes in self.vary.items()
+            for path in changes
+            if path in OWN or path in SIZES
+        ]
         if complaints:
             raise ConfigError(complaints, subject="ladder")
 
@@ -101,7 +116,6 @@ class Plan:
         runs: the rungs, the largest first, as the study will make them.
         target: the run that is predicted.
         verification: the run that can put it to the test: at most :data:`REACH` times the largest rung.
-        costs: of each run with all its seeds and variants, in the budget's unit.
         pace: measured, where the budget is time.
     """
 
@@ -117,14 +131,13 @@ class Plan:
     notes: tuple[str, ...]
 
     def cost(self, run: Run) -> float:
-        """Of one run, in the budget's unit; of the target too."""
+        """Of a rung with all its seeds and variants, or of another run alone; in the budget's unit."""
         found = {rung.candidate.label: rung.candidate.cost * self.design.seeds for rung in self.design.rungs}
         if run.name in found:
             return found[run.name]
         if self.pace is None:
             return run.c
-        steps = run.d / run.steps
-        return self.pace.seconds(run, steps, self.base.training.telemetry.validation_tokens or 0)
+        return self.pace.seconds(run, run.d / run.steps, self.base.training.telemetry.validation_tokens or 0)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``ladder.json`` holds."""
@@ -195,7 +208,7 @@ def plan_ladder(request: LadderRequest, *, workers: int | None = None, progress:
     ceiling = min(ceiling, fixed / 2) if fixed else ceiling
     payable = [run for run in family.path(ceiling) if prices(run) <= most]
     if not payable:
-        raise ConfigError(_too_small(request.budget), subject="ladder")
+        raise ConfigError(_no_rung(request.budget, family, ceiling), subject="ladder")
     top = max(payable, key=lambda run: run.c)
     others = family.grid(top.c) if request.formula == LAW else family.path(top.c)
     candidates = [top, *(run for run in others if run.name != top.name and prices(run) <= most)]
@@ -258,12 +271,20 @@ def _target(text: str) -> tuple[float, float | None]:
         except ValueError:
             factor = 0.0
         if not 1 < factor < math.inf:
-            raise ConfigError(f"--target is {text!r}; expected FLOPs (1e15) or a multiple (10x).", subject="ladder")
+            raise ConfigError(
+                f"--target is {text!r}; expected FLOPs (1e15) or a multiple above 1 (10x).", subject="ladder"
+            )
         return factor, None
-    return REACH, flops(text)
+    return REACH, flops(text, subject="--target")
 
 
-def _too_small(budget: str) -> str:
+def _no_rung(budget: str, family: Family, ceiling: float) -> str:
+    """Why no run costs about ``ceiling`` FLOPs: the text is too short for one, or each costs more."""
+    if family.too_short or any(family.path(ceiling / 4**power) for power in range(1, 40)):
+        return (
+            f"the text is too short for --budget {budget}, whose rungs see it once at most, in updates of "
+            f"{family.samples.tokens_per_step:,.0f} tokens. Give less, more text, or a smaller training.batch_size."
+        )
     return (
         f"--budget {budget} does not pay for a ladder: its largest rung may cost a third of it, and no run of the "
         "architecture is so cheap. Give more, or make runs smaller (--set training.batch_size, model.max_seq_len)."

@@ -22,6 +22,7 @@ from typing import Any
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
 from glassformer.models.formulas import flops_per_token, parameters
+from glassformer.scaling.laws.hyperparameters import DEEPSEEK_BATCH
 from glassformer.scaling.plans.shapes import Shape, by_width
 from glassformer.training.config import RunConfig
 from glassformer.training.recipes import configuration
@@ -78,6 +79,9 @@ OWN = {
 }
 """Settings that the ladder chooses itself, and why."""
 
+SIZES = ("model.d_model", "model.n_layers")
+"""In which its rungs differ, so that no variant can."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -133,11 +137,11 @@ def base_of(
 def batch_for(compute: float) -> int:
     """Tokens of an update for runs of about so many FLOPs: a power of two.
 
-    A quarter of DeepSeek's B = 0.292 · C^0.3271 (DeepSeek-AI 2024, arXiv 2401.02954, equation 3): small runs need their
-    steps. Here, on the source of Python, 600,000 tokens in updates of 512, 1,024 and 2,048 left a model of 100,000
-    parameters at 2.24, 2.29 and 2.60 nats per byte.
+    A quarter of what DeepSeek's law says (``deepseek-batch``): small runs need their steps. Here, on the source of
+    Python, 600,000 tokens in updates of 512, 1,024 and 2,048 left a model of 100,000 parameters at 2.24, 2.29 and 2.60
+    nats per byte.
     """
-    wanted = 0.2920 * compute**0.3271 / 4
+    wanted = DEEPSEEK_BATCH(C=compute) / 4
     return int(2 ** math.floor(math.log2(max(BATCH_TOKENS, wanted))))
 
 
@@ -155,6 +159,11 @@ class Family:
     samples: Samples
     rate_set: bool = False
     ratio: float = PATH
+
+    @property
+    def too_short(self) -> bool:
+        """Whether the text ends before any rung would."""
+        return EPOCHS * self.samples.steps_per_epoch < FEWEST_STEPS
 
     def run(self, shape: Shape, steps: int) -> Run:
         """One shape, trained for so many steps."""

@@ -16,6 +16,9 @@ from glassformer.scaling.ladders.ladder_plan import Plan
 from glassformer.scaling.ladders.ladder_rungs import Run, short
 from glassformer.studies.wording import counted
 
+Place = tuple[float, float, float]
+"""N, D and C of a run."""
+
 BIGGER = (2.0, 4.0)
 """Multiples of the largest rung's compute that are weighed as the next run."""
 
@@ -176,27 +179,33 @@ def _next(plan: Plan, learned: Learned) -> str:
     """The one further run that shrinks the band at the target most."""
     points = learned.fit.points
     target = plan.target
-    places: list[tuple[str, float, float, float]] = [
-        (f"{run.name} again, with another seed", run.n, run.d, run.c) for run in plan.runs
+    ended = points.run.tolist()
+    places: list[tuple[str, Place, int | None]] = [
+        (f"{run.name} again, with another seed", (run.n, run.d, run.c), ended.index(run.name))
+        for run in plan.runs
+        if run.name in ended
     ]
     for times in BIGGER:
         c = times * float(points.c.max())
         share = math.sqrt(c / target.c)
         if share < 1:
-            places.append((f"N = {short(target.n * share)}, D = {short(target.d * share)}", target.n * share,
-                           target.d * share, c))  # fmt: skip
+            n, d = target.n * share, target.d * share
+            places.append((f"N = {short(n)}, D = {short(d)}", (n, d, c), None))
     now = band_of(learned, target).half_width
-    after = [_half_width_with(learned, target, place[1:]) for place in places]
+    seeds = plan.request.seeds
+    after = [_half_width_with(learned, target, place, again, seeds) for _, place, again in places]
     best = int(np.argmin(after))
-    name, _, _, c = places[best]
+    name, (_, _, c), _ = places[best]
     return (
         f"Next: {name} ({c:.3g} FLOPs) would shrink the band at the target from ±{percent(now)} to "
         f"±{percent(after[best])}, if the law holds there."
     )
 
 
-def _half_width_with(learned: Learned, target: Run, place: tuple[float, float, float]) -> float:
-    """Relative half-width of the band at the target with one run more, of the same scatter."""
+def _half_width_with(learned: Learned, target: Run, place: Place, again: int | None, seeds: int) -> float:
+    """Relative half-width of the band at the target with one run more, of the same scatter: a new rung at ``place``, or
+    one more seed of rung number ``again``, which makes its mean surer and the law no more of a line through points.
+    """
     from scipy import stats
 
     from glassformer.scaling.fits.points import Points
@@ -208,12 +217,17 @@ def _half_width_with(learned: Learned, target: Run, place: tuple[float, float, f
         return found.formula.jacobian(found.values, at) / found.formula.value(found.values, at)[:, None]
 
     points = found.points
-    seen = rows([*points.n, place[0]], [*points.d, place[1]], [*points.c, place[2]])
+    new = [] if again is not None else [place]
+    seen = rows(*(np.append(column, [at[i] for at in new]) for i, column in enumerate((points.n, points.d, points.c))))
+    variances = np.ones(len(seen))  # in noise²
+    if again is not None:
+        variances[again] = seeds / (seeds + 1)
     size = np.linalg.norm(seen, axis=0)
     aim = rows([target.n], [target.d], [target.c])[0] / size
-    spread = math.sqrt(1 + float(aim @ np.linalg.inv((seen / size).T @ (seen / size)) @ aim))
+    shares = aim @ np.linalg.pinv(seen / size)  # of each rung's error, in that of the prediction
+    spread = learned.noise * math.sqrt(1 + float(shares**2 @ variances))
     quantile = float(stats.t.isf(0.025, len(seen) - len(found.values)))
-    return math.expm1(quantile * learned.noise * learned.widened * spread)
+    return math.expm1(quantile * math.hypot(spread, learned.single) * learned.widened)
 
 
 def _inside(each: Verified) -> bool | None:

@@ -33,8 +33,8 @@ UNITS: dict[str, float] = {
 _AMOUNT = re.compile(r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(.*?)\s*", re.IGNORECASE)
 
 
-def flops(text: str | float) -> float:
-    """FLOPs of "1e18", "3 PF-days", "2.5 EFLOP".
+def flops(text: str | float, *, subject: str = "compute") -> float:
+    """FLOPs of "1e18", "3 PF-days", "2.5 EFLOP"; ``subject`` is what a complaint calls them.
 
     >>> flops("3 PF-days")
     2.592e+20
@@ -46,13 +46,13 @@ def flops(text: str | float) -> float:
         text = repr(text)
     matched = _AMOUNT.fullmatch(text)
     if matched is None:
-        raise ConfigError(f"{text!r} is no amount. Write 1e18 (FLOPs) or '3 PF-days'.", subject="compute")
+        raise ConfigError(f"{text!r} is no amount. Write 1e18 (FLOPs) or '3 PF-days'.", subject=subject)
     amount, unit = matched[1].replace(",", "").replace("_", ""), matched[2].casefold().replace(" ", "-")
     if unit not in UNITS:
         raise ConfigError(
-            f"{matched[2]!r} is no unit of compute. {nearest(unit, filter(None, UNITS))}", subject="compute"
+            f"{matched[2]!r} is no unit of compute. {nearest(unit, filter(None, UNITS))}", subject=subject
         )
     found = float(amount) * UNITS[unit]
     if not (math.isfinite(found) and found > 0):
-        raise ConfigError(f"{text!r} must be finite and above 0.", subject="compute")
+        raise ConfigError(f"{text!r} must be finite and above 0.", subject=subject)
     return found

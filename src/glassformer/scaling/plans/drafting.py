@@ -18,6 +18,7 @@ from glassformer.scaling.plans.plan_settings import Steps, steps_of
 from glassformer.scaling.plans.plan_start import Start
 from glassformer.scaling.plans.shapes import Shape, nearest_shape, smallest
 from glassformer.scaling.wording import budget as in_flops
+from glassformer.scaling.wording import digits
 from glassformer.training.config import RunConfig
 
 ROUNDS = 12
@@ -75,7 +76,7 @@ def _of_budget(start: Start, compute: float | None) -> Draft:
     law, request, base = start.law, start.request, start.base
     both = request.parameters is not None and request.tokens is not None
     aim = target(law, request, None if both else compute)
-    _refuse_too_small(start, aim)
+    _refuse_too_small(start, aim, compute)
     shape = nearest_shape(base.model, aim.parameters, counting=law.counting or "total", aspect=request.aspect)
     d, why = aim.tokens, f"target {aim.tokens:.4g}: {aim.why_tokens}"
     if compute is not None and request.tokens is None:
@@ -101,18 +102,20 @@ def _of_hours(start: Start, seconds: float) -> Draft:
     return replace(found, steps=replace(found.steps, number=pays_for), why_tokens=why)
 
 
-def _refuse_too_small(start: Start, aim: Target) -> None:
+def _refuse_too_small(start: Start, aim: Target, compute: float | None) -> None:
     """Raise :class:`ConfigError` if the law wants a smaller model than there is, with the least budget that does."""
     law, model = start.law, start.base.model
     counting = law.counting or "total"
     least = smallest(model, counting)
     if aim.parameters >= least:
         return
-    enough = budget_for(law, lambda each: each.parameters, least).compute
+    enough = 1.005 * budget_for(law, lambda each: each.parameters, least).compute  # rounded up
+    budget = f"--compute {in_flops(enough)} or more"
+    if start.request.hours is not None and compute is not None:
+        budget += f", about --hours {digits(start.request.hours * enough / compute, 2)}"
     raise ConfigError(
         f"{aim.parameters:,.0f} parameters ({counting}) are below the smallest sensible model, which with a vocabulary "
         f"of {model.vocab_size:,} and a context of {model.max_seq_len:,} has {least:,}. By {law.name} it takes "
-        f"--compute {in_flops(1.005 * enough)} or more, and less with a smaller vocabulary (data.tokenizer) or context "
-        "(model.max_seq_len).",  # 1.005: rounded up
+        f"{budget}, and less with a smaller vocabulary (data.tokenizer) or context (model.max_seq_len).",
         subject="plan",
     )

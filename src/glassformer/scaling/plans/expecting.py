@@ -14,14 +14,10 @@ from glassformer.scaling.laws.repeated_data import EFFECTIVE_TOKENS
 from glassformer.scaling.plans.allocating import budget_for
 from glassformer.scaling.plans.plan import Off, Traced
 from glassformer.scaling.plans.plan_settings import cited
+from glassformer.scaling.wording import Interval
 
 Z = 1.959964
 """95 % of a normal distribution, two-sided."""
-
-DRAWS = 1_000
-"""Of the bootstrap of a fit to the user's own runs."""
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class OwnFit:
     """A law fitted to the user's own runs.
 
     Attributes:
-        interval: of the loss at N and D, 95 %.
+        interval: of the loss of a new run at N and D, 95 %, widened by what a back-test found.
     """
 
     law: ParametricLoss
@@ -46,24 +42,29 @@ class Expectation:
 
 def own_fit(path: Path) -> OwnFit:
     """E + A/N^α + B/D^β fitted to a table or a folder of runs, or as ``glassformer scale fit`` saved it, with a
-    bootstrap clustered by run.
+    bootstrap clustered by run and a back-test; of a saved fit, its own.
 
     Raises:
         DataError: the runs cannot be read, or do not fix the law's constants.
     """
-    from glassformer.scaling.fits.bootstrap import bootstrap
+    from glassformer.scaling.fits.back_test import back_test, predict
+    from glassformer.scaling.fits.bootstrap import DRAWS, bootstrap
     from glassformer.scaling.fits.fitting import fit
     from glassformer.scaling.fits.points import read_points
     from glassformer.scaling.fits.saved_fit import read_fit
 
-    fitted = read_fit(path).fit if path.suffix == ".json" else fit(read_points(path))
-    drawn = bootstrap(fitted, draws=DRAWS)
+    if path.suffix == ".json":
+        saved = read_fit(path)
+        fitted, draws, seed = saved.fit, saved.draws, saved.seed
+    else:
+        fitted, draws, seed = fit(read_points(path)), DRAWS, 0
+    law, trust, history = fitted.law(), bootstrap(fitted, draws=draws, seed=seed), back_test(fitted, seed=seed)
 
     def interval(n: float, d: float) -> Interval:
-        low, high = drawn.prediction_interval(n, d)
+        low, high = predict(trust, n, d, history=history).calibrated
         return float(low), float(high)
 
-    return OwnFit(fitted.law(), interval)
+    return OwnFit(law, interval)
 
 
 def expected_loss(
@@ -85,7 +86,11 @@ def expected_loss(
     n = float(model.parameters(law.counting or "total"))
     loss = float(law(N=n, D=effective))
     interval = own.interval(n, effective) if own else interval_of(law, n, effective)
-    told = "bootstrap of your runs" if own else "the law's standard errors, taken as independent: wider than it is"
+    told = (
+        "bootstrap and back-test of your runs"
+        if own
+        else "the law's standard errors, taken as independent: wider than it is"
+    )
     data = f"D' = {effective:.4g} (effective)" if effective != tokens else f"D = {tokens:.4g}"
     numbers = {
         "loss": Traced(
@@ -180,6 +185,7 @@ def repeated(tokens: float, unique: float | None, source: str, law: ParametricLo
             "nats per token",
             f"L(N, D') − L(N, D) = {stale:.4g} − {fresh:.4g}",
             f"{cited(law)}; D' by {EFFECTIVE_TOKENS.name}",
+            note="N counts in full; by muennighoff, parameters beyond those that the unique tokens warrant count less",
         ),
     }
 
@@ -187,9 +193,17 @@ def repeated(tokens: float, unique: float | None, source: str, law: ParametricLo
 # --- off by two -----------------------------------------------------------------------------------------------------
 
 
-def off_by_two(law: ParametricLoss, n: float, d: float) -> tuple[Off, ...]:
-    """Half and twice the parameters at the same compute; half and twice the tokens, which halve and double it."""
-    best = float(law(N=n, D=d))
+def off_by_two(law: ParametricLoss, n: float, d: float, unique: float | None = None) -> tuple[Off, ...]:
+    """Half and twice the parameters at the same compute; half and twice the tokens, which halve and double it.
+
+    With ``unique`` tokens, all that are seen again count as Muennighoff et al. 2023 have it.
+    """
+
+    def expected(parameters: float, tokens: float) -> float:
+        effective = tokens if unique is None else EFFECTIVE_TOKENS(D=tokens, U=unique)
+        return float(law(N=parameters, D=effective))
+
+    best = expected(n, d)
     cases = {
         "N/2, same compute": (n / 2, 2 * d),
         "2·N, same compute": (2 * n, d / 2),
@@ -198,7 +212,7 @@ def off_by_two(law: ParametricLoss, n: float, d: float) -> tuple[Off, ...]:
     }
     found = []
     for what, (parameters, tokens) in cases.items():
-        loss = float(law(N=parameters, D=tokens))
+        loss = expected(parameters, tokens)
         spent = FLOPS_PER_PARAMETER_AND_TOKEN * parameters * tokens
         needed = budget_for(law, lambda each: each.loss or 0.0, loss).compute
         found.append(Off(what, parameters, tokens, loss, loss - best, max(0.0, 1 - needed / spent)))

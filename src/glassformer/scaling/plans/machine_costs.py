@@ -21,6 +21,7 @@ from glassformer.models.costs import costs
 from glassformer.models.formulas import flops_per_token
 from glassformer.scaling.plans.plan import Traced
 from glassformer.scaling.plans.plan_settings import Steps
+from glassformer.scaling.wording import YEAR, long
 from glassformer.training.acceleration import choose, expected_seconds, find_device
 from glassformer.training.config import RunConfig
 from glassformer.training.memory import TOKEN_BYTES, device_memory
@@ -30,8 +31,6 @@ TIME, MEMORY, MEMORY_THERE, SPEED = "time", "memory", "memory there is", "speed"
 
 PATIENCE = 3.0
 """Seconds that a micro-batch may take, by the guess, to be measured."""
-
-YEAR = 365.25 * 86_400
 
 
 class Batches:
@@ -153,4 +152,4 @@ def warnings(found: Mapping[str, Traced]) -> Iterator[str]:
         ratio = found[MEMORY].value / found[MEMORY_THERE].value
         yield f"The run needs {ratio:,.1f} times the memory of this machine's device: it cannot be trained here."
     if found[TIME].value > YEAR:
-        yield f"On this machine it would take {found[TIME].value / YEAR:,.1f} years."
+        yield f"On this machine it would take {long(found[TIME].value)}."

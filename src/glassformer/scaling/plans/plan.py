@@ -42,7 +42,7 @@ class Off:
         what: "N/2 at the same compute", say.
         loss: nats per token, by the plan's law.
         difference: to the plan's loss.
-        wasted: the share of the compute that the optimum would not have needed for this loss.
+        wasted: the share of the compute that the optimum on fresh tokens would not have needed for this loss.
     """
 
     what: str

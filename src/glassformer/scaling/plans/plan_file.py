@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glassformer.charts.export import write
 from glassformer.errors import ConfigError
-from glassformer.runs.files import replace_durably
 from glassformer.scaling.plans.plan import Plan
 from glassformer.scaling.plans.plan_text import exact, headline
 from glassformer.training.recipes import SUFFIXES, flat, read_run_file
@@ -43,11 +43,15 @@ def check_place(path: Path) -> None:
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """The plan's run as a file; its suffix says in which form."""
+    """The plan's run as a file; its suffix says in which form.
+
+    Raises:
+        ConfigError: something else is there.
+        DataError: the place cannot be written to.
+    """
     check_place(path)
     text = plan.config.to_json() if path.suffix == ".json" else as_toml(plan)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_durably(path, text.encode())
+    write(path, text.encode(), what="plan")
 
 
 def as_toml(plan: Plan) -> str:

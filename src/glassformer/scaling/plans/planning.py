@@ -108,7 +108,7 @@ def _filled(start: Start, made: Draft) -> Plan:
         law=start.law.name,
         shape=made.shape,
         numbers=numbers,
-        off=off_by_two(loss_law, model.parameters(loss_law.counting or "total"), tokens),
+        off=off_by_two(loss_law, model.parameters(loss_law.counting or "total"), tokens, start.unique),
         opinions=found,
         warnings=(
             *plan_numbers.warnings(made, start, numbers),
