@@ -126,6 +126,22 @@ def test_no_fit_loses_to_scipys_lbfgs_from_many_random_starts(seed, values, nois
     assert found.minimum <= rival * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("seed", "values", "which"),
+    [
+        (0, (1.0, 50.0, 69.0, 0.5, 0.5), "huber"),  # 32 starts end in 32 minima
+        (0, (1.0, 584.5, 2460.30859375, 0.5328345755652706, 0.25), "absolute"),
+        (3912, (1.0, 584.5, 2460.5, 0.5625, 0.25), "absolute"),  # a term that vanishes
+    ],
+)
+def test_among_many_minima_restarts_find_what_no_grid_point_leads_to(seed, values, which):
+    points = planted(seed, n=25, noise=0.03, values=values)
+    found = fit(points, objective=which)
+    rival = by_scipy(points, found.objective, np.random.default_rng(seed), tries=8)
+    assert found.minimum <= rival * (1 + 1e-9)
+    assert found.starts.tried > 32
+
+
 def test_planted_constants_come_back_exactly_without_noise():
     found = fit(planted(3, noise=0.0))
     assert found.values == pytest.approx([1.8, 480.0, 2100.0, 0.35, 0.37], rel=1e-5)
@@ -243,7 +259,7 @@ def test_tokens_in_a_fixed_ratio_to_parameters_are_refused():
 
 
 def test_repetition_without_unique_tokens_and_wrong_weights_are_refused():
-    with pytest.raises(DataError, match="give `unique`"):
+    with pytest.raises(DataError, match="needs the number of unique tokens"):
         fit(planted(9), "repeated-data")
     with pytest.raises(DataError, match="weights must be 40 numbers"):
         fit(planted(9), weights=np.ones(3))

@@ -23,7 +23,7 @@ from glassformer.scaling.fits.diagnostics import Direction, Influence, condition
 from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
 from glassformer.scaling.fits.formulas import formula as formula_of
-from glassformer.scaling.fits.minimising import Problem, minimise
+from glassformer.scaling.fits.minimising import Minima, Problem, minimise
 from glassformer.scaling.fits.objectives import DELTA, Objective
 from glassformer.scaling.fits.objectives import objective as objective_of
 from glassformer.scaling.fits.points import Points
@@ -32,6 +32,11 @@ from glassformer.scaling.fits.starting import starting_points
 from glassformer.scaling.laws.law import ParametricLoss
 
 STARTS = 32
+ENOUGH = 1 / 4
+"""Of the starts, how many must agree: the lowest minimum is then no chance find."""
+FURTHER = 256
+RESTARTS, MOST_RESTARTS = 64, 6
+"""Where fewer agree: points of the grid, and restarts, how many at a time and how often."""
 AGREEMENT = 1e-7
 """Ends whose objectives differ by less than this, relatively, are the same minimum."""
 
@@ -202,21 +207,55 @@ def fit(
             f"{formula.text} gives no loss at any start: every one overflows or is the logarithm of a negative number. "
             "Give the ranges in which its parameters are looked for: formulas.own(text, starts=...)."
         )
-    theta = formula.working.of(grid.values)
-    minima = minimise(problem, theta, np.tile(chosen, (len(theta), 1)))
+    minima = minimise(problem, formula.working.of(grid.values), np.tile(chosen, (len(grid.values), 1)))
+    enough = max(2, round(ENOUGH * len(minima.value)))
+    if _near(minima).sum() < enough:
+        minima = _further(problem, minima, chosen, enough)
     best = int(np.argmin(minima.value))
     lowest = float(minima.value[best])
     values = formula.working.values(minima.theta)
-    near = minima.value <= lowest + AGREEMENT * abs(lowest) + 1e-24
+    near = _near(minima)
     others = minima.value[~near & np.isfinite(minima.value)]
     agreement = Agreement(
-        tried=len(theta),
+        tried=len(minima.value),
         agreeing=int(near.sum()),
         second_best=float(others.min()) if len(others) else None,
         spread=np.ptp(values[near], axis=0),
     )
     gradient = problem.gradient_norm(minima.theta[best], chosen)
     return Fit(points, formula, objective, chosen, values[best], lowest, gradient, agreement)
+
+
+def _near(minima: Minima) -> npt.NDArray[np.bool_]:
+    """Which ends are at the lowest minimum."""
+    lowest = float(minima.value.min())
+    return np.asarray(minima.value <= lowest + AGREEMENT * abs(lowest) + 1e-24)
+
+
+def _further(problem: Problem, minima: Minima, weights: Array, enough: int) -> Minima:
+    """Where few starts agree: the rest of the grid, and restarts from minima of the points drawn again.
+
+    With few points and much noise, Huber's objective and absolute deviation have many minima, one for each choice of
+    points that are met exactly. The minimum of a bootstrap sample lies near, and in another one's reach (Wood 2001,
+    "Minimizing model fitting objectives that contain spurious local minima by bootstrap restarting").
+    """
+
+    def with_ends_from(theta: Array) -> Minima:
+        found = minimise(problem, theta, np.tile(weights, (len(theta), 1)))
+        return Minima(np.concatenate([minima.theta, found.theta]), np.concatenate([minima.value, found.value]))
+
+    grid = starting_points(problem.points, problem.formula, problem.objective, weights, FURTHER)
+    minima = with_ends_from(problem.formula.working.of(grid.values))
+    draw = np.random.default_rng(0)
+    chance = (weights > 0) / (weights > 0).sum()
+    for _ in range(MOST_RESTARTS):
+        if _near(minima).sum() >= enough:
+            break
+        best = np.argsort(minima.value, kind="stable")[:4]
+        theta = np.repeat(minima.theta[best], RESTARTS // len(best), axis=0)
+        samples = weights * draw.multinomial(len(weights), chance, size=len(theta))
+        minima = with_ends_from(minimise(problem, theta, samples).theta)
+    return minima
 
 
 def refit(fit: Fit, weights: npt.ArrayLike) -> Array:

@@ -85,7 +85,9 @@ class Problem:
         values = working.values(theta)
         with np.errstate(all="ignore"):
             slopes = self.formula.jacobian(values, self.points) * np.where(working.logged, values, 1.0)[..., None, :]
-        return slopes if self.objective.of == "L" else slopes / self.formula.value(values, self.points)[..., None]
+            if self.objective.of == "ln L":
+                slopes = slopes / self.formula.value(values, self.points)[..., None]
+        return np.asarray(slopes)
 
     def look(self, theta: Array, weights: Array, objective: Objective) -> View:
         """Everything that a Newton step needs, at θ [B, p]."""
@@ -294,7 +296,8 @@ def _land(problem: Problem, theta: Array, weights: Array, nearly_met: float, alo
 def _equality_step(hessian: Array, gradient: Array, slopes: Array, residuals: Array) -> Array:
     """The Newton step to the stationary point at which ``residuals`` [k] are 0: of the Lagrangian's equations."""
     k, p = slopes.shape
-    scale = np.sqrt((slopes**2).sum(axis=0)) + 1e-300
+    scale = np.sqrt((slopes**2).sum(axis=0))
+    scale = np.where(scale > 1e-12 * scale.max(), scale, np.inf)  # a parameter that moves none of them stays
     system = np.zeros((p + k, p + k))
     system[:p, :p] = hessian / np.outer(scale, scale)
     system[:p, p:] = (slopes / scale).T
