@@ -12,7 +12,7 @@ import numpy as np
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.scaling.fit_report.chart_axes import (
+from glassformer.scaling.chart_axes import (
     COUNT,
     LOSS,
     SAMPLES,

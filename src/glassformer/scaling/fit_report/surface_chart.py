@@ -9,7 +9,7 @@ import numpy as np
 from glassformer.charts.colours import lookup
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.scaling.fit_report.chart_axes import Rows, rounded
+from glassformer.scaling.chart_axes import Rows, rounded
 from glassformer.scaling.fits.diagnostics import shown
 
 if TYPE_CHECKING:

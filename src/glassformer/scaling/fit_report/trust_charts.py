@@ -9,7 +9,7 @@ import numpy as np
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.scaling.fit_report.chart_axes import Rows, around, logarithmic, rounded
+from glassformer.scaling.chart_axes import Rows, around, logarithmic, rounded
 from glassformer.scaling.wording import budget, digits, large, percent_error
 
 if TYPE_CHECKING:

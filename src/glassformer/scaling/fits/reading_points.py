@@ -16,7 +16,7 @@ import numpy as np
 from glassformer.errors import ConfigError, DataError, RunError, nearest
 from glassformer.scaling.fits.points import MEANING, Points, join, refusal
 from glassformer.scaling.laws.law import Counting
-from glassformer.scaling.laws.units import UNITS
+from glassformer.scaling.laws.units import NUMBER, UNITS
 
 if TYPE_CHECKING:  # they bring torch, which a table needs not
     from glassformer.runs.folder import Run
@@ -46,7 +46,7 @@ FACTORS = {
 }
 """What a unit is worth: in a column's name ("params (M)", "compute [PF-days]") or behind a number ("70M")."""
 
-_NUMBER = re.compile(r"([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(.*)", re.IGNORECASE)
+_NUMBER = re.compile(rf"{NUMBER}\s*(.*)", re.IGNORECASE)
 KINDS = ("config", "configuration", "dataset", "experiment", "variant")
 """Columns that tell one sort of run from another, in lower case: what fits one sort need not fit all together."""
 UTF8 = "Save the table as .csv, encoded in UTF-8."

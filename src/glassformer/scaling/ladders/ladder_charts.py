@@ -8,7 +8,7 @@ import numpy as np
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.scaling.fit_report.chart_axes import LOSS, around, logarithmic, rounded
+from glassformer.scaling.chart_axes import LOSS, around, logarithmic, rounded
 from glassformer.scaling.ladders.comparing import Scaling
 from glassformer.scaling.ladders.ladder_fit import Learned
 from glassformer.scaling.ladders.ladder_plan import Plan

@@ -30,7 +30,10 @@ UNITS: dict[str, float] = {
 }
 """FLOPs of each unit, in lower case."""
 
-_AMOUNT = re.compile(r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(.*?)\s*", re.IGNORECASE)
+NUMBER = r"([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
+"""A number as people write it, 1e18 or 1_000.5 or 1,000: one group of a pattern that ignores case."""
+
+_AMOUNT = re.compile(rf"\s*{NUMBER}\s*(.*?)\s*", re.IGNORECASE)
 
 
 def flops(text: str | float, *, subject: str = "compute") -> float:

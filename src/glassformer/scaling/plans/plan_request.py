@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from glassformer.errors import ConfigError
 from glassformer.scaling.fits.reading_points import MANY
-from glassformer.scaling.laws.units import PF_DAY, flops
+from glassformer.scaling.laws.units import NUMBER, PF_DAY, flops
 
 MOST_FLOPS = 1e30
 """Ten thousand times the largest training known of; a larger budget is a slip of the keyboard."""
@@ -47,7 +47,7 @@ LIMITS = {
 STANDING_IN = 1e9
 """In place of a number that cannot be read, so that what else is wrong is said too."""
 
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_QUANTITY = re.compile(rf"\s*{NUMBER}\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
