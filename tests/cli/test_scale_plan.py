@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -93,6 +95,14 @@ def test_a_file_that_is_no_plan_is_left_alone(say, place):
     assert said.status == 2
     assert "is there already" in said.err
     assert (place / "plan.json").read_text() == '{"mine": 1}'
+
+
+def test_a_reader_who_leaves_early_has_the_file(place):
+    plan = [sys.executable, "-m", "glassformer", "scale", "plan", "--compute", "1e12", "--vocab", "100"]
+    with subprocess.Popen(plan, cwd=place, stdout=subprocess.PIPE) as process:
+        process.stdout.close()  # nobody reads a line
+    assert process.returncode == 0
+    assert (place / "plan.json").is_file()
 
 
 def test_a_plan_replaces_an_older_plan(say, place):

@@ -108,11 +108,11 @@ def scale_plan(
     if as_json:
         print(json.dumps(made.to_dict(), indent=2))
         return
+    write_plan(made, out)  # first: a reader who leaves early, as head does, has the file
     _show(made, console)
     if explain:
         console.print()
         console.print(Text(explained(made)), soft_wrap=True)
-    write_plan(made, out)
     data_of_paper = " --data TEXT" if vocab is not None and data is None else ""
     console.print()
     if not explain:
