@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from seals import resealed, unsealed
 
 from glassformer import registry, trust
 from glassformer.cli.main import COMMANDS, main
@@ -106,25 +107,13 @@ def test_opening_it_executes_nothing_and_the_refusal_says_what_to_do(say, strang
         tree = json.loads((run / "config.json").read_text())
         tree["model"]["part_files"] = ["anywhere/theirs.py"]
         (run / "config.json").write_text(json.dumps(tree))
-        reseal(run)
+        resealed(Path(), run)
     answer = say(*command.format(run=run, study=study_folder).split())
     assert not mark.exists()
     assert answer.status == 2
     assert "theirs.py" in answer.err
     assert trust.sha256_of(run / "parts" / "theirs.py") in answer.err.replace("\n", "")
     assert "--trust-parts" in answer.err
-
-
-def reseal(run: Path) -> None:
-    """As a stranger would who knows the format."""
-    from glassformer.runs.folder import Run
-    from glassformer.runs.manifest import Manifest, read_manifest, write_manifest
-
-    for checkpoint in (run / "checkpoints").glob("step-*"):
-        manifest = read_manifest(checkpoint)
-        (checkpoint / "manifest.json").unlink()
-        opened = Run.open(run.absolute())
-        write_manifest(checkpoint, Manifest(manifest.step, manifest.is_best, manifest.files, opened.seal()))
 
 
 TRUSTED = ["sample", "evaluate", "inspect", "info", "convert", "scale fit", "resume", "report"]
@@ -229,16 +218,6 @@ def test_the_seal_is_of_the_content_and_old_checkpoints_have_none(say, run):
     tree = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(tree, indent=7, sort_keys=True) + "\r\n")
     assert say("sample", run, "-n", 2).status == 0
-    for path in (run / "checkpoints").glob("*/manifest.json"):
-        unseal(path)
+    unsealed(Path(), run)
     edited_config(run)
     assert say("sample", run, "-n", 2).status == 0  # nothing can be compared
-
-
-def unseal(path: Path) -> None:
-    """A manifest as it was written before there were seals."""
-    from glassformer.runs.manifest import Manifest, read_manifest, write_manifest
-
-    manifest = read_manifest(path.parent)
-    path.unlink()
-    write_manifest(path.parent, Manifest(manifest.step, manifest.is_best, manifest.files))
