@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glassformer import untrusted
 from glassformer.errors import DataError, DependencyError
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -58,7 +59,7 @@ def find_folder(source: str | Path) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds. Raises :class:`DataError` if it is missing or holds something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = untrusted.read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path.parent} has no {path.name}; a Hugging Face model's folder does.") from None
     except (OSError, ValueError) as error:

@@ -29,6 +29,7 @@ from glassformer.runs.environment import describe_environment
 from glassformer.runs.files import replace_durably
 from glassformer.runs.locks import FileLock
 from glassformer.runs.metrics import MetricsWriter, Record, read_events, read_metrics
+from glassformer.untrusted import read_json
 
 CONFIG, ENVIRONMENT = "config.json", "environment.json"
 LONGEST_NAME = 100  # characters; with the moment behind it still far from what file systems allow
@@ -227,10 +228,10 @@ def _started(path: Path) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """A file that holds one JSON object; :class:`RunError` saying where it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{path} is damaged: it is not JSON ({error}). Restore it from a copy.") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged: it holds a {type(content).__name__}, and should hold a JSON object.")
