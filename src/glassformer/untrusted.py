@@ -119,20 +119,28 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
     return parse_json(read_bytes(path, limit=limit))
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes, *, lenient: bool = False) -> Any:
     """JSON as the standard has it, and as a program can use it.
 
+    Args:
+        lenient: the last two below are read too; whoever uses the values has to look at them first.
+
     Raises:
-        ValueError: it is not UTF-8 or not JSON; it is nested deeper than DEEPEST; a number is not finite or an integer
-            of more than 64 bits; an object has a key twice; a text holds half of a surrogate pair.
+        ValueError: it is not UTF-8 or not JSON; it is nested deeper than DEEPEST; a number is not finite; an object
+            has a key twice; an integer has more than 64 bits; a text holds half of a surrogate pair.
     """
     text = content.decode("utf-8-sig")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=_refuse_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=int if lenient else _integer,
+            parse_constant=_refuse_constant,
+        )
     except RecursionError:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
     _check_values(value)
-    if "\\u" in text:  # only an escape can write half of a pair
+    if not lenient and "\\u" in text:  # only an escape can write half of a pair
         _check_surrogates(text)
     return value
 

@@ -11,13 +11,18 @@ from typing import Any
 import torch
 
 from glassformer import machine, speed
-from glassformer.errors import ConfigError
+from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models.formulas import flops_per_token
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import Shape
+from glassformer.untrusted import shorten
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
+
+PATHS = ("fused", "explicit")
+MOST_THREADS = 1024
+"""Of torch; a machine has fewer cores, and more than it can make end the process."""
 
 COMPILE_SECONDS = 45.0
 COMPILE_GAIN = 0.15
@@ -52,8 +57,27 @@ class Acceleration:
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Acceleration:
-        """What :meth:`to_dict` gave."""
-        return cls(**(tree | {"reasons": tuple(tree["reasons"])}))
+        """What :meth:`to_dict` gave. Raises :class:`CheckpointError` for anything else, as a damaged file may hold."""
+        kinds = {"device": str, "fast_matmul": bool, "attention_path": str, "compile": bool, "reasons": list}
+        kinds |= dict.fromkeys(("micro_batch_tokens", "threads"), int)
+        wrong = [] if isinstance(tree, dict) else [f"it is {shorten(tree)}"]
+        if not wrong:
+            wrong = [f"it has no {name}" for name in kinds if name not in tree]
+            wrong += [f"'{shorten(name)}' is not a setting of it" for name in tree if name not in kinds]
+            wrong += [
+                f"{name} is {shorten(tree[name])}" for name, kind in kinds.items() if type(tree.get(name)) is not kind
+            ]
+        if not wrong:
+            found = cls(**(tree | {"reasons": tuple(map(str, tree["reasons"]))}))
+            wrong += [f"attention_path is {shorten(found.attention_path)}"] * (found.attention_path not in PATHS)
+            wrong += [f"threads is {found.threads:,}"] * (not 1 <= found.threads <= MOST_THREADS)
+            wrong += [f"micro_batch_tokens is {found.micro_batch_tokens:,}"] * (found.micro_batch_tokens < 1)
+        if wrong:
+            raise CheckpointError(
+                f"The path that the training took, its 'acceleration', is damaged: {'; '.join(wrong)}."
+            )
+        find_device(found.device)
+        return found
 
 
 def choose(config: RunConfig, samples: Shape) -> Acceleration:
