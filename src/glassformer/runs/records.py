@@ -7,6 +7,7 @@ named here are kept as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ Check = tuple[Callable[[Any], bool], str]
 
 def _is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and -LARGEST < value < LARGEST)
+
+
+def _is_duration(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < math.inf
 
 
 def _is_step(value: Any) -> bool:
@@ -38,6 +43,7 @@ def _is_parameters(value: Any) -> bool:
 
 
 NUMBER: Check = (_is_number, "a number")
+SECONDS: Check = (_is_duration, "a number of seconds")
 STEP: Check = (_is_step, "a number of steps")
 TEXT: Check = (lambda value: isinstance(value, str), "a text")
 OPTIONAL_STEP: Check = (lambda value: value is None or _is_step(value), "a number of steps or null")
@@ -46,11 +52,12 @@ OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
 RECORD: dict[str, Check] = {
     "step": STEP,
     "kind": TEXT,
+    "seconds": SECONDS,
     "parameters": (_is_parameters, "numbers by parameter and quantity"),
     **dict.fromkeys(
         (
             *("loss", "objective", "perplexity", "bits_per_byte", "accuracy", "exact", "n_tokens", "tokens", "epoch"),
-            *("learning_rate", "gradient_norm", "seconds", "tokens_per_second", "flops_per_second", "peak_fraction"),
+            *("learning_rate", "gradient_norm", "tokens_per_second", "flops_per_second", "peak_fraction"),
             *("sequences", "squared_norm", "trace"),
             *("final_step", "low", "high", "checked", "widened"),
         ),
@@ -67,7 +74,8 @@ EVENT: dict[str, Check] = {
     "fingerprint": TEXT,
     "reason": TEXT,
     "message": TEXT,
-    **dict.fromkeys(("seconds", "unigram", "bigram", "bytes_per_token"), NUMBER),
+    "seconds": SECONDS,
+    **dict.fromkeys(("unigram", "bigram", "bytes_per_token"), NUMBER),
 }
 """Fields of an event: what happened to the run."""
 

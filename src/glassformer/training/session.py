@@ -15,6 +15,7 @@ from glassformer.errors import RunError
 from glassformer.models.build import build
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration, choose
@@ -80,6 +81,9 @@ def resume(
             )
     acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
     samples.refuse_other_vocabulary(config, run.name)
+    refuse_too_large(config, samples, acceleration)
+    if checkpoint is not None:
+        check_held(config.model, checkpoint.tensors["model"])
     trainer = _trainer(run, config, samples, build_model(config), acceleration, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
