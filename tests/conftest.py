@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state folder of the tests' own: what they trust is not trusted by the user's commands, nor the reverse."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLASSFORMER_STATE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def glassformer_data() -> Path:
     """The folder of real data that some tests need: $GLASSFORMER_DATA. Under CI it must be there."""

@@ -48,6 +48,7 @@ PUBLIC = [
     "law",
     "load_gpt2",
     "load_marian",
+    "load_part_file",
     "loss_chart",
     "open_model",
     "open_subject",

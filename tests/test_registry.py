@@ -11,6 +11,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.parts.norms import LayerNorm
 from glassformer.registry import find, kinds, load_part_file, register, registered
+from glassformer.trust import trusting_parts
 
 OWN_PARTS = """
 import torch
@@ -68,6 +69,7 @@ SIZES = {"vocab_size": 11, "max_seq_len": 8, "d_model": 16, "n_layers": 2, "atte
 def part_file(tmp_path):
     file = tmp_path / "my_parts.py"
     file.write_text(OWN_PARTS)
+    load_part_file(file)
     return file
 
 
@@ -169,6 +171,7 @@ def test_the_same_content_is_executed_once(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
+        ("leaves.py", "raise SystemExit(3)\n", "leaves.py' cannot be read: SystemExit: 3"),
         ("broken.py", "def (:\n", "broken.py' cannot be read: SyntaxError"),
         ("raises.py", "1 / 0\n", "raises.py' cannot be read: ZeroDivisionError: division by zero"),
         ("imports.py", "import no_such_package_of_ours\n", "ModuleNotFoundError"),
@@ -181,5 +184,5 @@ def test_a_broken_file_is_one_message(tmp_path, name, content, told):
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=told):
         load_part_file(tmp_path / name)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=told), trusting_parts():
         ModelConfig.build(SIZES | {"part_files": [str(tmp_path / name)]})

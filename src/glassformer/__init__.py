@@ -55,6 +55,7 @@ _EXPORTS = {
     "law": "glassformer.scaling.laws.known",
     "load_gpt2": "glassformer.models.interop",
     "load_marian": "glassformer.models.marian",
+    "load_part_file": "glassformer.registry",
     "loss_chart": "glassformer.charts",
     "open_model": "glassformer.training.opening",
     "open_subject": "glassformer.inspection.subjects",

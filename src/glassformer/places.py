@@ -6,6 +6,7 @@
 | runs | ``GLASSFORMER_RUNS`` | ``./runs`` |
 | studies | ``GLASSFORMER_STUDIES`` | ``./studies`` |
 | verdicts on claims | ``GLASSFORMER_CLAIMS`` | ``./claims`` |
+| what is remembered between commands | ``GLASSFORMER_STATE`` | the user's state folder |
 | data files already on this machine | ``GLASSFORMER_DATA`` | none: what is needed is downloaded |
 
 Nothing here creates a folder: who writes first creates.
@@ -21,6 +22,11 @@ from pathlib import Path
 def cache_folder() -> Path:
     """``$GLASSFORMER_CACHE``, or ``glassformer`` in the platform's cache folder (``~/.cache``, say)."""
     return _from_environment("GLASSFORMER_CACHE") or _user_cache() / "glassformer"
+
+
+def state_folder() -> Path:
+    """``$GLASSFORMER_STATE``, or ``glassformer`` in the platform's folder for state (``~/.local/state``, say)."""
+    return _from_environment("GLASSFORMER_STATE") or _user_state() / "glassformer"
 
 
 def runs_folder() -> Path:
@@ -56,3 +62,13 @@ def _user_cache() -> Path:
     if sys.platform == "win32":
         return _from_environment("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     return Path.home() / ".cache"
+
+
+def _user_state() -> Path:
+    if chosen := _from_environment("XDG_STATE_HOME"):
+        return chosen
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    if sys.platform == "win32":
+        return _from_environment("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    return Path.home() / ".local" / "state"

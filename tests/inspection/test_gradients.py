@@ -18,6 +18,7 @@ from glassformer.errors import ConfigError, RunError
 from glassformer.inspection.gradients import in_depth_order, is_matrix, training_gradients
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
+from glassformer.registry import load_part_file
 from glassformer.runs.folder import Run
 from glassformer.training import session
 from glassformer.training.config import RunConfig
@@ -217,6 +218,7 @@ class IdleGain(LayerNorm):
 def test_parameters_on_which_the_loss_does_not_depend_are_named(train, tmp_path):
     """A gain that nobody multiplies with gets no gradient, and an offset that is multiplied by zero gets zeros."""
     (tmp_path / "idle.py").write_text(IDLE)
+    load_part_file(tmp_path / "idle.py")
     changes = {"model.part_files": [str(tmp_path / "idle.py")], "model.norm.kind": "idle-gain", "model.n_layers": 1}
     found = training_gradients(train("idle", changes))
     norms = ("blocks.0.attention_norm", "blocks.0.feedforward_norm", "final_norm")

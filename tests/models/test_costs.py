@@ -17,6 +17,7 @@ from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.formulas import flops_per_sequence, flops_per_token, parameters
 from glassformer.models.memory import activation_bytes
 from glassformer.models.presets import preset, preset_names
+from glassformer.registry import load_part_file
 from glassformer.testing import shrunk
 
 NORMS = ("layernorm", "rmsnorm", "annotated-layernorm", "batchnorm", "none")
@@ -271,6 +272,7 @@ class Bilinear(FeedForward):
 def test_a_part_of_ones_own_is_counted_and_said_to_be(tmp_path):
     file = tmp_path / "own.py"
     file.write_text(OWN)
+    load_part_file(file)
     own = BASE.build(BASE.to_dict() | {"part_files": [str(file)], "feedforward": {"kind": "bilinear-costs"}})
     found, gated, plain = costs(own), costs(BASE.override({"feedforward.kind": "swiglu"})), costs(BASE)
     assert found.counted

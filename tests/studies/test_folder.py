@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from glassformer.errors import ConfigError, RunError
+from glassformer.registry import load_part_file
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import MetricsWriter
 from glassformer.studies.bundles import FOLDERS, pack
@@ -112,6 +113,7 @@ def test_runs_of_seeds_that_begin_alike_are_told_apart(create, design):
 def test_a_study_keeps_its_own_copies_of_part_files(create, design, tmp_path):
     part = tmp_path / "parts.py"
     part.write_text(PART)
+    load_part_file(part)
     study = create(design({"own": {"model.norm.kind": "of-a-study", "model.part_files": [str(part)]}}))
     part.unlink()
     again = Study.open(study.path)

@@ -12,6 +12,7 @@ import torch
 from glassformer.errors import ConfigError, DataError, RunError, TrainingError
 from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names
+from glassformer.registry import load_part_file
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
 from glassformer.training import acceleration, session
 from glassformer.training.config import RunConfig
@@ -172,6 +173,7 @@ def test_variants_of_one_seed_start_from_the_same_weights(configure, changes):
 
 def part_file(tmp_path, content, name="own.py"):
     (tmp_path / name).write_text(content)
+    load_part_file(tmp_path / name)
     return str(tmp_path / name)
 
 

@@ -6,24 +6,30 @@ itself be such a group.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from glassformer.trust import trusting_parts
 
 
 @dataclass(frozen=True)
 class Command:
     """Where a command lives (``package.module:name``) and the one line that ``--help`` says of it.
 
-    What has this name is a function, or a group of commands made by :func:`group`.
+    What has this name is a function, or a group of commands made by :func:`group`. ``opens``: whether the command opens
+    runs, studies or configurations, which may name part files; it then also takes ``--trust-parts``.
     """
 
     place: str
     summary: str
+    opens: bool = False
 
 
 class LazyGroup(TyperGroup):
@@ -62,8 +68,30 @@ def load(name: str, row: Command) -> Any:
     if isinstance(found, LazyGroup):
         return found
     single = _typer()
-    single.command(name=name)(found)
+    single.command(name=name)(_trusting(found) if row.opens else found)
     return typer.main.get_command(single)
+
+
+def _trusting(function: Callable[..., None]) -> Callable[..., None]:
+    """The command's function with the option ``--trust-parts``, in force while it runs."""
+
+    @functools.wraps(function)
+    def command(*, trust_parts: bool = False, **options: Any) -> None:
+        with trusting_parts(trust_parts):
+            function(**options)
+
+    option = typer.Option(
+        "--trust-parts", help="Execute part files (Python) that a run, study or file names, even if not known here."
+    )
+    parameter = inspect.Parameter(
+        "trust_parts", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
+    )
+    signature = inspect.signature(function)
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]  # which is what typer reads
+        parameters=[*signature.parameters.values(), parameter]
+    )
+    command.__annotations__ = {**function.__annotations__, "trust_parts": parameter.annotation}
+    return command
 
 
 def group(name: str, callback: Callable[..., None], table: Mapping[str, Command]) -> LazyGroup:

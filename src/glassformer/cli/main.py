@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from glassformer import __version__
+from glassformer import __version__, trust
 from glassformer.cli import lazy
 from glassformer.cli.lazy import Command
 from glassformer.errors import GlassformerError
@@ -29,16 +29,20 @@ COMMANDS = {
         "Train a small GPT on Python's own source, let it write, and study what its residual connection is for.",
     ),
     "train": Command(
-        "glassformer.cli.train:train", "Train a model from a preset on your text or sentence pairs, or on a task."
+        "glassformer.cli.train:train",
+        "Train a model from a preset on your text or sentence pairs, or on a task.",
+        opens=True,
     ),
-    "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed."),
+    "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed.", opens=True),
     "study": Command(
         "glassformer.cli.study:study",
         "Train a base and variants of it with several seeds, and compare them, paired by seed.",
+        opens=True,
     ),
     "report": Command(
         "glassformer.cli.report:report",
         "Write a study's report: one offline page, and the same as Markdown, CSV and charts.",
+        opens=True,
     ),
     "claims": Command(
         "glassformer.cli.claims:claims", "List claims about Transformers with their verdicts, or put them to the test."
@@ -46,22 +50,27 @@ COMMANDS = {
     "scale": Command(
         "glassformer.cli.scale:scale", "Scaling laws: plan a training, fit runs, climb a ladder, look up a law."
     ),
-    "sample": Command("glassformer.cli.sample:sample", "Let a trained model write."),
-    "translate": Command("glassformer.cli.translate:translate", "Translate lines of text with a trained translator."),
+    "sample": Command("glassformer.cli.sample:sample", "Let a trained model write.", opens=True),
+    "translate": Command(
+        "glassformer.cli.translate:translate", "Translate lines of text with a trained translator.", opens=True
+    ),
     "evaluate": Command(
         "glassformer.cli.evaluate:evaluate",
         "Measure a model's loss; score a translator's translations, or the answers to a task.",
+        opens=True,
     ),
     "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
     "inspect": Command(
         "glassformer.cli.inspect:inspect",
         "Open a model on one offline page: attention, residual stream, lens, positions, gradients.",
+        opens=True,
     ),
-    "info": Command("glassformer.cli.info:info", "Count a model's parameters, FLOPs and bytes."),
+    "info": Command("glassformer.cli.info:info", "Count a model's parameters, FLOPs and bytes.", opens=True),
     "presets": Command("glassformer.cli.presets:presets", "List the models that can be named."),
     "convert": Command(
         "glassformer.cli.convert:convert",
         "Read or write a Hugging Face folder: a GPT-2 or, with an encoder, a Marian (OPUS-MT).",
+        opens=True,
     ),
     "doctor": Command("glassformer.cli.doctor:doctor", "Say what this machine is, and what is slow or missing on it."),
 }
@@ -94,6 +103,7 @@ def _glassformer(
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status. ``args`` without the program's name; default ``sys.argv``."""
     args = list(sys.argv[1:] if args is None else args)
+    trust.vouch_for_named(args)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line when it is said
     try:

@@ -10,14 +10,17 @@ COMMANDS = {
     "plan": Command(
         "glassformer.cli.scale_plan:scale_plan",
         "Plan a training from a budget: shape, tokens, batch, steps, loss, and what other laws would say.",
+        opens=True,
     ),
     "fit": Command(
         "glassformer.cli.scale_fit:scale_fit",
         "Fit a scaling law to training runs: parameters with intervals, a target, and a report page.",
+        opens=True,
     ),
     "ladder": Command(
         "glassformer.cli.scale_ladder:scale_ladder",
         "Choose and train the small runs that teach most about a large one, fit them, and say what they taught.",
+        opens=True,
     ),
     "laws": Command(
         "glassformer.cli.scale_laws:scale_laws", "List the published scaling laws, or explain one, or ask one."

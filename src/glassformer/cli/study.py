@@ -249,7 +249,13 @@ class Maker:
         from glassformer.studies.reuse import reuse
 
         if not self.fresh:
-            reused = reuse(study, runs=places.runs_folder(), studies=self.studies, threads=self.checked.threads)
+            reused = reuse(
+                study,
+                runs=places.runs_folder(),
+                studies=self.studies,
+                threads=self.checked.threads,
+                report=self._tell,
+            )
             for outcome in reused:
                 self.console.print(Text(f"  {outcome.variant}, seed {outcome.seed}: reuses {outcome.run}", style="dim"))
         if not study.waiting():

@@ -21,8 +21,9 @@ from glassformer.models.size import check_held
 from glassformer.models.trace import Objective, Trace
 from glassformer.parts.interventions import Intervention
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
-from glassformer.runs.folder import CONFIG, Run
+from glassformer.runs.folder import Run
 from glassformer.runs.manifest import step_of
+from glassformer.runs.seal import CONFIG
 from glassformer.training.acceleration import find_device
 from glassformer.training.importing import open_folder
 from glassformer.training.opening import read_weights
@@ -191,13 +192,19 @@ class Subject:
 
 
 def open_subject(
-    source: str | Path, *, checkpoint: str | int = "latest", runs: Path | None = None, device: str = "auto"
+    source: str | Path,
+    *,
+    checkpoint: str | int = "latest",
+    runs: Path | None = None,
+    device: str = "auto",
+    trust_parts: bool = False,
 ) -> Subject:
     """A run of ours by its path or name, or a Hugging Face folder (or hub name) with a GPT-2 or Marian.
 
     Args:
         checkpoint: of a run: latest, best, a step, average-N, or "all": the start and every checkpoint that is kept,
             at most MOST_MOMENTS of them, evenly spaced.
+        trust_parts: execute the part files in a run's folder even if nothing of them is known here.
 
     Raises:
         RunError: it is neither; CheckpointError: the run has no such checkpoint.
@@ -212,7 +219,7 @@ def open_subject(
             )
         return Subject(folder.name, model.to(find_device(device)), tokenizer)
     run = Run.open(source, root=runs)
-    config = run_config(run)
+    config = run_config(run, trust_parts=trust_parts)
     tokenizer = (load_pair_tokenizer if config.model.has_encoder else load_tokenizer)(run.tokenizer)
     weights, step, warnings = read_weights(run, "latest" if checkpoint == ALL else checkpoint)
     check_held(config.model, weights)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
 from glassformer.config import Config
 from glassformer.errors import ConfigError, nearest
-from glassformer.registry import find, load_part_file, registered
+from glassformer.registry import find, open_part_file, registered
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -155,7 +155,8 @@ class ModelConfig(Config):
     pad_vocab_to: Count = 1
     """Round the embedding table's rows up to a multiple of this (64, for speed on a GPU); the logits are not padded."""
     part_files: tuple[str, ...] = ()
-    """Python files of your own that register parts (``@register("norm", "centred")``); they are executed."""
+    """Python files of your own that register parts (``@register("norm", "centred")``); they are executed if they are
+    trusted: named on the command line, loaded before, or opened with --trust-parts."""
 
     @classmethod
     def subject(cls) -> str:
@@ -165,11 +166,13 @@ class ModelConfig(Config):
     @classmethod
     def _load_part_files(cls, tree: Any) -> Any:
         if isinstance(tree, dict):
-            for path in tree.get("part_files") or ():
-                try:
-                    load_part_file(path)
-                except ConfigError as error:
-                    raise ValueError("\n".join(error.complaints)) from None
+            paths = tree.get("part_files")
+            for path in paths if isinstance(paths, list | tuple) else ():
+                if isinstance(path, str):  # the field's type says what is wrong with others
+                    try:
+                        open_part_file(path)
+                    except ConfigError as error:
+                        raise ValueError("\n".join(error.complaints)) from None
         return tree
 
     def complaints(self) -> Iterator[str]:

@@ -85,11 +85,13 @@ def save_checkpoint(
     state: Mapping[str, Any],
     *,
     is_best: bool = False,
+    seal: Mapping[str, str] | None = None,
 ) -> Path:
     """Save groups of tensors and a JSON state as the checkpoint of ``step``; returns its folder.
 
     Tensors may be on any device, in any layout, and share memory (each is then written out in full: give tied weights
-    once). ``is_best`` marks it as the best of the run so far; the newest so marked is the best.
+    once). ``is_best`` marks it as the best of the run so far; the newest so marked is the best. ``seal`` is that of the
+    run's own files (:meth:`glassformer.runs.folder.Run.seal`).
 
     A checkpoint of the same step is replaced, unless it is whole and says exactly the same.
 
@@ -108,7 +110,7 @@ def save_checkpoint(
             need_room(folder, needed)
             draft = temporary(final)
             try:
-                _write(draft, step, tensors, state_text, is_best=is_best)
+                _write(draft, step, tensors, state_text, is_best=is_best, seal=seal or {})
                 _put_in_place(draft, final)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)  # after the rename there is nothing under this name
@@ -118,12 +120,18 @@ def save_checkpoint(
 
 
 def _write(
-    draft: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state_text: bytes, *, is_best: bool
+    draft: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state_text: bytes,
+    *,
+    is_best: bool,
+    seal: Mapping[str, str],
 ) -> None:
     draft.mkdir()
     files = {group + TENSORS: write_tensors(draft / (group + TENSORS), named) for group, named in tensors.items()}
     files[STATE] = write_durably(draft / STATE, state_text)
-    write_manifest(draft, Manifest(step, is_best, files))
+    write_manifest(draft, Manifest(step, is_best, files, dict(seal)))
     fsync_folder(draft)
 
 
@@ -158,7 +166,7 @@ def _same(draft: Path, final: Path) -> bool:
 def _bytes_needed(tensors: Mapping[str, Mapping[str, Tensor]], state_text: bytes) -> int:
     """Bytes that the disk must have free, each file rounded up to whole blocks."""
     sizes = [tensors_size(named) for named in tensors.values()]
-    sizes += [len(state_text), 512 + 256 * (len(sizes) + 1)]  # the last: room for the manifest
+    sizes += [len(state_text), 2048 + 256 * (len(sizes) + 1)]  # the last: room for the manifest
     return sum(-(-size // BLOCK) * BLOCK for size in sizes)
 
 

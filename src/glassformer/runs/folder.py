@@ -29,9 +29,10 @@ from glassformer.runs.environment import describe_environment
 from glassformer.runs.files import replace_durably
 from glassformer.runs.locks import FileLock
 from glassformer.runs.metrics import MetricsWriter, Record, read_events, read_metrics
+from glassformer.runs.seal import CONFIG, check_seal, seal_of
 from glassformer.untrusted import read_json
 
-CONFIG, ENVIRONMENT = "config.json", "environment.json"
+ENVIRONMENT = "environment.json"
 LONGEST_NAME = 100  # characters; with the moment behind it still far from what file systems allow
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')  # in a file's name, on one system or another
 
@@ -121,6 +122,14 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """What ``environment.json`` holds."""
         return read_object(self.path / ENVIRONMENT)
+
+    def seal(self) -> dict[str, str]:
+        """The hashes of what its weights depend on, for its checkpoints: :func:`glassformer.runs.seal.seal_of`."""
+        return seal_of(self.path, self.config)
+
+    def check_seal(self) -> None:
+        """Raise :class:`RunError` if these files are not those of its checkpoints."""
+        check_seal(self.path, self.config)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

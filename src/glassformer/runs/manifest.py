@@ -1,7 +1,8 @@
 """The manifest of a checkpoint: what was written, sealed with a hash of its own, and compared with what is there.
 
-``manifest.json`` holds the step, whether it was the best so far, and the length and SHA-256 of every file beside it.
-Its last entry is the SHA-256 of the rest, so that a change of any byte of the checkpoint, its own included, is noticed.
+``manifest.json`` holds the step, whether it was the best so far, the length and SHA-256 of every file beside it, and
+the seal of the run's own files (``seal.py``). Its last entry is the SHA-256 of the rest, so that a change of any byte
+of the checkpoint, its own included, is noticed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,15 @@ class Manifest:
     is_best: bool
     files: dict[str, FileRecord]
     """By name; all the folder holds but the manifest itself."""
+    seal: dict[str, str] = field(default_factory=dict)
+    """The SHA-256 of the run's configuration, tokenizer and parts; empty in checkpoints of before there were seals."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of the files in ``folder`` into it, and flush it."""
     records = {name: asdict(record) for name, record in sorted(manifest.files.items())}
-    body = {"format": FORMAT, "step": manifest.step, "is_best": manifest.is_best, "files": records}
+    seal = {"seal": dict(sorted(manifest.seal.items()))} if manifest.seal else {}
+    body = {"format": FORMAT, "step": manifest.step, "is_best": manifest.is_best, "files": records, **seal}
     write_durably(folder / MANIFEST, _sealed(body))
 
 
@@ -73,11 +77,13 @@ def read_manifest(path: Path) -> Manifest:
             f"The checkpoint {path} has format {written}, and this version of glassformer reads "
             f"format {FORMAT}. Install the version that wrote it, or a newer one."
         )
-    step, is_best, files = (body.get(name) for name in ("step", "is_best", "files"))
+    step, is_best, files, seal = (body.get(name) for name in ("step", "is_best", "files", "seal"))
     # Who makes a folder can seal what they like: the hash says that it is what was written, not that it makes sense.
     if type(step) is not int or step < 0 or type(is_best) is not bool or not isinstance(files, dict):
         raise ValueError(f"{MANIFEST} does not say the step, whether it is the best, and the files")
-    return Manifest(step, is_best, {name: _file_record(name, record) for name, record in files.items()})
+    if seal is not None and not (isinstance(seal, dict) and all(isinstance(each, str) for each in seal.values())):
+        raise ValueError(f"{MANIFEST} has a seal that is {untrusted.shorten(seal)}")
+    return Manifest(step, is_best, {name: _file_record(name, record) for name, record in files.items()}, seal or {})
 
 
 def _file_record(name: str, record: Any) -> FileRecord:

@@ -29,16 +29,19 @@ from glassformer import places
 from glassformer.errors import RunError, nearest
 from glassformer.runs.environment import describe_environment
 from glassformer.runs.files import replace_durably
-from glassformer.runs.folder import CONFIG, ENVIRONMENT, Run, check_name, json_bytes, new_folder, read_object
+from glassformer.runs.folder import ENVIRONMENT, Run, check_name, json_bytes, new_folder, read_object
 from glassformer.runs.locks import FileLock
+from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
+from glassformer.runs.seal import CONFIG
 from glassformer.studies.bundles import FOLDERS, run_folders, unpack
 from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
 from glassformer.studies.matching import within_seconds
 from glassformer.studies.outcomes import Outcome
 from glassformer.training.config import RunConfig
+from glassformer.trust import trusting_parts
 
 STUDY, DATA, RESULTS = "study.json", "data.json", "results.json"
-PARTS, ARRIVING = "parts", "arriving-"
+ARRIVING = "arriving-"
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,14 @@ class Study:
             RunError: the name cannot name a folder, or the folder cannot be made.
         """
         check_name(config.name, "study")
-        files = _part_files(config)
+        files = [path for name in config.arms for path in config.arm(name).model.part_files]
+        check_part_names(files)
         root = places.studies_folder() if root is None else root
         try:
             path = new_folder(root, config.name)
             for inner in FOLDERS:
                 (path / inner).mkdir()
-            _copy(files, path / PARTS)
+            keep_part_files(dict.fromkeys(files), path)
             replace_durably(path / ENVIRONMENT, json_bytes(describe_environment(command)))
             replace_durably(path / DATA, json_bytes(data))
             replace_durably(path / STUDY, json_bytes(config.to_dict()))  # last: a folder with it is a whole study
@@ -81,12 +85,15 @@ class Study:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path_or_name: str | Path, *, root: Path | None = None) -> Self:
+    def open(cls, path_or_name: str | Path, *, root: Path | None = None, trust_parts: bool = False) -> Self:
         """Open a study by its path, its name, the beginning of its name if only one has it, or as ``latest``.
+
+        Args:
+            trust_parts: execute the part files in the study's folder even if nothing of them is known here.
 
         Raises:
             RunError: there is none, several are meant, or the folder is damaged.
-            ConfigError: its ``study.json`` is no study's.
+            ConfigError: its ``study.json`` is no study's, or names a part file that is not trusted.
         """
         root = places.studies_folder() if root is None else root
         path = find_study(str(path_or_name), root)
@@ -96,7 +103,8 @@ class Study:
                 f"There is no study {str(path_or_name)!r}, as a path or in {root}. {nearest(str(path_or_name), known)}"
             )
         tree = _own_part_files(read_object(path / STUDY), path / PARTS)
-        return cls(path, StudyConfig.build(tree, subject=f"study {path.name}"))
+        with trusting_parts(trust_parts):
+            return cls(path, StudyConfig.build(tree, subject=f"study {path.name}"))
 
     @property
     def name(self) -> str:
@@ -289,22 +297,6 @@ def find_study(text: str, root: Path) -> Path | None:
 
 
 # ------------------------------------------------------------------------------------------------- part files
-
-
-def _part_files(config: StudyConfig) -> list[Path]:
-    """Every part file of the base and the variants, each once."""
-    files = list(dict.fromkeys(Path(path) for name in config.arms for path in config.arm(name).model.part_files))
-    names = [path.name for path in files]
-    if len(set(names)) < len(names):
-        raise RunError(f"Two part files have the same name ({', '.join(sorted(names))}); rename one.")
-    return files
-
-
-def _copy(files: Sequence[Path], folder: Path) -> None:
-    """The study's own copies: the user's may change while it runs."""
-    for path in files:
-        folder.mkdir(exist_ok=True)
-        shutil.copy(path, folder / path.name)
 
 
 def _own_part_files(tree: dict[str, Any], folder: Path) -> dict[str, Any]:

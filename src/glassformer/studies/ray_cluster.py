@@ -24,13 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from glassformer import trust
 from glassformer.errors import ConfigError, DependencyError, RunError
 from glassformer.runs.locks import FileLock
+from glassformer.runs.part_files import PARTS
 from glassformer.studies.bundles import pack, run_folders
 from glassformer.studies.checking import WORKER_BYTES
 from glassformer.studies.design import BASE
 from glassformer.studies.execution import Report, progress
-from glassformer.studies.folder import DATA, PARTS, STUDY, Study
+from glassformer.studies.folder import DATA, STUDY, Study
 from glassformer.studies.processes import STILLBORN
 from glassformer.studies.station import Order, Standing, Station, variables, versions
 from glassformer.studies.worker_process import STOPPING
@@ -225,6 +227,7 @@ class RayCluster:
             variables=variables(),
             threads=self.threads,
             name=f"worker-{self.made}",
+            trusted=trust.for_workers(),
         )
         self.made += 1
         self.stations.append(_Place(actor, actor.open.remote(order)))

@@ -4,53 +4,73 @@ Equal is what the numbers depend on: the model, the data's fingerprint, the trai
 content, how often and on how many tokens was validated; and the circumstances that change the last bits or the clock:
 the processor, torch, its threads, this package's version. What is only written down more or less often (the log, the
 gradients, the checkpoints) may differ. A run that a time budget ended is never reused.
+
+The folders that are looked through may be anybody's, so they are read as data alone: no configuration is built from
+them, no model made, no part file executed. One that is damaged is passed over, and reported.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import glassformer
 from glassformer import machine
 from glassformer.errors import GlassformerError
-from glassformer.runs.folder import Run, list_runs
+from glassformer.runs.folder import Run, list_runs, read_object
+from glassformer.runs.part_files import PARTS, part_digests
+from glassformer.runs.seal import CONFIG
 from glassformer.studies.design import BASE, slot_of
 from glassformer.studies.folder import Study, list_studies
 from glassformer.studies.outcomes import Outcome, read_outcome
-from glassformer.training.config import RunConfig
-from glassformer.training.session import run_config
 
 UNIMPORTANT = ("log_every", "gradients_every", "noise_scale_every", "extrapolate", "tensorboard")
 """Settings of the telemetry that change no number of the outcome."""
 
 
-def reuse(study: Study, *, runs: Path, studies: Path, threads: int | None) -> list[Outcome]:
+def reuse(
+    study: Study,
+    *,
+    runs: Path,
+    studies: Path,
+    threads: int | None,
+    report: Callable[[str], None] | None = None,
+) -> list[Outcome]:
     """Record the outcome of every waiting run that has been made before; returns these outcomes.
 
     Args:
         runs, studies: folders to look in.
         threads: that the study's workers have.
+        report: gets a sentence for each folder that was passed over because it is damaged.
     """
     data = study.data()
+    here = _circumstances(threads)
     wanted = {
-        mark: planned
+        fingerprint(planned.config.to_dict(), _own_parts(planned.config.model.part_files), data[planned.variant], here):
+            planned
         for planned in study.waiting()
         if study.run_of(planned) is None
         and planned.config.training.max_seconds is None
         and (study.config.matched != "seconds" or planned.variant == BASE)
-        and (mark := fingerprint(planned.config, data[planned.variant], _circumstances(threads)))
-    }
+    }  # fmt: skip
     found = []
     for path in _candidates(study, runs, studies) if wanted else ():
-        mark, run = _opened(path)
-        if run is None or mark not in wanted:
+        try:
+            run = Run(path, read_object(path / CONFIG))
+            mark = _fingerprint_of(run)
+            if mark not in wanted:
+                continue
+            planned = wanted[mark]
+            run.check_seal()
+            outcome = read_outcome(run, planned.variant, planned.seed, reused=True)
+        except (GlassformerError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            if report is not None:
+                reason = str(error) if isinstance(error, GlassformerError) else "its files are not those of a run."
+                report(f"{path} is passed over: {reason}")
             continue
-        planned = wanted[mark]
-        outcome = read_outcome(run, planned.variant, planned.seed, reused=True)
         if outcome is not None and outcome.status == "finished":
             with study.claim(planned):
                 study.record(planned, outcome)
@@ -60,16 +80,16 @@ def reuse(study: Study, *, runs: Path, studies: Path, threads: int | None) -> li
     return sorted(found, key=lambda outcome: order.index(slot_of(outcome.variant, outcome.seed)))
 
 
-def fingerprint(config: RunConfig, data: str, circumstances: list[Any]) -> str:
-    """Equal for runs whose numbers are equal."""
-    tree = config.to_dict()
-    tree["data"] = data
-    tree["training"].pop("checkpoints")
-    tree["training"]["telemetry"] = {
-        name: value for name, value in tree["training"]["telemetry"].items() if name not in UNIMPORTANT
-    }
-    files = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in config.model.part_files]
-    tree["model"]["part_files"] = files
+def fingerprint(config: Mapping[str, Any], parts: list[str], data: str, circumstances: list[Any]) -> str:
+    """Equal for runs whose numbers are equal.
+
+    Args:
+        config: a run's configuration, as its ``config.json`` holds it.
+        parts: the SHA-256 of each of its part files.
+    """
+    training = {name: value for name, value in config["training"].items() if name != "checkpoints"}
+    training["telemetry"] = {name: value for name, value in training["telemetry"].items() if name not in UNIMPORTANT}
+    tree = {**config, "data": data, "training": training, "model": {**config["model"], "part_files": parts}}
     return hashlib.sha256(json.dumps([tree, circumstances], sort_keys=True).encode()).hexdigest()
 
 
@@ -81,21 +101,24 @@ def _candidates(study: Study, runs: Path, studies: Path) -> Iterable[Path]:
             yield from reversed(list_runs(other / "runs"))
 
 
-def _opened(path: Path) -> tuple[str, Run | None]:
-    """A run and its fingerprint; none for one that cannot be read, which is not this study's business."""
-    try:
-        run = Run.open(path.absolute())
-        about = {event["event"]: event for event in run.events()}
-        here = run.environment()
-        circumstances = [
-            here["glassformer"],
-            *(here["machine"][name] for name in ("cpu", "torch", "torch_build")),
-            [gpu["name"] for gpu in here["machine"]["gpus"]],
-            about["start"]["acceleration"]["threads"],
-        ]
-        return fingerprint(run_config(run), about["data"]["fingerprint"], circumstances), run
-    except (GlassformerError, OSError, KeyError, TypeError):
-        return "", None
+def _fingerprint_of(run: Run) -> str | None:
+    """A run's fingerprint; None if it has not come so far that it has one."""
+    about = {event["event"]: event for event in run.events() if isinstance(event["event"], str)}
+    if not about.keys() >= {"data", "start"}:
+        return None
+    here = run.environment()
+    circumstances = [
+        here["glassformer"],
+        *(here["machine"][name] for name in ("cpu", "torch", "torch_build")),
+        [gpu["name"] for gpu in here["machine"]["gpus"]],
+        about["start"]["acceleration"]["threads"],
+    ]
+    parts = [run.path / PARTS / Path(path).name for path in run.config["model"]["part_files"]]
+    return fingerprint(run.config, part_digests(parts), about["data"]["fingerprint"], circumstances)
+
+
+def _own_parts(files: Iterable[str]) -> list[str]:
+    return part_digests(map(Path, files))
 
 
 def _circumstances(threads: int | None) -> list[Any]:

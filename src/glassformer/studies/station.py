@@ -36,6 +36,7 @@ class Order:
         variables: the driver's own settings, GLASSFORMER_….
         threads: of torch in the worker; None leaves them to torch.
         name: of the worker's log.
+        trusted: what names the part files that the driver trusts, as an environment variable.
     """
 
     study: str
@@ -46,6 +47,7 @@ class Order:
     variables: dict[str, str]
     threads: int | None
     name: str
+    trusted: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,10 @@ class Station:
         """Find the study's folder, or make one."""
         self.order = order
         shared = _holds(Path(order.probe))
-        self.environment = worker_environment(order.threads)
+        self.environment = worker_environment(order.threads) | order.trusted
         if shared:
             self.study = Path(order.study)
-            self.environment |= order.variables
+            self.environment |= order.variables | order.trusted
         else:
             self.own = tempfile.TemporaryDirectory(prefix="glassformer-study-", ignore_cleanup_errors=True)
             self.study = Path(self.own.name)

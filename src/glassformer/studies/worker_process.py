@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import glassformer
+from glassformer import trust
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -114,8 +115,10 @@ Heard = tuple[Worker, dict[str, Any]]
 
 
 def worker_environment(threads: int | None) -> dict[str, str]:
-    """This process's, with the threads of torch limited (None leaves them) and this very package to import."""
+    """This process's, with the threads of torch limited (None leaves them), this very package to import, and the part
+    files that are trusted here.
+    """
     here = str(Path(glassformer.__file__).parents[1])
     path = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     limits = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | limits
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | trust.for_workers() | limits

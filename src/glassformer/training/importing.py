@@ -58,7 +58,8 @@ def import_run(source: str, name: str, *, runs: Path | None = None) -> Run:
     config = RunConfig.build({"model": model.config, "data": data})
     run = Run.create(runs or places.runs_folder(), name, config.to_dict(), command=sys.argv)
     tokenizer.save(run.tokenizer)
-    save_checkpoint(run.checkpoints, 0, {"model": model.named_weights()}, {"imported_from": source}, is_best=True)
+    weights = {"model": model.named_weights()}
+    save_checkpoint(run.checkpoints, 0, weights, {"imported_from": source}, is_best=True, seal=run.seal())
     return run
 
 

@@ -51,17 +51,21 @@ class OpenedTranslator:
     warnings: list[str]
 
 
-def open_model(run: Run, checkpoint: str | int = "latest", *, device: str = "auto") -> OpenedModel:
+def open_model(
+    run: Run, checkpoint: str | int = "latest", *, device: str = "auto", trust_parts: bool = False
+) -> OpenedModel:
     """The language model of a run at a checkpoint, in evaluation mode.
 
     Args:
         checkpoint: "latest", "best", a step, or "average-N": the mean of the newest N.
+        trust_parts: execute the part files in the run's folder even if nothing of them is known here.
 
     Raises:
+        ConfigError: the run names a part file that is not trusted.
         CheckpointError: there is no such checkpoint, or it is damaged, or not of this model.
         RunError: the run's model is a translator.
     """
-    config, model, step, warnings = open_any(run, checkpoint, device=device)
+    config, model, step, warnings = open_any(run, checkpoint, device=device, trust_parts=trust_parts)
     if not isinstance(model, Decoder):
         raise RunError(
             f"The run {run.name} is a translator, and a language model is needed here; "
@@ -70,9 +74,11 @@ def open_model(run: Run, checkpoint: str | int = "latest", *, device: str = "aut
     return OpenedModel(run, config, model, load_tokenizer(run.tokenizer), step, warnings)
 
 
-def open_translator(run: Run, checkpoint: str | int = "latest", *, device: str = "auto") -> OpenedTranslator:
+def open_translator(
+    run: Run, checkpoint: str | int = "latest", *, device: str = "auto", trust_parts: bool = False
+) -> OpenedTranslator:
     """The translator of a run at a checkpoint, in evaluation mode. Arguments and errors as in :func:`open_model`."""
-    config, model, step, warnings = open_any(run, checkpoint, device=device)
+    config, model, step, warnings = open_any(run, checkpoint, device=device, trust_parts=trust_parts)
     if not isinstance(model, EncoderDecoder):
         raise RunError(
             f"The run {run.name} is a language model, and a translator is needed here; "
@@ -82,10 +88,10 @@ def open_translator(run: Run, checkpoint: str | int = "latest", *, device: str =
 
 
 def open_any(
-    run: Run, checkpoint: str | int = "latest", *, device: str = "auto"
+    run: Run, checkpoint: str | int = "latest", *, device: str = "auto", trust_parts: bool = False
 ) -> tuple[RunConfig, Decoder | EncoderDecoder, int, list[str]]:
     """A run's configuration, its model whatever its family, the model's step, and warnings of damaged checkpoints."""
-    config = run_config(run)
+    config = run_config(run, trust_parts=trust_parts)
     weights, step, warnings = read_weights(run, checkpoint)
     check_held(config.model, weights)
     model = build_model(config)

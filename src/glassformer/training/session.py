@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +17,14 @@ from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
+from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
 from glassformer.training.acceleration import Acceleration, choose
 from glassformer.training.config import RunConfig
 from glassformer.training.memory import refuse_too_large
 from glassformer.training.samples import PrepareProgress, Samples, prepare_samples
 from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
-
-PARTS = "parts"
-"""The run's own copies of the user's part files."""
+from glassformer.trust import trusting_parts
 
 
 def start(
@@ -47,7 +45,7 @@ def start(
         root: the folder of runs; :func:`glassformer.places.runs_folder` unless given.
         command: for the run's ``environment.json``; this process's command line unless given.
     """
-    _refuse_same_names(config)
+    check_part_names(config.model.part_files)
     samples = prepare_samples(config, prepare_progress)
     config = samples.with_vocabulary(config)
     acceleration = choose(config, samples)
@@ -62,13 +60,20 @@ def start(
 
 
 def resume(
-    run: Run, *, observers: Sequence[Observer] = (), prepare_progress: PrepareProgress | None = None
+    run: Run,
+    *,
+    observers: Sequence[Observer] = (),
+    prepare_progress: PrepareProgress | None = None,
+    trust_parts: bool = False,
 ) -> tuple[Trainer, list[str]]:
     """A trainer that goes on from the run's newest checkpoint that verifies, and warnings about newer, damaged ones.
 
     A run that was killed before its first checkpoint starts again from the beginning.
+
+    Args:
+        trust_parts: execute the part files in the run's folder even if nothing of them is known here.
     """
-    config = run_config(run)
+    config = run_config(run, trust_parts=trust_parts)
     samples = prepare_samples(config, prepare_progress)
     checkpoint: Checkpoint | None = None
     warnings: list[str] = []
@@ -84,21 +89,33 @@ def resume(
     refuse_too_large(config, samples, acceleration)
     if checkpoint is not None:
         check_held(config.model, checkpoint.tensors["model"])
-    trainer = _trainer(run, config, samples, build_model(config), acceleration, observers)
+    model = build_model(config)
+    if checkpoint is None and not any(event["event"] == "data" for event in run.events()):
+        _furnish(run, config, samples)  # it was killed while its folder was being filled
+    trainer = _trainer(run, config, samples, model, acceleration, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    elif not any(event["event"] == "data" for event in run.events()):  # it was killed while its folder was being filled
-        _furnish(run, config, samples)
     return trainer, warnings
 
 
-def run_config(run: Run) -> RunConfig:
-    """A run's configuration, its part files found in the run's own folder."""
+def run_config(run: Run, *, trust_parts: bool = False) -> RunConfig:
+    """A run's configuration, its part files found in the run's own folder.
+
+    Args:
+        trust_parts: execute these files even if nothing of them is known here.
+
+    Raises:
+        RunError: the run's files are not those that its checkpoints were saved with.
+        ConfigError: the configuration cannot work, or names a part file that is not trusted.
+    """
+    run.check_seal()
     tree: dict[str, Any] = dict(run.config)
-    model = dict(tree.get("model", {}))
-    if model.get("part_files"):
-        model["part_files"] = [str(run.path / PARTS / Path(path).name) for path in model["part_files"]]
-    return RunConfig.build(tree | {"model": model}, subject=f"configuration of the run {run.name}")
+    model = tree.get("model")
+    if isinstance(model, dict) and isinstance(files := model.get("part_files"), list):
+        own = [str(run.path / PARTS / Path(path).name) if isinstance(path, str) else path for path in files]
+        tree["model"] = model | {"part_files": own}
+    with trusting_parts(trust_parts):
+        return RunConfig.build(tree, subject=f"configuration of the run {run.name}")
 
 
 def build_model(config: RunConfig) -> Decoder | EncoderDecoder:
@@ -131,18 +148,7 @@ def _trainer(
 
 def _furnish(run: Run, config: RunConfig, samples: Samples) -> None:
     """What a run's folder holds from its beginning: the parts, the tokenizer, what the text is."""
-    for path in map(Path, config.model.part_files):  # copies, for the user's own may change
-        kept = run.path / PARTS / path.name
-        kept.parent.mkdir(exist_ok=True)
-        if not kept.exists():
-            shutil.copy(path, kept)
+    keep_part_files(config.model.part_files, run.path)
     samples.save_tokenizer(run.tokenizer)
     with run.metrics_writer() as writer:
         writer.append({"event": "data", **samples.describe()})
-
-
-def _refuse_same_names(config: RunConfig) -> None:
-    """A run keeps its copies of the part files in one folder."""
-    names = [Path(path).name for path in config.model.part_files]
-    if len(set(names)) < len(names):
-        raise RunError(f"Two part files have the same name ({', '.join(sorted(names))}); rename one.")

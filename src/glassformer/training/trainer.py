@@ -129,6 +129,7 @@ class Trainer:
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
         """What a forward pass changes without an update: the running statistics of a batch norm."""
         self._extrapolation: Extrapolation | None = None
+        self._seal = self.run.seal()  # as the run is now: what happens to its files later is noticed
         self._saved_at: int | None = None
         self._window = (0.0, 0)  # seconds and tokens from which rates are counted
 
@@ -397,6 +398,7 @@ class Trainer:
                 "acceleration": self.acceleration.to_dict(),
             },
             is_best=is_best,
+            seal=self._seal,
         )
         self._saved_at = self.progress.step
         kept = self.config.training.checkpoints

@@ -259,7 +259,8 @@ def points_of_runs(path: Path, *, counting: Counting, curves: bool) -> Points:
 
 def _endings(path: Path) -> Iterator[tuple[str, Run | None, Outcome | None]]:
     """Every run in a folder: a label that no other has, its folder, and how it ended, if it did."""
-    from glassformer.runs.folder import CONFIG, Run, list_runs
+    from glassformer.runs.folder import Run, list_runs
+    from glassformer.runs.seal import CONFIG
     from glassformer.studies.folder import STUDY, Study, list_studies
     from glassformer.studies.outcomes import read_outcome
 
