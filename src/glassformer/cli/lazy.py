@@ -86,7 +86,7 @@ def _trusting(function: Callable[..., None]) -> Callable[..., None]:
     parameter = inspect.Parameter(
         "trust_parts", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
     )
-    signature = inspect.signature(function)
+    signature = inspect.signature(function, eval_str=True)  # typer finds no options in annotations that are text
     command.__signature__ = signature.replace(  # type: ignore[attr-defined]  # which is what typer reads
         parameters=[*signature.parameters.values(), parameter]
     )

@@ -124,7 +124,7 @@ def need_room(folder: Path, needed: int) -> None:
 def hash_file(path: Path) -> FileRecord:
     """The length and hash of a file as it is now."""
     with open_regular(path) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it has a readinto
         return FileRecord(file.tell(), digest)
 
 

@@ -72,10 +72,10 @@ class Outcome:
     def _refuse_nonsense(self) -> None:
         """Raise ValueError or TypeError where a file says what no run does."""
         curve = self.curve
-        if not (isinstance(self.variant, str) and isinstance(self.reason, str) and type(self.reused) is bool):
-            raise TypeError("variant, reason and reused should be texts and true or false")
-        if type(self.seed) is not int or type(self.steps) is not int:
-            raise TypeError("seed and steps should be integers")
+        kinds = {"variant": str, "reason": str, "reused": bool, "seed": int, "steps": int}
+        for name, kind in kinds.items():
+            if type(getattr(self, name)) is not kind:
+                raise TypeError(f"{name} is {shorten(getattr(self, name))}")
         if self.status not in get_args(Status):
             raise ValueError(f"status is {shorten(self.status)}")
         if not len(curve.steps) == len(curve.losses) == len(curve.seconds):

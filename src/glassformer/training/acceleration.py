@@ -5,6 +5,7 @@ A resumed run takes the path it began with, so that its arithmetic stays the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,26 +59,36 @@ class Acceleration:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Acceleration:
         """What :meth:`to_dict` gave. Raises :class:`CheckpointError` for anything else, as a damaged file may hold."""
-        kinds = {"device": str, "fast_matmul": bool, "attention_path": str, "compile": bool, "reasons": list}
-        kinds |= dict.fromkeys(("micro_batch_tokens", "threads"), int)
-        wrong = [] if isinstance(tree, dict) else [f"it is {shorten(tree)}"]
-        if not wrong:
-            wrong = [f"it has no {name}" for name in kinds if name not in tree]
-            wrong += [f"'{shorten(name)}' is not a setting of it" for name in tree if name not in kinds]
-            wrong += [
-                f"{name} is {shorten(tree[name])}" for name, kind in kinds.items() if type(tree.get(name)) is not kind
-            ]
-        if not wrong:
-            found = cls(**(tree | {"reasons": tuple(map(str, tree["reasons"]))}))
-            wrong += [f"attention_path is {shorten(found.attention_path)}"] * (found.attention_path not in PATHS)
-            wrong += [f"threads is {found.threads:,}"] * (not 1 <= found.threads <= MOST_THREADS)
-            wrong += [f"micro_batch_tokens is {found.micro_batch_tokens:,}"] * (found.micro_batch_tokens < 1)
-        if wrong:
+        if wrong := list(_complaints(tree)):
             raise CheckpointError(
                 f"The path that the training took, its 'acceleration', is damaged: {'; '.join(wrong)}."
             )
-        find_device(found.device)
-        return found
+        find_device(tree["device"])
+        return cls(**(tree | {"reasons": tuple(tree["reasons"])}))
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "device": lambda value: isinstance(value, str),
+    "fast_matmul": lambda value: isinstance(value, bool),
+    "attention_path": lambda value: value in PATHS,
+    "compile": lambda value: isinstance(value, bool),
+    "micro_batch_tokens": lambda value: type(value) is int and 1 <= value < 2**63,
+    "threads": lambda value: type(value) is int and 1 <= value <= MOST_THREADS,
+    "reasons": lambda value: isinstance(value, list) and all(isinstance(reason, str) for reason in value),
+}
+"""What a path is made of, as JSON holds it."""
+
+
+def _complaints(tree: Any) -> Iterator[str]:
+    """What is wrong with a path that a file holds."""
+    if not isinstance(tree, dict):
+        yield f"it is {shorten(tree)}"
+        return
+    yield from (f"it has no {name}" for name in FIELDS if name not in tree)
+    yield from (f"{shorten(name)} is not a setting of it" for name in tree if name not in FIELDS)
+    for name, is_right in FIELDS.items():
+        if name in tree and not is_right(tree[name]):
+            yield f"{name} is {shorten(tree[name])}"
 
 
 def choose(config: RunConfig, samples: Shape) -> Acceleration:
