@@ -1,4 +1,4 @@
-"""Folders as nobody should make them: real ones, damaged in every way we could think of, and the commands that open them.
+"""Folders as nobody should make them: real ones, damaged systematically, and the commands that open them.
 
     place = Place.make(empty_folder)               # a run, a translator, a study, two Hugging Face folders
     for case in cases(place):                      # the same ones in the same order, every time
@@ -126,6 +126,10 @@ ODD: tuple[Any, ...] = (
 BUDGETS = ("max_steps", "max_tokens", "max_epochs", "max_seconds", "patience", "seeds")
 """Settings in which a large number is not wrong, and long."""
 
+MANY = 24
+UNREAD = ("generation_config.json", "tokenizer_config.json", "tokenizer.json")
+"""Files of a Hugging Face folder that are written, and not read."""
+
 HEADERS: dict[str, Callable[[dict[str, Any], str], object]] = {
     "a shape of 0 × 2^62 × 2^62": lambda header, name: header[name].update(
         shape=[0, 2**62, 2**62], data_offsets=[header[name]["data_offsets"][0]] * 2
@@ -246,9 +250,8 @@ def _damages(place: Place, folder: str) -> Iterator[tuple[str, str, Callable[[Pa
         for damage, apply in FILE_DAMAGES.items():
             yield file, damage, apply, False, 2
         if file.endswith((".json", ".jsonl")):
-            yield from (
-                (file, damage, apply, True, 1) for damage, apply in _value_damages(root / file, every=place.thin[folder])
-            )
+            for damage, apply in _value_damages(root / file, every=place.thin[folder]):
+                yield file, damage, apply, True, 1
         if file.endswith(".safetensors"):
             for damage, change in HEADERS.items():
                 yield file, damage, _in_header(change), True, 2
@@ -256,19 +259,31 @@ def _damages(place: Place, folder: str) -> Iterator[tuple[str, str, Callable[[Pa
 
 
 def _value_damages(path: Path, every: int) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Every value of a JSON file (or of each line) in turn gone, or an odd one; of each value every so many odd ones."""
+    """Every value of a JSON file (or of lines of it) in turn gone, or an odd one: every so many-th of these."""
     turn = 0
-    for line, tree in enumerate(map(json.loads, path.read_text().splitlines()) if path.suffix == ".jsonl" else [_json(path)]):
-        if line > 12:
-            break
+    for line, tree in _trees(path):
         for where in _paths(tree):
+            budget = where[-1] in BUDGETS
             for value in ODD:
                 turn += 1
                 large = isinstance(value, int | float) and not isinstance(value, bool) and value > 100
-                if turn % every == 0 and not (large and where[-1] in BUDGETS):
+                if turn % every == 0 and not (large and budget):
                     yield _named(line, where, value), _put(line, where, value, gone=False)
-            if where[-1] not in BUDGETS:
+            if not budget:
                 yield _named(line, where, "gone"), _put(line, where, None, gone=True)
+
+
+def _trees(path: Path) -> Iterator[tuple[int, Any]]:
+    """What a JSON file holds; of a file of lines, the first line of each kind with its number from 0."""
+    if path.suffix != ".jsonl":
+        yield 0, _json(path)
+        return
+    met = set()
+    for line, tree in enumerate(map(json.loads, path.read_text().splitlines())):
+        kind = tree.get("event", tree.get("kind"))
+        if kind not in met:
+            yield line, tree
+        met.add(kind)
 
 
 def _json(path: Path) -> Any:
@@ -281,8 +296,12 @@ def _named(line: int, where: Sequence[str | int], value: Any) -> str:
 
 
 def _paths(tree: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Every value's place in a JSON tree: of a list the first, of a large object the first ten."""
-    inside = list(tree.items())[:40] if isinstance(tree, dict) else list(enumerate(tree))[:1] if isinstance(tree, list) else []
+    """Every value's place in a JSON tree: of a list the first, of an object with many keys the first three."""
+    inside: list[tuple[str | int, Any]] = []
+    if isinstance(tree, dict):
+        inside = list(tree.items()) if len(tree) <= MANY else list(tree.items())[:3]
+    elif isinstance(tree, list):
+        inside = list(enumerate(tree))[:1]
     for key, value in inside:
         yield (*above, key)
         yield from _paths(value, (*above, key))
@@ -398,7 +417,7 @@ class Place:
         """The files to damage: of several alike the newest."""
         root = self.folders[folder]
         found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-        found = [name for name in found if not name.endswith(".lock") and "samples/" not in name]
+        found = [name for name in found if not name.endswith(".lock") and name not in UNREAD]
         if folder == "study":
             run = next(name.split("/")[1] for name in found if name.startswith("runs/"))
             outcome = next(name for name in found if name.startswith("outcomes/"))

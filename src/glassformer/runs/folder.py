@@ -158,12 +158,19 @@ class Run:
 def list_runs(root: Path) -> list[Path]:
     """The folders of the runs in ``root``, the earliest started first. Without ``config.json`` a folder is no run."""
     try:
-        paths = [path for path in root.iterdir() if (path / CONFIG).is_file()]
+        paths = [path for path in root.iterdir() if _is_run(path)]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"The runs in {root} cannot be listed: {error.strerror}.") from error
     return sorted(paths, key=lambda path: (_started(path), path.name))
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / CONFIG).is_file()
+    except OSError:  # a folder that may not be looked into is nobody's business here
+        return False
 
 
 def new_folder(root: Path, name: str) -> Path:
@@ -228,10 +235,12 @@ def _shown(names: list[str]) -> str:
 def _started(path: Path) -> str:
     """When the run began (ISO 8601, UTC, which sorts as text); where that is lost, when its config was written."""
     with contextlib.suppress(RunError):
-        started = read_object(path / ENVIRONMENT).get("started")
-        if isinstance(started, str):
-            return started
-    return datetime.fromtimestamp((path / CONFIG).stat().st_mtime, UTC).isoformat()
+        started: Any = read_object(path / ENVIRONMENT).get("started")
+        with contextlib.suppress(TypeError, ValueError):  # not a text, or of no moment
+            return datetime.fromisoformat(started).astimezone(UTC).isoformat()
+    with contextlib.suppress(OSError):  # removed while it was listed
+        return datetime.fromtimestamp((path / CONFIG).stat().st_mtime, UTC).isoformat()
+    return ""
 
 
 def read_object(path: Path) -> dict[str, Any]:

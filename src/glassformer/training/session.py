@@ -86,6 +86,7 @@ def resume(
             )
     acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
     samples.refuse_other_vocabulary(config, run.name)
+    run.metrics()  # what is damaged there is refused before anything is written
     refuse_too_large(config, samples, acceleration)
     if checkpoint is not None:
         check_held(config.model, checkpoint.tensors["model"])
