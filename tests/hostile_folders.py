@@ -9,7 +9,8 @@ Three kinds of damage: to a file as a whole (gone, cut, a FIFO, binary); to one 
 it; and to the header of a file of tensors. Where a manifest vouches for a file, each is tried as chance would have it,
 and *sealed*: with the hashes made anew, as whoever makes a folder to deceive would do it.
 
-``python tests/hostile_folders.py [EVERY]`` tries every EVERY-th case, prints what is wrong, and the counts.
+``python tests/hostile_folders.py [EVERY [WORDS]]`` tries every EVERY-th case that has the words in its description,
+prints what is wrong, and the counts.
 """
 
 from __future__ import annotations
@@ -488,14 +489,14 @@ class Tally:
         return tally
 
 
-def _main(every: int) -> int:
+def _main(every: int, words: str) -> int:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as root:
         for variable in ("CACHE", "STATE", "RUNS", "STUDIES"):
             os.environ[f"GLASSFORMER_{variable}"] = f"{root}/{variable.lower()}"
         del os.environ["GLASSFORMER_RUNS"], os.environ["GLASSFORMER_STUDIES"]
         place = Place.make(Path(root))
-        chosen = list(cases(place))[::every]
+        chosen = [case for case in cases(place) if words in str(case)][::every]
         tally = Tally.of(place, chosen, print)
         seconds = time.perf_counter() - began
         print(f"{len(chosen):,} cases in {seconds:,.0f} s: {outcomes.counts(tally.tried)}; {len(tally.found)} wrong")
@@ -503,4 +504,4 @@ def _main(every: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 1))
+    sys.exit(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 1, " ".join(sys.argv[2:])))
