@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from seals import unsealed
 
 TRAIN = "train transformer-tiny --data pairs.tsv --set data.tokenizer=words --steps 2"
 TRANSLATE = "translate {translator} --text one"
@@ -58,6 +59,16 @@ def config(change: Callable[[dict], object]) -> Prepare:
         (run / "config.json").write_text(json.dumps(tree))
 
     return edit
+
+
+def without_seal(prepare: Prepare) -> Prepare:
+    """What is prepared is not noticed by the checkpoints' seal, but by whoever reads it."""
+
+    def both(place: Path, run: Path) -> None:
+        prepare(place, run)
+        unsealed(place, run)
+
+    return both
 
 
 # name: (command line, what the message says, what is prepared)
@@ -216,18 +227,22 @@ RUNS = {
     "a translator without its tokenizers": (
         TRANSLATE,
         "no tokenizer to read",
-        lambda place, run: (run / "tokenizer" / "tokenizer.json").unlink(),
+        without_seal(lambda place, run: (run / "tokenizer" / "tokenizer.json").unlink()),
     ),
     "the tokenizer of a language model": (
         TRANSLATE,
         "'characters' tokenizer of a language model, not the two of a translator",
-        file("run/tokenizer/tokenizer.json", '{"kind": "characters"}'),
+        without_seal(file("run/tokenizer/tokenizer.json", '{"kind": "characters"}')),
     ),
-    "tokenizers damaged": (TRANSLATE, "tokenizer.json' is damaged", file("run/tokenizer/tokenizer.json", '{"kind"')),
+    "tokenizers damaged": (
+        TRANSLATE,
+        "tokenizer.json' is damaged",
+        without_seal(file("run/tokenizer/tokenizer.json", '{"kind"')),
+    ),
     "a configuration of another width": (
         TRANSLATE,
         "weights do not fit the model",
-        config(lambda tree: tree["model"].update(d_model=64)),
+        without_seal(config(lambda tree: tree["model"].update(d_model=64))),
     ),
     "a configuration of an unknown task": (
         TRANSLATE,

@@ -86,11 +86,11 @@ def _trusting(function: Callable[..., None]) -> Callable[..., None]:
     parameter = inspect.Parameter(
         "trust_parts", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
     )
-    signature = inspect.signature(function, eval_str=True)  # typer finds no options in annotations that are text
+    signature = inspect.signature(function, eval_str=True)
     command.__signature__ = signature.replace(  # type: ignore[attr-defined]  # which is what typer reads
         parameters=[*signature.parameters.values(), parameter]
     )
-    command.__annotations__ = {**function.__annotations__, "trust_parts": parameter.annotation}
+    command.__annotations__ = {name: each.annotation for name, each in command.__signature__.parameters.items()}  # type: ignore[attr-defined]
     return command
 
 

@@ -109,14 +109,15 @@ def run_config(run: Run, *, trust_parts: bool = False) -> RunConfig:
         RunError: the run's files are not those that its checkpoints were saved with.
         ConfigError: the configuration cannot work, or names a part file that is not trusted.
     """
-    run.check_seal()
     tree: dict[str, Any] = dict(run.config)
     model = tree.get("model")
     if isinstance(model, dict) and isinstance(files := model.get("part_files"), list):
         own = [str(run.path / PARTS / Path(path).name) if isinstance(path, str) else path for path in files]
         tree["model"] = model | {"part_files": own}
     with trusting_parts(trust_parts):
-        return RunConfig.build(tree, subject=f"configuration of the run {run.name}")
+        config = RunConfig.build(tree, subject=f"configuration of the run {run.name}")
+    run.check_seal()
+    return config
 
 
 def build_model(config: RunConfig) -> Decoder | EncoderDecoder:
