@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import random
@@ -25,6 +26,7 @@ from glassformer.runs.checkpoints import (
     prune,
     save_checkpoint,
 )
+from glassformer.runs.manifest import _sealed
 from glassformer.runs.tensors import DTYPES
 
 
@@ -265,6 +267,101 @@ def test_a_checkpoint_of_a_later_format_says_so_and_is_never_pruned(tmp_path, mo
         load_checkpoint(path)
     save(tmp_path, 2)
     assert prune(tmp_path, keep_last=1) == []
+
+
+def sealed(path: Path, **changes) -> None:
+    """Change a manifest (None: the entry is gone) and seal it anew, as whoever makes a folder to deceive can."""
+    body = json.loads((path / "manifest.json").read_text()) | changes
+    (path / "manifest.json").write_bytes(
+        _sealed({key: body[key] for key in body if body[key] is not None and key != "sha256"})
+    )
+
+
+RECORD = {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": None},
+        {"files": []},
+        {"files": {"../x": RECORD}},
+        {"files": {"/etc/passwd": RECORD}},
+        {"files": {"manifest.json": RECORD}},
+        {"files": {".hidden": RECORD}},
+        {"files": {"": RECORD}},
+        {"files": {"state.json": None}},
+        {"files": {"state.json": []}},
+        {"files": {"state.json": {"bytes": "0", "sha256": "x"}}},
+        {"files": {"state.json": {"bytes": -1, "sha256": "x"}}},
+        {"step": None},
+        {"step": "7"},
+        {"step": -7},
+        {"step": True},
+        {"is_best": "yes"},
+        {"is_best": None},
+        {"seal": ["config.json"]},
+        {"seal": {"config.json": 3}},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_is_sealed_and_makes_no_sense_is_damage(tmp_path, changes):
+    save(tmp_path, 6)
+    path = save(tmp_path, 7)
+    sealed(path, **changes)
+    with pytest.raises(CheckpointError, match=r"is damaged: manifest\.json"):
+        load_checkpoint(path)
+    checkpoint, warnings = latest_checkpoint(tmp_path)
+    assert checkpoint.step == 6
+    assert len(warnings) == 1
+    assert path not in prune(tmp_path, keep_last=1)
+
+
+@pytest.mark.parametrize("written", [None, "1", [], {}, 10**18, 1.5])
+def test_a_manifest_of_an_unknown_format_is_of_another_version(tmp_path, written):
+    path = save(tmp_path, 7)
+    sealed(path, format=written)
+    with pytest.raises(CheckpointError, match="has format .*reads format 1"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[]", "holds a list"),
+        (b'"abc"', "holds a str"),
+        (b"null", "holds a NoneType"),
+        (b"7", "holds a int"),
+        (b"[" * 100_000, "nested deeper"),
+        (b'{"a": NaN}', "NaN"),
+        (b"\xff", "decode"),
+    ],
+)
+def test_a_state_that_is_sealed_and_no_json_object_is_damage(tmp_path, content, reason):
+    path = save(tmp_path, 7)
+    (path / "state.json").write_bytes(content)
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    files["state.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    sealed(path, files=files)
+    with pytest.raises(CheckpointError, match=rf"state\.json is not what was written \(.*{reason}"):
+        load_checkpoint(path)
+
+
+def test_a_file_that_is_neither_state_nor_tensors_is_damage(tmp_path):
+    path = save(tmp_path, 7)
+    (path / "run.py").write_bytes(b"")
+    sealed(path, files={"run.py": RECORD} | json.loads((path / "manifest.json").read_text())["files"])
+    with pytest.raises(CheckpointError, match=r"run\.py is not what was written"):
+        load_checkpoint(path)
+
+
+def test_what_a_whole_checkpoint_does_not_hold_is_asked_for_by_name(tmp_path):
+    checkpoint = load_checkpoint(save(tmp_path, 7))
+    with pytest.raises(CheckpointError, match="has no 'progress' among its state.json"):
+        checkpoint.state["progress"]
+    with pytest.raises(CheckpointError, match="has no 'encoder' among its tensors"):
+        checkpoint.tensors["encoder"]
+    assert "encoder" not in checkpoint.tensors
 
 
 # -------------------------------------------------------------------------------------------- latest and others

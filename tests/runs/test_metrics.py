@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import RunError
-from glassformer.runs.metrics import MetricsWriter, read_events, read_metrics
+from glassformer.runs.metrics import LARGEST_FILE, MetricsWriter, read_events, read_metrics
 
 
 def write(path, steps, **extra):
@@ -186,3 +187,78 @@ def test_reading_takes_time_in_proportion_to_the_lines_however_often_the_run_res
     seconds(1000)
     small = min(seconds(2000) for _ in range(3))
     assert seconds(20_000) < 40 * small  # a quadratic reader would take 100 times as long
+
+
+BAD_RECORDS = [
+    ('{"step": 1, "kind": "train", "loss": "low"}', "loss is 'low'; expected a number"),
+    ('{"step": 1, "kind": "train", "loss": [2.0]}', r"loss is \[2.0\]; expected a number"),
+    ('{"step": 1, "kind": "train", "loss": {}}', "loss is {}; expected a number"),
+    ('{"step": 1, "kind": "train", "loss": null}', "loss is None; expected a number"),
+    ('{"step": 1, "kind": "train", "loss": true}', "loss is True; expected a number"),
+    ('{"step": 1, "kind": "train", "loss": %s}' % ("9" * 400), "loss is 9999.*; expected a number"),
+    ('{"step": 1, "kind": "validation"}', "loss is missing"),
+    ('{"step": 1, "kind": ["train"], "loss": 1}', "kind is .*; expected a text"),
+    ('{"step": -1, "loss": 1}', "step is -1; expected a number of steps"),
+    ('{"step": 1.5, "loss": 1}', "step is 1.5"),
+    ('{"step": 1%s, "loss": 1}' % ("0" * 30), "step is 1000"),
+    ('{"step": 1, "kind": "validation", "loss": 1, "seconds": "Infinity"}', "seconds is inf"),
+    ('{"step": 1, "kind": "gradients", "parameters": {"w": {"gradient_norm": "big"}}}', "parameters is"),
+    ('{"step": 1, "kind": "noise_scale", "trace": 1}', "squared_norm is missing"),
+    ('{"event": ["end"]}', "event is .*; expected a text"),
+    ('{"event": "end", "step": 3}', "reason is missing"),
+    ('{"event": "end", "step": 3, "reason": 4}', "reason is 4; expected a text"),
+    ('{"event": "not finite", "step": 3}', "message is missing"),
+    ('{"event": "start", "step": 0, "acceleration": []}', "acceleration is"),
+    ('{"event": "start", "step": 0, "total_steps": "many"}', "total_steps is 'many'"),
+    ('{"event": "data", "fingerprint": 3}', "fingerprint is 3"),
+    ('{"event": "data", "fingerprint": "a", "bigram": "x"}', "bigram is 'x'"),
+    ('{"event": "resumed", "step": -2}', "step is -2"),
+    ('["step", 1]', "it is not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_RECORDS)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_value_that_cannot_be_computed_with_is_named_with_its_line_wherever_it_stands(tmp_path, line, reason, last):
+    write(tmp_path / "m", range(2))
+    with (tmp_path / "m").open("a") as file:
+        file.write(line + "\n" + '{"step": 3, "loss": 1}\n' * (not last))
+    for read in (read_metrics, read_events):
+        with pytest.raises(RunError, match=rf"Line 3 of .*/m is not a record .*: {reason}"):
+            read(tmp_path / "m")
+
+
+def test_fields_that_nobody_computes_with_may_hold_anything(tmp_path):
+    (tmp_path / "m").write_text(
+        '{"step": 1, "loss": "NaN", "note": [null, {"a": "b"}], "kind": "mine"}\n{"event": "mine"}\n'
+    )
+    (record,) = read_metrics(tmp_path / "m")
+    assert math.isnan(record["loss"])
+    assert record["note"] == [None, {"a": "b"}]
+    assert read_events(tmp_path / "m") == [{"event": "mine"}]
+
+
+def test_a_line_that_never_ends_is_refused_without_being_read(tmp_path):
+    write(tmp_path / "m", range(2))
+    os.truncate(tmp_path / "m", LARGEST_FILE - 1)
+    with pytest.raises(RunError, match=r"Line 3 of .*/m is longer than 16 MB"):
+        read_metrics(tmp_path / "m")
+    os.truncate(tmp_path / "m", LARGEST_FILE + 1)
+    with pytest.raises(RunError, match="cannot be read: Larger than the 1,024 MB"):
+        read_metrics(tmp_path / "m")
+
+
+def test_a_fifo_in_the_place_of_the_metrics_is_refused_for_reading_and_writing(tmp_path):
+    os.mkfifo(tmp_path / "m")
+    with pytest.raises(RunError, match="cannot be read: Not a regular file but a FIFO"):
+        read_metrics(tmp_path / "m")
+    with pytest.raises(RunError, match="cannot be opened for writing: Not a regular file but a FIFO"):
+        MetricsWriter(tmp_path / "m")
+
+
+def test_nothing_is_written_through_a_link_in_the_place_of_the_metrics(tmp_path):
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "m").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunError, match="cannot be opened for writing: Not a regular file but a symbolic link"):
+        MetricsWriter(tmp_path / "m")
+    assert (tmp_path / "mine").read_text() == "mine\n"

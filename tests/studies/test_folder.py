@@ -163,7 +163,7 @@ def test_a_damaged_outcome_is_said_to_be(made, content):
 @pytest.mark.parametrize(
     ("nonsense", "told"),
     [
-        ({"loss": "low"}, "'low' is no number"),
+        ({"loss": "low"}, "'low' is not a number"),
         ({"status": "lost"}, "status is 'lost'"),
         ({"curve": {"steps": [0, 4], "losses": [4.0], "seconds": [0.0]}}, "its curve has more steps than losses"),
     ],

@@ -8,12 +8,15 @@ A claim that is decided again with the same budget replaces its own file.
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, get_args
+
+from pydantic import TypeAdapter
 
 import glassformer
 from glassformer import machine
@@ -79,16 +82,8 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Self:
-        """What ``asdict`` gave and JSON kept. Raises KeyError, TypeError or ValueError for anything else."""
-        numbers = {
-            name: Number(**(each | {"interval": tuple(each["interval"]) if each["interval"] else None}))
-            for name, each in tree["numbers"].items()
-        }
-        about = tree["circumstances"]
-        circumstances = Circumstances(**(about | {"levels": tuple(about["levels"])}))
-        if tree["verdict"] not in get_args(Outcome):
-            raise ValueError(f"verdict is {tree['verdict']!r}")
-        return cls(**(tree | {"numbers": numbers, "evidence": tuple(tree["evidence"]), "circumstances": circumstances}))
+        """What ``asdict`` gave and JSON kept. Raises ValueError for anything else."""
+        return TypeAdapter(cls).validate_json(json.dumps(tree), strict=True)
 
 
 def record(folder: Path, verdict: Verdict) -> Path:
@@ -114,9 +109,10 @@ def recorded(folder: Path, claim: str) -> list[Verdict]:
         if path.is_file():
             try:
                 found.append(Verdict.from_dict(read_object(path)))
-            except (KeyError, TypeError, ValueError) as error:
+            except ValueError as error:
+                reason = "; ".join(str(error).splitlines()[1:3]) or str(error)
                 raise RunError(
-                    f"{path} is damaged ({error}): delete it, and decide the claim again with "
+                    f"{path} is damaged ({reason}): delete it, and decide the claim again with "
                     f"glassformer claims {claim} --{budget}."
                 ) from error
     return found

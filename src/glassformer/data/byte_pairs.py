@@ -18,6 +18,7 @@ import numpy as np
 
 from glassformer.data.tokenizers import Ids, Tokenizer, utf8
 from glassformer.errors import DataError
+from glassformer.untrusted import TOKENIZER_LIMIT, read_json, read_text
 
 if TYPE_CHECKING:
     import tokenizers
@@ -137,8 +138,8 @@ class Gpt2Tokenizer(BytePairTokenizer):
     def from_files(cls, encoder: Path, merges: Path) -> Gpt2Tokenizer:
         """Read ``encoder.json`` (token to id) and ``vocab.bpe`` (a merge a line, after a line with the version)."""
         try:
-            ids: dict[str, int] = json.loads(encoder.read_text(encoding="utf-8"))
-            lines = merges.read_text(encoding="utf-8").split("\n")
+            ids: dict[str, int] = read_json(encoder, limit=TOKENIZER_LIMIT)
+            lines = read_text(merges, limit=TOKENIZER_LIMIT).replace("\r\n", "\n").split("\n")
             pairs = [(first, second) for first, second in (line.split(" ") for line in lines[1:] if line)]
             vocabulary = sorted(ids, key=ids.__getitem__)
             in_order = [ids[token] for token in vocabulary] == list(range(len(ids)))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from glassformer.data.sentence_tokenizers import PairTokenizer, SentenceTokenizer, WordTokenizer
 from glassformer.data.tokenizers import OWN_FOLDER, utf8
 from glassformer.errors import DataError, DependencyError
+from glassformer.untrusted import TOKENIZER_LIMIT, read_bytes, read_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -109,15 +110,22 @@ def load_marian_tokenizers(folder: Path) -> PairTokenizer:
     own = (folder / TARGET_VOCABULARY).is_file()
     target = _read_vocabulary(folder / TARGET_VOCABULARY) if own else vocabulary
     return PairTokenizer(
-        MarianSentenceTokenizer(vocabulary, (folder / SOURCE_MODEL).read_bytes()),
-        MarianSentenceTokenizer(target, (folder / TARGET_MODEL).read_bytes()),
+        MarianSentenceTokenizer(vocabulary, _read_model(folder / SOURCE_MODEL)),
+        MarianSentenceTokenizer(target, _read_model(folder / TARGET_MODEL)),
     )
+
+
+def _read_model(path: Path) -> bytes:
+    try:
+        return read_bytes(path, limit=TOKENIZER_LIMIT)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _read_vocabulary(path: Path) -> list[str]:
     """The pieces by id."""
     try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
+        ids = read_json(path, limit=TOKENIZER_LIMIT)
         pieces = sorted(ids, key=ids.__getitem__)
         whole = [ids[piece] for piece in pieces] == list(range(len(ids)))
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:

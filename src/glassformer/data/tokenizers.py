@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import DataError, nearest
+from glassformer.untrusted import TOKENIZER_LIMIT, read_json
 
 Ids = npt.NDArray[np.int64]
 Read = TypeVar("Read")
@@ -254,7 +255,7 @@ def read_tokenizer(folder: Path, from_dict: Callable[[dict[str, Any]], Read]) ->
     """
     path = folder / FILE_NAME
     try:
-        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return from_dict(read_json(path, limit=TOKENIZER_LIMIT))
     except DataError:
         raise
     except OSError as error:

@@ -17,6 +17,7 @@ from glassformer.errors import CheckpointError, DataError
 from glassformer.generation import BeamSearchConfig, translate
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.size import check_held
 from glassformer.models.trace import Objective, Trace
 from glassformer.parts.interventions import Intervention
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
@@ -219,11 +220,13 @@ def open_subject(
         return Subject(folder.name, model.to(find_device(device)), tokenizer)
     run = Run.open(source, root=runs)
     config = run_config(run, trust_parts=trust_parts)
-    model = build_model(config)
     tokenizer = (load_pair_tokenizer if config.model.has_encoder else load_tokenizer)(run.tokenizer)
-    subject = Subject(run.name, model.to(find_device(device)).eval(), tokenizer, run)
-    weights, step, subject.warnings = read_weights(run, "latest" if checkpoint == ALL else checkpoint)
+    weights, step, warnings = read_weights(run, "latest" if checkpoint == ALL else checkpoint)
+    check_held(config.model, weights)
+    model = build_model(config)
     model.load_weights(weights)
+    subject = Subject(run.name, model.to(find_device(device)).eval(), tokenizer, run)
+    subject.warnings = warnings
     subject.chosen = _all_moments(run, subject.warnings) if checkpoint == ALL else [Moment(step, _label(step))]
     return subject
 

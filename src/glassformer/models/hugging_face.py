@@ -6,14 +6,16 @@ The formats are read here; the ``transformers`` package is not needed.
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Iterable, Mapping
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from glassformer import machine, untrusted
 from glassformer.errors import DataError, DependencyError
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -58,7 +60,7 @@ def find_folder(source: str | Path) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds. Raises :class:`DataError` if it is missing or holds something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = untrusted.read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path.parent} has no {path.name}; a Hugging Face model's folder does.") from None
     except (OSError, ValueError) as error:
@@ -87,34 +89,75 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     else:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise DataError(f"{folder} has no {SAFETENSORS} (and no index of shards); it holds {found}.")
+    _check_sizes(files)
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= _read_safetensors(file)
     return tensors
 
 
+def _check_sizes(files: Iterable[Path]) -> None:
+    """Raise :class:`DataError` for what is not a regular file, and for more bytes than this machine has memory."""
+    there, size = machine.describe().memory, 0
+    for file in files:
+        try:
+            with untrusted.open_regular(file) as opened:
+                size += opened.seek(0, os.SEEK_END)
+        except FileNotFoundError:
+            raise DataError(f"{file.parent} has no {file.name}, which its index names.") from None
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+    if there is not None and size > there:
+        raise DataError(f"The weights in {file.parent} have {size:,} bytes, and this machine has {there:,} of memory.")
+
+
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    import safetensors
     from safetensors.torch import load_file
 
     try:
         return load_file(file)
-    except FileNotFoundError:
-        raise DataError(f"{file.parent} has no {file.name}, which its index names.") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{file} is damaged or not in the safetensors format: {error}") from error
+    except Exception as error:  # safetensors' own, or torch's where a shape is none that it can have
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(f"{file} is damaged or not in the safetensors format: {reason}") from error
 
 
 def _read_pickled(file: Path) -> dict[str, Tensor]:
     """Tensors alone: ``weights_only`` refuses a file that would run code."""
+    _check_sizes([file])
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever the bytes lead torch's reader to
         reason = str(error).strip().split("\n")[0]
         raise DataError(f"{file} is damaged, or holds more than tensors: {reason}") from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+    named = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
+    if not named or not all(isinstance(tensor, Tensor) and _is_whole(tensor) for tensor in tensors.values()):
         raise DataError(f"{file} does not hold a model's tensors by name.")
-    return tensors
+    return dict(tensors)
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether it has as many values in memory as its shape says: a pickle can name one value a trillion times."""
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def wrong_types(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """A complaint for each tensor that holds no floating-point numbers."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            yield f"{name} is of {tensor.dtype}; expected floating-point numbers"
+
+
+def check_own_code(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Warn where ``config.json`` names code of the model's own, which is never executed here."""
+    named = [key for key in ("auto_map", "trust_remote_code", "custom_pipelines") if settings.get(key)]
+    if named:
+        warnings.warn(
+            f"{folder / 'config.json'} names code of its own ({', '.join(named)}). It is not executed: the model is "
+            "read as its model_type says.",
+            stacklevel=3,
+        )
 
 
 def refuse_misfits(folder: Path, complaints: Iterable[str]) -> None:

@@ -13,11 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.errors import CheckpointError, ConfigError, DataError, nearest
 from glassformer.models.config import ModelConfig
 from glassformer.models.counting import build_on_meta
 from glassformer.models.decoder import Decoder
-from glassformer.models.hugging_face import find_folder, misfits, read_json, read_tensors, refuse_misfits, write_folder
+from glassformer.models.hugging_face import (
+    find_folder,
+    misfits,
+    read_json,
+    read_tensors,
+    refuse_misfits,
+    write_folder,
+    wrong_types,
+)
+from glassformer.models.size import check_held
 
 ACTIVATIONS = {  # Hugging Face's name -> ours
     "gelu_new": "gelu-tanh",
@@ -44,6 +53,11 @@ def load_gpt2(source: str | Path) -> Decoder:
     settings = read_json(folder / "config.json")
     config = config_from_gpt2(settings)
     tensors = dict(_without_prefix(read_tensors(folder)))
+    refuse_misfits(folder, wrong_types(tensors))
+    try:
+        check_held(config, tensors)
+    except CheckpointError as error:
+        raise DataError(f"{folder}: {error}") from None
     model = build_on_meta(config)
     assert isinstance(model, Decoder)
     weights = _weights_from(tensors, model, folder)
@@ -130,7 +144,7 @@ def _weights_from(tensors: dict[str, Tensor], model: Decoder, folder: Path) -> d
         if tensor is None:
             complaints.append(f"{theirs} is missing")
             continue
-        tensor = tensor.T if theirs.endswith(TRANSPOSED) else tensor
+        tensor = tensor.T if theirs.endswith(TRANSPOSED) and tensor.dim() == 2 else tensor
         expected = model.get_parameter(ours).shape
         if tensor.shape != expected:
             came, wanted = (shape[::-1] if theirs.endswith(TRANSPOSED) else shape for shape in (tensor.shape, expected))

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.models.build import build
 from glassformer.models.config import ModelConfig, PositionConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.hugging_face import find_folder, read_json, read_tensors, refuse_misfits
+from glassformer.models.hugging_face import find_folder, read_json, read_tensors, refuse_misfits, wrong_types
 from glassformer.models.marian_layout import (
     ACTIVATIONS,
     BIAS,
@@ -33,6 +34,7 @@ from glassformer.models.marian_layout import (
     same_table,
     table_name,
 )
+from glassformer.models.size import check_memory, check_shape
 from glassformer.parts.positions import sinusoids
 
 
@@ -58,18 +60,23 @@ def load_marian(source: str | Path, *, ids: SpecialIds | None = None, joint: boo
             f"decoder_start_token_id is {theirs.start} and pad_token_id {theirs.pad}: Marian starts with its pad.",
             subject="Hugging Face model",
         )
+    read = read_tensors(folder)
+    refuse_misfits(folder, wrong_types(read))
     tensors = {
         name if name in (HEAD, BIAS) else "model." + name.removeprefix("model."): tensor.float()
-        for name, tensor in read_tensors(folder).items()
+        for name, tensor in read.items()
     }
     complaints = list(_wrong_shapes(tensors, config))
     refuse_misfits(folder, complaints)
+    check_shape(config)
+    check_memory(config)  # the tables of positions are made first, before the model
     vectors = _token_vectors(tensors, config, folder)
     config, tables = _take_positions(tensors, config, vectors, theirs.pad)
     if ids is not None and ids.start != ids.pad:
         config, vectors = _back_in_order(config, vectors, ids, theirs.pad, joint=joint)
     with torch.random.fork_rng(devices=[]):
-        model = EncoderDecoder(config)
+        model = build(config)
+    assert isinstance(model, EncoderDecoder)
     refuse_misfits(folder, _fill(model, tensors, vectors, tables))
     return model.eval()
 

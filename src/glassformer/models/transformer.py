@@ -75,6 +75,11 @@ class Transformer(nn.Module):
             for name, weight in own.items()
             if name in weights and weights[name].shape != weight.shape
         ]
+        complaints += [
+            f"{name} is of {weights[name].dtype}, the model's is of {weight.dtype}"
+            for name, weight in own.items()
+            if name in weights and weights[name].is_floating_point() != weight.is_floating_point()
+        ]
         if complaints:
             shown = "; ".join(complaints[:8]) + (f"; and {len(complaints) - 8} more" if len(complaints) > 8 else "")
             raise CheckpointError(f"The weights do not fit the model: {shown}.")

@@ -51,6 +51,7 @@ from glassformer.runs.manifest import (
     write_manifest,
 )
 from glassformer.runs.tensors import read_tensors, tensors_size, write_tensors
+from glassformer.untrusted import parse_json, read_bytes
 
 STATE, TENSORS = "state.json", ".safetensors"
 LONGEST_NUMBER = 19  # digits of a step, by far
@@ -197,19 +198,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Each file is read once, and the hash is taken of the very bytes that end up in the tensors: the memory needed is
     that of the tensors, once. Raises :class:`CheckpointError` naming everything that is wrong with a damaged one.
     """
-    tensors: dict[str, dict[str, Tensor]] = {}
-    state: dict[str, Any] = {}
+    tensors: dict[str, dict[str, Tensor]] = _Entries(path, "tensors")
+    state: dict[str, Any] = _Entries(path, STATE)
 
     def read(file: Path) -> FileRecord:
         if file.suffix == TENSORS:
             tensors[file.stem], record = read_tensors(file)
             return record
-        content = file.read_bytes()
-        state.update(json.loads(content))
+        if file.name != STATE:
+            raise ValueError(f"a checkpoint has {STATE} and files of tensors ({TENSORS})")
+        content = read_bytes(file)
+        state.update(_object(parse_json(content, lenient=True)))
         return FileRecord(len(content), hashlib.sha256(content).hexdigest())
 
     manifest = verify(path, read)
     return Checkpoint(manifest.step, tensors, state, manifest.is_best, path)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"it holds a {type(value).__name__}, and should hold a JSON object")
+
+
+class _Entries(dict[str, Any]):
+    """What a checkpoint holds by name; a name that is not there means that it is not of a training of ours."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__()
+        self._path, self._what = path, what
+
+    def __missing__(self, name: str) -> Any:
+        raise CheckpointError(f"The checkpoint {self._path} has no '{name}' among its {self._what}: it is not a run's.")
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:

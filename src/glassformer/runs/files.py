@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from glassformer.untrusted import open_regular
+
 CHUNK = 16 * 2**20  # bytes hashed and moved at a time: large enough to be fast, small enough to answer Ctrl-C
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -121,8 +123,8 @@ def need_room(folder: Path, needed: int) -> None:
 
 def hash_file(path: Path) -> FileRecord:
     """The length and hash of a file as it is now."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it has a readinto
         return FileRecord(file.tell(), digest)
 
 

@@ -30,6 +30,7 @@ from glassformer.runs.files import replace_durably
 from glassformer.runs.locks import FileLock
 from glassformer.runs.metrics import MetricsWriter, Record, read_events, read_metrics
 from glassformer.runs.seal import CONFIG, check_seal, seal_of
+from glassformer.untrusted import read_json
 
 ENVIRONMENT = "environment.json"
 LONGEST_NAME = 100  # characters; with the moment behind it still far from what file systems allow
@@ -157,12 +158,19 @@ class Run:
 def list_runs(root: Path) -> list[Path]:
     """The folders of the runs in ``root``, the earliest started first. Without ``config.json`` a folder is no run."""
     try:
-        paths = [path for path in root.iterdir() if (path / CONFIG).is_file()]
+        paths = [path for path in root.iterdir() if _is_run(path)]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"The runs in {root} cannot be listed: {error.strerror}.") from error
     return sorted(paths, key=lambda path: (_started(path), path.name))
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / CONFIG).is_file()
+    except OSError:  # a folder that may not be looked into is nobody's business here
+        return False
 
 
 def new_folder(root: Path, name: str) -> Path:
@@ -227,19 +235,21 @@ def _shown(names: list[str]) -> str:
 def _started(path: Path) -> str:
     """When the run began (ISO 8601, UTC, which sorts as text); where that is lost, when its config was written."""
     with contextlib.suppress(RunError):
-        started = read_object(path / ENVIRONMENT).get("started")
-        if isinstance(started, str):
-            return started
-    return datetime.fromtimestamp((path / CONFIG).stat().st_mtime, UTC).isoformat()
+        started: Any = read_object(path / ENVIRONMENT).get("started")
+        with contextlib.suppress(TypeError, ValueError):  # not a text, or of no moment
+            return datetime.fromisoformat(started).astimezone(UTC).isoformat()
+    with contextlib.suppress(OSError):  # removed while it was listed
+        return datetime.fromtimestamp((path / CONFIG).stat().st_mtime, UTC).isoformat()
+    return ""
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """A file that holds one JSON object; :class:`RunError` saying where it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{path} is damaged: it is not JSON ({error}). Restore it from a copy.") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged: it holds a {type(content).__name__}, and should hold a JSON object.")

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from glassformer.untrusted import read_text
+
 NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
@@ -30,7 +32,8 @@ class FileLock:
     def acquire(self, *, wait: bool = True) -> bool:
         """Take the lock; with ``wait=False``, False at once when another has it."""
         assert self._descriptor is None, "this lock is held already"
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        # a stranger's folder may hold a link in the lock's place, and what it points to would be written over
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             _lock(descriptor, wait)
         except OSError as error:
@@ -61,7 +64,7 @@ class FileLock:
     def holder(self) -> str:
         """The process that took the lock last, for a message: ``process 1234``."""
         try:
-            return f"process {int(self.path.read_text())}"
+            return f"process {int(read_text(self.path, limit=64))}"
         except (OSError, ValueError):
             return "another process"
 

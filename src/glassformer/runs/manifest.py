@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from glassformer import untrusted
 from glassformer.errors import CheckpointError
 from glassformer.runs.files import FileRecord, hash_file, write_durably
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 STEP_FOLDER = re.compile(r"step-(\d{8,})")
 
 
@@ -56,26 +58,42 @@ def read_manifest(path: Path) -> Manifest:
     by another version.
     """
     try:
-        content = (path / MANIFEST).read_bytes()
+        content = untrusted.read_bytes(path / MANIFEST)
     except FileNotFoundError:
         raise ValueError(f"{MANIFEST} is missing") from None
     except OSError as error:
         raise ValueError(f"{MANIFEST} cannot be read ({error.strerror})") from None
     try:
-        body = json.loads(content)
+        body = untrusted.parse_json(content)
         body.pop("sha256")
         intact = _sealed(body) == content  # any change of a byte changes the text, or the hash that it must hold
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         intact = False
     if not intact:
         raise ValueError(f"{MANIFEST} is not what was written")
-    if body["format"] != FORMAT:
+    if body.get("format") != FORMAT:
+        written = untrusted.shorten(body.get("format"))
         raise CheckpointError(
-            f"The checkpoint {path} has format {body['format']}, and this version of glassformer reads "
+            f"The checkpoint {path} has format {written}, and this version of glassformer reads "
             f"format {FORMAT}. Install the version that wrote it, or a newer one."
         )
-    files = {name: FileRecord(**record) for name, record in body["files"].items()}
-    return Manifest(body["step"], body["is_best"], files, body.get("seal", {}))
+    step, is_best, files, seal = (body.get(name) for name in ("step", "is_best", "files", "seal"))
+    # Who makes a folder can seal what they like: the hash says that it is what was written, not that it makes sense.
+    if type(step) is not int or step < 0 or type(is_best) is not bool or not isinstance(files, dict):
+        raise ValueError(f"{MANIFEST} does not say the step, whether it is the best, and the files")
+    if seal is not None and not (isinstance(seal, dict) and all(isinstance(each, str) for each in seal.values())):
+        raise ValueError(f"{MANIFEST} has a seal that is {untrusted.shorten(seal)}")
+    return Manifest(step, is_best, {name: _file_record(name, record) for name, record in files.items()}, seal or {})
+
+
+def _file_record(name: str, record: Any) -> FileRecord:
+    """The record of a file beside the manifest. ``ValueError``, half a sentence, if it is no such thing."""
+    if not FILE_NAME.fullmatch(name) or name == MANIFEST:
+        raise ValueError(f"{MANIFEST} names {untrusted.shorten(name)}, which is not the name of a file beside it")
+    size, digest = (record.get(key) for key in ("bytes", "sha256")) if isinstance(record, dict) else (None, None)
+    if type(size) is not int or size < 0 or not isinstance(digest, str):
+        raise ValueError(f"{MANIFEST} does not say the length and SHA-256 of {name}")
+    return FileRecord(size, digest)
 
 
 def _complaints(path: Path, manifest: Manifest) -> list[str]:

@@ -23,10 +23,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from glassformer.errors import RunError
+from glassformer.runs.records import complaints
+from glassformer.untrusted import MEGABYTE, open_regular, open_to_append
 
 Record = dict[str, Any]
 
 RESUMED, REPAIRED = "resumed", "repaired"
+LONGEST_LINE = 16 * MEGABYTE
+LARGEST_FILE = 1024 * MEGABYTE
+"""Bytes that are read of one line, and of a file: a million records have some 400 MB."""
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -40,7 +45,7 @@ class MetricsWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = path.open("ab", buffering=0)
+            self._file = open_to_append(path)
         except OSError as error:
             raise RunError(f"The metrics file {path} cannot be opened for writing: {error.strerror}.") from error
         self._step = -1
@@ -98,7 +103,7 @@ def read_metrics(path: Path) -> list[Record]:
     """The records, in order, without those that a resumed run measured again. A missing file holds none.
 
     A last line that was cut off is left out. Raises :class:`RunError` with its number for any other line that is not a
-    record: the file has been changed by something else.
+    record (:mod:`glassformer.runs.records` says what one is): the file has been changed by something else.
     """
     records: list[Record] = []
     for item in _items(path):
@@ -116,45 +121,54 @@ def read_events(path: Path) -> list[Record]:
 
 
 def _items(path: Path) -> Iterator[Record]:
-    """Every record and event. Lines that cannot be read are forgiven at the end of the file and before a repair."""
+    """Every record and event. Lines that were cut off are forgiven at the end of the file and before a repair."""
+    unread: list[int] = []  # numbers of the lines since the last good one
+    for number, line in _lines(path):
+        item = _parse(line)
+        if item is None:
+            unread.append(number)
+            continue
+        wrong = [*complaints(item)] if isinstance(item, dict) else ["it is not a JSON object"]
+        if wrong or (unread and item.get("event") != REPAIRED):
+            number, reason = (unread[0], "it is not JSON") if unread else (number, "; ".join(wrong[:3]))
+            raise RunError(
+                f"Line {number:,} of {path} is not a record (one JSON object with a step or an event): {reason}. "
+                "The file was changed or damaged: restore it, or delete that line."
+            )
+        unread.clear()
+        yield item
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file and their numbers from 1; nothing of a line that is too long is kept."""
     try:
-        file = path.open("rb")
+        with open_regular(path, limit=LARGEST_FILE) as file:
+            number = 0
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise RunError(
+                        f"Line {number:,} of {path} is longer than {LONGEST_LINE // MEGABYTE} MB, which no record is. "
+                        "The file was changed or damaged: restore it, or delete that line."
+                    )
+                yield number, line
     except FileNotFoundError:
         return
     except OSError as error:
         raise RunError(f"The metrics file {path} cannot be read: {error.strerror}.") from error
-    unread: list[int] = []  # numbers of the lines since the last good one
-    with file:
-        for number, line in enumerate(file, start=1):
-            item = _parse(line)
-            if item is None:
-                unread.append(number)
-                continue
-            if unread and item.get("event") != REPAIRED:
-                raise RunError(
-                    f"Line {unread[0]} of {path} is not a record (one JSON object with a step or an event). "
-                    "The file was changed or damaged: restore it, or delete that line."
-                )
-            unread.clear()
-            yield item
 
 
-def _parse(line: bytes) -> Record | None:
-    """The record in a line, or None if it holds none or not the whole of one. The line's end may be missing."""
+def _parse(line: bytes) -> Any:
+    """What the JSON in a line says; None if it is none, or was cut off. The line's end may be missing."""
     try:
-        item = json.loads(line)
+        return _loose(json.loads(line.decode()))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(item, dict) or not ("event" in item or type(item.get("step")) is int):
-        return None
-    if item.get("event") == RESUMED and type(item.get("step")) is not int:
-        return None
-    return {key: _loose(value) for key, value in item.items()}
 
 
 def _mending(path: Path) -> str:
     """What has to be appended before the next record, so that it begins a line and the reader forgives the last."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.seek(0, os.SEEK_END)
         tail = b""
         while start > 0 and b"\n" not in tail[:-1]:  # back to the beginning of the last line

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glassformer.machine import describe
 from glassformer.runs.files import CHUNK, FileRecord, durable_file
+from glassformer.untrusted import open_regular, parse_json
 
 # The format's names of the types of numbers, https://github.com/huggingface/safetensors#format
 DTYPES = {
@@ -28,6 +31,7 @@ DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
 }  # fmt: skip
+LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -53,19 +57,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], FileRecord]:
     Each tensor gets memory of its own, aligned as torch aligns any other, so that sums over it come out the same.
     Raises ``ValueError`` where the file is not in the format; a hash that differs is for the caller to notice.
     """
-    size = path.stat().st_size
     digest, tensors = hashlib.sha256(), {}
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         length = file.read(8)
         if len(length) != 8 or (count := int.from_bytes(length, "little")) > size - 8:
             raise ValueError("its header is cut short")
+        memory = describe().memory
+        if memory is not None and size > memory:
+            raise ValueError(f"it has {size:,} bytes, and this machine has {memory:,} of memory")
+        if count > LARGEST_HEADER:
+            raise ValueError(f"its header has {count:,} bytes, and the format allows {LARGEST_HEADER:,}")
         header = file.read(count)
         digest.update(length + header)
         position = 8 + count
         for name, dtype, shape, start, end in _layout(header, data_bytes=size - position):
             if math.prod(shape) * dtype.itemsize != end - start:
                 raise ValueError(f"the shape of '{name}' does not fit its bytes")
-            tensor = torch.empty(shape, dtype=dtype)
+            try:
+                tensor = torch.empty(shape, dtype=dtype)
+            except (RuntimeError, TypeError, MemoryError) as error:  # [0, 2**62, 2**62], or more than there is
+                raise ValueError(f"no tensor can have the shape of '{name}'") from error
             position += _read_into(file, _bytes_of(tensor), digest)
             tensors[name] = tensor
         return tensors, FileRecord(position, digest.hexdigest())
@@ -94,7 +106,7 @@ def _header(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[str]]:
 def _layout(header: bytes, data_bytes: int) -> Iterator[tuple[str, torch.dtype, list[int], int, int]]:
     """(name, dtype, shape, start, end) in the order of the file; ``ValueError`` unless they cover the data exactly."""
     try:
-        entries = json.loads(header)
+        entries = parse_json(header)
         entries.pop("__metadata__", None)
         rows = [
             (name, DTYPES[entry["dtype"]], list(entry["shape"]), *entry["data_offsets"])
@@ -104,7 +116,7 @@ def _layout(header: bytes, data_bytes: int) -> Iterator[tuple[str, torch.dtype, 
         ends = [0, *(row[4] for row in rows)]
         covered = all(row[3] == end <= row[4] for row, end in zip(rows, ends, strict=False)) and ends[-1] == data_bytes
         plain = all(type(size) is int and size >= 0 for row in rows for size in (*row[2], row[3], row[4]))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError("its header cannot be read") from error
     if not covered or not plain:
         raise ValueError("its header does not fit its length")

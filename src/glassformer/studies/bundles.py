@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from glassformer.errors import RunError
+
 FOLDERS = ("runs", "outcomes", "claims", "logs")
 """That a study's folder has."""
 
@@ -34,4 +36,7 @@ def unpack(bundle: bytes, folder: Path) -> None:
 def run_folders(runs: Path, slot: str) -> list[Path]:
     """The folders in ``runs`` of the planned run that is called so."""
     mine = re.compile(re.escape(slot) + _MOMENT)
-    return sorted(path for path in runs.iterdir() if mine.fullmatch(path.name))
+    try:
+        return sorted(path for path in runs.iterdir() if mine.fullmatch(path.name))
+    except OSError as error:
+        raise RunError(f"The runs in {runs} cannot be listed: {error.strerror}.") from error

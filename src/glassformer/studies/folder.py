@@ -140,7 +140,8 @@ class Study:
     def run_of(self, planned: PlannedRun) -> Run | None:
         """The run's folder, if it has been begun."""
         found = [path for path in run_folders(self.runs, planned.slot) if (path / CONFIG).is_file()]
-        assert len(found) <= 1, found  # a run is begun under its claim, once
+        if len(found) > 1:  # a run is begun under its claim, once
+            raise RunError(f"{self.path} has {len(found)} folders of one run, {planned.slot}; move all but one away.")
         return Run.open(found[0]) if found else None
 
     def config_of(self, planned: PlannedRun) -> RunConfig:
@@ -157,7 +158,12 @@ class Study:
     def outcome(self, planned: PlannedRun) -> Outcome | None:
         """How the run ended; None if it has not."""
         path = self._outcome_path(planned)
-        return Outcome.from_dict(read_object(path), self.path, file=path) if path.exists() else None
+        if not path.exists():
+            return None
+        outcome = Outcome.from_dict(read_object(path), self.path, file=path)
+        if (outcome.variant, outcome.seed) != (planned.variant, planned.seed):
+            raise RunError(f"{path} is damaged (it is of another run): restore it, or delete it to have it made again.")
+        return outcome
 
     def record(self, planned: PlannedRun, outcome: Outcome) -> None:
         """Keep how the run ended. The caller holds its claim."""
@@ -170,14 +176,20 @@ class Study:
     @contextlib.contextmanager
     def claim(self, planned: PlannedRun) -> Iterator[None]:
         """Hold the right to make this run; waits while another process has it. It ends with its holder."""
-        with FileLock(self.path / "claims" / f"{planned.slot}.lock"):
+        lock = FileLock(self.path / "claims" / f"{planned.slot}.lock")
+        with self._usable():
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def clear_half_begun(self, planned: PlannedRun) -> None:
         """Remove what a kill left while the run's folder was being made. The caller holds its claim."""
         for path in run_folders(self.runs, planned.slot):
             if not (path / CONFIG).is_file():
-                shutil.rmtree(path)
+                with self._usable():
+                    shutil.rmtree(path)
 
     def adopt(self, planned: PlannedRun, bundle: bytes) -> None:
         """Take in what another machine has made of a run in a folder of its own, unless the run has ended already.
@@ -208,16 +220,27 @@ class Study:
     def driving(self) -> Iterator[None]:
         """Hold the study while its queue is worked off. Raises :class:`RunError` if another process does."""
         lock = FileLock(self.path / ".lock")
-        if not lock.acquire(wait=False):
+        with self._usable():
+            taken = lock.acquire(wait=False)
+        if not taken:
             raise RunError(f"The study {self.name} is being run already, by {lock.holder()}. Wait until it ends.")
         try:
-            for inner in FOLDERS:  # what copies a folder may leave out the empty ones
-                (self.path / inner).mkdir(exist_ok=True)
-            for left in self.path.glob(f"{ARRIVING}*"):  # by a driver that was killed
-                shutil.rmtree(left)
+            with self._usable():
+                for inner in FOLDERS:  # what copies a folder may leave out the empty ones
+                    (self.path / inner).mkdir(exist_ok=True)
+                for left in self.path.glob(f"{ARRIVING}*"):  # by a driver that was killed
+                    shutil.rmtree(left)
             yield
         finally:
             lock.release()
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Report what the file system refuses, such as a file in the place of a folder, as a damaged study."""
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"The study {self.path} cannot be worked on: {error.filename}: {error.strerror}.") from error
 
     def outcomes(self) -> list[Outcome]:
         """How every run that has ended did, in the order of the plan."""
@@ -267,11 +290,18 @@ class Study:
 def list_studies(root: Path) -> list[Path]:
     """The folders of the studies in ``root``, by name. Without ``study.json`` a folder is no study."""
     try:
-        return sorted(path for path in root.iterdir() if (path / STUDY).is_file())
+        return sorted(path for path in root.iterdir() if _is_study(path))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"The studies in {root} cannot be listed: {error.strerror}.") from error
+
+
+def _is_study(path: Path) -> bool:
+    try:
+        return (path / STUDY).is_file()
+    except OSError:  # a folder that may not be looked into is nobody's business here
+        return False
 
 
 def find_study(text: str, root: Path) -> Path | None:

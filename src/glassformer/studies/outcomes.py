@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_args
 from glassformer.errors import RunError
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
+from glassformer.untrusted import shorten
 
 Status = Literal["finished", "diverged", "failed"]
 
@@ -62,8 +63,7 @@ class Outcome:
         """What :meth:`to_dict` gave and ``file`` kept. Raises :class:`RunError` for anything else."""
         try:
             curve = Curve(**{name: tuple(values) for name, values in tree["curve"].items()})
-            run = None if tree["run"] is None else folder / tree["run"]
-            outcome = cls(**(tree | {"curve": curve, "run": run}))
+            outcome = cls(**(tree | {"curve": curve, "run": _run_path(tree, folder)}))
             outcome._refuse_nonsense()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{file} is damaged ({error}): restore it, or delete it to have it made again.") from error
@@ -72,14 +72,33 @@ class Outcome:
     def _refuse_nonsense(self) -> None:
         """Raise ValueError or TypeError where a file says what no run does."""
         curve = self.curve
+        kinds = {"variant": str, "reason": str, "reused": bool, "seed": int, "steps": int}
+        for name, kind in kinds.items():
+            if type(getattr(self, name)) is not kind:
+                raise TypeError(f"{name} is {shorten(getattr(self, name))}")
         if self.status not in get_args(Status):
-            raise ValueError(f"status is {self.status!r}")
+            raise ValueError(f"status is {shorten(self.status)}")
         if not len(curve.steps) == len(curve.losses) == len(curve.seconds):
             raise ValueError("its curve has more steps than losses, or fewer")
         known = [value for value in (self.loss, self.accuracy, *curve.losses) if value is not None]
         for value in (self.steps, self.seconds, *known, *curve.steps, *curve.seconds):
-            if not isinstance(value, int | float):
-                raise TypeError(f"{value!r} is no number")
+            if type(value) not in (int, float):
+                raise TypeError(f"{shorten(value)} is not a number")
+        if (self.status == "finished") != (self.loss is not None):
+            raise ValueError("a run has a final loss if it finished, and none otherwise")
+
+
+def _run_path(tree: dict[str, Any], folder: Path) -> Path | None:
+    """The run's folder. Only one that was reused lies outside the study's; there it is opened, as any run may be."""
+    run = tree["run"]
+    if run is None:
+        return None
+    if not isinstance(run, str):
+        raise TypeError(f"run is {shorten(run)}")
+    inside = not Path(run).is_absolute() and ".." not in Path(run).parts
+    if not inside and tree.get("reused") is not True:
+        raise ValueError(f"its run {shorten(run)} lies outside the study's folder, and is not one that was reused")
+    return folder / run
 
 
 def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> Outcome | None:
@@ -91,7 +110,7 @@ def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> 
     curve = Curve(
         tuple(record["step"] for record in validations),
         tuple(_finite(record["loss"]) for record in validations),
-        tuple(record["seconds"] for record in validations),
+        tuple(record.get("seconds", 0.0) for record in validations),
     )
     seconds = float(last.get("seconds", curve.seconds[-1] if curve.seconds else 0.0))
     loss = curve.losses[-1] if curve.losses else None
@@ -108,7 +127,7 @@ def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> 
         steps=last["step"],
         seconds=seconds,
         curve=curve,
-        accuracy=None if diverged else validations[-1].get("accuracy"),
+        accuracy=None if diverged else _finite(validations[-1].get("accuracy")),
         reason=reason,
         reused=reused,
     )
@@ -130,5 +149,5 @@ def _last_ending(events: list[Record]) -> Record | None:
     return ending
 
 
-def _finite(loss: float) -> float | None:
-    return loss if math.isfinite(loss) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -5,19 +5,25 @@ A resumed run takes the path it began with, so that its arithmetic stays the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from glassformer import machine, speed
-from glassformer.errors import ConfigError
+from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models.formulas import flops_per_token
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import Shape
+from glassformer.untrusted import shorten
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
+
+PATHS = ("fused", "explicit")
+MOST_THREADS = 1024
+"""Of torch; a machine has fewer cores, and more than it can make end the process."""
 
 COMPILE_SECONDS = 45.0
 COMPILE_GAIN = 0.15
@@ -52,8 +58,37 @@ class Acceleration:
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Acceleration:
-        """What :meth:`to_dict` gave."""
+        """What :meth:`to_dict` gave. Raises :class:`CheckpointError` for anything else, as a damaged file may hold."""
+        if wrong := list(_complaints(tree)):
+            raise CheckpointError(
+                f"The path that the training took, its 'acceleration', is damaged: {'; '.join(wrong)}."
+            )
+        find_device(tree["device"])
         return cls(**(tree | {"reasons": tuple(tree["reasons"])}))
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "device": lambda value: isinstance(value, str),
+    "fast_matmul": lambda value: isinstance(value, bool),
+    "attention_path": lambda value: value in PATHS,
+    "compile": lambda value: isinstance(value, bool),
+    "micro_batch_tokens": lambda value: type(value) is int and 1 <= value < 2**63,
+    "threads": lambda value: type(value) is int and 1 <= value <= MOST_THREADS,
+    "reasons": lambda value: isinstance(value, list) and all(isinstance(reason, str) for reason in value),
+}
+"""What a path is made of, as JSON holds it."""
+
+
+def _complaints(tree: Any) -> Iterator[str]:
+    """What is wrong with a path that a file holds."""
+    if not isinstance(tree, dict):
+        yield f"it is {shorten(tree)}"
+        return
+    yield from (f"it has no {name}" for name in FIELDS if name not in tree)
+    yield from (f"{shorten(name)} is not a setting of it" for name in tree if name not in FIELDS)
+    for name, is_right in FIELDS.items():
+        if name in tree and not is_right(tree[name]):
+            yield f"{name} is {shorten(tree[name])}"
 
 
 def choose(config: RunConfig, samples: Shape) -> Acceleration:

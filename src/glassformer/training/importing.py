@@ -16,7 +16,7 @@ from glassformer.errors import ConfigError, DataError
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.hugging_face import find_folder, read_json
+from glassformer.models.hugging_face import check_own_code, find_folder, read_json
 from glassformer.models.interop import load_gpt2
 from glassformer.models.marian import load_marian, special_ids
 from glassformer.models.marian_layout import SpecialIds
@@ -38,7 +38,9 @@ def open_folder(source: str | Path) -> tuple[Decoder, Tokenizer] | tuple[Encoder
         DependencyError: a hub name, without the extra ``[hf]``.
     """
     folder = find_folder(source)
-    kind = read_json(folder / "config.json").get("model_type", GPT2)
+    settings = read_json(folder / "config.json")
+    check_own_code(folder, settings)
+    kind = settings.get("model_type", GPT2)
     if kind not in (GPT2, MARIAN):
         raise ConfigError(
             f"model_type is {kind!r}; what can be read are {GPT2} and {MARIAN}.", subject="Hugging Face model"

@@ -12,6 +12,7 @@ from glassformer.data.tokenizers import Tokenizer, load_tokenizer
 from glassformer.errors import CheckpointError, RunError
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint, open_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import find_device
@@ -92,6 +93,7 @@ def open_any(
     """A run's configuration, its model whatever its family, the model's step, and warnings of damaged checkpoints."""
     config = run_config(run, trust_parts=trust_parts)
     weights, step, warnings = read_weights(run, checkpoint)
+    check_held(config.model, weights)
     model = build_model(config)
     model.load_weights(weights)
     model.to(find_device(device)).eval()

@@ -74,10 +74,27 @@ class Optimizer:
                 for parameter in group["params"]:
                     name = next(n for n, p in self.parameters.items() if p is parameter)
                     if name in by_name:
+                        _check_state(part, name, parameter, by_name[name])
                         part.state[parameter] = {
                             quantity: value.to(parameter.device, copy=True)  # "step" too: it is fused Adam's own
                             for quantity, value in by_name[name].items()
                         }
+
+
+def _check_state(part: torch.optim.Optimizer, name: str, parameter: Tensor, state: Mapping[str, Tensor]) -> None:
+    """Raise :class:`CheckpointError` unless the quantities are those that the optimizer keeps, in their shapes."""
+    kept = {"step", "exp_avg", "exp_avg_sq"} if isinstance(part, torch.optim.Adam) else {"momentum_buffer"}
+    if set(state) != kept:
+        raise CheckpointError(
+            f"The optimizer's state of {name} holds {', '.join(sorted(state))}; expected {', '.join(sorted(kept))}."
+        )
+    for quantity, value in state.items():
+        expected = torch.Size([]) if quantity == "step" else parameter.shape
+        if value.shape != expected or not value.is_floating_point():
+            raise CheckpointError(
+                f"The optimizer's {quantity} of {name} is {list(value.shape)} of {value.dtype}; "
+                f"expected {list(expected)} of floating-point numbers."
+            )
 
 
 def decays(parameter: Tensor) -> bool:

@@ -14,6 +14,7 @@ from glassformer.errors import RunError
 from glassformer.models.build import build
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
@@ -85,6 +86,10 @@ def resume(
             )
     acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
     samples.refuse_other_vocabulary(config, run.name)
+    run.metrics()  # what is damaged there is refused before anything is written
+    refuse_too_large(config, samples, acceleration)
+    if checkpoint is not None:
+        check_held(config.model, checkpoint.tensors["model"])
     model = build_model(config)
     if checkpoint is None and not any(event["event"] == "data" for event in run.events()):
         _furnish(run, config, samples)  # it was killed while its folder was being filled

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ from glassformer.training.telemetry import (
     gradient_norm,
     without_gradient,
 )
+from glassformer.untrusted import shorten
 
 
 @dataclass
@@ -63,6 +65,21 @@ class Progress:
     loss_count: int = 0
     best_loss: float | None = None
     since_best: int = 0
+
+    @classmethod
+    def from_dict(cls, tree: Any) -> Progress:
+        """What a checkpoint holds of it. Raises :class:`CheckpointError` for anything else."""
+        try:
+            found = cls(**tree)
+        except TypeError:  # no mapping, or of other names
+            found = None
+        counts = () if found is None else (found.step, found.tokens, found.loss_count, found.since_best)
+        sums = () if found is None else (found.seconds, found.loss_sum, found.objective_sum, found.best_loss or 0.0)
+        whole = all(type(each) is int and 0 <= each < 2**63 for each in counts)
+        finite = all(type(each) in (int, float) and abs(each) < 1e300 for each in sums)
+        if found is None or not (whole and finite):
+            raise CheckpointError(f"Where the training stood, its 'progress', is damaged: {shorten(tree, 200)}.")
+        return found
 
 
 @dataclass(frozen=True)
@@ -401,7 +418,7 @@ class Trainer:
                 f"The checkpoint {checkpoint.path} was trained on other data ({checkpoint.state['data']}) than are "
                 f"prepared now ({self.samples.fingerprint}): the text or its tokenizer has changed."
             )
-        self.progress = Progress(**checkpoint.state["progress"])
+        self.progress = Progress.from_dict(checkpoint.state["progress"])
         self._saved_at = self.progress.step
 
     # ---------------------------------------------------------------------------------------- time

@@ -1,0 +1,88 @@
+"""Whether a model can be made on this machine: asked of its configuration, before anything of its size is made.
+
+A configuration may come from anywhere. Its numbers are compared with what torch can address and with the memory there
+is, by formula, so that ten million layers take no longer to refuse than ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from glassformer import machine
+from glassformer.errors import CheckpointError, ConfigError
+from glassformer.models.config import ModelConfig
+
+MOST_LAYERS = 10_000
+"""Blocks of both stacks. Each is some twenty Python objects; the deepest models in print have a thousand."""
+MOST_VALUES = 2**58
+"""Of one matrix: more bytes than torch can address."""
+VALUE = 4  # bytes of a float32, in which a model is made
+AT_MOST = 4
+"""Times the weights that are there, a model is made, to name what does not fit."""
+TABLE = {"sinusoidal": 20, "rotary": 6}
+"""Bytes for each position and feature of a fixed table of positions, while it is made."""
+
+
+def check_shape(config: ModelConfig) -> None:
+    """Raise :class:`ConfigError` if the model has more layers, or a larger matrix, than can be made anywhere."""
+    found = list(_complaints(config))
+    if found:
+        raise ConfigError(found, subject="model")
+
+
+def _complaints(config: ModelConfig) -> Iterator[str]:
+    layers = (config.n_encoder_layers or 0) + config.n_layers
+    if layers > MOST_LAYERS:
+        yield f"it has {layers:,} layers (n_layers, n_encoder_layers), and at most {MOST_LAYERS:,} are made."
+    sides = {
+        "vocab_size (with pad_vocab_to)": config.padded_vocab_size,
+        "source_vocab_size (with pad_vocab_to)": config.padded_source_vocab_size if config.has_encoder else 0,
+        "max_seq_len": config.max_seq_len,
+        "d_model": config.d_model,
+        "feedforward.d_ff": config.d_ff,
+        "attention.n_heads × d_head": max(config.attention.n_heads, config.n_kv_heads) * config.d_head,
+    }
+    for name, side in sides.items():
+        if side * config.d_model >= MOST_VALUES:
+            yield f"{name} is {side:,} and d_model {config.d_model:,}: no matrix can be so large."
+
+
+def check_memory(config: ModelConfig) -> None:
+    """Raise :class:`ConfigError` if the model's weights and tables alone need more memory than this machine has."""
+    there = machine.describe().memory
+    needed = bytes_to_make(config)
+    if there is not None and needed > there:
+        raise ConfigError(
+            f"its weights and tables of positions need {needed / 1e9:,.1f} GB of memory, and this machine has "
+            f"{there / 1e9:,.1f} GB; make it smaller (vocab_size, pad_vocab_to, max_seq_len, d_model, n_layers).",
+            subject="model",
+        )
+
+
+def bytes_to_make(config: ModelConfig) -> int:
+    """Bytes of the weights in float32 and of the tables of positions; parts of a user's own are not counted."""
+    from glassformer.models.formulas import has_own_parts, parameters  # which build on what this module is asked for
+
+    values = config.padded_vocab_size * config.d_model if has_own_parts(config) else parameters(config).total
+    width = config.d_head if config.positions.kind == "rotary" else config.d_model
+    tables = config.max_seq_len * width * TABLE.get(config.positions.kind, 0)
+    return values * VALUE + tables * (2 if config.has_encoder else 1)
+
+
+def check_held(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    """Raise :class:`CheckpointError` if the model is far larger than the weights that are there, before it is made.
+
+    What is missing of a model of about their size is named when they are put into it.
+    """
+    from glassformer.models.formulas import has_own_parts, parameters
+
+    if has_own_parts(config):
+        return
+    needed, held = parameters(config).total, sum(weight.numel() for weight in weights.values())
+    if needed > AT_MOST * held:
+        raise CheckpointError(
+            f"The weights do not fit the model: its configuration asks for {needed:,} parameters, and {held:,} are "
+            "there. The configuration or the weights are not those of the training."
+        )

@@ -1,0 +1,85 @@
+"""How large a model may be is asked of its configuration, before anything of its size is made."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from glassformer import machine
+from glassformer.errors import CheckpointError, ConfigError
+from glassformer.models.build import build
+from glassformer.models.config import ModelConfig
+from glassformer.models.counting import build_on_meta
+from glassformer.models.presets import preset
+from glassformer.models.size import MOST_LAYERS, bytes_to_make, check_held, check_shape
+
+SMALL = {"vocab_size": 11, "max_seq_len": 8, "d_model": 8, "n_layers": 1, "attention": {"n_heads": 2}}
+
+
+def config(**changes) -> ModelConfig:
+    return ModelConfig.build(SMALL).override(changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"n_layers": 10**7}, "it has 10,000,000 layers"),
+        ({"n_layers": 2**62}, "and at most 10,000 are made"),
+        ({"n_encoder_layers": 10**7}, "it has 10,000,001 layers"),
+        ({"vocab_size": 2**60}, "vocab_size .* no matrix can be so large"),
+        ({"pad_vocab_to": 2**62}, "vocab_size .* no matrix can be so large"),
+        ({"max_seq_len": 2**62}, "max_seq_len is .* no matrix can be so large"),
+        ({"max_seq_len": 2**62, "positions.kind": "rotary"}, "max_seq_len is .* no matrix can be so large"),
+        ({"feedforward.d_ff": 2**60}, "d_ff is .* no matrix can be so large"),
+        ({"d_model": 2**40}, "d_model .* no matrix can be so large"),
+        ({"attention.d_head": 2**60}, "d_head is .* no matrix can be so large"),
+        ({"vocab_size": 10**12}, "this machine has"),
+        ({"pad_vocab_to": 10**12}, "this machine has"),
+        ({"max_seq_len": 10**13}, "this machine has"),
+        ({"max_seq_len": 10**13, "positions.kind": "sinusoidal"}, "this machine has"),
+        ({"max_seq_len": 10**13, "positions.kind": "rotary"}, "this machine has"),
+        ({"d_model": 10**8}, "this machine has"),
+        ({"attention.n_heads": 10**13, "attention.d_head": 1, "positions.kind": "alibi"}, "this machine has"),
+        ({"feedforward.d_ff": 10**13}, "this machine has"),
+    ],
+    ids=str,
+)
+def test_a_model_too_large_for_this_machine_is_refused_before_it_is_made(changes, reason):
+    with pytest.raises(ConfigError, match=reason):
+        build(config(**changes))
+
+
+def test_a_model_that_is_only_counted_may_be_larger_than_the_memory_but_not_deeper_than_can_be_made():
+    assert sum(weight.numel() for weight in build_on_meta(config(vocab_size=10**12)).parameters()) > 8 * 10**12
+    with pytest.raises(ConfigError, match="it has 10,001 layers"):
+        build_on_meta(config(n_layers=MOST_LAYERS + 1))
+    check_shape(config(n_layers=MOST_LAYERS))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-xl", "transformer-big"])
+def test_the_models_of_the_papers_are_no_larger_than_allowed(name):
+    check_shape(preset(name).model)
+
+
+@pytest.mark.parametrize("kind", ["learned", "sinusoidal", "rotary", "alibi", "none"])
+def test_the_bytes_are_those_of_the_weights_and_at_least_those_of_the_tables(kind):
+    chosen = config(**{"positions.kind": kind, "max_seq_len": 64})
+    model = build(chosen)
+    weights = sum(weight.nbytes for weight in model.parameters())
+    tables = sum(table.nbytes for table in model.buffers())
+    assert bytes_to_make(chosen) >= weights + (tables if kind != "alibi" else 0)
+    assert bytes_to_make(chosen) <= weights + 6 * tables
+
+
+def test_a_machine_that_does_not_say_its_memory_refuses_nothing(monkeypatch):
+    here = machine.describe()
+    monkeypatch.setattr("glassformer.machine.describe", lambda: here.__class__(**(vars(here) | {"memory": None})))
+    build(config())
+
+
+def test_a_model_far_larger_than_its_weights_is_refused_and_one_of_about_their_size_is_not():
+    held = {"a": torch.zeros(1000)}
+    small = config()
+    check_held(small, held)
+    with pytest.raises(CheckpointError, match="asks for .* parameters, and 1,000 are there"):
+        check_held(config(n_layers=10**7), held)

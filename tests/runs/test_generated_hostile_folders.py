@@ -1,0 +1,63 @@
+"""Hostile folders by the thousand: each command ends with one message, soon, or opens what can be opened."""
+
+from __future__ import annotations
+
+import pytest
+from hostile_folders import COMMANDS, FILE_DAMAGES, HEADERS, Case, Place, Tally, cases
+
+SAMPLE, THOUSANDS = 60, 1_500
+"""Cases that are tried every time, and that are tried in all."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    for name in ("CACHE", "STATE"):
+        patch.setenv(f"GLASSFORMER_{name}", str(tmp_path_factory.mktemp(name.lower())))
+    for name in ("RUNS", "STUDIES", "DATA"):
+        patch.delenv(f"GLASSFORMER_{name}", raising=False)
+    patch.setenv("COLUMNS", "200")
+    patch.setattr("glassformer.speed.SECONDS", 0.01)
+    yield Place.make(tmp_path_factory.mktemp("place"))
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def every_case(place):
+    return list(cases(place))
+
+
+def spread(found, n):
+    """About ``n`` of them, evenly, and never in step with a cycle of commands or damages."""
+    step = max(1, len(found) // n)
+    return found[:: step + (step % 2 == 0)]
+
+
+def test_the_cases_meet_every_command_every_damage_and_every_kind_of_file(every_case):
+    assert len(every_case) > 1_000
+    assert len(set(map(str, every_case))) == len(every_case)
+    assert {(case.folder, case.command) for case in every_case} >= {
+        (folder, command) for folder, commands in COMMANDS.items() for command in commands
+    }
+    told = {case.damage for case in every_case}
+    assert told >= {*FILE_DAMAGES, *HEADERS}
+
+
+@pytest.mark.slow  # every command once, pages and reports among them
+def test_the_folders_are_whole_before_they_are_damaged(place):
+    for folder, commands in COMMANDS.items():
+        for command in commands:
+            outcome = place.attempt(
+                Case(folder, place.files(folder)[0], "as it was", command, lambda path: None, sealed=False)
+            )
+            expected = {0, 2} if command in ("scale fit", "sample") else {0}
+            assert outcome.status in expected, (folder, command, outcome.err)
+
+
+def test_a_sample_of_hostile_folders_is_refused_in_one_message_or_opened(place, every_case):
+    assert Tally.of(place, spread(every_case, SAMPLE)).found == []
+
+
+@pytest.mark.slow  # minutes: more than a thousand commands
+def test_a_thousand_hostile_folders_are_refused_in_one_message_or_opened(place, every_case):
+    assert Tally.of(place, spread(every_case, THOUSANDS)).found == []
