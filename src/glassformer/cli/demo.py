@@ -11,8 +11,7 @@ from rich.console import Console
 
 from glassformer import places
 from glassformer.cli.preparing import preparing
-from glassformer.cli.train import introduce, watch
-from glassformer.training.telemetry import Record
+from glassformer.cli.train import best_in_words, introduce, watch
 
 PRESET = "nanogpt-shakespeare-cpu"
 PROMPT = "def "
@@ -58,8 +57,8 @@ def demo(
     introduce(trainer, console, PRESET)
     outcome = watch(trainer, console)
     console.print(
-        f"[bold]{outcome.reason}[/]: {outcome.step:,} steps, validation loss {outcome.best_loss:.3f} nats per letter "
-        f"(it began at {_first_loss(trainer.run.metrics()):.3f})\n",
+        f"[bold]{outcome.reason}[/]: {outcome.step:,} steps{best_in_words(outcome)}"
+        + (f", {outcome.first_loss:.3f} before the first\n" if outcome.first_loss is not None else "\n"),
         highlight=False,
     )
     if outcome.interrupted:
@@ -98,7 +97,3 @@ def _study_the_residual(console: Console, steps: int, root: Path) -> None:
         checked = check(design, progress=progress)
     created = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
     conclude(Maker(checked, None, None, root, False, console).make(created), console)
-
-
-def _first_loss(records: list[Record]) -> float:
-    return float(next(record["loss"] for record in records if record.get("kind") == "validation"))

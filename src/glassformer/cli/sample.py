@@ -12,6 +12,8 @@ from rich.console import Console
 from glassformer.errors import DataError
 from glassformer.runs.folder import Run
 
+BEST = "the best: of its kept checkpoints, the one of the lowest validation loss"
+
 if TYPE_CHECKING:
     from glassformer.training.opening import OpenedModel
 
@@ -45,11 +47,15 @@ def sample(
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
 ) -> None:
     """Let a trained model write."""
+    from glassformer.training.finite_checks import check_finite_weights
     from glassformer.training.opening import open_model
 
     opened = open_model(Run.open(run, root=runs), checkpoint, device=device)
     for warning in opened.warnings:
         Console(stderr=True).print(f"[yellow]warning:[/] {warning}", highlight=False)
+    check_finite_weights(opened.model, opened.run.name, opened.step)
+    chosen = f", {BEST}" if checkpoint == "best" and not opened.warnings else ""
+    Console(stderr=True, soft_wrap=True).print(f"[dim]{opened.run.name}, step {opened.step:,}{chosen}[/]")
     settings = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ from glassformer.cli.preparing import preparing
 from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
 from glassformer.errors import ConfigError
 from glassformer.scaling.wording import digits, large
+from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:
     from glassformer.scaling.plans.plan import Plan
@@ -106,7 +106,7 @@ def scale_plan(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(made.to_dict(), indent=2))
+        print(strict_json(made.to_dict(), indent=2))
         return
     write_plan(made, out)  # first: a reader who leaves early, as head does, has the file
     _show(made, console)

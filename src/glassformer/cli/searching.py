@@ -115,6 +115,7 @@ def open_translators(
         RunError, CheckpointError: there is no such run or checkpoint, or it is not a translator's.
         ConfigError: one is named twice, or their vocabularies differ.
     """
+    from glassformer.training.finite_checks import check_finite_weights
     from glassformer.training.opening import open_translator
 
     opened: list[OpenedTranslator] = []
@@ -140,6 +141,7 @@ def open_translators(
     for each in opened:
         for warning in each.warnings:
             warn(warning)
+        check_finite_weights(each.model, each.run.name, each.step)
     return opened
 
 
