@@ -11,8 +11,10 @@ from rich.console import Console
 from glassformer import places
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
+from glassformer.config import parse_assignments
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
+from glassformer.training.effects import check_effects
 from glassformer.training.recipes import SUFFIXES, configuration
 from glassformer.training.trainer import Outcome, Trainer
 
@@ -50,6 +52,7 @@ def train(
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
+    check_effects(config, parse_assignments(set_ or []))
     if Path(model).suffix in SUFFIXES:
         model = Path(model).stem
     console = Console(soft_wrap=True)

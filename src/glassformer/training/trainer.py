@@ -23,6 +23,7 @@ from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration
+from glassformer.training.budgets import total_steps
 from glassformer.training.config import RunConfig
 from glassformer.training.extrapolation import Extrapolation
 from glassformer.training.interruption import Interruption
@@ -31,6 +32,7 @@ from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.samples import Samples
 from glassformer.training.schedules import factor, rates
+from glassformer.training.start_warnings import start_warnings
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import (
     Observer,
@@ -225,8 +227,8 @@ class Trainer:
         self._tick()
         if step % training.telemetry.validate_every == 0 or self.ended():
             self._validate()
-        every = training.checkpoints.every
-        if every is not None and step % every == 0:
+        kept = training.checkpoints
+        if any(every is not None and step % every == 0 for every in (kept.every, kept.keep_every)):
             self._save()
 
     def ended(self) -> str | None:
@@ -243,13 +245,7 @@ class Trainer:
     @property
     def total_steps(self) -> int | None:
         """The step at which the budget of steps, tokens or epochs ends; None when only time ends it."""
-        training = self.config.training
-        ends = [] if training.max_steps is None else [training.max_steps]
-        if training.max_tokens is not None:
-            ends.append(math.ceil(training.max_tokens / self.samples.tokens_per_step))
-        if training.max_epochs is not None:
-            ends.append(math.ceil(training.max_epochs * self.samples.steps_per_epoch))
-        return min(ends, default=None)
+        return total_steps(self.config.training, self.samples)
 
     def _schedule(self) -> float:
         """The factor of the learning rate for the update about to be made."""
@@ -291,6 +287,9 @@ class Trainer:
                 "acceleration": self.acceleration.to_dict(),
             }
         )
+        if self.progress.step == 0:
+            for warning in start_warnings(self.config, self.samples):
+                self._warn(warning)
 
     def _say_loss(self, rate: float, norm: float) -> None:
         """The loss since the last record, each token counted once: batches of pairs have unequal numbers of them.
