@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from glassformer import places
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
 from glassformer.cli.train import best_in_words, introduce, watch
 
@@ -26,6 +27,7 @@ output, and with it the attention."""
 
 
 def demo(
+    context: typer.Context,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long to train.")] = 60.0,
     runs: Annotated[Path | None, typer.Option(help="Folder for runs; ./runs unless given.")] = None,
     study_steps: Annotated[int, typer.Option(min=0, help="Steps of each run of the study; 0 leaves it out.")] = 400,
@@ -37,6 +39,7 @@ def demo(
     from glassformer.training.recipes import configuration
     from glassformer.training.session import start
 
+    check_idle(context, ("studies", study_steps == 0, "--study-steps 0 leaves the study out"))
     console = Console(soft_wrap=True)
     console.print(
         "A GPT of 0.8 million parameters reads the source code of Python's standard library, letter by letter, and "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from glassformer.cli.idle_options import check_idle
 from glassformer.errors import DataError
 from glassformer.runs.folder import Run
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def sample(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name, beginning of a name, or latest.")],
     prompt: Annotated[
         list[str] | None,
@@ -47,6 +49,13 @@ def sample(
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
 ) -> None:
     """Let a trained model write."""
+    greedy = temperature == 0
+    check_idle(
+        context,
+        ("seed", greedy, "--temperature 0 draws nothing"),
+        ("samples", greedy and samples > 1, "--temperature 0 draws nothing, so all of them would be the same"),
+        ("precision", quantize is not None, f"--quantize {quantize} says how weights are stored"),
+    )
     from glassformer.training.finite_checks import check_finite_weights
     from glassformer.training.opening import open_model
 

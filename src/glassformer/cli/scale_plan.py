@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
 from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
 from glassformer.errors import ConfigError
@@ -34,6 +35,7 @@ FRESH = "; muennighoff alone knows that the text is repeated, the others take ea
 
 
 def scale_plan(
+    context: typer.Context,
     compute: Annotated[
         str | None, typer.Option(metavar="FLOP", help="A budget, 6·N·D: 1e18, '3 PF-days', '2 EFLOP'.")
     ] = None,
@@ -78,6 +80,11 @@ def scale_plan(
     ] = False,
 ) -> None:
     """Plan a training from a budget: shape, tokens, batch, steps, loss, and what other laws would say."""
+    check_idle(
+        context,
+        ("out", as_json, "--json writes no file"),
+        ("explain", as_json, "--json has every number already"),
+    )
     from glassformer.scaling.plans.plan_file import check_place, write_plan
     from glassformer.scaling.plans.plan_request import read_request
     from glassformer.scaling.plans.plan_settings import rate_of

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from glassformer import places
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
 from glassformer.config import parse_assignments
@@ -20,6 +21,7 @@ from glassformer.training.trainer import Outcome, Trainer
 
 
 def train(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -53,6 +55,8 @@ def train(
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
     check_effects(config, parse_assignments(set_ or []))
+    unrecorded = config.training.telemetry.gradients_every is None
+    check_idle(context, ("show_gradients", unrecorded, "training.telemetry.gradients_every=none records none"))
     if Path(model).suffix in SUFFIXES:
         model = Path(model).stem
     console = Console(soft_wrap=True)
