@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,8 @@ from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.generation.translation import Translator
 from glassformer.scoring.translations import METRICS, Difference, Score, paired_difference, score_translations
+from glassformer.strict_json import strict_json
+from glassformer.training.finite_checks import check_finite_loss
 from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure_loss
 
@@ -144,7 +145,7 @@ def evaluate_translator(
             "compared_with": [_identity(each) for each in compared],
         }
         settings = {"search": search.to_dict(), "decoding": decoding.to_dict(), "data": data or config.source}
-        print(json.dumps({**found, **settings, "splits": {report.split: report.to_dict() for report in reports}}))
+        print(strict_json({**found, **settings, "splits": {report.split: report.to_dict() for report in reports}}))
         return
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{describe(opened)} on {data or config.source}, {_in_words(search)}")
@@ -183,7 +184,9 @@ def _loss(opened: OpenedTranslator, name: str, pairs: Sequence[Pair]) -> Evaluat
     batches = list(batches_of(pairs, opened.tokenizer, batch_tokens=LOSS_BATCH_TOKENS, max_length=limit, split=name))
     if missing := len(pairs) - sum(len(batch.indices) for batch in batches):
         warn(f"the loss on {name} leaves out {missing:,} pairs with more than {limit:,} tokens on a side.")
-    return measure_loss(opened.model, batches)
+    result = measure_loss(opened.model, batches)
+    check_finite_loss(result, opened.run.name, opened.step)
+    return result
 
 
 def _has_splits(data: str) -> bool:

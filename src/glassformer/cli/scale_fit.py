@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
@@ -94,7 +94,7 @@ def scale_fit(
         drawn = page(found, facts).save(out)
         saved = write_fit(found, out.with_suffix(".json"), draws=draws, facts=facts)
     if as_json:
-        print(json.dumps(to_dict(found, draws=draws, facts=facts), ensure_ascii=False, allow_nan=False))
+        print(strict_json(to_dict(found, draws=draws, facts=facts)))
         return
     _show(found, facts, console)
     console.print(f"page {drawn}  {drawn.stat().st_size / 1e6:.1f} MB", highlight=False)

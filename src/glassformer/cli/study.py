@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,15 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
     from glassformer.studies import design
     from glassformer.studies.reading import SUFFIXES, read_study
 
+    if given and Path(what).suffix in SUFFIXES and _is_study_file(Path(what)):
+        listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
+        raise ConfigError(
+            f"{listed}: {what!r} is a study file, which holds the whole design; change it there, or name a preset or "
+            "a run's file instead.",
+            subject="command",
+        )
+    if given.get("grid") and len(given.get("vary", [])) == 1 and "," not in given["vary"][0]:
+        raise ConfigError("--grid has no effect: one setting is varied, and it combines several.", subject="command")
     if what in preset_names() or {"vary", "data", "set"} & given.keys():
         changes = {**given, "seeds": _seeds(given.get("seeds", "3")), "set": _settings(given.get("set", []))}
         if changes.get("matched", "none") not in get_args(design.Matched):
@@ -163,6 +173,19 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
             subject="command",
         )
     return read_study(Path(what)) if Path(what).suffix in SUFFIXES else None
+
+
+def _is_study_file(path: Path) -> bool:
+    """Whether a file describes a study: Python always does; TOML unless it has what only a single run's file has."""
+    from glassformer.studies.reading import KEYS
+
+    if path.suffix == ".py":
+        return True
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # its reader says what is wrong
+    return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys() & KEYS.keys())
 
 
 def _refuse_unknown(what: str, root: Path) -> None:

@@ -9,15 +9,19 @@ import typer
 from rich.console import Console
 
 from glassformer import places
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
+from glassformer.config import parse_assignments
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
+from glassformer.training.effects import check_effects
 from glassformer.training.recipes import SUFFIXES, configuration
 from glassformer.training.trainer import Outcome, Trainer
 
 
 def train(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -50,6 +54,9 @@ def train(
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
+    check_effects(config, parse_assignments(set_ or []))
+    unrecorded = config.training.telemetry.gradients_every is None
+    check_idle(context, ("show_gradients", unrecorded, "training.telemetry.gradients_every=none records none"))
     if Path(model).suffix in SUFFIXES:
         model = Path(model).stem
     console = Console(soft_wrap=True)
@@ -84,11 +91,17 @@ def watch(trainer: Trainer, console: Console, *, show_gradients: bool = False) -
 
 def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
     """How it ended, and what to do next."""
-    best = "" if outcome.best_loss is None else f", best validation loss {outcome.best_loss:.4f}"
     verb = f"stopped by {outcome.reason} and saved" if outcome.interrupted else outcome.reason
     console.print(
-        f"[bold]{verb}[/] at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best}", highlight=False
+        f"[bold]{verb}[/] at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best_in_words(outcome)}",
+        highlight=False,
     )
+    if outcome.best_loss is not None and outcome.first_loss is not None and outcome.first_loss <= outcome.best_loss:
+        console.print(
+            f"[yellow]warning:[/] training did not lower the validation loss: it was {outcome.first_loss:.4f} before "
+            "the first update, and those weights are not kept.",
+            highlight=False,
+        )
     name = trainer.run.name if trainer.run.path.parent == places.runs_folder() else str(trainer.run.path)
     if outcome.interrupted:
         console.print(f"  go on with it   glassformer resume {name}", highlight=False)
@@ -101,3 +114,10 @@ def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
     else:
         console.print(f"  let it write    glassformer sample {name} --prompt ...", highlight=False)
     console.print(f"  draw its loss   glassformer chart {name}", highlight=False)
+
+
+def best_in_words(outcome: Outcome) -> str:
+    """The loss of the checkpoint "best", which the commands below use; without one, that they use the latest."""
+    if outcome.best_loss is None:
+        return "; no validation after an update was finite, so there is no best checkpoint, and the latest is used"
+    return f", best validation loss {outcome.best_loss:.4f} nats/token (step {outcome.best_step:,})"
