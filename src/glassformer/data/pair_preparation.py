@@ -15,7 +15,6 @@ sentence of a test set is translated and scored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -26,8 +25,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.data.pairs import DATES, Pair, PairSource, open_pairs
-from glassformer.data.prepared_folders import prepared_folder, write_durably
+from glassformer.data.overlap import overlap_notes, pair_overlap
+from glassformer.data.pairs import BUILT_IN, DATES, Pair, PairSource, open_pairs
+from glassformer.data.preparation import digest_of
+from glassformer.data.prepared_folders import prepared_folder, versions, write_durably, write_manifest
 from glassformer.data.sentence_bpe import SentenceBytePairTokenizer
 from glassformer.data.sentence_tokenizers import (
     PairTokenizer,
@@ -40,25 +41,46 @@ from glassformer.data.tokenizers import utf8
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
 
-FORMAT = 1
-MANIFEST = "manifest.json"
+IDENTITY = 1
+"""Counts up when the same pairs and settings make other tokens or other splits than before."""
+
 SIDES = ("source", "target")
 
 
-def prepare_pairs(config: TranslationConfig, cache: Path, progress: Progress | None = None) -> Path:
+def prepare_pairs(
+    config: TranslationConfig,
+    cache: Path,
+    progress: Progress | None = None,
+    *,
+    tokenizer: PairTokenizer | None = None,
+    notes: list[str] | None = None,
+) -> Path:
     """The folder with the tokens of this configuration below ``cache``; made now unless it is there and whole.
+
+    Args:
+        tokenizer: the one to use instead of what the configuration would learn.
+        notes: gets a note when the folder was damaged and is made again.
 
     Raises :class:`DataError` for whatever is wrong with the pairs or the disk.
     """
     source = open_source(config)
     state = source.fingerprint()
-    settings = config.to_dict() | {"tokenizer": config.tokenizer_kind, "state": state, "format": FORMAT}
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    name = fingerprint(config, state)
+    if tokenizer is not None:
+        name += f"-{digest_of(tokenizer.to_dict())[:16]}"
     return prepared_folder(
         cache / name,
-        is_whole=is_whole,
-        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody),
+        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody, tokenizer),
+        notes=notes,
     )
+
+
+def fingerprint(config: TranslationConfig, content: str) -> str:
+    """The identity of the data: 32 hexadecimal digits of the settings and of the pairs' content, not of their paths."""
+    settings = config.to_dict() | {"tokenizer": config.tokenizer_kind, "state": content, "format": IDENTITY}
+    if config.source not in BUILT_IN:
+        settings |= dict.fromkeys(("source", "validation", "test"))  # which of them are given, the content says
+    return digest_of(settings)[:32]
 
 
 def open_source(config: TranslationConfig) -> PairSource:
@@ -76,40 +98,9 @@ def open_source(config: TranslationConfig) -> PairSource:
         source_column=config.source_column,
         target_column=config.target_column,
         validation_fraction=config.validation_fraction,
+        normalise=_blank(config).normalise,
         **dates,
     )
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether the folder has a manifest of this format and files of the sizes that it says."""
-    try:
-        files = read_manifest(folder)["files"]
-        return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
-    except (DataError, OSError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The folder's manifest. Raises :class:`DataError` if it is missing, damaged or of another format."""
-    path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT or manifest["task"] != "translation":
-            raise DataError(
-                f"{str(path)!r} is of task {manifest['task']!r} and format {manifest['format']}; "
-                f"read here is format {FORMAT} of 'translation'."
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"There are no prepared sentence pairs at {str(folder)!r}: {error}. Prepare them again."
-        ) from error
-    return manifest
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def train_tokenizer(config: TranslationConfig, pairs: Sequence[Pair]) -> PairTokenizer:
@@ -131,7 +122,22 @@ def _train(config: TranslationConfig, texts: Sequence[str]) -> SentenceTokenizer
     )
 
 
-def _fill(folder: Path, config: TranslationConfig, source: PairSource, state: str, progress: Progress) -> None:
+def _blank(config: TranslationConfig) -> SentenceTokenizer:
+    """A tokenizer of the configuration's kind that has learned nothing, for how it normalises."""
+    kinds: dict[str, type[SentenceTokenizer]] = {
+        each.kind: each for each in (WordTokenizer, SentenceCharacterTokenizer, SentenceBytePairTokenizer)
+    }
+    return kinds[config.tokenizer_kind].blank(lowercase=config.lowercase)
+
+
+def _fill(
+    folder: Path,
+    config: TranslationConfig,
+    source: PairSource,
+    state: str,
+    progress: Progress,
+    tokenizer: PairTokenizer | None,
+) -> None:
     """Write everything into an empty folder, the manifest last."""
     progress("reading", 0, None)
     splits = source.splits()
@@ -143,8 +149,12 @@ def _fill(folder: Path, config: TranslationConfig, source: PairSource, state: st
             "Use more pairs, or another data.validation_fraction."
         )
     progress("tokenizer", 0, None)
-    tokenizer = train_tokenizer(config, splits["train"])
+    tokenizer = tokenizer or train_tokenizer(config, splits["train"])
     tokenizer.save(folder)
+    notes = list(source.notes)
+    if source.holds_out:
+        splits["validation"], left_out = without_known(tokenizer, splits["train"], splits["validation"])
+        notes += left_out
     counts = {}
     total, done = sum(map(_text_bytes, splits.values())), 0
     for split, pairs in splits.items():
@@ -152,20 +162,46 @@ def _fill(folder: Path, config: TranslationConfig, source: PairSource, state: st
         counts[split] = _write_split(folder, split, pairs, tokenizer, config)
         done += _text_bytes(pairs)
     progress("encoding", total, total)
-    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
-    manifest = {
-        "format": FORMAT,
-        "task": config.task,
-        "config": config.to_dict(),
-        "source_fingerprint": state,
-        "tokenizer": config.tokenizer_kind,
-        "joint": config.joint,
-        "vocab_size": {"source": tokenizer.source.vocab_size, "target": tokenizer.target.vocab_size},
-        "splits": counts,
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in files},
-        "notes": [*source.notes, *_notes(config, tokenizer, counts)],
-    }
-    write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    for split, pairs in splits.items():
+        if split != "train":
+            sides = (tokenizer.source.normalise, tokenizer.target.normalise)
+            notes += overlap_notes(split, pair_overlap(splits["train"], pairs, *sides))
+    write_manifest(
+        folder,
+        {
+            "task": config.task,
+            "fingerprint": fingerprint(config, state),
+            "config": config.to_dict(),
+            "source_fingerprint": state,
+            "tokenizer": config.tokenizer_kind,
+            "joint": config.joint,
+            "vocab_size": {"source": tokenizer.source.vocab_size, "target": tokenizer.target.vocab_size},
+            "splits": counts,
+            "made_with": versions("tokenizers", *(["datasets"] if config.source.startswith("hf:") else [])),
+            "notes": [*notes, *_notes(config, tokenizer, counts)],
+        },
+    )
+
+
+def without_known(
+    tokenizer: PairTokenizer, train: Sequence[Pair], validation: Sequence[Pair]
+) -> tuple[list[Pair], list[str]]:
+    """The validation pairs whose source no training source equals token for token, and a note of the others.
+
+    They were chosen so that none is equal as text. Two can still be one to the model, where what differs is read as
+    <unk>. If all are such, all stay, and the note says that.
+    """
+    side = tokenizer.source
+    known = {tuple(ids) for ids in side.encode_all([pair.source for pair in train])}
+    encoded = side.encode_all([pair.source for pair in validation])
+    kept = [pair for pair, ids in zip(validation, encoded, strict=True) if tuple(ids) not in known]
+    if len(kept) == len(validation):
+        return list(validation), []
+    count = f"{len(validation) - len(kept):,} of {len(validation):,}"
+    reason = "read as a source in training does, once rare words are <unk>"
+    if kept:
+        return kept, [f"validation: {count} pairs held out are left out: their sources {reason}"]
+    return list(validation), [f"validation: the sources of all pairs held out {reason}; use another data.tokenizer"]
 
 
 def _write_split(
