@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.data.batches import IGNORE
-from glassformer.data.pair_preparation import is_whole
 from glassformer.data.pairs import Pair
+from glassformer.data.prepared_folders import is_whole
 from glassformer.data.translation import TranslationData, prepare_translation
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
@@ -291,8 +291,8 @@ def test_damaged_prepared_pairs_are_found_and_prepared_again(tmp_path, sources):
     content = bytearray((folder / "train.target.ids.npy").read_bytes())
     content[-3] ^= 1
     (folder / "train.target.ids.npy").write_bytes(content)
-    with pytest.raises(DataError, match=r"train\.target\.ids\.npy' is damaged"):
-        TranslationData(folder).verify()
+    with pytest.raises(DataError, match=r"are damaged: train\.target\.ids\.npy has other content"):
+        TranslationData(folder)
 
 
 PREPARE = """

@@ -114,6 +114,11 @@ class LanguageModelingData:
         return [*self.warnings, *self.manifest["notes"]]
 
     @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each split's tokens."""
+        return {name: str(self.manifest["splits"][name]["sha256"]) for name in SPLITS}
+
+    @property
     def fingerprint(self) -> str:
         """The identity of these data: the same text, settings and split give the same, wherever the text lies."""
         return self._fingerprint

@@ -2,8 +2,8 @@ r"""Files of sentence pairs: two parallel ones, TAB-separated columns, or JSON l
 
 What is read as text, gzipped or not, is said in :mod:`glassformer.data.reading`. Only ``\n`` and ``\r\n`` end a line:
 U+2028, a form feed or a lone ``\r`` within a sentence are kept. In a JSON string line breaks become spaces, for a
-sentence is a line everywhere else. A pair with an empty side (nothing, or only white space) is skipped and counted in a note, except where it is to
-be scored. What is wrong with a file is said with the numbers of its lines, all at once.
+sentence is a line everywhere else. A pair with an empty side (nothing, or only white space) is skipped and counted in
+a note, except where it is to be scored. What is wrong with a file is said with the numbers of its lines, all at once.
 """
 
 from __future__ import annotations
@@ -58,23 +58,16 @@ class PairFile(ABC):
     def read_all(self, notes: list[str]) -> list[tuple[str, str]]:
         """Every pair, to be scored as sacreBLEU scores the same lines: an empty reference is a reference.
 
-        Only the blank lines of a file of pairs are none; of two parallel files every line is kept. A note says how
-        many pairs have an empty side. Raises :class:`DataError` if no pair has text on both sides.
+        Only the blank lines of a file of pairs are left out, and counted in a note; of two parallel files every line is
+        kept. Raises :class:`DataError` if no pair has text on both sides.
         """
         pairs: list[tuple[str, str]] = []
-        empty: dict[str, list[int]] = {"source": [], "reference": []}
         blank: list[int] = []
         for line, source, target in self.rows():
             if len(self.paths) == 1 and not source.strip() and not target.strip():
                 blank.append(line)
-                continue
-            pairs.append((source, target))
-            for side, text in (("source", source), ("reference", target)):
-                if not text.strip():
-                    empty[side].append(line)
-        for side, lines in empty.items():
-            if lines:
-                notes.append(f"{_n_pairs(lines)} of {self.name!r} scored with an empty {side}: {_listed(lines)}")
+            else:
+                pairs.append((source, target))
         if blank:
             notes.append(f"{_n_pairs(blank)} of {self.name!r} skipped, for both sides are empty: {_listed(blank)}")
         self._checked([pair for pair in pairs if pair[0].strip() and pair[1].strip()])

@@ -15,6 +15,7 @@ sentence of a test set is translated and scored.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -225,6 +226,7 @@ def _write_split(
         )
     numbers = np.flatnonzero(kept).tolist()
     counts["pairs"] = len(numbers)
+    digest = hashlib.sha256()
     for side, of_side in zip(SIDES, (tokenizer.source, tokenizer.target), strict=True):
         ids, ends = _flat([encoded[side][number] for number in numbers], of_side.end_id)
         for what, array in (("ids", ids), ("ends", ends)):
@@ -234,6 +236,8 @@ def _write_split(
         counts[f"{side}_tokens"] = len(ids)
         counts[f"{side}_unknown"] = int((ids == of_side.unknown_id).sum())
         counts[f"{side}_bytes"] = sum(len(getattr(pairs[number], side).encode()) for number in numbers)
+        digest.update(ids.tobytes() + ends.tobytes())
+    counts["sha256"] = digest.hexdigest()
     texts = (json.dumps([pairs[number].source, pairs[number].target], ensure_ascii=False) for number in numbers)
     write_durably(folder / f"{split}.pairs.jsonl", "".join(text + "\n" for text in texts))
     return counts
@@ -258,8 +262,9 @@ def _notes(config: TranslationConfig, tokenizer: PairTokenizer, splits: dict[str
         if long := counts["too_long"]:
             what = "left out of training" if split == "train" else "left out of the loss (they are still translated)"
             notes.append(f"{split}: {long:,} pairs with more than {config.max_length:,} tokens on a side are {what}")
-        if (empty := counts["empty"]) and split == "train":
-            notes.append(f"train: {empty:,} pairs with an empty side are left out of training")
+        if empty := counts["empty"]:
+            what = "left out of training" if split == "train" else "scored as they are"
+            notes.append(f"{split}: {empty:,} pairs with an empty side are {what}")
     for side in SIDES:
         for split, counts in splits.items():
             if split != "train" and (unknown := counts[f"{side}_unknown"]):

@@ -81,9 +81,9 @@ def open_pairs(
 
     ``validation`` and ``test`` are files as ``name`` may be. Without ``validation``, about ``validation_fraction`` of
     the pairs are held out of training: those whose source text has the smallest hashes, so the choice is always the
-    same and no source text stands on both sides, as ``normalise`` reads it. ``reverse`` swaps source and target. The columns are the keys of JSON
-    lines: ``source`` and ``target``, unless there is a ``translation``, whose first language is the source.
-    ``locales``, ``n_pairs`` and ``seed`` are those of :class:`~glassformer.data.dates.Dates`.
+    same and no source text stands on both sides, as ``normalise`` reads it. ``reverse`` swaps source and target. The
+    columns are the keys of JSON lines: ``source`` and ``target``, unless there is a ``translation``, whose first
+    language is the source. ``locales``, ``n_pairs`` and ``seed`` are those of :class:`~glassformer.data.dates.Dates`.
 
     Raises :class:`DataError` with every complaint if a file is missing or an option does not fit the source, and
     :class:`ConfigError` if an option of the dates cannot work.

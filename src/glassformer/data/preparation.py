@@ -170,6 +170,7 @@ def _fill(
             "made_with": versions("tokenizers", *(["datasets"] if config.source.startswith("hf:") else [])),
             "notes": _notes(config, tokenizer, splits, source.skipped, repeated / max(long_lines, 1)),
         },
+        hashes={split["file"]: split["sha256"] for split in splits.values()},
     )
 
 

@@ -83,13 +83,20 @@ def is_whole(folder: Path, notes: list[str] | None = None) -> bool:
     return True
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Seal a folder: all files in it are recorded, and nothing may be written to it any more."""
+def write_manifest(folder: Path, manifest: Mapping[str, Any], hashes: Mapping[str, str] | None = None) -> None:
+    """Seal a folder: all files in it are recorded, and nothing may be written to it any more.
+
+    ``hashes``: the SHA-256 of files, by name, that are known already.
+    """
+    known = hashes or {}
     files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     body = {
         "format": FORMAT,
         **manifest,
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
+        "files": {
+            path.name: {"bytes": path.stat().st_size, "sha256": known.get(path.name) or file_sha256(path)}
+            for path in files
+        },
     }
     sealed = {**body, SEAL: _seal(body)}
     write_durably(folder / MANIFEST, json.dumps(sealed, indent=2, ensure_ascii=False) + "\n")
@@ -129,7 +136,7 @@ def open_manifest(folder: Path, task: str | None = None) -> dict[str, Any]:
         raise DamagedError(folder, f"{MANIFEST} lacks what it should say ({type(error).__name__}: {error})") from error
     if task is not None and manifest.get("task") != task:
         raise DataError(
-            f"The prepared data in {str(folder)!r} are of the task {manifest.get('task')!r}, and {task!r} is needed here."
+            f"The prepared data in {str(folder)!r} are of the task {manifest.get('task')!r}; {task!r} is needed here."
         )
     return manifest
 

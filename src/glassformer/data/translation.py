@@ -72,6 +72,11 @@ class TranslationData:
         return [*self.warnings, *self.manifest["notes"]]
 
     @property
+    def digests(self) -> dict[str, str]:
+        """A SHA-256 of each split's tokens and of where its sentences end."""
+        return {name: str(split["sha256"]) for name, split in self.manifest["splits"].items()}
+
+    @property
     def fingerprint(self) -> str:
         """The identity of these data: the same pairs, settings and splits give the same, wherever the files lie."""
         return self._fingerprint

@@ -20,6 +20,7 @@ from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration, choose
 from glassformer.training.config import RunConfig
 from glassformer.training.memory import refuse_too_large
+from glassformer.training.run_data import describe_data, open_samples, recorded_data
 from glassformer.training.samples import PrepareProgress, Samples, prepare_samples
 from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
@@ -68,7 +69,8 @@ def resume(
     A run that was killed before its first checkpoint starts again from the beginning.
     """
     config = run_config(run)
-    samples = prepare_samples(config, prepare_progress)
+    begun = recorded_data(run) is not None
+    samples = open_samples(run, config, prepare_progress) if begun else prepare_samples(config, prepare_progress)
     checkpoint: Checkpoint | None = None
     warnings: list[str] = []
     if list_checkpoints(run.checkpoints):
@@ -83,9 +85,9 @@ def resume(
     trainer = _trainer(run, config, samples, build_model(config), acceleration, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    elif not any(event["event"] == "data" for event in run.events()):  # it was killed while its folder was being filled
+    elif not begun:  # it was killed while its folder was being filled
         _furnish(run, config, samples)
-    return trainer, warnings
+    return trainer, [*samples.warnings, *warnings]
 
 
 def run_config(run: Run) -> RunConfig:
@@ -134,7 +136,7 @@ def _furnish(run: Run, config: RunConfig, samples: Samples) -> None:
             shutil.copy(path, kept)
     samples.save_tokenizer(run.tokenizer)
     with run.metrics_writer() as writer:
-        writer.append({"event": "data", **samples.describe()})
+        writer.append({"event": "data", **describe_data(run, config, samples)})
 
 
 def _refuse_same_names(config: RunConfig) -> None:
