@@ -146,9 +146,9 @@ def test_verify_finds_one_changed_bit(korean, tmp_path):
     content = bytearray((data.folder / "validation.bin").read_bytes())
     content[6] ^= 1
     (data.folder / "validation.bin").write_bytes(content)
-    with pytest.raises(DataError, match=r"are damaged: validation\.bin has other content"):
+    with pytest.raises(DataError, match=r"are damaged: validation\.bin has another SHA-256"):
         data.verify()
-    with pytest.raises(DataError, match=r"are damaged: validation\.bin has other content"):
+    with pytest.raises(DataError, match=r"are damaged: validation\.bin has another SHA-256"):
         LanguageModelingData(data.folder)
 
 

@@ -193,9 +193,7 @@ def evaluate_language_model(
             )
         if text.unknown:
             share = text.unknown / text.characters
-            options.warn(
-                f"{text.unknown:,} characters of {data} ({share:.2%}) are not in the vocabulary: read as <unk>."
-            )
+            options.warn(f"{text.unknown:,} characters of {data} ({share:.2%}) are unknown, and are read as <unk>.")
         batches = fixed_batches(text.tokens, batch_size=batch_size, seq_len=min(seq_len, len(text.tokens) - 1))
         bytes_per_token, source = text.bytes_per_token, data
     result = measure(opened.model, batches)

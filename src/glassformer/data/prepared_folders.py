@@ -152,7 +152,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any], *, sha256_of: Callabl
         if size != file["bytes"]:
             raise DamagedError(folder, f"{name} has {size:,} bytes, not {file['bytes']:,}")
         if sha256_of(path) != file["sha256"]:
-            raise DamagedError(folder, f"{name} has other content than was written (its SHA-256 is another)")
+            raise DamagedError(folder, f"{name} has another SHA-256 than it was written with")
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -22,13 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glassformer.data import pair_preparation, preparation
+from glassformer.data import pair_preparation, pairs, preparation, sources
 from glassformer.data.config import DataConfig
-from glassformer.data.pairs import BUILT_IN as BUILT_IN_PAIRS
 from glassformer.data.prepared_folders import versions
 from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
-from glassformer.data.sources import BUILT_IN as BUILT_IN_TEXTS
-from glassformer.data.sources import open_source
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.tokenizers import Tokenizer, load_tokenizer
 from glassformer.data.translation_config import TranslationConfig
@@ -47,6 +44,8 @@ PATHS = ("source", "validation", "test", "gpt2_files")
 COMPARED = ("tokens", "pairs", "bytes_per_token", "unigram", "bigram")
 """What a run of before recorded of its data."""
 
+BUILT_IN = {*sources.BUILT_IN, *pairs.BUILT_IN}
+
 TOLERANCE = 1e-6
 """Relative: sums of logarithms differ in their last digits from one processor to another."""
 
@@ -57,7 +56,8 @@ class OtherDataError(DataError):
 
 def recorded_data(run: Run) -> Record | None:
     """What the run recorded of its data when it began; None of one that was imported or has not begun."""
-    return next((event for event in run.events() if event["event"] == "data"), None)
+    events = (event for event in run.events() if event["event"] == "data")
+    return next((event for event in events if isinstance(event.get("fingerprint"), str)), None)
 
 
 def describe_data(run: Run, config: RunConfig, samples: Samples) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None =
     if recorded is None:
         raise DataError(
             f"The run {run.name} was imported, and which data it was trained on is not known; "
-            "name those to measure it on with --data."
+            "name the data to measure it on with --data."
         )
     if isinstance(config.data, SyntheticConfig):
         samples = prepare_samples(config, progress)
@@ -98,11 +98,13 @@ def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None =
         return samples
     located = _located(run, config, recorded)
     found = config.override({f"data.{name}": getattr(located, name) for name in PATHS if hasattr(located, name)})
-    samples = _in_own_tokens(run, found, progress)
+    samples = _in_own_tokens(run, found, recorded, progress)
+    if located is not config.data:
+        samples.warnings.append(f"the run's data are read from {', '.join(map(str, _paths(located)))}")
     samples.recorded_fingerprint = recorded["fingerprint"]
     if "content" not in recorded:
         _check_as_recorded(run, config, recorded, samples)
-    elif samples.describe()["sha256"] != recorded["sha256"]:
+    elif samples.data.digests != recorded.get("sha256"):
         then, now = recorded.get("made_with"), versions("tokenizers")
         raise _refusal(run, config, recorded, f"the same content gives other tokens with {now} than with {then}")
     return samples
@@ -120,18 +122,21 @@ def _located(run: Run, config: RunConfig, recorded: Record) -> DataConfig | Tran
         try:
             content = _content(candidate)
         except DataError as error:
-            seen[shown] = str(error)
+            there = _paths(candidate) or candidate.source in BUILT_IN
+            seen[shown] = str(error).rstrip(".") if there else f"there is no {candidate.source}, seen from {Path.cwd()}"
             continue
         if "content" not in recorded or _fingerprint(candidate, content) == recorded["fingerprint"]:
             return candidate
         if content == recorded["content"]:
-            seen[shown] = f"{shown} has the same content, and config.json has other settings under data"
+            seen[shown] = f"{shown}: the same content, but config.json has other settings under data"
         else:
-            seen[shown] = f"{shown} has the content {content[:12]}…{_size(candidate)}"
+            seen[shown] = f"{shown}: content {content[:12]}…{_size(candidate)}"
     raise _refusal(run, config, recorded, "; ".join(seen.values()).rstrip("."))
 
 
-def _in_own_tokens(run: Run, config: RunConfig, progress: PrepareProgress | None) -> Samples:
+def _in_own_tokens(
+    run: Run, config: RunConfig, recorded: Record, progress: PrepareProgress | None
+) -> TextSamples | PairSamples:
     """The samples, encoded anew with the run's tokenizer if what is prepared has another."""
     own: Tokenizer | PairTokenizer
     own = load_tokenizer(run.tokenizer) if isinstance(config.data, DataConfig) else load_pair_tokenizer(run.tokenizer)
@@ -139,10 +144,11 @@ def _in_own_tokens(run: Run, config: RunConfig, progress: PrepareProgress | None
     assert isinstance(samples, TextSamples | PairSamples)
     if samples.data.tokenizer.to_dict() == own.to_dict():
         return samples
-    recorded = recorded_data(run)
-    if recorded is not None and "content" not in recorded:
-        raise _refusal(run, config, recorded, "its tokenizer would be another now")
-    return prepare_samples(config, progress, tokenizer=own)
+    if "content" not in recorded:
+        raise _refusal(run, config, recorded, "a text or pairs of which its tokenizer would not be learned")
+    samples = prepare_samples(config, progress, tokenizer=own)
+    assert isinstance(samples, TextSamples | PairSamples)
+    return samples
 
 
 def _check_as_recorded(run: Run, config: RunConfig, recorded: Record, samples: Samples) -> None:
@@ -223,11 +229,10 @@ def _joined(name: str, folder: Path) -> str:
 def _relative_paths(data: DataConfig | TranslationConfig) -> dict[str, str]:
     """The settings that name files by a relative path, or may do so."""
     named = {name: value for name in PATHS if isinstance(value := getattr(data, name, None), str)}
-    built_in = {*BUILT_IN_TEXTS, *BUILT_IN_PAIRS}
     return {
         name: value
         for name, value in named.items()
-        if value not in built_in and not Path(value.removeprefix("hf:")).expanduser().is_absolute()
+        if value not in BUILT_IN and not Path(value.removeprefix("hf:")).expanduser().is_absolute()
     }
 
 
@@ -237,7 +242,7 @@ def _paths(data: DataConfig | TranslationConfig) -> list[Path]:
     for value in [getattr(data, name, None) for name in PATHS]:
         for part in [value, *value.split(",")] if isinstance(value, str) else []:
             path = Path(part.strip().removeprefix("hf:")).expanduser()
-            if part.strip() not in {"", *BUILT_IN_TEXTS, *BUILT_IN_PAIRS} and path.exists():
+            if part.strip() not in {"", *BUILT_IN} and path.exists():
                 found.append(path.absolute())
     return list(dict.fromkeys(found))
 
@@ -249,7 +254,7 @@ def _size(data: DataConfig | TranslationConfig) -> str:
 
 def _content(data: DataConfig | TranslationConfig) -> str:
     if isinstance(data, DataConfig):
-        return open_source(data.source, text_column=data.text_column).fingerprint()
+        return sources.open_source(data.source, text_column=data.text_column).fingerprint()
     return pair_preparation.open_source(data).fingerprint()
 
 

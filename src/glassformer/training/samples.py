@@ -148,6 +148,11 @@ class TextSamples(Samples):
     def save_tokenizer(self, folder: Path) -> None:
         self.data.tokenizer.save(folder)
 
+    @property
+    def reads_unknown(self) -> bool:
+        """Whether the validation text holds characters that training does not, which are read as <unk>."""
+        return bool(self.data.manifest["splits"]["validation"]["unknown"])
+
     def describe(self) -> dict[str, Any]:
         """Also how predictable the text is from letter counts and letter pairs alone."""
         return {
