@@ -13,7 +13,8 @@ import pytest
 
 from glassformer.data.config import DataConfig
 from glassformer.data.language_modeling import LanguageModelingData, prepare
-from glassformer.data.preparation import encode_source, is_whole
+from glassformer.data.preparation import encode_source
+from glassformer.data.prepared_folders import is_whole
 from glassformer.data.spool import Spool
 from glassformer.data.tokenizers import ByteTokenizer
 from glassformer.errors import DataError
@@ -87,12 +88,12 @@ def test_vocabularies_come_from_the_training_text_alone(tmp_path):
     path = tmp_path / "text"
     path.write_text("ab" * 45 + "abcdxabcd!")
     with pytest.raises(DataError, match=r"'c' \(U\+0063\) at position 2.*'x'.*'!'.*data\.unknown=replace"):
-        prepare(DataConfig(source=str(path)), cache=tmp_path / "cache")
+        prepare(DataConfig(source=str(path), unknown="error"), cache=tmp_path / "cache")
     data = prepare(DataConfig(source=str(path), unknown="replace"), cache=tmp_path / "cache")
     assert data.tokenizer.decode(data.validation[0:10]) == "ab\ufffd\ufffd\ufffdab\ufffd\ufffd\ufffd"
     assert data.vocab_size == 3
     assert data.manifest["splits"]["validation"]["unknown"] == 6
-    assert "6 characters of the validation text" in data.notes[0]
+    assert "6 characters of the validation text (60.00%)" in data.notes[0]
 
 
 def test_notes_name_skipped_files_and_a_vocabulary_that_came_out_smaller(tmp_path):
@@ -145,8 +146,10 @@ def test_verify_finds_one_changed_bit(korean, tmp_path):
     content = bytearray((data.folder / "validation.bin").read_bytes())
     content[6] ^= 1
     (data.folder / "validation.bin").write_bytes(content)
-    with pytest.raises(DataError, match=r"validation tokens .* are damaged"):
-        LanguageModelingData(data.folder).verify()
+    with pytest.raises(DataError, match=r"are damaged: validation\.bin has another SHA-256"):
+        data.verify()
+    with pytest.raises(DataError, match=r"are damaged: validation\.bin has another SHA-256"):
+        LanguageModelingData(data.folder)
 
 
 PREPARE = """
@@ -193,7 +196,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(korean, tmp_path):
     korean.write_text(KOREAN * 1000)
 
     def change(stage, done, total):
-        os.utime(korean, ns=(1, 1))
+        korean.write_text(KOREAN * 999 + KOREAN.upper())
 
     with pytest.raises(DataError, match="changed while it was read"):
         prepare(DataConfig(source=str(korean)), cache=tmp_path / "cache", progress=change)
@@ -251,5 +254,6 @@ def test_prepared_data_hold_no_time_and_no_command(korean, tmp_path):
         (prepare(DataConfig(source=str(korean)), cache=tmp_path).folder / "manifest.json").read_text()
     )
     assert set(manifest) == {
-        "format", "config", "source_fingerprint", "tokenizer", "vocab_size", "splits", "notes",
+        "format", "task", "fingerprint", "config", "source_fingerprint", "tokenizer", "vocab_size", "splits",
+        "repeated_lines", "made_with", "notes", "files", "seal",
     }  # fmt: skip

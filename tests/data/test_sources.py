@@ -74,7 +74,8 @@ def test_a_folder_is_every_text_below_it_and_says_what_it_skipped(tmp_path):
     source = open_source(str(tmp_path))
     text = "".join(source.texts())
     assert sorted(text.splitlines()) == ["first", "second", "third"]
-    assert sorted(entry.split()[0] for entry in source.skipped) == ["empty.txt", "image.png", "latin1.txt"]
+    assert sorted(entry.split()[0] for entry in source.skipped) == ["2", "empty.txt", "image.png", "latin1.txt"]
+    assert "2 hidden files and folders (the name begins with a dot)" in source.skipped
     assert "".join(source.texts()) == text
 
 

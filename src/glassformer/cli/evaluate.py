@@ -164,12 +164,14 @@ def evaluate_language_model(
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text, and print them."""
     from glassformer.data.config import DataConfig
-    from glassformer.data.language_modeling import fixed_batches, prepare
+    from glassformer.data.language_modeling import fixed_batches
     from glassformer.data.preparation import encode_source
     from glassformer.errors import DataError
     from glassformer.training.finite_checks import check_finite_loss, check_finite_weights
     from glassformer.training.objectives import evaluate as measure
     from glassformer.training.opening import open_model
+    from glassformer.training.run_data import open_samples
+    from glassformer.training.samples import TextSamples
 
     opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
@@ -179,15 +181,21 @@ def evaluate_language_model(
     assert isinstance(config, DataConfig)
     seq_len = opened.config.seq_len
     if data is None:
-        prepared = prepare(config)
-        batches = prepared.validation_batches(batch_size=batch_size, seq_len=seq_len)
-        bytes_per_token, source = prepared.bytes_per_token("validation"), f"{config.source} (validation)"
+        samples = open_samples(run, opened.config)
+        assert isinstance(samples, TextSamples)
+        for warning in samples.warnings:
+            options.warn(warning)
+        batches = samples.data.validation_batches(batch_size=batch_size, seq_len=seq_len)
+        bytes_per_token, source = samples.bytes_per_token("validation"), f"{config.source} (validation)"
     else:
         text = encode_source(data, opened.tokenizer)
         if len(text.tokens) < 2:
             raise DataError(
                 f"{data!r} has {len(text.tokens)} tokens; at least 2 are needed to predict one from another."
             )
+        if text.unknown:
+            share = text.unknown / text.characters
+            options.warn(f"{text.unknown:,} characters of {data} ({share:.2%}) are unknown, and are read as <unk>.")
         batches = fixed_batches(text.tokens, batch_size=batch_size, seq_len=min(seq_len, len(text.tokens) - 1))
         bytes_per_token, source = text.bytes_per_token, data
     result = measure(opened.model, batches)

@@ -126,4 +126,8 @@ def print_samples(
 def _encode(opened: OpenedModel, prompt: str) -> list[int]:
     if not prompt:
         raise DataError("The prompt is empty, and the model needs a token to go on from; give it some text.")
-    return [int(token) for token in opened.tokenizer.encode(prompt)]
+    ids = [int(token) for token in opened.tokenizer.encode(prompt)]
+    if unknown := ids.count(-1 if opened.tokenizer.unknown_id is None else opened.tokenizer.unknown_id):
+        message = f"{unknown} of the prompt's {len(ids)} characters are not in the vocabulary, and are read as <unk>."
+        Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {message}", highlight=False)
+    return ids

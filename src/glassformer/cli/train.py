@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.idle_options import check_idle
@@ -51,12 +53,14 @@ def train(
     ] = False,
 ) -> None:
     """Train a model from a preset on your text or sentence pairs, or on a task."""
+    from glassformer.training.samples import TextSamples
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
     check_effects(config, parse_assignments(set_ or []))
     unrecorded = config.training.telemetry.gradients_every is None
     check_idle(context, ("show_gradients", unrecorded, "training.telemetry.gradients_every=none records none"))
+    named = model
     if Path(model).suffix in SUFFIXES:
         model = Path(model).stem
     console = Console(soft_wrap=True)
@@ -64,6 +68,13 @@ def train(
         trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)
     for note in trainer.samples.notes:
         console.print(f"[dim]{note}[/]", highlight=False)
+    if isinstance(trainer.samples, TextSamples) and trainer.samples.reads_unknown:
+        given = {"--data": data, "--steps": steps, "--seed": seed, "--name": name, "--runs": runs}
+        options = [part for option, value in given.items() if value is not None for part in (option, str(value))]
+        assignments = [each for each in set_ or [] if not each.startswith(("data.tokenizer=", "data.unknown="))]
+        settings = [part for each in [*assignments, "data.tokenizer=bpe"] for part in ("--set", each)]
+        advice = shlex.join(["glassformer", "train", named, *options, *settings])
+        console.print(Text(f"a byte-pair tokenizer knows every text: {advice}", style="dim"))
     introduce(trainer, console, model)
     outcome = watch(trainer, console, show_gradients=show_gradients)
     conclude(trainer, outcome, console)
