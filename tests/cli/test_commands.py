@@ -196,7 +196,7 @@ def test_presets_lists_every_one(say):
     assert all(name in say("presets").out for name in preset_names())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="the whole demo")
 def test_demo_trains_on_python_s_own_source_and_writes(say, place):
     said = say("demo", "--seconds", 3, "--study-steps", 4)
     assert said.status == 0, said

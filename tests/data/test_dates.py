@@ -197,7 +197,7 @@ def test_all_is_every_locale_of_the_cldr_but_those_held_out_and_every_locale_of_
     assert all(name in source.held_out_locales or name[:2] in {n[:2] for n in HELD_OUT_LANGUAGES} for name in left_out)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="reads the formats of a thousand locales for ambiguous writings")
 def test_all_locales_give_all_splits():
     assert list(Dates(locales="all").splits()) == SPLITS
 

@@ -197,6 +197,7 @@ def test_the_page_holds_the_law_the_design_and_every_run(conducted, tmp_path):
         assert part in html
 
 
+@pytest.mark.slow(reason="a driver and its workers twice; tests/studies kills the study that a ladder is")
 def test_a_ladder_that_is_killed_goes_on_to_the_losses_of_one_that_is_not(conducted, tmp_path):
     """Its driver killed in the middle, and conducted to the end: the losses of one never stopped, bit for bit."""
     ladder, checked = Ladder.begin(conducted.plan, root=tmp_path)

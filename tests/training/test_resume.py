@@ -80,7 +80,7 @@ def test_a_run_stopped_at_every_step_equals_one_that_never_was(runs, configure, 
     assert_same_end(resumed, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles with the C++ compiler")
 @pytest.mark.parametrize("changes", [{}, {"model.dropout": 0.2}, {"model.norm.kind": "batchnorm"}], ids=str)
 def test_resumed_equals_uninterrupted_when_compiled(runs, configure, resume, assert_same_end, changes):
     config = configure(changes | {"training.compile": "on"})
