@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from hostile_folders import COMMANDS, FILE_DAMAGES, HEADERS, Case, Place, Tally, cases
+import json
 
-SAMPLE, THOUSANDS = 60, 1_500
+import pytest
+from hostile_folders import COMMANDS, FILE_DAMAGES, HEADERS, HEAVY, Case, Place, Tally, cases, wrong
+
+SAMPLE, THOUSANDS = 50, 1_500
 """Cases that are tried every time, and that are tried in all."""
 
 
@@ -55,9 +57,50 @@ def test_the_folders_are_whole_before_they_are_damaged(place):
 
 
 def test_a_sample_of_hostile_folders_is_refused_in_one_message_or_opened(place, every_case):
-    assert Tally.of(place, spread(every_case, SAMPLE)).found == []
+    light = [case for case in every_case if case.command not in HEAVY]
+    heavy = [case for case in every_case if case.command in HEAVY]
+    assert Tally.of(place, [*spread(light, SAMPLE), *spread(heavy, 3)]).found == []
 
 
 @pytest.mark.slow  # minutes: more than a thousand commands
 def test_a_thousand_hostile_folders_are_refused_in_one_message_or_opened(place, every_case):
     assert Tally.of(place, spread(every_case, THOUSANDS)).found == []
+
+
+SIZES = {
+    "model.n_layers": 10**7,
+    "model.vocab_size": 10**12,
+    "model.pad_vocab_to": 2**62,
+    "model.max_seq_len": 2**62,
+    "model.d_model": 2**50,
+    "model.attention.d_head": 2**50,
+    "model.feedforward.d_ff": 10**13,
+}
+
+
+@pytest.mark.parametrize("setting", SIZES)
+@pytest.mark.parametrize("command", ["sample", "evaluate", "inspect", "convert", "resume"])
+def test_a_run_whose_model_no_machine_holds_is_refused_at_once(place, command, setting):
+    def enlarge(path):
+        tree = json.loads(path.read_text())
+        *above, last = setting.split(".")
+        inner = tree
+        for key in above:
+            inner = inner[key]
+        inner[last] = SIZES[setting]
+        path.write_text(json.dumps(tree))
+
+    case = Case("run", "config.json", f"{setting} is {SIZES[setting]}", command, enlarge, sealed=True)
+    outcome = place.attempt(case)
+    assert wrong(case, outcome) == []
+    assert outcome.status == 2, outcome.out
+
+
+@pytest.mark.parametrize("n_layers", [10**4, 10**7])
+def test_a_model_that_no_machine_holds_can_still_be_counted_by_formula(place, n_layers):
+    def deepen(path):
+        path.write_text(path.read_text().replace('"n_layers": 1', f'"n_layers": {n_layers}'))
+
+    outcome = place.attempt(Case("run", "config.json", "deep", "info", deepen, sealed=True))
+    assert outcome.status == 0, outcome.err
+    assert f"{n_layers} layers" in outcome.out

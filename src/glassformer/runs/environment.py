@@ -11,10 +11,12 @@ import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import glassformer
+from glassformer.errors import RunError
 from glassformer.machine import describe
+from glassformer.untrusted import read_json
 
 # What is known to change how fast torch computes, in which order it adds, or what it draws at random.
 VARIABLES = (
@@ -25,6 +27,53 @@ VARIABLES = (
     "NVIDIA_TF32_OVERRIDE", "TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE", "TOKENIZERS_PARALLELISM",
     "PYTHONHASHSEED", "RANK", "WORLD_SIZE", "LOCAL_RANK",
 )  # fmt: skip
+
+
+class _Gpu(TypedDict):
+    name: str
+
+
+class _Machine(TypedDict):
+    system: str
+    cpu: str
+    cores: int
+    threads: int
+    memory: int | None
+    gpus: list[_Gpu]
+    python: str
+    torch: str
+    torch_build: str
+
+
+class _Git(TypedDict):
+    commit: str
+    changed: bool | None
+
+
+class _Environment(TypedDict):
+    """What is read of ``environment.json``; it holds more."""
+
+    started: str
+    command: list[str]
+    glassformer: str
+    machine: _Machine
+    git: NotRequired[_Git | None]
+    variables: NotRequired[dict[str, str]]
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    """The circumstances that a file holds. Raises :class:`RunError` if it is missing, damaged or holds others."""
+    from pydantic import TypeAdapter  # which runs are made without
+
+    try:
+        tree: dict[str, Any] = read_json(path)
+        TypeAdapter(_Environment).validate_python(tree, strict=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        reason = " ".join(str(error).split("For further information")[0].split())
+        raise RunError(f"{path} is damaged: {reason}. Restore it from a copy.") from error
+    return tree
 
 
 def describe_environment(command: Sequence[str]) -> dict[str, Any]:

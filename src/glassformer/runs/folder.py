@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from glassformer import places
 from glassformer.errors import RunError
-from glassformer.runs.environment import describe_environment
+from glassformer.runs.environment import describe_environment, read_environment
 from glassformer.runs.files import replace_durably
 from glassformer.runs.locks import FileLock
 from glassformer.runs.metrics import MetricsWriter, Record, read_events, read_metrics
@@ -121,7 +121,7 @@ class Run:
 
     def environment(self) -> dict[str, Any]:
         """What ``environment.json`` holds."""
-        return read_object(self.path / ENVIRONMENT)
+        return read_environment(self.path / ENVIRONMENT)
 
     def seal(self) -> dict[str, str]:
         """The hashes of what its weights depend on, for its checkpoints: :func:`glassformer.runs.seal.seal_of`."""

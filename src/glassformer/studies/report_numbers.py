@@ -5,6 +5,7 @@ Every table, chart and file of the report reads them from here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from statistics import fmean
 from glassformer.errors import RunError
 from glassformer.models.formulas import parameters
 from glassformer.runs.folder import Run
+from glassformer.runs.metrics import Record
 from glassformer.studies.curves import first_reach, mean_loss, shared_steps
 from glassformer.studies.design import BASE, slot_of
 from glassformer.studies.folder import Study
@@ -172,7 +174,7 @@ def _flops(outcome: Outcome) -> tuple[float | None, float | None]:
     run = opened(outcome)
     if run is None or not outcome.steps:
         return None, None
-    timed = [each for each in run.metrics() if each.get("kind") == "train" and each.get("tokens_per_second")]
+    timed = [each for each in run.metrics() if each.get("kind") == "train" and each["step"] and _is_timed(each)]
     if not timed:
         return None, None
     last = timed[-1]
@@ -180,3 +182,9 @@ def _flops(outcome: Outcome) -> tuple[float | None, float | None]:
         round(last["flops_per_second"] / last["tokens_per_second"])
     )  # the rates are rounded, FLOPs are not
     return per_token * last["tokens"] * outcome.steps / last["step"], per_token
+
+
+def _is_timed(record: Record) -> bool:
+    """Whether a training record says how many tokens it had computed, and how fast."""
+    tokens, flops, in_all = (record.get(name, 0) for name in ("tokens_per_second", "flops_per_second", "tokens"))
+    return 0 < tokens < math.inf and 0 < flops / tokens < math.inf and 0 < in_all < math.inf

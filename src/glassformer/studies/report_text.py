@@ -12,7 +12,8 @@ import glassformer
 from glassformer.config import Config
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.models.config import ModelConfig
-from glassformer.runs.folder import ENVIRONMENT, read_object
+from glassformer.runs.environment import read_environment
+from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.deciding import Standing
 from glassformer.studies.design import StudyConfig
 from glassformer.studies.power import PowerLine, power_line
@@ -127,7 +128,7 @@ def length(base: RunConfig) -> str:
 def circumstances(numbers: Numbers) -> dict[str, str]:
     """Where, when, with what and by which command: without these the numbers mean little."""
     study = numbers.study
-    environment = read_object(study.path / ENVIRONMENT)
+    environment = read_environment(study.path / ENVIRONMENT)
     runs = [run for each in numbers.runs if (run := opened(each.outcome)) is not None]
     machines = list(dict.fromkeys(machine(run.environment()) for run in runs)) or [machine(environment)]
     seconds = sum(run.outcome.seconds for run in numbers.runs)
