@@ -94,7 +94,8 @@ def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None =
     if isinstance(config.data, SyntheticConfig):
         samples = prepare_samples(config, progress)
         if samples.fingerprint != recorded["fingerprint"]:
-            raise _refusal(run, config, recorded, "this version makes other problems of the same settings")
+            why = "other problems, for config.json has other settings or this version draws others"
+            raise _refusal(run, config, recorded, why)
         return samples
     located = _located(run, config, recorded)
     found = config.override({f"data.{name}": getattr(located, name) for name in PATHS if hasattr(located, name)})
@@ -144,8 +145,10 @@ def _in_own_tokens(
     assert isinstance(samples, TextSamples | PairSamples)
     if samples.data.tokenizer.to_dict() == own.to_dict():
         return samples
+    assert not isinstance(config.data, SyntheticConfig)
     if "content" not in recorded:
-        raise _refusal(run, config, recorded, "a text or pairs of which its tokenizer would not be learned")
+        there = ", ".join(map(str, _paths(config.data))) or config.data.source
+        raise _refusal(run, config, recorded, f"{there}, of which another tokenizer would be learned than it carries")
     samples = prepare_samples(config, progress, tokenizer=own)
     assert isinstance(samples, TextSamples | PairSamples)
     return samples
@@ -185,16 +188,11 @@ def _refusal(run: Run, config: RunConfig, recorded: Record, found: str) -> Other
     if source == "python-stdlib":
         here = versions()["python"]
         found += f". It is the source of Python {here}; the run was trained on that of Python {python or 'unknown'}"
+    command = shlex.join(["glassformer", "evaluate", run.name, "--data", source])
+    on_purpose = f", or measure other data with the run's own tokenizer: {command}" if source else ""
     return OtherDataError(
         f"The data of the run {run.name} are not those that it was trained on. Trained on: {source or 'a task'} "
-        f"({'; '.join(trained)}). Now: {found}. Restore what it was trained on"
-        + (
-            ", or measure other data with the run's own tokenizer: "
-            f"{shlex.join(['glassformer', 'evaluate', run.name, '--data', source])}"
-            if source
-            else ", or use the version that made it"
-        )
-        + "."
+        f"({'; '.join(trained)}). Now: {found}. Restore what it was trained on{on_purpose}."
     )
 
 
