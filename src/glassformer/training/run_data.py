@@ -219,7 +219,8 @@ def _below(data: DataConfig | TranslationConfig, folder: Path) -> DataConfig | T
 def _joined(name: str, folder: Path) -> str:
     """A name of a file, of two with a comma between them, or of a local data set of the hub, below a folder."""
     if name.startswith("hf:"):
-        return f"hf:{os.path.normpath(folder / name.removeprefix('hf:'))}"
+        local = folder / name.removeprefix("hf:")
+        return f"hf:{os.path.normpath(local)}" if local.is_dir() else name
     parts = name.split(",") if "," in name and not (folder / name).exists() else [name]
     return ",".join(os.path.normpath(folder / part.strip()) for part in parts)
 
