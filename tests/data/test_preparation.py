@@ -257,3 +257,38 @@ def test_prepared_data_hold_no_time_and_no_command(korean, tmp_path):
         "format", "task", "fingerprint", "config", "source_fingerprint", "tokenizer", "vocab_size", "splits",
         "repeated_lines", "made_with", "notes", "files", "seal",
     }  # fmt: skip
+
+
+DIGESTS = """
+import sys
+from pathlib import Path
+from glassformer.data.config import DataConfig
+from glassformer.data.pair_preparation import prepare_pairs
+from glassformer.data.preparation import prepare_folder
+from glassformer.data.prepared_folders import open_manifest
+from glassformer.data.translation_config import TranslationConfig
+text, pairs, cache = sys.argv[1:]
+folders = [prepare_folder(DataConfig(source=text, tokenizer="bpe", bpe_vocab_size=400), Path(cache) / "text")]
+folders += [prepare_pairs(TranslationConfig(source=pairs, vocab_size=400, lowercase=True), Path(cache) / "pairs")]
+for folder in folders:
+    print(folder.name, open_manifest(folder)["files"])
+"""
+
+
+def test_threads_hash_order_locale_and_time_zone_change_no_token(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"İstanbul {number}.txt").write_text(f"{KOREAN[number:]} IŞIK ışık {number}\n" * 3)
+    lines = [f"Der {n}. İSTANBUL ABEND in {n % 7} Teilen\tThe {n}th EVENING in {n % 5} parts\n" for n in range(300)]
+    (tmp_path / "pairs.tsv").write_text("".join(lines))
+    found = set()
+    for name, variables in {
+        "a": {"PYTHONHASHSEED": "1", "RAYON_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        "b": {"PYTHONHASHSEED": "2", "RAYON_NUM_THREADS": "4", "LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Seoul"},
+    }.items():
+        command = [sys.executable, "-c", DIGESTS, str(folder), str(tmp_path / "pairs.tsv"), str(tmp_path / name)]
+        environment = {**os.environ, **variables, "PYTHONUTF8": "1"}
+        found.add(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    assert len(found) == 1
+    assert found.pop().count("train") >= 2

@@ -169,7 +169,7 @@ def test_a_run_of_before_opens_on_the_data_that_its_numbers_fit(project):
     content = file.read_bytes()
     for changed in (content.replace(b"o", b"e"), swapped(content), content[: len(content) // 2]):
         rewritten(file, changed)
-        with pytest.raises(OtherDataError):
+        with pytest.raises(DataError):
             open_samples(run, config)
 
 
@@ -232,7 +232,7 @@ def test_a_task_is_opened_again_and_another_one_is_refused(tmp_path, configure, 
     trainer = session.start(config, name="run", root=tmp_path, command=["test"])
     assert open_samples(trainer.run, trainer.config).fingerprint == trainer.samples.fingerprint
     monkeypatch.setattr("glassformer.data.synthetic.VERSION", 99)
-    with pytest.raises(OtherDataError, match="other problems of the same settings"):
+    with pytest.raises(OtherDataError, match="other problems"):
         open_samples(trainer.run, trainer.config)
 
 
@@ -243,3 +243,31 @@ def test_the_loss_of_the_data_opened_again_is_that_of_the_data_trained_on(projec
         evaluate(model, samples.validation(64)).loss for samples in (prepare_samples(config), open_samples(run, config))
     ]
     assert losses[0] == losses[1]
+
+
+ODD = (None, 5, "x", [], [1], {}, {"train": []}, {"python": 3}, "~nobody/x", "\0", "n" * 5_000)
+
+
+def refusal(run, config) -> str:
+    """What is said of the data; empty if they are accepted."""
+    try:
+        open_samples(run, config)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("key", ["content", "sha256", "made_with", "folders", "tokens", "bytes_per_token"])
+def test_an_odd_record_of_the_data_is_a_refusal_or_does_not_matter(tmp_path, configure, text, key):
+    config = configure()
+    samples = prepare_samples(config)
+    run = Run.create(tmp_path, "run", config.to_dict(), command=["test"])
+    samples.save_tokenizer(run.tokenizer)
+    for odd in ODD:
+        value = [odd] if key == "folders" else odd
+        record = {"event": "data", **samples.describe(), "folders": ["~/x"], key: value}
+        run.metrics_path.write_text(json.dumps(record) + "\n")
+        here = refusal(run, config)
+        assert ("not those that it was trained on" in here) == (key == "sha256"), (odd, here)
+        gone = refusal(run, config.override({"data.source": "gone.txt"}))
+        assert "not those that it was trained on" in gone, (odd, gone)

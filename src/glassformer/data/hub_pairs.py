@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from glassformer.data.hub import HubDataset, import_datasets
 from glassformer.data.pair_files import Columns
@@ -74,10 +75,11 @@ class _Splits(HubDataset):
     def rows(self) -> dict[str, list[object]]:
         """The rows of each split."""
         load_dataset = import_datasets().load_dataset
+        path = str(Path(self.path).expanduser()) if self.local else self.path
         try:
             return {
                 split: list(rows)
-                for split, rows in load_dataset(self.path, self.configuration, streaming=True).items()
+                for split, rows in load_dataset(path, self.configuration, streaming=True).items()
                 if split in SPLITS
             }
         except Exception as error:  # the library raises whatever its file systems and parsers raise

@@ -22,6 +22,8 @@ Normalise = Callable[[str], str]
 LONG_LINE = 40
 """Characters from which on a line says enough to be looked for in training: shorter ones repeat by nature."""
 
+LONGEST_LINE = 1 << 16
+
 LINES_KEPT = 50_000
 """Distinct validation lines that are looked for, those with the smallest hashes: memory does not grow with the text."""
 
@@ -110,20 +112,24 @@ def repeated_lines(train: Iterable[str], validation: Iterable[str]) -> tuple[int
 
     Both texts are pieces whose concatenation is the text; of each, only a piece and the chosen lines are in memory.
     """
-    chosen = _smallest_hashes(line for lines in _long_lines(validation) for line in lines)
+    chosen = _smallest_hashes(line for lines in _lines(validation) for line in lines if len(line) >= LONG_LINE)
     found: set[str] = set()
-    for lines in _long_lines(train) if chosen else ():
+    for lines in _lines(train) if chosen else ():
         found |= chosen.intersection(lines)
     return len(found), len(chosen)
 
 
-def _long_lines(pieces: Iterable[str]) -> Iterator[list[str]]:
-    """The lines of at least :data:`LONG_LINE` characters, stripped, a list for each piece."""
+def _lines(pieces: Iterable[str]) -> Iterator[list[str]]:
+    """The lines, a list for each piece; one that several pieces share comes with the last of them.
+
+    Of a line that does not end for so long that it would fill memory, the beginning stands for the whole.
+    """
     rest = ""
     for piece in pieces:
         *lines, rest = (rest + piece).split("\n")
-        yield [stripped for line in lines if len(stripped := line.strip()) >= LONG_LINE]
-    yield [stripped] if len(stripped := rest.strip()) >= LONG_LINE else []
+        rest = rest[:LONGEST_LINE]
+        yield lines
+    yield [rest]
 
 
 def _smallest_hashes(lines: Iterable[str]) -> set[str]:

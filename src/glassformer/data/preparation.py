@@ -37,7 +37,7 @@ from glassformer.data.byte_pairs import (
 from glassformer.data.config import DataConfig
 from glassformer.data.overlap import LONG_LINE, repeated_lines
 from glassformer.data.prepared_folders import disk_error, prepared_folder, versions, write_manifest
-from glassformer.data.sources import Source, open_source
+from glassformer.data.sources import BUILT_IN, Source, open_source
 from glassformer.data.spool import Progress, Spool, tell_nobody
 from glassformer.data.token_files import TokenFile, TokenWriter, temporary_token_file, token_dtype
 from glassformer.data.tokenizers import ByteTokenizer, CharacterTokenizer, Ids, Tokenizer, utf8
@@ -49,7 +49,7 @@ IDENTITY = 1
 SPLITS = ("train", "validation")
 SKIPPED_SHOWN = 10
 REPEATED_SHARE = 0.01
-"""From this share of the long validation lines on, it is noted that they stand in training too."""
+"""From this share of the long validation lines on, it is noted of a text of one's own that they stand in training."""
 
 
 def prepare_folder(
@@ -239,7 +239,7 @@ def _notes(
             f"{unknown:,} characters of the validation text ({share:.2%}) do not occur in the training text and are "
             "read as <unk>"
         )
-    if repeated >= REPEATED_SHARE:
+    if repeated >= REPEATED_SHARE and config.source not in BUILT_IN:
         notes.append(
             f"{repeated:.1%} of the validation lines of at least {LONG_LINE} characters stand in the training text too"
         )

@@ -156,7 +156,7 @@ def _nearest_path(path: Path) -> str:
     """`` Did you mean ...?`` from the built-in names and what stands beside the missing path."""
     try:
         beside = {str(path.parent / other.name): other.name for other in path.parent.iterdir()}
-    except OSError:
+    except (OSError, ValueError):
         beside = {}
     candidates = {built_in: built_in for built_in in BUILT_IN} | beside
     match = difflib.get_close_matches(path.name, candidates.values(), n=1, cutoff=0.6)

@@ -53,7 +53,10 @@ def removal_table(found: Removal, *, fixed: bool = True) -> Table:
         "In nats per token, paired by seed. Taken out: the base's own weights in the variant's model, on the same "
         "validation batches."
     )
-    reasons = [f"{variant} cannot be taken out: {reason}." for variant, reason in found.reasons.items()]
+    by_reason: dict[str, list[str]] = {}
+    for variant, reason in found.reasons.items():
+        by_reason.setdefault(reason, []).append(variant)
+    reasons = [f"{' and '.join(variants)} cannot be taken out: {reason}." for reason, variants in by_reason.items()]
     return Table(
         headers,
         rows,

@@ -94,7 +94,8 @@ def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None =
     if isinstance(config.data, SyntheticConfig):
         samples = prepare_samples(config, progress)
         if samples.fingerprint != recorded["fingerprint"]:
-            raise _refusal(run, config, recorded, "this version makes other problems of the same settings")
+            why = "other problems, for config.json has other settings or this version draws others"
+            raise _refusal(run, config, recorded, why)
         return samples
     located = _located(run, config, recorded)
     found = config.override({f"data.{name}": getattr(located, name) for name in PATHS if hasattr(located, name)})
@@ -144,8 +145,10 @@ def _in_own_tokens(
     assert isinstance(samples, TextSamples | PairSamples)
     if samples.data.tokenizer.to_dict() == own.to_dict():
         return samples
+    assert not isinstance(config.data, SyntheticConfig)
     if "content" not in recorded:
-        raise _refusal(run, config, recorded, "a text or pairs of which its tokenizer would not be learned")
+        there = ", ".join(map(str, _paths(config.data))) or config.data.source
+        raise _refusal(run, config, recorded, f"{there}, of which another tokenizer would be learned than it carries")
     samples = prepare_samples(config, progress, tokenizer=own)
     assert isinstance(samples, TextSamples | PairSamples)
     return samples
@@ -172,7 +175,7 @@ def _equal(then: object, now: object) -> bool:
 def _refusal(run: Run, config: RunConfig, recorded: Record, found: str) -> OtherDataError:
     """What the run was trained on, what is there now, and what to do."""
     source = "" if isinstance(config.data, SyntheticConfig) else config.data.source
-    counts = recorded.get("tokens") or recorded.get("pairs") or {}
+    counts = _object(recorded.get("tokens") or recorded.get("pairs"))
     kind = "tokens" if "tokens" in recorded else "pairs"
     known = ", ".join(f"{number:,} {split} {kind}" for split, number in counts.items() if isinstance(number, int))
     content = recorded.get("content")
@@ -181,20 +184,15 @@ def _refusal(run: Run, config: RunConfig, recorded: Record, found: str) -> Other
         *([known] if known else []),
         f"fingerprint {recorded['fingerprint']}",
     ]
-    python = (recorded.get("made_with") or {}).get("python")
+    python = _object(recorded.get("made_with")).get("python")
     if source == "python-stdlib":
         here = versions()["python"]
         found += f". It is the source of Python {here}; the run was trained on that of Python {python or 'unknown'}"
+    command = shlex.join(["glassformer", "evaluate", run.name, "--data", source])
+    on_purpose = f", or measure other data with the run's own tokenizer: {command}" if source else ""
     return OtherDataError(
         f"The data of the run {run.name} are not those that it was trained on. Trained on: {source or 'a task'} "
-        f"({'; '.join(trained)}). Now: {found}. Restore what it was trained on"
-        + (
-            ", or measure other data with the run's own tokenizer: "
-            f"{shlex.join(['glassformer', 'evaluate', run.name, '--data', source])}"
-            if source
-            else ", or use the version that made it"
-        )
-        + "."
+        f"({'; '.join(trained)}). Now: {found}. Restore what it was trained on{on_purpose}."
     )
 
 
@@ -209,7 +207,7 @@ def _folders(run: Run, data: DataConfig | TranslationConfig, recorded: Record) -
     folders = recorded.get(FOLDERS)
     for folder in folders if isinstance(folders, list) else []:
         if isinstance(folder, str):
-            place = Path(folder).expanduser()
+            place = _expanded(folder)
             yield place if place.is_absolute() else (run.path.resolve() / place)
 
 
@@ -221,8 +219,9 @@ def _below(data: DataConfig | TranslationConfig, folder: Path) -> DataConfig | T
 def _joined(name: str, folder: Path) -> str:
     """A name of a file, of two with a comma between them, or of a local data set of the hub, below a folder."""
     if name.startswith("hf:"):
-        return f"hf:{os.path.normpath(folder / name.removeprefix('hf:'))}"
-    parts = name.split(",") if "," in name and not (folder / name).exists() else [name]
+        local = folder / name.removeprefix("hf:")
+        return f"hf:{os.path.normpath(local)}" if _exists(local) else name
+    parts = name.split(",") if "," in name and not _exists(folder / name) else [name]
     return ",".join(os.path.normpath(folder / part.strip()) for part in parts)
 
 
@@ -232,7 +231,7 @@ def _relative_paths(data: DataConfig | TranslationConfig) -> dict[str, str]:
     return {
         name: value
         for name, value in named.items()
-        if value not in BUILT_IN and not Path(value.removeprefix("hf:")).expanduser().is_absolute()
+        if value not in BUILT_IN and not _expanded(value.removeprefix("hf:")).is_absolute()
     }
 
 
@@ -241,8 +240,8 @@ def _paths(data: DataConfig | TranslationConfig) -> list[Path]:
     found = []
     for value in [getattr(data, name, None) for name in PATHS]:
         for part in [value, *value.split(",")] if isinstance(value, str) else []:
-            path = Path(part.strip().removeprefix("hf:")).expanduser()
-            if part.strip() not in {"", *BUILT_IN} and path.exists():
+            path = _expanded(part.strip().removeprefix("hf:"))
+            if part.strip() not in {"", *BUILT_IN} and _exists(path):
                 found.append(path.absolute())
     return list(dict.fromkeys(found))
 
@@ -262,3 +261,24 @@ def _fingerprint(data: DataConfig | TranslationConfig, content: str) -> str:
     if isinstance(data, DataConfig):
         return preparation.fingerprint(data, content)
     return pair_preparation.fingerprint(data, content)
+
+
+def _expanded(path: str) -> Path:
+    """With the home folder in place of ``~``; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there; nothing is at a path that cannot be."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _object(value: object) -> dict[str, Any]:
+    """A value of the record that should be an object; an empty one where the record says something else."""
+    return value if isinstance(value, dict) else {}
