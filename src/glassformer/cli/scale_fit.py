@@ -25,7 +25,10 @@ PAGE = Path("fit.html")
 
 def scale_fit(
     runs: Annotated[
-        Path, typer.Argument(metavar="RUNS", help="A .csv or .tsv of runs; a run's folder, a folder of runs, a study.")
+        Path,
+        typer.Argument(
+            metavar="RUNS", help="A .csv, .tsv, .json or .jsonl of runs; a run's folder, a folder of runs, a study."
+        ),
     ],
     formula: Annotated[
         str,
@@ -50,6 +53,13 @@ def scale_fit(
         str | None,
         typer.Option(metavar="FLOP", help="Extrapolate to: 1e24, '3 PF-days'; 10 times the largest unless given."),
     ] = None,
+    decimal: Annotated[
+        str | None, typer.Option(metavar="MARK", help="The table's decimal mark, . or , where its cells leave it open.")
+    ] = None,
+    implausible: Annotated[
+        bool,
+        typer.Option("--implausible", help="Take numbers that no training has, as 18.79 parameters, for right."),
+    ] = False,
     draws: Annotated[int, typer.Option(help="Bootstrap samples.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     drop_influential: Annotated[
@@ -68,13 +78,15 @@ def scale_fit(
     from glassformer.scaling.fits.saved_fit import to_dict, write_fit
     from glassformer.scaling.laws.units import flops
 
-    _check(objective, delta, counting, out)
+    _check(objective, delta, counting, decimal, out)
     aim = None if target is None else flops(target, subject="--target")
     points = read_points(
         runs,
         columns=_pairs(columns, "--columns", COLUMNS),
         where=_pairs(where, "--where"),
         counting=counting,  # type: ignore[arg-type]  # checked above
+        decimal=decimal,  # type: ignore[arg-type]  # likewise
+        implausible=implausible,
     )
     console = Console(stderr=as_json, soft_wrap=True)
     with console.status("fitting") as status:
@@ -101,13 +113,15 @@ def scale_fit(
     console.print(f"fit  {saved}", highlight=False)
 
 
-def _check(objective: str, delta: float | None, counting: str | None, out: Path) -> None:
+def _check(objective: str, delta: float | None, counting: str | None, decimal: str | None, out: Path) -> None:
     """Refuse what cannot be meant before anything is read. Raises :class:`ConfigError` with every complaint."""
     complaints = []
     if delta is not None and objective != "huber":
         complaints.append(f"--delta is of the objective huber; {objective!r} has none. Leave it out.")
     if counting not in (None, "total", "non-embedding"):
         complaints.append(f"--counting is {counting!r}. {nearest(counting, ('total', 'non-embedding'))}")
+    if decimal not in (None, ".", ","):
+        complaints.append(f"--decimal is {decimal!r}; expected . or ,")
     if out.suffix.lower() not in (".html", ".htm"):
         complaints.append(f"-o is {str(out)!r}; the page is one .html file.")
     if complaints:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glassformer.errors import ConfigError
+from glassformer.numbers import NumberError, read_number, shorten
 
 if TYPE_CHECKING:
     from glassformer.scaling.laws.law import Law
@@ -54,10 +55,10 @@ def _inputs(given: list[str]) -> dict[str, float]:
         if symbol.strip() in found:
             complaints.append(f"--at {text}: {symbol.strip()} is given twice. Give one value.")
         try:
-            found[symbol.strip()] = float(value)
-        except ValueError:
-            what = f"{value!r} is no number" if equals else "it has no ="
-            complaints.append(f"--at {text}: {what}. Write --at N=1e9.")
+            found[symbol.strip()] = read_number(value)
+        except NumberError as error:
+            what = str(error) if equals else "it has no =."
+            complaints.append(f"--at {shorten(text)}: {what} Example: --at N=1e9.")
     if complaints:
         raise ConfigError(complaints, subject="command")
     return found
