@@ -148,14 +148,18 @@ def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | Non
 
 def _show(found: Findings, facts: dict[str, str], console: Console) -> None:
     """The parameters, the minimum, the target, and how far to trust it."""
+    import numpy as np
+
     from glassformer.scaling.fit_report.fit_tables import parameters_table, quality_table, target_table
 
+    with np.errstate(all="ignore"):
+        tables = parameters_table(found), quality_table(found), target_table(found)
     console.print(Text(f"{facts['points']}; {facts['objective']}", "dim"))
     for note in found.fit.points.notes:
         console.print(Text(note, "dim"))
     if found.dropped:
         console.print(Text(f"left out, as --drop-influential asks: {', '.join(found.dropped)}", "yellow"))
-    for table in (parameters_table(found), quality_table(found), target_table(found)):
+    for table in tables:
         console.print()
         console.print(Text(table.title, "bold"))
         console.print(_plain(table))

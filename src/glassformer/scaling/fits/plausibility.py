@@ -32,6 +32,9 @@ MOST_OFF = 100.0
 """Times 6·N·D, or as much below, that FLOPs may be; without embeddings, which a small model mostly is, 100 times more.
 """
 
+APART = 100.0
+"""Times the largest of the numbers that are too small, from which on others are in another unit."""
+
 LISTED = 5
 WORDS = {"n": ("M", "millions"), "d": ("B", "billions"), "unique": ("B", "billions")}
 TRUST = "If it is right, say so: glassformer scale fit --implausible."
@@ -60,13 +63,14 @@ def _counts(points: Points, rows: Sequence[str], headers: Mapping[str, str]) -> 
         name = MEANING[what] if what in headers else f"{MEANING[what]} = C/(6·{'N' if what == 'd' else 'D'})"
         few = values < LEAST_COUNT
         if few.any():
-            unit, word = WORDS[what]
-            scale = "" if few.all() else ", the others not: is the column in two units?"
-            complaints.append(
-                f"{name} {_are(values, few, rows, digits)}{scale} No training has so few. "
-                + (_with_unit(what, headers[what], unit, word) if what in headers else "Check the units. ")
-                + TRUST
-            )
+            two_units = not few.all() and values[~few].min() > APART * values[few].max()
+            if what not in headers:
+                advice = "Check the units. "
+            elif two_units:
+                advice = "Other rows seem to be in another unit: write all in one. "
+            else:
+                advice = _with_unit(what, headers[what], *WORDS[what])
+            complaints.append(f"{name} {_are(values, few, rows, digits)} No training has so few. {advice}{TRUST}")
         if (values > most).any():
             complaints.append(f"{name} {_are(values, values > most, rows, large)} No training has so many: is the unit "
                               f"given twice? {TRUST}")  # fmt: skip

@@ -109,8 +109,10 @@ def _numbers(
     texts = {what: {at: row[column.name] for at, row in chosen.items()} for what, column in found.items()}
     others = {name: {at: row[name] for at, row in chosen.items()} for name in table.names if name not in taken}
     marks, notes, complaints = decimal_marks(texts, others, table.separator, decimal)
+    if complaints:
+        raise DataError(refusal(table.source, complaints))
     values = {
-        what: [_number(text, what, at, found[what], marks.get(what, "."), complaints) for at, text in cells.items()]
+        what: [_number(text, what, at, found[what], marks[what], complaints) for at, text in cells.items()]
         for what, cells in texts.items()
     }
     if complaints:
@@ -122,6 +124,8 @@ def _find_columns(
     names: Sequence[str], columns: Mapping[str, str], counting: Counting | None
 ) -> tuple[dict[str, Column], list[str], list[str]]:
     """The column of each quantity, those that name the run, and what is wrong."""
+    if names and all(plain(name) for name in names):
+        return {}, [], [f"the first line, {_shown(names)}, holds numbers. Its cells must name the columns: N, D, loss."]
     complaints: list[str] = []
     asked = {{"l": "loss"}.get(what.lower(), what.lower()): name for what, name in columns.items()}
     runs = [name.strip() for name in asked.pop("run", "").split(",") if name.strip()]

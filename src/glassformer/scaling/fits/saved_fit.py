@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glassformer.charts.export import write
 from glassformer.errors import DataError
 from glassformer.scaling.fits.best_size import exponent
@@ -79,6 +81,7 @@ def read_fit(path: Path) -> SavedFit:
     return SavedFit(fit_points(points, _formula(formula), kind(**objective)), *again, target)
 
 
+@np.errstate(all="ignore")
 def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[str, Any]:
     """Everything that was found, as JSON holds it: intervals as [low, high], 95 %; losses in nats per token; what is
     not finite as None.

@@ -20,6 +20,7 @@ from typing import Any
 from glassformer.errors import DataError
 from glassformer.numbers import shorten
 from glassformer.scaling.fits.points import refusal
+from glassformer.studies.wording import counted
 
 Row = dict[str, str]
 
@@ -130,13 +131,16 @@ def _csv_table(path: Path, text: str) -> Table:
     except csv.Error as error:
         raise _unreadable(path, f"line {reader.line_num}: {error}. {GIVE}") from error
     (_, names), *rows = lines
+    names[0] = names[0].removeprefix("#").strip()  # as NumPy writes a header
     complaints = _of_names(names)
     for line, cells in rows:
         if len(cells) != len(names):
             cause = " Are there decimal commas in it? Then separate the columns by semicolons." * (
                 separator == "," and len(cells) > len(names)
             )
-            complaints.append(f"line {line} has {len(cells)} cells, and there are {len(names)} columns.{cause}")
+            complaints.append(
+                f"line {line} has {counted(len(cells), 'cell')}, and there are {len(names)} columns.{cause}"
+            )
     return _checked(path, names, {f"line {line}": cells for line, cells in rows}, separator, complaints)
 
 
