@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.numbers import shorten
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
@@ -126,7 +127,12 @@ def _check(objective: str, delta: float | None, counting: str | None, decimal: s
         complaints.append(f"-o is {str(out)!r}; the page is one .html file.")
     if complaints:
         raise ConfigError(complaints, subject="command")
-    if out.is_dir() or any(above.exists() and not above.is_dir() for above in out.parents):
+    try:
+        blocked = out.is_dir() or any(above.exists() and not above.is_dir() for above in out.parents)
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        why = getattr(error, "strerror", error)
+        raise DataError(f"The page cannot be written to {shorten(str(out))}: {why}.") from error
+    if blocked:
         raise DataError(f"The page cannot be written to {str(out)!r}: a folder is meant, or a file is in its way.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,6 +71,10 @@ def _answer(law: Law, inputs: dict[str, float]) -> str:
 
     value = law(**inputs)
     at = ", ".join(f"{symbol} = {number(each)}" for symbol, each in inputs.items())
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"{law.name} gives no {law.output[0]} at {at}: its formula has no finite value.", subject="law"
+        )
     told = [f"{law.output[0]} = {value:.5g} {law.output[1]}   at {at}"]
     told += [f"  extrapolated: {complaint}" for complaint in law.outside(**inputs)]
     return "\n\n" + "\n".join(told)

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from glassformer.errors import DataError
+from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.back_test import BackTest, back_test
 from glassformer.scaling.fits.back_test import predict as foretell
 from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size
@@ -32,6 +32,9 @@ from glassformer.scaling.wording import Interval, budget, digits, large, to
 
 BEYOND = 10.0
 """Times the largest budget of the data: the target, unless one is given."""
+
+LEAST_TARGET, MOST_TARGET = 1e3, 1e40
+"""FLOPs for which a law can be asked."""
 
 BUDGETS = 41
 """Budgets for which the best size and its intervals are drawn."""
@@ -181,6 +184,11 @@ def investigate(
         DataError: the points cannot fix the formula's parameters, or too few are left.
     """
     check_draws(draws, len(points))  # before anything that takes time
+    if target is not None and not LEAST_TARGET <= target <= MOST_TARGET:
+        raise ConfigError(
+            f"the target is {budget(target)} FLOP; expected {budget(LEAST_TARGET)} to {budget(MOST_TARGET)}.",
+            subject="fit",
+        )
     began = time.perf_counter()
     say = progress or (lambda _: None)
     say("fitting")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -78,6 +79,7 @@ class PlanRequest:
             option, value = OPTIONS[name], getattr(self, name)
             if value is None:
                 continue
+            value = math.inf if value > sys.float_info.max else float(value)
             if not math.isfinite(value) or value <= 0:
                 yield f"{option} is {value:g} {unit}; it must be a finite number above 0."
             elif value < least:
