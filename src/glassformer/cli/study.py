@@ -19,6 +19,7 @@ from glassformer.cli.preparing import preparing
 from glassformer.cli.study_table import command_of, conclude
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
+from glassformer.numbers import read_integer
 
 if TYPE_CHECKING:
     from glassformer.studies.checking import Checked
@@ -205,7 +206,7 @@ def _refuse_unknown(what: str, root: Path) -> None:
 def _seeds(text: str) -> int | list[int]:
     """``8`` is a number of seeds, ``0,3,7`` are seeds."""
     try:
-        numbers = [int(piece) for piece in text.split(",") if piece.strip()]
+        numbers = [read_integer(piece) for piece in text.split(",") if piece.strip()]
         return numbers if "," in text else numbers[0]
     except (ValueError, IndexError):
         raise ConfigError(f"--seeds is {text!r}; expected how many (8) or which (0,3,7).", subject="command") from None
