@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from glassformer.studies.deciding import Standing
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
+    from glassformer.studies.report_failures import Failures
     from glassformer.studies.summary import Summary
 
 
@@ -32,10 +34,13 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
     if summary.standings:
         console.print(Text(_ending(study.config, summary.standings), style="dim"))
     console.print(f"[dim]{study.path / 'results.json'}[/]", highlight=False)
+    failures: Failures | None = None
     if report and any(arm.finished for arm in summary.arms):
         from glassformer.studies.report import write_report
+        from glassformer.studies.report_failures import Failures as Noted
 
-        console.print(f"report [bold]{write_report(study)}[/]", highlight=False)
+        failures = Noted()
+        console.print(f"report [bold]{write_report(study, failures=failures)}[/]", highlight=False)
     failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
     if failed:
         reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
@@ -43,6 +48,17 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
             f"{len(failed)} of {study.config.n_runs} runs failed, and are in no comparison:\n{reasons}\n"
             f"{command_of(study)} tries them again; what the workers said is in {study.logs}."
         )
+    if failures is not None:
+        warn_of(failures)
+
+
+def warn_of(failures: Failures) -> None:
+    """Say what is missing from a report, and exit with status 1: its numbers are whole, and it is not."""
+    if failures.reasons:
+        Console(stderr=True, soft_wrap=True).print(
+            Text.assemble(("warning: ", "yellow"), failures.sentence()), highlight=False
+        )
+        raise typer.Exit(1)
 
 
 def _ending(config: StudyConfig, standings: Sequence[Standing]) -> str:
