@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
     from glassformer.studies.report_failures import Failures
+    from glassformer.studies.statistics import Difference
     from glassformer.studies.summary import Summary
 
 
@@ -88,10 +90,11 @@ def _table(summary: Summary) -> Table:
         standing = summary.standing(arm.name)
         row = rows.get(arm.name) if standing is None else standing.decision
         interval = None if row is None else row.interval
+        loss = arm.loss if row is None else _paired_loss(rows[arm.name])
         cells = [
             arm.name,
             str(len(arm.finished) if row is None else row.n),  # of a variant, the pairs that its interval is of
-            "–" if arm.loss is None else f"{arm.loss:.4f}",
+            "–" if loss is None else f"{loss:.4f}",
             "" if row is None or row.mean is None else f"{row.mean:+.4f}",
             "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}",
         ]
@@ -99,6 +102,12 @@ def _table(summary: Summary) -> Table:
         cells += [str(arm.count("diverged"))] if diverged else []
         table.add_row(*map(Text, cells))
     return table
+
+
+def _paired_loss(row: Difference) -> float | None:
+    """A variant's mean final loss over the pairs of its difference: a run without a partner is in neither."""
+    paired = [pair.variant for pair in row.pairs if pair.base is not None and pair.variant is not None]
+    return fmean(paired) if paired else None
 
 
 def command_of(study: Study) -> str:
