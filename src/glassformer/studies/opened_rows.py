@@ -15,6 +15,7 @@ from glassformer.errors import GlassformerError, RunError
 from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import open_subject
 from glassformer.studies.design import BASE, slot_name
+from glassformer.studies.report_failures import Failures
 from glassformer.studies.report_numbers import Numbers
 from glassformer.studies.wording import seeds_listed
 from glassformer.training.run_data import open_samples
@@ -43,12 +44,13 @@ class Example:
     target: str | None = None
 
 
-def open_rows(numbers: Numbers, folder: Path) -> list[OpenedRow]:
-    """Write ``folder/opened/<variant>.html`` for every variant that can be opened.
+def open_rows(numbers: Numbers, folder: Path, failures: Failures | None = None) -> list[OpenedRow]:
+    """Write ``folder/opened/<variant>.html`` for every variant that can be opened; ``failures`` is told of the others.
 
     Raises:
         DataError: a page cannot be written.
     """
+    failures = Failures() if failures is None else failures
     rows = []
     for name in numbers.study.config.variants:
         seed = _first_whole_pair(numbers, name)
@@ -59,6 +61,9 @@ def open_rows(numbers: Numbers, folder: Path) -> list[OpenedRow]:
             page = _page(numbers, name, seed)
         except GlassformerError as error:
             rows.append(OpenedRow(name, seed, missing=str(error)))
+            continue
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a part of the user's own may raise anything
+            rows.append(OpenedRow(name, seed, missing=failures.note(f"the page of {name}", error)))
             continue
         file = f"{slot_name(name)}.html"
         page.save(folder / FOLDER / file)
