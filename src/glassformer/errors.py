@@ -8,7 +8,8 @@
     ├── TrainingError           training had to stop (a loss that is not finite, say); the run is safe
     └── DependencyError         an optional package is needed and not installed
 
-A mistake of ours is never one of these: it is an ``AssertionError`` or whatever Python raised, with its traceback.
+A mistake of ours is never one of these: it is an ``AssertionError`` or whatever Python raised, and the command line
+ends with status 70 and a report of it.
 """
 
 from __future__ import annotations

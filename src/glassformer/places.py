@@ -6,6 +6,7 @@
 | runs | ``GLASSFORMER_RUNS`` | ``./runs`` |
 | studies | ``GLASSFORMER_STUDIES`` | ``./studies`` |
 | verdicts on claims | ``GLASSFORMER_CLAIMS`` | ``./claims`` |
+| reports of faults of the program itself | ``GLASSFORMER_REPORTS`` | the user's folder for logs |
 | data files already on this machine | ``GLASSFORMER_DATA`` | none: what is needed is downloaded |
 
 Nothing here creates a folder: who writes first creates.
@@ -38,6 +39,11 @@ def claims_folder() -> Path:
     return _from_environment("GLASSFORMER_CLAIMS") or Path("claims")
 
 
+def reports_folder() -> Path:
+    """``$GLASSFORMER_REPORTS``, or ``glassformer`` in the platform's folder for logs (``~/.local/state``, say)."""
+    return _from_environment("GLASSFORMER_REPORTS") or _user_logs() / "glassformer"
+
+
 def provided_data_folder() -> Path | None:
     """``$GLASSFORMER_DATA``: a folder that holds data files already, or None."""
     return _from_environment("GLASSFORMER_DATA")
@@ -56,3 +62,13 @@ def _user_cache() -> Path:
     if sys.platform == "win32":
         return _from_environment("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     return Path.home() / ".cache"
+
+
+def _user_logs() -> Path:
+    if chosen := _from_environment("XDG_STATE_HOME"):
+        return chosen
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Logs"
+    if sys.platform == "win32":
+        return _from_environment("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    return Path.home() / ".local" / "state"

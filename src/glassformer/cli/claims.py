@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from glassformer import places
+from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def claims(
     ] = None,
 ) -> None:
     """List claims about Transformers with their verdicts, or put them to the test."""
-    console = Console(soft_wrap=True)
+    console = Terminal()
     complaints = []
     if quick and full:
         complaints.append("--quick and --full are two budgets; choose one.")
@@ -80,21 +80,21 @@ def _refuse_useless(ids: list[str], options: dict[str, object]) -> None:
         )
 
 
-def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Console) -> Laboratory:
+def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Terminal) -> Laboratory:
     from glassformer.claims.laboratory import Laboratory, local_text
     from glassformer.studies.live import LiveStudy
 
     @contextmanager
     def watch(study: Study) -> Iterator[Observer]:
         """The live table in a terminal; elsewhere a line when a run ends."""
-        console.print(f"[dim]study {study.path}, {len(study.waiting())} of {len(study.plan)} runs to make[/]")
+        console.print(f"study {study.path}, {len(study.waiting())} of {len(study.plan)} runs to make", style="dim")
         with LiveStudy(console, study) as live:
             yield live
 
     return Laboratory(data or local_text(), studies=studies, workers=workers, watch=watch)
 
 
-def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Console) -> None:
+def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Terminal) -> None:
     from glassformer.claims.deciding import decide
     from glassformer.claims.laboratory import StoppedError
     from glassformer.claims.registry import IDS
@@ -112,10 +112,10 @@ def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Labora
         _show(verdict, console)
     seconds = time.perf_counter() - start
     about = f"{len(chosen)} claim{'s' * (len(chosen) != 1)} decided, {budget} budget"
-    console.print(f"[bold]{about}, in {seconds:,.1f} s[/]; verdicts in {folder}", highlight=False)
+    console.print(Text.assemble((f"{about}, in {seconds:,.1f} s", "bold"), f"; verdicts in {folder}"))
 
 
-def _show(verdict: Verdict, console: Console) -> None:
+def _show(verdict: Verdict, console: Terminal) -> None:
     """The verdict, what is true, under which condition, and every number."""
     console.print(Text(f"  {verdict.verdict}", f"bold {STYLES[verdict.verdict]}"))
     for part, holds in verdict.parts.items():
@@ -132,7 +132,7 @@ def _show(verdict: Verdict, console: Console) -> None:
     console.print()
 
 
-def _list(folder: Path, console: Console) -> None:
+def _list(folder: Path, console: Terminal) -> None:
     from glassformer.claims.registry import claims as named
     from glassformer.claims.verdicts import last
 
@@ -151,7 +151,7 @@ def _list(folder: Path, console: Console) -> None:
     console.print(table)
 
 
-def _write(path: Path, folder: Path, console: Console) -> None:
+def _write(path: Path, folder: Path, console: Terminal) -> None:
     from glassformer.claims.page import page
     from glassformer.claims.registry import claims as named
     from glassformer.claims.verdicts import recorded
@@ -163,7 +163,7 @@ def _write(path: Path, folder: Path, console: Console) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"The page cannot be written to {path}: {error.strerror}. Choose another place.") from error
-    console.print(str(path), highlight=False)
+    console.print(str(path))
 
 
 def _command() -> list[str]:

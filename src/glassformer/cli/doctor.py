@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from glassformer.cli.terminal import emit_json
 from glassformer.cli.units import readable_bytes
 
 OPTIONAL = {  # package -> (the extra that brings it, what it is for)
@@ -40,7 +40,7 @@ def doctor(
     report = examine(fresh=measure)
     findings = list(advise(report))
     if as_json:
-        print(json.dumps({**report, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        emit_json({**report, "findings": [asdict(finding) for finding in findings]}, indent=2)
     else:
         _show(report, findings)
 
@@ -185,11 +185,12 @@ def _about_the_places(report: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _show(report: dict[str, Any], findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from glassformer.cli.terminal import Terminal
+
+    console = Terminal(soft_wrap=False)
     table = Table(title="This machine", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from glassformer.cli import searching as options
+from glassformer.cli.terminal import Terminal, emit_json, warn
 from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
 
@@ -172,7 +172,7 @@ def evaluate_language_model(
 
     opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
-        options.warn(warning)
+        warn(warning)
     config = opened.config.data
     assert isinstance(config, DataConfig)
     seq_len = opened.config.seq_len
@@ -192,14 +192,14 @@ def evaluate_language_model(
     bits = result.bits_per_byte(bytes_per_token)
     if as_json:
         figures = {"loss": result.loss, "perplexity": result.perplexity, "bits_per_byte": bits}
-        print(json.dumps({**figures, "n_tokens": result.n_tokens, "step": opened.step, "data": source}))
+        emit_json({**figures, "n_tokens": result.n_tokens, "step": opened.step, "data": source})
         return
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]{opened.run.name}[/] at step {opened.step:,} on {source}", highlight=False)
-    console.print(f"  loss          {result.loss:.4f} nats/token", highlight=False)
-    console.print(f"  perplexity    {result.perplexity:.3f}", highlight=False)
-    console.print(f"  bits per byte {bits:.4f}", highlight=False)
-    console.print(f"  over {result.n_tokens:,} tokens, windows of {seq_len}", highlight=False)
+    console = Terminal()
+    console.print(Text.assemble((opened.run.name, "bold"), f" at step {opened.step:,} on {source}"))
+    console.print(f"  loss          {result.loss:.4f} nats/token")
+    console.print(f"  perplexity    {result.perplexity:.3f}")
+    console.print(f"  bits per byte {bits:.4f}")
+    console.print(f"  over {result.n_tokens:,} tokens, windows of {seq_len}")
 
 
 def _refuse(given: dict[str, object], why: str) -> None:

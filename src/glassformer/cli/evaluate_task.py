@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from glassformer.cli import searching as options
+from glassformer.cli.terminal import Terminal, emit_json, warn
 from glassformer.data.synthetic import SyntheticData
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import Problems
@@ -35,7 +34,7 @@ def evaluate_task(
     """Count right tokens and right answers on problems that were never trained on, and print them."""
     opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
-        options.warn(warning)
+        warn(warning)
     config = opened.config.data
     assert isinstance(config, SyntheticConfig)
     data = SyntheticData(config)
@@ -45,11 +44,11 @@ def evaluate_task(
         for name, chosen in sets.items()
     }
     if as_json:
-        print(json.dumps({"task": config.kind, "step": opened.step, "problems": [*_rows(results)]}))
+        emit_json({"task": config.kind, "step": opened.step, "problems": [*_rows(results)]})
         return
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]{opened.run.name}[/] at step {opened.step:,} on {config.kind}", highlight=False)
-    console.print(_table(results), highlight=False)
+    console = Terminal()
+    console.print(Text.assemble((opened.run.name, "bold"), f" at step {opened.step:,} on {config.kind}"))
+    console.print(_table(results))
 
 
 def _sets(opened: OpenedModel, data: SyntheticData, lengths: list[int], count: int) -> Mapping[str, Problems]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glassformer.cli.terminal import emit_json
 from glassformer.cli.units import readable_bytes
 from glassformer.errors import ConfigError, RunError, nearest
 
@@ -69,7 +70,7 @@ def info(
             from glassformer.parts.probes import probe_points
 
             tree["probes"] = list(probe_points(build_on_meta(config)))
-        print(json.dumps(tree, indent=2))
+        emit_json(tree, indent=2)
         return
     _show(what, source, config, result)
     if probes:
@@ -140,10 +141,11 @@ def _refuse_unknown(*options: tuple[str, str, tuple[str, ...]]) -> None:
 
 
 def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    from glassformer.cli.terminal import Terminal
+
+    console = Terminal(soft_wrap=False)
     title = Text.assemble((what, "bold"), "  ", f"{result.parameters.total:,} parameters")
     console.print(title)
     console.print(Text(source, style="dim"))
@@ -257,10 +259,10 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Any:
 
 def _show_probes(model: Model) -> None:
     """The module tree, the weights' shapes beside the layers, the probes by their full names."""
-    from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
+    from glassformer.cli.terminal import Terminal
     from glassformer.parts.probes import Probe
 
     tree = Tree(Text("model", style="bold"))
@@ -275,7 +277,7 @@ def _show_probes(model: Model) -> None:
             shapes = ", ".join(f"{each} {list(value.shape)}" for each, value in module.named_parameters(recurse=False))
             line = Text.assemble((last, "bold"), f"  {type(module).__name__}  ", (shapes, "dim"))
         branches[name] = branches[parent].add(line)
-    console = Console()
+    console = Terminal(soft_wrap=False)
     console.print(tree)
     console.print("○ activations, as record(model, NAME) takes them", style="dim")
 

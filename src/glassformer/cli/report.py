@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ def report(
         raise ConfigError(f"a report is a folder of files; -o is the file {str(output)!r}.", subject="command")
     opened = Study.open(study, root=studies)
     path = write_report(opened, folder=output, open_pages=pages, take_out=take_out)
-    console = Console(soft_wrap=True)
+    console = Terminal()
     for answer in answers(gather(opened)):
         console.print(Text(answer.sentence))
-    console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False)
+    console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

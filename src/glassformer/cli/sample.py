@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from glassformer.cli.terminal import Terminal, emit, emit_payload, warn
 from glassformer.errors import DataError
 from glassformer.runs.folder import Run
 
@@ -49,7 +48,7 @@ def sample(
 
     opened = open_model(Run.open(run, root=runs), checkpoint, device=device)
     for warning in opened.warnings:
-        Console(stderr=True).print(f"[yellow]warning:[/] {warning}", highlight=False)
+        warn(warning)
     settings = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -63,7 +62,7 @@ def sample(
     prompts = [text for text in prompt or ["\n"] for _ in range(samples)]
     if len(prompts) == 1:
         stream_sample(opened, prompts[0], stop=stop or (), decoding=decoding, **settings)
-        print()
+        emit()
     else:
         print_samples(opened, prompts, stop=stop or (), decoding=decoding, **settings)
 
@@ -82,10 +81,9 @@ def stream_sample(
         tokenizer=opened.tokenizer,
         stop=stop,
     )
-    sys.stdout.write(prompt)
+    emit_payload(prompt)
     for event in events:
-        sys.stdout.write(event.text)
-        sys.stdout.flush()
+        emit_payload(event.text)
 
 
 def print_samples(
@@ -102,10 +100,10 @@ def print_samples(
         tokenizer=opened.tokenizer,
         stop=stop,
     )
-    console = Console()
+    console = Terminal(soft_wrap=False)
     for number, (prompt, sequence) in enumerate(zip(prompts, sequences, strict=True), start=1):
         console.rule(f"{number} of {len(prompts)}", style="dim")
-        print(prompt + sequence.text)
+        emit_payload(prompt + sequence.text + "\n")
 
 
 def _encode(opened: OpenedModel, prompt: str) -> list[int]:

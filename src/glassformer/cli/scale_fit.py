@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.cli.terminal import Terminal, emit_json
 from glassformer.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def scale_fit(
         where=_pairs(where, "--where"),
         counting=counting,  # type: ignore[arg-type]  # checked above
     )
-    console = Console(stderr=as_json, soft_wrap=True)
+    console = Terminal(stderr=as_json)
     with console.status("fitting") as status:
         found = investigate(
             points,
@@ -94,11 +93,11 @@ def scale_fit(
         drawn = page(found, facts).save(out)
         saved = write_fit(found, out.with_suffix(".json"), draws=draws, facts=facts)
     if as_json:
-        print(json.dumps(to_dict(found, draws=draws, facts=facts), ensure_ascii=False, allow_nan=False))
+        emit_json(to_dict(found, draws=draws, facts=facts), ascii_only=False)
         return
     _show(found, facts, console)
-    console.print(f"page {drawn}  {drawn.stat().st_size / 1e6:.1f} MB", highlight=False)
-    console.print(f"fit  {saved}", highlight=False)
+    console.print(f"page {drawn}  {drawn.stat().st_size / 1e6:.1f} MB")
+    console.print(f"fit  {saved}")
 
 
 def _check(objective: str, delta: float | None, counting: str | None, out: Path) -> None:
@@ -132,7 +131,7 @@ def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | Non
     return found or None
 
 
-def _show(found: Findings, facts: dict[str, str], console: Console) -> None:
+def _show(found: Findings, facts: dict[str, str], console: Terminal) -> None:
     """The parameters, the minimum, the target, and how far to trust it."""
     from glassformer.scaling.fit_report.fit_tables import parameters_table, quality_table, target_table
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from glassformer.cli.preparing import preparing
 from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
+from glassformer.cli.terminal import Terminal, emit_json
 from glassformer.errors import ConfigError
 from glassformer.scaling.wording import digits, large
 
@@ -93,7 +92,7 @@ def scale_plan(
         lambda: rate_of(rate),
         lambda: None if as_json else check_place(out),
     )
-    console = Console()
+    console = Terminal(soft_wrap=False)
     with preparing(console) as progress:
         made = plan(
             request,
@@ -106,7 +105,7 @@ def scale_plan(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(made.to_dict(), indent=2))
+        emit_json(made.to_dict(), indent=2)
         return
     write_plan(made, out)  # first: a reader who leaves early, as head does, has the file
     _show(made, console)
@@ -116,8 +115,8 @@ def scale_plan(
     data_of_paper = " --data TEXT" if vocab is not None and data is None else ""
     console.print()
     if not explain:
-        console.print("[dim]every number's equation and source: --explain[/]", highlight=False)
-    console.print(f"train it   [bold]glassformer train {out}{data_of_paper}[/]", highlight=False, soft_wrap=True)
+        console.print("every number's equation and source: --explain", style="dim")
+    console.print(Text.assemble("train it   ", (f"glassformer train {out}{data_of_paper}", "bold")), soft_wrap=True)
 
 
 def _one_law(law: str | None, fit: Path | None) -> None:
@@ -132,7 +131,7 @@ def _one_law(law: str | None, fit: Path | None) -> None:
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
-def _show(plan: Plan, console: Console) -> None:
+def _show(plan: Plan, console: Terminal) -> None:
     """The plan in groups of lines, the laws side by side, the cost of being off, and what to beware of."""
     from glassformer.scaling.plans.plan_text import headline
 

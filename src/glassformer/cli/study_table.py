@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from glassformer import places
+from glassformer.cli.terminal import Terminal
 from glassformer.errors import GlassformerError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glassformer.studies.summary import Summary
 
 
-def conclude(study: Study, console: Console, *, report: bool = True) -> None:
+def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
     """The table, the report, and what to do next. Raises :class:`GlassformerError` when runs failed."""
     from glassformer.studies.summary import summarise
 
@@ -31,11 +31,11 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
         console.print(Text(f"  {summary.sentence(row)}"))
     if summary.standings:
         console.print(Text(_ending(study.config, summary.standings), style="dim"))
-    console.print(f"[dim]{study.path / 'results.json'}[/]", highlight=False)
+    console.print(f"{study.path / 'results.json'}", style="dim")
     if report and any(arm.finished for arm in summary.arms):
         from glassformer.studies.report import write_report
 
-        console.print(f"report [bold]{write_report(study)}[/]", highlight=False)
+        console.print(Text.assemble("report ", (str(write_report(study)), "bold")))
     failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
     if failed:
         reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)

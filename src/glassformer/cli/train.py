@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
+from glassformer.cli.terminal import Terminal
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
 from glassformer.training.recipes import SUFFIXES, configuration
@@ -52,29 +53,27 @@ def train(
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
     if Path(model).suffix in SUFFIXES:
         model = Path(model).stem
-    console = Console(soft_wrap=True)
+    console = Terminal()
     with preparing(console) as progress:
         trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)
     for note in trainer.samples.notes:
-        console.print(f"[dim]{note}[/]", highlight=False)
+        console.print(f"{note}", style="dim")
     introduce(trainer, console, model)
     outcome = watch(trainer, console, show_gradients=show_gradients)
     conclude(trainer, outcome, console)
 
 
-def introduce(trainer: Trainer, console: Console, model: str) -> None:
+def introduce(trainer: Trainer, console: Terminal, model: str) -> None:
     """What is about to be trained, on what, and where it is kept."""
     count = sum(p.numel() for p in trainer.model.parameters())
     data = trainer.config.data
     name = data.kind if isinstance(data, SyntheticConfig) else data.source
-    console.print(
-        f"[bold]{model}[/]  {count:,} parameters  ·  {name}: {trainer.samples.summary}",
-        highlight=False,
-    )
-    console.print(f"[dim]run {trainer.run.path}[/]", highlight=False)
+    about = f"  {count:,} parameters  ·  {name}: {trainer.samples.summary}"
+    console.print(Text.assemble((model, "bold"), about))
+    console.print(f"run {trainer.run.path}", style="dim")
 
 
-def watch(trainer: Trainer, console: Console, *, show_gradients: bool = False) -> Outcome:
+def watch(trainer: Trainer, console: Terminal, *, show_gradients: bool = False) -> Outcome:
     """Train, drawn in the terminal."""
     training = trainer.config.training
     with LiveTraining(console, max_seconds=training.max_seconds, show_gradients=show_gradients) as live:
@@ -82,22 +81,21 @@ def watch(trainer: Trainer, console: Console, *, show_gradients: bool = False) -
         return trainer.train()
 
 
-def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
+def conclude(trainer: Trainer, outcome: Outcome, console: Terminal) -> None:
     """How it ended, and what to do next."""
     best = "" if outcome.best_loss is None else f", best validation loss {outcome.best_loss:.4f}"
     verb = f"stopped by {outcome.reason} and saved" if outcome.interrupted else outcome.reason
-    console.print(
-        f"[bold]{verb}[/] at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best}", highlight=False
-    )
+    when = f" at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best}"
+    console.print(Text.assemble((verb, "bold"), when))
     name = trainer.run.name if trainer.run.path.parent == places.runs_folder() else str(trainer.run.path)
     if outcome.interrupted:
-        console.print(f"  go on with it   glassformer resume {name}", highlight=False)
+        console.print(f"  go on with it   glassformer resume {name}")
         raise typer.Exit(130 if outcome.reason == "SIGINT" else 143)
     if trainer.config.model.has_encoder:
-        console.print(f"  let it work     glassformer translate {name}", highlight=False)
-        console.print(f"  score it        glassformer evaluate {name}", highlight=False)
+        console.print(f"  let it work     glassformer translate {name}")
+        console.print(f"  score it        glassformer evaluate {name}")
     elif isinstance(trainer.config.data, SyntheticConfig):
-        console.print(f"  count its right answers  glassformer evaluate {name}", highlight=False)
+        console.print(f"  count its right answers  glassformer evaluate {name}")
     else:
-        console.print(f"  let it write    glassformer sample {name} --prompt ...", highlight=False)
-    console.print(f"  draw its loss   glassformer chart {name}", highlight=False)
+        console.print(f"  let it write    glassformer sample {name} --prompt ...")
+    console.print(f"  draw its loss   glassformer chart {name}")
