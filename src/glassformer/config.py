@@ -8,16 +8,30 @@ all complaints come at once.
 from __future__ import annotations
 
 import json
+import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from glassformer.errors import ConfigError, nearest
 
 Tree = dict[str, Any]
+
+LARGEST = 10**15
+"""No count of anything here is larger: beyond it integers overflow, and no training would ever end."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
+
+DEEPEST = 100
+"""Levels of nesting that are read; no configuration has ten."""
+
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
 
 KIND = "task"
 """Where a field may hold one of several configurations, each declares this field with its own name as the default."""
@@ -54,6 +68,8 @@ class Config(BaseModel):
         *other* values still come in the same message.
         """
         subject = subject or cls.subject()
+        if _depth_exceeds(tree, DEEPEST):
+            raise ConfigError(f"it is nested more than {DEEPEST} levels deep.", subject=subject)
         try:
             return cls.model_validate(_jsonable(tree))
         except ValidationError as error:
@@ -98,13 +114,45 @@ class Config(BaseModel):
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
+def parse(text: str, *, toml: bool = False) -> Any:
+    """The value of JSON (or TOML) text; a ``ValueError`` says what is wrong, nesting without end included."""
+    try:
+        value = tomllib.loads(text) if toml else json.loads(text)
+    except RecursionError:
+        value = None
+        deep = True
+    else:
+        deep = _depth_exceeds(value, DEEPEST)
+    if deep:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return value
+
+
+def _depth_exceeds(value: Any, levels: int) -> bool:
+    found = [value]
+    for _ in range(levels):
+        inner = [each.values() if isinstance(each, Mapping) else each for each in found if _is_nested(each)]
+        found = [item for items in inner for item in items]
+    return any(map(_is_nested, found))
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple)
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: its ``repr``, and of a very long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} … ({len(text):,} characters)"
+
+
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     """Read ``["model.residual=none", "training.seed=3"]`` into a mapping; every malformed one is named."""
     changes, complaints = {}, []
     for assignment in assignments:
         path, sign, value = assignment.partition("=")
         if not sign or not path.strip():
-            complaints.append(f"--set takes NAME=VALUE, as in model.residual=none; it got {assignment!r}.")
+            complaints.append(f"--set takes NAME=VALUE, as in model.residual=none; it got {shown(assignment)}.")
         else:
             changes[path.strip()] = value.strip()
     if complaints:
@@ -166,7 +214,7 @@ def _read_loose(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return parse(value)
     except ValueError:
         return value
 
@@ -238,7 +286,7 @@ def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
             yield from str(item["ctx"]["error"]).split("\n")
         else:
             expected = item["msg"].removeprefix("Input should be ").removeprefix("String should have ")
-            yield f"{path} is {came!r}; expected {expected}."
+            yield f"{path} is {shown(came)}; expected {expected}."
 
 
 def _fields_at(cls: type[Config], location: Sequence[Any]) -> Iterator[str]:

@@ -17,6 +17,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 50
+"""Complaints that one message lists."""
+
 
 class GlassformerError(Exception):
     """Something the user can mend. The message says what came, what was expected and what to do."""
@@ -34,7 +37,9 @@ class ConfigError(GlassformerError):
         if len(self.complaints) == 1:
             message = f"The {subject} cannot work: {self.complaints[0]}"
         else:
-            lines = "\n".join(f"  - {complaint}" for complaint in self.complaints)
+            lines = "\n".join(f"  - {complaint}" for complaint in self.complaints[:MOST_LISTED])
+            if len(self.complaints) > MOST_LISTED:
+                lines += f"\n  and {len(self.complaints) - MOST_LISTED:,} more."
             message = f"The {subject} cannot work, for {len(self.complaints)} reasons:\n{lines}"
         super().__init__(message)
 

@@ -65,16 +65,18 @@ def evaluate(
     precision: options.Precision = None,
     quantize: options.Quantize = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help=f"Language model: sequences at once; {SEQUENCES} unless given.")
+        int | None, typer.Option(min=1, max=10**6, help=f"Language model: sequences at once; {SEQUENCES} unless given.")
     ] = None,
     length: Annotated[
         list[int] | None,
         typer.Option(
-            min=1, help="Task: problems of this length, fresh ones. Repeatable; the validation problems unless given."
+            min=1,
+            max=100_000,
+            help="Task: problems of this length, fresh ones. Repeatable; the validation problems unless given.",
         ),
     ] = None,
     problems: Annotated[
-        int | None, typer.Option(min=1, help="Task: how many of each --length; 1,000 unless given.")
+        int | None, typer.Option(min=1, max=1_000_000, help="Task: how many of each --length; 1,000 unless given.")
     ] = None,
     device: options.Device = "auto",
     runs: options.RunsFolder = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from glassformer.cli.terminal import emit_json
 from glassformer.cli.units import readable_bytes
+from glassformer.config import parse
 from glassformer.errors import ConfigError, RunError, nearest
 
 if TYPE_CHECKING:  # torch is imported when the command runs
@@ -30,7 +30,7 @@ def info(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as in model.residual=none."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, max=10**9, help="Sequences at a time.")] = 1,
     seq_len: Annotated[
         int | None, typer.Option(min=1, help="Tokens in a sequence; the model's context unless given.")
     ] = None,
@@ -107,7 +107,7 @@ def find_model(what: str) -> tuple[ModelConfig, str]:
 def _model_tree(path: Path) -> dict[str, Any]:
     """The model's part of a run's config.json, or a file that holds a model alone."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}", subject="command") from error
     if not isinstance(tree, dict):

@@ -110,7 +110,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if args is None else args)
     if args is None:
-        streams.occupy()
+        streams.own_process()
         crash.watch_process()
     streams.prepare()
     try:
@@ -145,11 +145,11 @@ def _run(words: list[str]) -> int:
 
 def _unexpected(error: Exception, words: list[str]) -> int:
     """Say what happened, once: output that cannot be written, a system that refuses, or a fault of ours."""
-    if isinstance(error, streams.LostOutputError | OSError):
-        lost = error.lost if isinstance(error, streams.LostOutputError) else streams.lost_output()
+    if isinstance(error, OSError):
+        lost = streams.lost_output()
         if lost is not None:
             return 0 if lost.reader_left else _complain(str(lost), status=2)
-        if isinstance(error, OSError) and error.errno in streams.REFUSALS:
+        if error.errno in streams.REFUSALS:
             return _complain(f"{_refusal(error)} What was saved before is intact.", status=2)
     if crash.debugging():
         crash.show_traceback(error)

@@ -36,7 +36,9 @@ def sample(
     repetition_penalty: Annotated[float, typer.Option(help="Above 1, what has been said becomes less likely.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="End where this appears. Repeatable.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Continuations of each prompt, drawn independently.")] = 1,
+    samples: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Continuations of each prompt, drawn independently.")
+    ] = 1,
     precision: Annotated[str, typer.Option(help="fp32 or bf16: how weights are stored.")] = "fp32",
     quantize: Annotated[str | None, typer.Option(help="int8: weights in 8 bits.")] = None,
     compile_: Annotated[str, typer.Option("--compile", help="auto, on, off.")] = "auto",

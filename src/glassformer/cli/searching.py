@@ -60,7 +60,8 @@ Precision = Annotated[
 ]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="int8: weights in 8 bits.")]
 BatchTokens = Annotated[
-    int | None, typer.Option("--batch-tokens", min=1, help="Source tokens, pads included, translated at once.")
+    int | None,
+    typer.Option("--batch-tokens", min=1, max=10**9, help="Source tokens, pads included, translated at once."),
 ]
 
 SETTINGS = {

@@ -6,7 +6,6 @@ import codecs
 import sys
 from pathlib import Path
 
-from glassformer.cli.streams import write_bytes
 from glassformer.cli.terminal import emit_payload
 from glassformer.data.pair_files import LINE_BREAKS
 from glassformer.errors import DataError
@@ -67,7 +66,9 @@ def write_lines(lines: list[str], path: Path | None) -> None:
         if sys.stdout.isatty():
             emit_payload(content.decode())
         else:
-            write_bytes(content)
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
         return
     try:
         if path.absolute().is_relative_to("/dev") or (path.exists() and not path.is_file()):

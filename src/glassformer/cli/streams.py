@@ -14,7 +14,10 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 @dataclass(frozen=True)
@@ -33,28 +36,40 @@ class Lost:
         return f"{self.name.capitalize()} cannot be written: {self.error.strerror}. Send it somewhere else."
 
 
-class LostOutputError(Exception):
-    """Standard output could not be written, at a place where only the writer can know that it was that."""
+class _Watched(io.FileIO):
+    """A descriptor that remembers that it could not be written: by whom this is noticed first is a matter of luck."""
 
-    def __init__(self, error: OSError) -> None:
-        super().__init__(str(error))
-        self.lost = Lost("standard output", error)
+    failed: OSError | None = None
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failed = error
+            raise
 
 
-def occupy() -> None:
-    """Open what is closed of the descriptors 0, 1 and 2: else the next file that is opened would get its number.
+def own_process() -> None:
+    """For a process of ours alone: no descriptor below 3 is closed, and failures of the output are remembered.
 
-    A library that prints there would write into that file.
+    A descriptor that is closed would be that of the next file that is opened, and a library that prints would write
+    into it.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
-    if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stdout, sys.stderr = _watched(sys.stdout), _watched(sys.stderr)
+
+
+def _watched(stream: TextIO | None) -> TextIO:
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if not isinstance(stream, io.TextIOWrapper) or type(getattr(stream.buffer, "raw", stream.buffer)) is not io.FileIO:
+        return stream  # a Windows console, for which Python has another class
+    raw = _Watched(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding=stream.encoding)
 
 
 def prepare() -> None:
@@ -64,38 +79,23 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
-def write_bytes(content: bytes) -> None:
-    """Bytes on standard output. Raises :class:`LostOutputError`."""
-    sys.stdout.flush()
-    try:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        raise LostOutputError(error) from error
-
-
 def lost_output() -> Lost | None:
     """What could not be written so far, standard output first; from then on it is written to nowhere.
 
-    A stream keeps what it could not write, and fails again when it is flushed: so it is known which one failed,
-    wherever that was noticed, and Python's own flush at exit has nothing to complain about.
+    So Python's own flush at exit has nothing to complain about.
     """
     found = None
     for name, stream in (("standard error", sys.stderr), ("standard output", sys.stdout)):
-        try:
+        with contextlib.suppress(OSError):
             stream.flush()
-        except OSError as error:
-            found = Lost(name, error)
-            _silence(stream)
+        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        if isinstance(raw, _Watched) and raw.failed is not None:
+            found = Lost(name, raw.failed)
+            raw.failed = None
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, raw.fileno())
+            os.close(nowhere)
     return found
-
-
-def _silence(stream: TextIO) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a stream of memory has no descriptor
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-        stream.flush()
 
 
 REFUSALS = {

@@ -239,4 +239,4 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """As the files of a folder hold it: indented, readable, strict JSON."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from glassformer.config import Config
+from glassformer.config import Config, Natural, Seed
 from glassformer.errors import ConfigError
 from glassformer.studies.variation import Changes, Vary, shown, variants_of
-from glassformer.training.config import RunConfig, Seed
+from glassformer.training.config import RunConfig
 from glassformer.training.recipes import configuration
 
 BASE = "base"
@@ -42,7 +42,7 @@ _UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\s]+')
 class UntilDecided(Config):
     """Seeds are added one at a time until every variant is decided: ``studies/sequential.py`` has the rule."""
 
-    budget_seeds: int = 20
+    budget_seeds: Natural = 20
     """Seeds in all, at most."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The largest difference that would not matter, nats per token; none: only a difference is ever decided."""

@@ -7,17 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from glassformer.config import KIND, Config, kind_tag
+from glassformer.config import KIND, Config, Count, Natural, Seed, kind_tag
 from glassformer.data.config import DataConfig
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation_config import TranslationConfig
-from glassformer.models.config import Count, ModelConfig
+from glassformer.models.config import ModelConfig
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Natural = Annotated[int, Field(ge=0)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
-Seed = Annotated[int, Field(ge=0, lt=2**64)]
 
 
 class OptimizerConfig(Config):
