@@ -6,9 +6,9 @@
     assert faults(outcome) == []       # every broken promise in a sentence; [] where all were kept
     print(counts(outcomes))            # refused (2) 812 · accepted (0) 103 · ...
 
-``attempt`` runs ``glassformer.cli.main.main`` with standard streams of its own: standard input is empty, output goes to
-no terminal. It stops after ``limit`` seconds of wall time. ``watched`` are folders (the working directory, the folder of
-runs, the cache, ...) whose files are compared before and after. It changes neither the working directory nor the
+``attempt`` runs ``glassformer.cli.main.main`` with standard streams of its own: standard input is empty, output goes
+to no terminal. It stops after ``limit`` seconds of wall time. ``watched`` are folders (the working directory, the
+folder of runs, ...) whose files are compared before and after. It changes neither the working directory nor the
 environment: that is the test's part (the fixtures ``place`` and ``run`` do it).
 A command that is to be refused must leave no file behind, and print one message; one that is accepted may write.
 """
