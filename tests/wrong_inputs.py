@@ -142,7 +142,8 @@ def of_settings(configs: Sequence[tuple[str, type[BaseModel], list[str]]] = CONF
     """Every setting of every configuration."""
     for prefix, config, base in configs:
         for path, annotation in fields(config, prefix):
-            end = ["--set", "training.max_seconds=0.05"] if path.startswith("training.max_") else END
+            other = "max_steps=1" if path.endswith("max_seconds") else "max_seconds=0.05"
+            end = ["--set", f"training.{other}"] if path.startswith("training.max_") else END
             for value in odd_values(annotation):
                 words = ["train", *base, *end, "--set", f"{path}={value}"]
                 yield Case(f"{base[0]} {path}={_brief(value)}", tuple(words))

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from glassformer.errors import ConfigError, nearest
+from glassformer.errors import ConfigError, nearest, shown
 
 Tree = dict[str, Any]
 
@@ -29,9 +29,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**64)]
 
 DEEPEST = 100
 """Levels of nesting that are read; no configuration has ten."""
-
-LONGEST_SHOWN = 200
-"""Characters of a wrong value that a message repeats."""
 
 KIND = "task"
 """Where a field may hold one of several configurations, each declares this field with its own name as the default."""
@@ -57,7 +54,7 @@ class Config(BaseModel):
     def _refuse_with_every_reason(self) -> Self:
         found = list(self.complaints())
         if found:
-            raise ValueError("\n".join(found))
+            raise ValueError(encodable("\n".join(found)))
         return self
 
     @classmethod
@@ -128,6 +125,11 @@ def parse(text: str, *, toml: bool = False) -> Any:
     return value
 
 
+def encodable(text: str) -> str:
+    """Without lone surrogates, as stand for undecodable bytes of a command line; pydantic cannot carry them."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _depth_exceeds(value: Any, levels: int) -> bool:
     found = [value]
     for _ in range(levels):
@@ -138,12 +140,6 @@ def _depth_exceeds(value: Any, levels: int) -> bool:
 
 def _is_nested(value: Any) -> bool:
     return isinstance(value, Mapping | list | tuple)
-
-
-def shown(value: object) -> str:
-    """A value as a message repeats it: its ``repr``, and of a very long one the beginning."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} … ({len(text):,} characters)"
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:

@@ -21,6 +21,10 @@ MOST_LISTED = 50
 """Complaints that one message lists."""
 
 
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
+
+
 class GlassformerError(Exception):
     """Something the user can mend. The message says what came, what was expected and what to do."""
 
@@ -62,6 +66,12 @@ class TrainingError(GlassformerError):
 
 class DependencyError(GlassformerError):
     """An optional package is needed and is not installed."""
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: its ``repr``, and of a very long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} … ({len(text):,} characters)"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -26,7 +26,12 @@ from glassformer import __version__
 from glassformer.cli import crash, lazy, streams
 from glassformer.cli.lazy import Command
 from glassformer.cli.terminal import Terminal, emit
-from glassformer.errors import GlassformerError
+from glassformer.errors import GlassformerError, shown
+
+NO_MEMORY = (
+    "There was not enough memory. What was saved before is intact. Take less at a time: a smaller batch or beam, fewer "
+    "samples, a shorter sequence, or a smaller model."
+)
 
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 """Every mistake that the parser finds; the name under which typer has this class depends on its version."""
@@ -135,6 +140,8 @@ def _run(words: list[str]) -> int:
         return _complain(_usage(error), status=2)
     except KeyboardInterrupt:
         return 130
+    except typer.Abort as aborted:  # typer's word for an end of input that nobody expected
+        raise aborted.__cause__ or aborted from None
     except SystemExit as exit_:
         sys.stdout, sys.stderr = out, err  # typer puts its own in their place when a pipe breaks
         if isinstance(exit_.__context__, BrokenPipeError):
@@ -151,6 +158,8 @@ def _unexpected(error: Exception, words: list[str]) -> int:
             return 0 if lost.reader_left else _complain(str(lost), status=2)
         if error.errno in streams.REFUSALS:
             return _complain(f"{_refusal(error)} What was saved before is intact.", status=2)
+    if isinstance(error, MemoryError) or ("allocate" in str(error) and "memory" in str(error)):  # torch's is no class
+        return _complain(f"{NO_MEMORY} ({shown(str(error))})", status=2)
     if crash.debugging():
         crash.show_traceback(error)
     return _complain(crash.describe(error, ["glassformer", *words]), status=crash.STATUS)
@@ -170,5 +179,5 @@ def _usage(error: Any) -> str:
 
 
 def _refusal(error: OSError) -> str:
-    path = f" for {error.filename!r}" if error.filename is not None else ""
+    path = f" for {shown(str(error.filename))}" if error.filename is not None else ""
     return f"The system refused to go on{path}: {error.strerror}."

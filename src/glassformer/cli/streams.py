@@ -111,5 +111,7 @@ REFUSALS = {
     errno.ENODEV,
     errno.ESTALE,
     errno.ENOLCK,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 }
-"""What a system answers for want of room, rights or a working device: no fault of the program."""
+"""What a system answers for want of room, rights or a working device, or to a path that none can have."""

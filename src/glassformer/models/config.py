@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
-from glassformer.config import Config
+from glassformer.config import Config, encodable
 from glassformer.errors import ConfigError, nearest
 from glassformer.registry import find, load_part_file, registered
 
@@ -171,7 +171,7 @@ class ModelConfig(Config):
                 try:
                     load_part_file(path)
                 except ConfigError as error:
-                    raise ValueError("\n".join(error.complaints)) from None
+                    raise ValueError(encodable("\n".join(error.complaints))) from None
         return tree
 
     def complaints(self) -> Iterator[str]:

@@ -20,8 +20,8 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from glassformer.config import parse, shown
-from glassformer.errors import ConfigError, nearest
+from glassformer.config import parse
+from glassformer.errors import ConfigError, nearest, shown
 from glassformer.studies.design import StudyConfig, study
 from glassformer.training.recipes import flat
 

@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassformer.config import parse, parse_assignments, shown
+from glassformer.config import parse, parse_assignments
 from glassformer.data.config import DataConfig
 from glassformer.data.pairs import BUILT_IN as PAIRS
 from glassformer.data.pairs import DATES
 from glassformer.data.sources import BUILT_IN as TEXTS
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
-from glassformer.errors import ConfigError, nearest
+from glassformer.errors import ConfigError, nearest, shown
 from glassformer.models.config import ModelConfig
 from glassformer.models.presets import Preset, preset
 from glassformer.training.config import RunConfig
