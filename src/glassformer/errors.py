@@ -84,5 +84,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     folded = {name.casefold(): name for name in names}
+    word = word[:LONGEST_SHOWN]  # what is longer is near nothing, and finding that out takes minutes
     match = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     return f"Did you mean '{folded[match[0]]}'?" if match else f"Known: {', '.join(names) or 'none'}."

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from glassformer import places
+from glassformer.cli.sentences import refuse_unwritable, unwritable
 from glassformer.cli.terminal import Terminal
-from glassformer.errors import ConfigError, RunError
+from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:
     from glassformer.claims.claim import BudgetName
@@ -59,6 +60,8 @@ def claims(
         complaints += [f"{option} is for deciding: name a claim, or --all." for option, value in given if value]
     if complaints:
         raise ConfigError(complaints, subject="command")
+    if write is not None:
+        _make_place_for(write)
     folder = folder or places.claims_folder()
     if deciding:
         _refuse_useless(ids or [], {"--data": data, "--workers": workers})
@@ -151,6 +154,15 @@ def _list(folder: Path, console: Terminal) -> None:
     console.print(table)
 
 
+def _make_place_for(page: Path) -> None:
+    """The page's folder; before anything is decided, which may take hours. Raises :class:`DataError`."""
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise unwritable(page, error) from error
+    refuse_unwritable(page)
+
+
 def _write(path: Path, folder: Path, console: Terminal) -> None:
     from glassformer.claims.page import page
     from glassformer.claims.registry import claims as named
@@ -159,10 +171,9 @@ def _write(path: Path, folder: Path, console: Terminal) -> None:
     every = named()
     text = page(every, {claim.id: recorded(folder, claim.id) for claim in every})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"The page cannot be written to {path}: {error.strerror}. Choose another place.") from error
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
     console.print(str(path))
 
 

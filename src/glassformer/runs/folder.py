@@ -17,6 +17,7 @@ import contextlib
 import difflib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ class Run:
         """
         check_name(name)
         config_text = json_bytes(config)
+        path: Path | None = None
         try:
             path = new_folder(root, name)
             for inner in ("checkpoints", "samples", "tokenizer"):
@@ -60,6 +62,8 @@ class Run:
             (path / "metrics.jsonl").touch()
             replace_durably(path / CONFIG, config_text)  # last: a folder with it is a whole run
         except OSError as error:
+            if path is not None:
+                shutil.rmtree(path, ignore_errors=True)
             raise RunError(
                 f"A folder for the run '{name}' cannot be made in {root}: {error.strerror}. "
                 "Choose another folder for runs, or free this one."

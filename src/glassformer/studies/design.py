@@ -92,8 +92,9 @@ class StudyConfig(Config):
             yield f"seeds has {_twice(self.seeds)} twice."
         if self.n_runs > MOST_RUNS:
             yield f"{self.n_runs:,} runs are planned; at most {MOST_RUNS:,} make one study."
+            return  # to build them all would take minutes
         yield from self._complaints_about_the_budget()
-        built: dict[str, RunConfig] = {BASE: self.base}
+        built = {self.base.to_json(): BASE}
         slots = {slot_name(BASE): BASE}
         for name, changes in self.variants.items():
             yield from self._complaints_about(name, changes, built)
@@ -110,8 +111,8 @@ class StudyConfig(Config):
         elif budget * len(self.arms) > MOST_RUNS:
             yield f"{budget * len(self.arms):,} runs may be needed; at most {MOST_RUNS:,} make one study."
 
-    def _complaints_about(self, name: str, changes: Changes, built: dict[str, RunConfig]) -> Iterator[str]:
-        """What is wrong with one variant; ``built`` holds those before it, and gets this one."""
+    def _complaints_about(self, name: str, changes: Changes, built: dict[str, str]) -> Iterator[str]:
+        """What is wrong with one variant; ``built`` holds those before it by what they are, and gets this one."""
         owned = [path for path in changes if path in OWNED]
         yield from (f"variant {name!r}: {path} cannot be varied: {OWNED[path]}." for path in owned)
         if owned:
@@ -121,10 +122,9 @@ class StudyConfig(Config):
         except ConfigError as error:
             yield from (f"variant {name!r}: {complaint}" for complaint in error.complaints)
             return
-        same = next((other for other, known in built.items() if known == config), None)
-        if same is not None:
+        same = built.setdefault(config.to_json(), name)
+        if same != name:
             yield f"variant {name!r} is the same run as {same!r}: it changes nothing that differs from it."
-        built[name] = config
 
     @property
     def n_runs(self) -> int:
