@@ -89,7 +89,7 @@ def _report(error: BaseException, command: Sequence[str]) -> str:
 
 def _write(report: str) -> Path | None:
     """Where it was written: the folder for reports, else the one for temporary files, else nowhere."""
-    name = f"crash-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.txt"
+    name = f"crash-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}-{os.urandom(2).hex()}.txt"
     for folder in (places.reports_folder, lambda: Path(tempfile.gettempdir())):
         try:
             path = folder() / name

@@ -15,6 +15,7 @@ from glassformer.models.config import ModelConfig
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Budget = Annotated[float, Field(gt=0.0, le=1e9)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -89,9 +90,9 @@ class TrainingConfig(Config):
     """Updates; none leaves the end to another budget."""
     max_tokens: Count | None = None
     """Stop once about this many tokens have been trained on."""
-    max_epochs: Positive | None = None
+    max_epochs: Budget | None = None
     """Stop once the training data have been seen this many times."""
-    max_seconds: Positive | None = None
+    max_seconds: Budget | None = None
     """Stop after this much training time; schedules follow it, so two such runs are not equal bit by bit."""
     batch_size: Count = 32
     """Sequences (or sentence pairs) per update."""
