@@ -17,6 +17,7 @@ import contextlib
 import difflib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ class Run:
         """
         check_name(name)
         config_text = json_bytes(config)
+        path: Path | None = None
         try:
             path = new_folder(root, name)
             for inner in ("checkpoints", "samples", "tokenizer"):
@@ -62,6 +64,8 @@ class Run:
             (path / "metrics.jsonl").touch()
             replace_durably(path / CONFIG, config_text)  # last: a folder with it is a whole run
         except OSError as error:
+            if path is not None:
+                shutil.rmtree(path, ignore_errors=True)
             raise RunError(
                 f"A folder for the run '{name}' cannot be made in {root}: {error.strerror}. "
                 "Choose another folder for runs, or free this one."
@@ -258,4 +262,4 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """As the files of a folder hold it: indented, readable, strict JSON."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
