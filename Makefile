@@ -1,6 +1,8 @@
 # Every target does its own set-up: a virtual environment with torch and glassformer, made once and redone when
-# pyproject.toml changes. Needs make and Python 3.11 or newer. Variables, for a set-up other than the usual:
+# pyproject.toml or the locked versions change. Needs make and Python 3.11 or newer. Variables, for another set-up:
 #
+#   make test VERSIONS=newest        the newest versions that pyproject.toml allows, in .venv-newest; without it, those
+#                                    of requirements/locked.txt
 #   make demo PYTHON=python3.12      the Python that makes the environment (default: the first that is new enough)
 #   make demo VENV=/tmp/env          where the environment lives
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -9,18 +11,27 @@
 #                                    what is installed and tested (default: this folder, editable)
 
 PYTHON      ?=
-VENV        ?= .venv
+VERSIONS    ?= locked
+VENV        ?= .venv$(if $(filter newest,$(VERSIONS)),-newest)
 DIST        ?= dist
 TORCH       ?= torch>=2.11,<2.14
 TORCH_INDEX ?=
 INSTALL     ?= -e .[dev]
 PYTEST      ?= -q -n auto --maxprocesses 8 --dist loadfile
 
-BIN   := $(VENV)/bin
-PIP   := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
-STAMP := $(VENV)/.glassformer-installed
+ifeq ($(filter $(VERSIONS),locked newest),)
+$(error VERSIONS is '$(VERSIONS)'; expected is locked or newest)
+endif
 
-.PHONY: help demo test test-full check format bench wheel setup clean
+LOCKED  := requirements/locked.txt
+BIN     := $(VENV)/bin
+# by environment variables, which reach the environments in which pip builds as well; older pips know the first alone
+PIP     := $(if $(filter locked,$(VERSIONS)),PIP_CONSTRAINT=$(LOCKED) PIP_BUILD_CONSTRAINT=$(LOCKED)) \
+           $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet --retries 10
+UPGRADE := $(if $(filter newest,$(VERSIONS)),--upgrade --upgrade-strategy eager)
+STAMP   := $(VENV)/.glassformer-installed-$(VERSIONS)
+
+.PHONY: help demo test test-quick test-full check format lock bench wheel setup clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is to make
@@ -32,6 +43,9 @@ demo: setup ## train a small GPT on real text for about a minute, let it write, 
 # a process for each core, a thread for each process: threads that wait for one another's core are ten times slower
 test: setup ## run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST)
+
+test-quick: setup ## run a part of the tests that uses every dependency, in about a minute
+	@OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) -m "quick and not slow"
 
 test-full: setup ## run the tests, the slow ones too
 	@OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) -m "slow or not slow"
@@ -45,6 +59,9 @@ format: setup ## mend what lint and formatting can mend by themselves
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+lock: $(BIN)/python ## renew requirements/locked.txt with the newest versions that pyproject.toml allows
+	@$(BIN)/python tools/lock.py "$(TORCH)" $(INSTALL)
+
 bench: setup ## measure training and generation beside their peers, and print the ratios
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
@@ -53,7 +70,7 @@ wheel: $(BIN)/python ## build the wheel into dist/
 	@ls $(DIST)/*.whl
 
 clean: ## remove the environment and everything that was built (runs are kept)
-	rm -rf $(VENV) $(DIST) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest $(VENV) $(DIST) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(STAMP)
@@ -73,11 +90,12 @@ $(BIN)/python:
 	echo "Making $(VENV) with $$($$python --version)"; \
 	$$python -m venv $(VENV)
 
-$(STAMP): pyproject.toml | $(BIN)/python
+$(STAMP): pyproject.toml $(if $(filter locked,$(VERSIONS)),$(LOCKED)) | $(BIN)/python
 	@echo "Installing torch and glassformer into $(VENV): some minutes, once"
 	@if [ -z "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && ! command -v nvidia-smi > /dev/null; then \
 	    echo "  (no NVIDIA GPU seen: TORCH_INDEX=https://download.pytorch.org/whl/cpu is a much smaller download)"; \
 	fi
-	@$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
-	@$(PIP) install $(INSTALL)
+	@rm -f $(VENV)/.glassformer-installed-*
+	@$(PIP) install $(UPGRADE) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@$(PIP) install $(UPGRADE) $(INSTALL)
 	@touch $(STAMP)

@@ -12,6 +12,42 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 
+QUICK = (
+    "charts/test_export.py",
+    "cli/test_convert_marian.py",
+    "cli/test_info.py",
+    "cli/test_tasks.py",
+    "data/test_date_formats.py",
+    "data/test_downloads.py",
+    "data/test_marian_tokenizers.py",
+    "data/test_sentence_tokenizers.py",
+    "generation/test_generate.py",
+    "inspection/test_subjects.py",
+    "models/test_decoder.py",
+    "models/test_interop.py",
+    "runs/test_checkpoints.py",
+    "scaling/test_power_law.py",
+    "scoring/test_translations.py",
+    "studies/test_deciding.py",
+    "studies/test_ray_cluster.py",
+    "test_config.py",
+    "training/test_telemetry.py",
+    "training/test_trainer.py",
+)
+"""What `make test-quick` runs: each dependency is used by some of them as the product uses it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick part; and no test is slow without a reason."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix() in QUICK:
+            item.add_marker("quick")
+        slow = item.get_closest_marker("slow")
+        if slow is not None and not slow.kwargs.get("reason"):
+            raise pytest.UsageError(f"{item.nodeid} is slow; say why: @pytest.mark.slow(reason=...)")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A state folder of the tests' own: what they trust is not trusted by the user's commands, nor the reverse."""

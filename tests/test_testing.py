@@ -48,13 +48,13 @@ def keep(promise, config):
     PROMISES[promise](ModelConfig.build(json.loads(config)))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="torch traces every part")
 @pytest.mark.parametrize("model", PARTS)
 def test_every_registered_part_compiles_into_one_graph(model):
     compiles_into_one_graph(PARTS[model])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="torch traces five models")
 @pytest.mark.parametrize(
     "name", ["tiny-transformer", "gpt2", "modern-small", "transformer-tiny", "annotated-transformer"]
 )

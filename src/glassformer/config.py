@@ -7,6 +7,7 @@ all complaints come at once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import types
 import typing
@@ -16,6 +17,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from glassformer.errors import ConfigError, nearest
+from glassformer.numbers import NumberError, read_integer, read_number
 
 Tree = dict[str, Any]
 
@@ -132,11 +134,18 @@ def _put(cls: type[Config], tree: Tree, path: list[str], value: Any, whole: str)
         names = ", ".join(f"{whole}.{name}" for name in list(inner.model_fields)[:3])
         raise ConfigError(f"'{whole}' is a group of settings, not one value; set one of them, as in {names}.")
     else:
-        tree[head] = _read(annotation, value)
+        try:
+            tree[head] = _read(annotation, value)
+        except NumberError as error:
+            raise ConfigError(f"{whole}: {error}") from None
 
 
 def _read(annotation: Any, value: Any) -> Any:
-    """Text as a value of the annotated type; anything that is not text, and text that does not fit, unchanged."""
+    """Text as a value of the annotated type; anything that is not text, and text that does not fit, unchanged.
+
+    Raises:
+        NumberError: a number is expected, and the text is nearly one: it must be written otherwise.
+    """
     if not isinstance(value, str):
         return value
     choices = _members(annotation)
@@ -146,14 +155,17 @@ def _read(annotation: Any, value: Any) -> Any:
         return None
     if bool in choices and value.lower() in ("true", "false", "yes", "no", "on", "off"):
         return value.lower() in ("true", "yes", "on")
-    for kind in (int, float):
+    nearly = None
+    for kind, read in ((int, read_integer), (float, read_number)):
         if kind in choices:
             try:
-                return kind(value.replace("_", ""))
-            except ValueError:
-                continue
+                return read(value)
+            except NumberError as error:
+                nearly = error if error.suggestion is not None else None
     if str in choices:
         return value
+    if nearly is not None:
+        raise nearly
     for member in choices:
         if typing.get_origin(member) in (tuple, list):
             inside = typing.get_args(member)[0]
@@ -162,13 +174,16 @@ def _read(annotation: Any, value: Any) -> Any:
 
 
 def _read_loose(value: Any) -> Any:
-    """Text as JSON where it is JSON (``3``, ``0.5``, ``true``), else the text itself."""
+    """Text as JSON where it is JSON (``3``, ``0.5``, ``true``) or a number (``.5``, ``1_000``), else the same text."""
     if not isinstance(value, str):
         return value
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         return json.loads(value)
-    except ValueError:
-        return value
+    if not {*value} & {*", '’"}:  # "1,5" and "1 234" may as well be lists
+        for read in (read_integer, read_number):
+            with contextlib.suppress(NumberError):
+                return read(value)
+    return value
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

@@ -104,6 +104,27 @@ def test_runs_of_one_budget_are_fitted_and_the_file_has_no_number_that_json_has_
     assert read_fit(place / "fit.json").fit.unidentified
 
 
+def test_runs_without_noise_are_met_to_rounding_and_said_so(say, place):
+    """Losses computed from a law: the fit finds it, intervals have no width, and nothing is a fault of ours."""
+    exact = [(n, d, 1.817 + 482.01 / n**0.3478 + 2085.43 / d**0.3658) for n, d, _ in rows(12)]
+    write(place / "runs.csv", exact)
+    said = say("scale", "fit", "runs.csv", *SHORT)
+    assert (said.status, said.err) == (0, "")
+    assert "residuals are zero to rounding" in said.out
+    assert "Intervals are left as they are" in said.out
+    saved = json.loads((place / "fit.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    for name, truth in {"E": 1.817, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}.items():
+        entry = saved["parameters"][name]
+        assert [entry["value"], *entry["interval"]] == pytest.approx([truth] * 3, rel=1e-6)
+
+
+def test_losses_that_no_exponent_explains_are_fitted_without_a_warning(say, place):
+    write(place / "runs.csv", [(n, d, 3 + 1e-6 * i) for i, (n, d, _) in enumerate(rows(12))])
+    said = say("scale", "fit", "runs.csv", *SHORT, "--target", "1e20")
+    assert (said.status, said.err) == (0, "")
+    json.loads((place / "fit.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
 MISTAKES = {
     "no file": (("nowhere.csv",), "nowhere.csv"),
     "a folder without runs": (("empty",), "empty"),
@@ -125,6 +146,20 @@ MISTAKES = {
     "an unknown counting": (("runs.csv", "--counting", "totl"), "Did you mean 'total'?"),
     "a target that is none": (("runs.csv", "--target", "much"), "'much'"),
     "too few draws": (("runs.csv", "--draws", 10), "100 or more"),
+    "endless draws": (("runs.csv", "--draws", 999_999_999_999), "at most 100,000 for 24 rows"),
+    "draws of 40 digits": (("runs.csv", "--draws", "9" * 40), "at most 100,000"),
+    "more draws than memory holds": (("many.csv", "--draws", 60_000), "at most 50,000 for 1,000 rows"),
+    "more rows than a fit takes": (("most.csv",), "5,000 at most"),
+    "a target with a decimal comma": (("runs.csv", "--target", "1,5e20"), "Write 1.5e20"),
+    "a target that could be two": (("runs.csv", "--target", "4,129 PF-days"), "4129 or as 4.129"),
+    "a target beyond all": (("runs.csv", "--target", "1e300"), "1e3 to 1e40"),
+    "a page of a name too long": (("runs.csv", "-o", "a" * 300 + ".html"), "name too long"),
+    "a decimal mark that is none": (("runs.csv", "--decimal", ";"), "--decimal"),
+    "a decimal mark of a folder": (("empty", "--decimal", ","), "decimal"),
+    "one run again and again": (("one_run.csv",), "there are 1 rows"),
+    "a unit that is not one": (("runs.csv", "--columns", "N=N (parsec)"), "parsec"),
+    "units that cannot be right": (("millions.csv",), "--columns 'N=N (M)'"),
+    "a law that goes below 0": (("runs.csv", "--formula", "A - B*log(C)", "--target", "1e30"), "which none can be"),
     "one column for two things": (
         ("runs.csv", "--columns", "loss=N"),
         "'N' is taken for the loss and for parameters N",
@@ -153,6 +188,10 @@ def test_a_mistake_is_one_message_status_2_and_nothing_written(say, place, mista
     write(place / "double.csv", [(row[0], *row) for row in rows()], ("params", "N", "D", "loss"))
     (place / "latin.csv").write_text("N,D,loss,Größe\n1e7,1e9,3,1\n", encoding="latin-1")
     (place / "empty").mkdir()
+    write(place / "one_run.csv", [rows()[0]] * 30)
+    write(place / "many.csv", [(1e7 + i, 1e9 + i, 3) for i in range(1_000)])
+    write(place / "most.csv", [(1e7 + i, 1e9 + i, 3) for i in range(5_001)])
+    write(place / "millions.csv", [(n / 1e6, d, loss) for n, d, loss in rows()])
     before = sorted(place.rglob("*"))
     said = say("scale", "fit", *words)
     assert (said.status, said.out) == (2, "")

@@ -45,7 +45,7 @@ def test_the_notes_corrections_are_listed(capsys):
         (["chinchila"], "Did you mean 'chinchilla'?"),
         (["chinchilla", "--at", "N=1e9"], "D is missing"),
         (["chinchilla", "--at", "N"], "it has no ="),
-        (["chinchilla", "--at", "N=many"], "'many' is no number"),
+        (["chinchilla", "--at", "N=many"], "'many' is not a number"),
         (["chinchilla", "--at", "N=-1", "--at", "D=1e9"], "finite and above 0"),
         (["chinchilla", "--at", "N=1e9", "--at", "N=2e9", "--at", "D=1e9"], "N is given twice"),
         (["--at", "N=1e9"], "--at is for laws that are named"),

@@ -323,7 +323,7 @@ SCORES = {
     ),
     "an imported translator without pairs": (
         "evaluate {translator}",
-        "was imported, and which pairs it was trained on is not known",
+        "was imported, and which data it was trained on is not known",
         lambda place, run: (run / "metrics.jsonl").unlink(),
     ),
     "the run's own pairs gone": (

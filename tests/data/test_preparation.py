@@ -13,7 +13,8 @@ import pytest
 
 from glassformer.data.config import DataConfig
 from glassformer.data.language_modeling import LanguageModelingData, prepare
-from glassformer.data.preparation import encode_source, is_whole
+from glassformer.data.preparation import encode_source
+from glassformer.data.prepared_folders import is_whole
 from glassformer.data.spool import Spool
 from glassformer.data.tokenizers import ByteTokenizer
 from glassformer.errors import DataError
@@ -87,12 +88,12 @@ def test_vocabularies_come_from_the_training_text_alone(tmp_path):
     path = tmp_path / "text"
     path.write_text("ab" * 45 + "abcdxabcd!")
     with pytest.raises(DataError, match=r"'c' \(U\+0063\) at position 2.*'x'.*'!'.*data\.unknown=replace"):
-        prepare(DataConfig(source=str(path)), cache=tmp_path / "cache")
+        prepare(DataConfig(source=str(path), unknown="error"), cache=tmp_path / "cache")
     data = prepare(DataConfig(source=str(path), unknown="replace"), cache=tmp_path / "cache")
     assert data.tokenizer.decode(data.validation[0:10]) == "ab\ufffd\ufffd\ufffdab\ufffd\ufffd\ufffd"
     assert data.vocab_size == 3
     assert data.manifest["splits"]["validation"]["unknown"] == 6
-    assert "6 characters of the validation text" in data.notes[0]
+    assert "6 characters of the validation text (60.00%)" in data.notes[0]
 
 
 def test_notes_name_skipped_files_and_a_vocabulary_that_came_out_smaller(tmp_path):
@@ -145,8 +146,10 @@ def test_verify_finds_one_changed_bit(korean, tmp_path):
     content = bytearray((data.folder / "validation.bin").read_bytes())
     content[6] ^= 1
     (data.folder / "validation.bin").write_bytes(content)
-    with pytest.raises(DataError, match=r"validation tokens .* are damaged"):
-        LanguageModelingData(data.folder).verify()
+    with pytest.raises(DataError, match=r"are damaged: validation\.bin has another SHA-256"):
+        data.verify()
+    with pytest.raises(DataError, match=r"are damaged: validation\.bin has another SHA-256"):
+        LanguageModelingData(data.folder)
 
 
 PREPARE = """
@@ -193,7 +196,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(korean, tmp_path):
     korean.write_text(KOREAN * 1000)
 
     def change(stage, done, total):
-        os.utime(korean, ns=(1, 1))
+        korean.write_text(KOREAN * 999 + KOREAN.upper())
 
     with pytest.raises(DataError, match="changed while it was read"):
         prepare(DataConfig(source=str(korean)), cache=tmp_path / "cache", progress=change)
@@ -251,5 +254,41 @@ def test_prepared_data_hold_no_time_and_no_command(korean, tmp_path):
         (prepare(DataConfig(source=str(korean)), cache=tmp_path).folder / "manifest.json").read_text()
     )
     assert set(manifest) == {
-        "format", "config", "source_fingerprint", "tokenizer", "vocab_size", "splits", "notes",
+        "format", "task", "fingerprint", "config", "source_fingerprint", "tokenizer", "vocab_size", "splits",
+        "repeated_lines", "made_with", "notes", "files", "seal",
     }  # fmt: skip
+
+
+DIGESTS = """
+import sys
+from pathlib import Path
+from glassformer.data.config import DataConfig
+from glassformer.data.pair_preparation import prepare_pairs
+from glassformer.data.preparation import prepare_folder
+from glassformer.data.prepared_folders import open_manifest
+from glassformer.data.translation_config import TranslationConfig
+text, pairs, cache = sys.argv[1:]
+folders = [prepare_folder(DataConfig(source=text, tokenizer="bpe", bpe_vocab_size=400), Path(cache) / "text")]
+folders += [prepare_pairs(TranslationConfig(source=pairs, vocab_size=400, lowercase=True), Path(cache) / "pairs")]
+for folder in folders:
+    print(folder.name, open_manifest(folder)["files"])
+"""
+
+
+def test_threads_hash_order_locale_and_time_zone_change_no_token(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"İstanbul {number}.txt").write_text(f"{KOREAN[number:]} IŞIK ışık {number}\n" * 3)
+    lines = [f"Der {n}. İSTANBUL ABEND in {n % 7} Teilen\tThe {n}th EVENING in {n % 5} parts\n" for n in range(300)]
+    (tmp_path / "pairs.tsv").write_text("".join(lines))
+    found = set()
+    for name, variables in {
+        "a": {"PYTHONHASHSEED": "1", "RAYON_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        "b": {"PYTHONHASHSEED": "2", "RAYON_NUM_THREADS": "4", "LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Seoul"},
+    }.items():
+        command = [sys.executable, "-c", DIGESTS, str(folder), str(tmp_path / "pairs.tsv"), str(tmp_path / name)]
+        environment = {**os.environ, **variables, "PYTHONUTF8": "1"}
+        found.add(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    assert len(found) == 1
+    assert found.pop().count("train") >= 2

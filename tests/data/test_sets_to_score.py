@@ -9,7 +9,8 @@ import torch
 from glassformer.data.batches import IGNORE
 from glassformer.data.pairs import Pair
 from glassformer.data.sentence_tokenizers import PairTokenizer, WordTokenizer
-from glassformer.data.sets_to_score import batches_of, set_of_file, sets_to_score
+from glassformer.data.sets_to_score import batches_of, prepared_sets, set_of_file, sets_to_score
+from glassformer.data.translation import prepare_translation
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
 
@@ -36,13 +37,38 @@ def test_the_test_split_is_taken_or_without_one_the_validation_split(tmp_path):
         sets_to_score(TranslationConfig(source=source, test=test), ["tset"])
 
 
-def test_every_pair_of_a_file_is_kept_and_what_was_skipped_is_said(tmp_path):
-    path = write(tmp_path / "own.tsv", [*PAIRS, Pair("a", "")])
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_every_pair_of_a_file_is_kept_with_an_empty_side_too(tmp_path, side):
+    pairs = [*PAIRS[:2], Pair("a", "") if side == "target" else Pair("", "x"), *PAIRS[2:]]
     notes: list[str] = []
-    assert set_of_file(path, notes) == {"own": PAIRS}
-    assert len(notes) == 1
-    turned = set_of_file(path, [], reverse=True)["own"]
-    assert turned == [Pair(pair.target, pair.source) for pair in PAIRS]
+    assert set_of_file(write(tmp_path / "own.tsv", pairs), notes) == {"own": pairs}
+    assert notes == []
+    turned = set_of_file(write(tmp_path / "own.tsv", pairs), [], reverse=True)["own"]
+    assert turned == [Pair(pair.target, pair.source) for pair in pairs]
+
+
+def test_two_files_keep_their_lines_and_blank_lines_of_one_file_are_no_pairs(tmp_path):
+    (tmp_path / "a.en").write_text("one\n\n\nfour\n")
+    (tmp_path / "a.de").write_text("eins\n\ndrei\n\n")
+    notes: list[str] = []
+    pairs = set_of_file(f"{tmp_path / 'a.en'},{tmp_path / 'a.de'}", notes)["a"]
+    assert pairs == [Pair("one", "eins"), Pair("", ""), Pair("", "drei"), Pair("four", "")]
+    assert notes == []
+    (tmp_path / "own.tsv").write_text("a\tx\n\n\t\nb\t\n")
+    assert set_of_file(str(tmp_path / "own.tsv"), notes)["own"] == [Pair("a", "x"), Pair("b", "")]
+    assert "2 pairs" in notes[0]
+    assert "lines 2, 3" in notes[0]
+
+
+def test_the_test_split_of_prepared_pairs_keeps_every_pair_and_its_notes_count_the_empty_ones(tmp_path):
+    train = write(tmp_path / "train.tsv", [Pair(f"a {n}", f"b {n}") for n in range(30)])
+    test = write(tmp_path / "test.tsv", [*PAIRS, Pair("a", ""), Pair("", "x")])
+    data = prepare_translation(TranslationConfig(source=train, test=test), tmp_path / "cache")
+    assert prepared_sets(data) == {"test": [*PAIRS, Pair("a", ""), Pair("", "x")]}
+    assert list(prepared_sets(data, ["validation"])) == ["validation"]
+    assert "test: 2 pairs with an empty side are scored as they are" in data.notes
+    with pytest.raises(DataError, match="Did you mean 'test'"):
+        prepared_sets(data, ["tset"])
 
 
 def test_batches_hold_each_pair_once_in_the_tokenizers_own_ids(tokenizer):

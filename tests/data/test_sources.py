@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import string
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def test_a_folder_is_every_text_below_it_and_says_what_it_skipped(tmp_path):
     source = open_source(str(tmp_path))
     text = "".join(source.texts())
     assert sorted(text.splitlines()) == ["first", "second", "third"]
-    assert sorted(entry.split()[0] for entry in source.skipped) == ["empty.txt", "image.png", "latin1.txt"]
+    assert sorted(entry.split()[0] for entry in source.skipped) == ["2", "empty.txt", "image.png", "latin1.txt"]
+    assert "2 hidden files and folders (the name begins with a dot)" in source.skipped
     assert "".join(source.texts()) == text
 
 
@@ -157,3 +159,13 @@ def test_a_damaged_data_set_is_a_data_error(tmp_path):
     (tmp_path / "train.jsonl").write_text("{not json")
     with pytest.raises(DataError, match="cannot be read"):
         text_of(f"hf:{tmp_path}")
+
+
+def test_a_data_set_of_ones_own_is_the_same_wherever_its_folder_lies(local_dataset, tmp_path):
+    before = open_source(f"hf:{local_dataset}", text_column="story").fingerprint()
+    shutil.copytree(local_dataset, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "train.jsonl", ns=(1, 1))
+    assert open_source(f"hf:{tmp_path / 'copy'}", text_column="story").fingerprint() == before
+    text = (tmp_path / "copy" / "train.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "copy" / "train.jsonl").write_text(text.replace("second", "Second"), encoding="utf-8")
+    assert open_source(f"hf:{tmp_path / 'copy'}", text_column="story").fingerprint() != before

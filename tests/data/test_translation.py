@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.data.batches import IGNORE
-from glassformer.data.pair_preparation import is_whole
 from glassformer.data.pairs import Pair
+from glassformer.data.prepared_folders import is_whole
 from glassformer.data.translation import TranslationData, prepare_translation
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
@@ -291,8 +290,8 @@ def test_damaged_prepared_pairs_are_found_and_prepared_again(tmp_path, sources):
     content = bytearray((folder / "train.target.ids.npy").read_bytes())
     content[-3] ^= 1
     (folder / "train.target.ids.npy").write_bytes(content)
-    with pytest.raises(DataError, match=r"train\.target\.ids\.npy' is damaged"):
-        TranslationData(folder).verify()
+    with pytest.raises(DataError, match=r"are damaged: train\.target\.ids\.npy has another SHA-256"):
+        TranslationData(folder)
 
 
 PREPARE = """
@@ -322,7 +321,7 @@ def test_a_killed_preparation_is_not_taken_for_whole_and_is_cleared_away(tmp_pat
 
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, sources):
     def change(stage, done, total):
-        os.utime(sources["source"], ns=(1, 1))
+        (tmp_path / "train.tsv").write_text("more\tmehr\nand more\tund mehr\n")
 
     with pytest.raises(DataError, match="changed while it was read"):
         prepare_translation(TranslationConfig(**sources), tmp_path / "cache", progress=change)
@@ -349,7 +348,7 @@ def test_a_language_models_data_are_not_taken_for_pairs(tmp_path):
 
     (tmp_path / "text").write_text("some text " * 50)
     folder = prepare(DataConfig(source=str(tmp_path / "text")), cache=tmp_path / "cache").folder
-    with pytest.raises(DataError, match="no prepared sentence pairs"):
+    with pytest.raises(DataError, match="of the task 'language-modeling'"):
         TranslationData(folder)
 
 
@@ -365,8 +364,8 @@ def test_dates_are_characters_without_asking(tmp_path):
 def test_manifests_hold_no_time_and_no_command(data):
     manifest = json.loads((data.folder / "manifest.json").read_text())
     assert set(manifest) == {
-        "format", "task", "config", "source_fingerprint", "tokenizer", "joint", "vocab_size",
-        "splits", "files", "notes",
+        "format", "task", "fingerprint", "config", "source_fingerprint", "tokenizer", "joint", "vocab_size",
+        "splits", "made_with", "files", "notes", "seal",
     }  # fmt: skip
 
 

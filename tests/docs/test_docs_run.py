@@ -19,14 +19,20 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import runpy
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import glassformer
+
 ROOT = Path(__file__).parents[2]
+SERVER = Path(__file__).parent / "command_server.py"
+write_client = runpy.run_path(str(SERVER))["write_client"]
 PAGES = [
     page for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))) if page.exists()
 ]
@@ -91,8 +97,11 @@ def _as_commented(block: Block, line_above: str) -> Block:
     return Block(block.page, block.line, block.language, block.code, skipped, "" if skipped else rest)
 
 
-def run_page(page: Path, folder: Path) -> int:
-    """Run a page's blocks in ``folder`` (the working directory already); return how many ran."""
+def run_page(page: Path, folder: Path, programs: Path | None = None) -> int:
+    """Run a page's blocks in ``folder`` (the working directory already); return how many ran.
+
+    The shell looks for its commands in ``programs`` first, then in this environment.
+    """
     namespace = {"__name__": "__main__"}
     ran = 0
     for block in blocks(page):
@@ -100,12 +109,17 @@ def run_page(page: Path, folder: Path) -> int:
             continue
         if block.arguments and block.language not in ("bash", "console"):
             raise PageError(f"{block.place}: 'run with:' adds arguments to a command, and this is {block.language}.")
-        {"python": _run_python, "pycon": _run_doctest}.get(block.language, _run_shell)(block, namespace, folder)
+        if block.language == "python":
+            _run_python(block, namespace)
+        elif block.language == "pycon":
+            _run_doctest(block, namespace)
+        else:
+            _run_shell(block, folder, programs)
         ran += 1
     return ran
 
 
-def _run_python(block: Block, namespace: dict[str, object], folder: Path) -> None:
+def _run_python(block: Block, namespace: dict[str, object]) -> None:
     # newlines before the code, so that a traceback names the page's own lines
     code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
     try:
@@ -114,7 +128,7 @@ def _run_python(block: Block, namespace: dict[str, object], folder: Path) -> Non
         raise PageError(f"{block.place}: {type(error).__name__}: {error}") from error
 
 
-def _run_doctest(block: Block, namespace: dict[str, object], folder: Path) -> None:
+def _run_doctest(block: Block, namespace: dict[str, object]) -> None:
     test = doctest.DocTestParser().get_doctest(block.code, namespace, block.place, str(block.page), block.line - 1)
     said: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
@@ -123,7 +137,7 @@ def _run_doctest(block: Block, namespace: dict[str, object], folder: Path) -> No
     namespace.update(test.globs)
 
 
-def _run_shell(block: Block, namespace: dict[str, object], folder: Path) -> None:
+def _run_shell(block: Block, folder: Path, programs: Path | None) -> None:
     script = block.code
     if block.language == "console":
         script = "".join(line[2:] + "\n" for line in script.splitlines() if line.startswith("$ "))
@@ -136,9 +150,8 @@ def _run_shell(block: Block, namespace: dict[str, object], folder: Path) -> None
         if len(commands) != 1:
             raise PageError(f"{block.place}: 'run with:' needs a block of one command; this one has {len(commands)}.")
         script = f"{commands[0].split(' #')[0]} {block.arguments}\n"
-    path = os.pathsep.join(
-        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    )  # this environment's commands
+    places = [str(programs)] if programs else []
+    path = os.pathsep.join([*places, str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
@@ -153,11 +166,31 @@ def _run_shell(block: Block, namespace: dict[str, object], folder: Path) -> None
         raise PageError(f"{block.place}: exit status {done.returncode}\n{script}\n{done.stdout}{done.stderr}")
 
 
+@pytest.fixture(scope="module")
+def programs():
+    """A folder with a ``glassformer`` that does not import torch anew for every command."""
+    with tempfile.TemporaryDirectory() as folder:  # a socket's address must be short
+        address = os.path.join(folder, "socket")  # noqa: PTH118
+        server = subprocess.Popen(
+            [sys.executable, str(SERVER), address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        assert server.stdout.readline() == "ready\n"
+        write_client(Path(folder) / "glassformer", address)
+        yield Path(folder)
+        server.stdin.close()
+        server.stdout.close()
+        server.wait()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_page_runs_as_it_stands(page, tmp_path, monkeypatch):
+def test_the_page_runs_as_it_stands(page, programs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GLASSFORMER_RUNS", raising=False)
-    run_page(page, tmp_path)
+    run_page(page, tmp_path, programs)
 
 
 # --- the harness itself, on pages made here ---------------------------------------------------------------------------
@@ -246,5 +279,27 @@ def test_blocks_inside_lists_and_longer_fences_are_read(page):
 
 
 def test_this_environments_glassformer_is_the_one_that_runs(page, tmp_path):
-    page("```bash\npython -c 'import sys; print(sys.prefix)' > prefix\n```\n")
+    page("```bash\npython -c 'import sys; print(sys.prefix)' > prefix\nglassformer --version > version\n```\n")
     assert (tmp_path / "folder" / "prefix").read_text().strip() == sys.prefix
+    assert (tmp_path / "folder" / "version").read_text() == f"glassformer {glassformer.__version__}\n"
+
+
+def test_the_pages_glassformer_has_the_shells_streams_folder_environment_and_exit_status(programs, tmp_path):
+    def run(words, **changes):
+        return subprocess.run(
+            f"{programs / 'glassformer'} {words}",
+            shell=True,
+            cwd=tmp_path,
+            env=os.environ | changes,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    said = run("presets --json | head -c 1")
+    assert (said.returncode, said.stdout) == (0, "[")
+    said = run("info nobody", COLUMNS="200")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "'nobody'" in said.stderr
+    (tmp_path / "here.json").write_text("{")
+    assert "here.json" in run("info here.json").stderr

@@ -113,7 +113,7 @@ def test_compiling_without_a_compiler_is_refused_or_left_out(monkeypatch):
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles with the C++ compiler")
 @pytest.mark.parametrize("store", [{}, {"precision": "bf16"}, {"quantize": "int8"}], ids=["fp32", "bf16", "int8"])
 @pytest.mark.parametrize("changes", [{}, MODERN, {"positions.kind": "alibi"}], ids=["gpt2", "modern", "alibi"])
 @pytest.mark.parametrize("starts", [None, [0, 2]], ids=["alone", "padded"])
@@ -136,7 +136,7 @@ def test_the_compiled_step_computes_what_the_eager_one_does(store, changes, star
 
 
 @needs_compiler
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles with the C++ compiler")
 def test_programs_of_different_models_and_batches_are_never_confused():
     models = [make(), make(n_layers=1), make(residual="attention")]
     sampling = SamplingConfig(temperature=0.0, max_new_tokens=90)

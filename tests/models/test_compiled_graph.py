@@ -17,7 +17,12 @@ from glassformer.testing.cases import longest, random_case
 from glassformer.testing.comparing import random_model
 from glassformer.testing.configs import with_dropout
 
-PRESETS = ("tiny-transformer", "nanogpt-shakespeare-cpu", "modern-small", "transformer-small")
+PRESETS = (
+    "nanogpt-shakespeare-cpu",
+    "modern-small",
+    "tiny-transformer",
+    pytest.param("transformer-small", marks=pytest.mark.slow(reason="10 s, and its parts are those of the others")),
+)
 
 
 def identity(x):
@@ -130,7 +135,7 @@ def test_watching_a_compiled_model_does_not_compile_it_again():
 
 def test_one_operation_more_makes_another_graph():
     """The comparison sees what it is for."""
-    model, case = prepared("tiny-transformer")
+    model, case = prepared("nanogpt-shakespeare-cpu")
     plain = graphs_of(model, case)
     torch.compiler.reset()
     model.blocks[0].input.register_forward_hook(lambda _module, _inputs, x: x * 1.5)

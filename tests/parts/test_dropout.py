@@ -124,7 +124,7 @@ def test_any_shape_keeps_its_shape(shape):
         assert out.dtype == dtype
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="torch traces it")
 def test_the_compiled_layer_keeps_rate_and_seed():
     torch.compiler.reset()
     layer = torch.compile(Dropout(0.2).train(), fullgraph=True, backend="aot_eager")

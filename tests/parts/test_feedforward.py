@@ -38,7 +38,7 @@ def test_gelu_variants_are_torchs_and_differ():
     assert 1e-4 < (exact - approximate).abs().max() < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="torch traces it")
 def test_the_compiled_tanh_gelu_is_the_eager_one():
     layer, x = TanhGELUFeedForward(1, 1), X.float().clone().requires_grad_()
     compiled = torch.compile(layer.activation, fullgraph=True, backend="aot_eager")

@@ -412,12 +412,22 @@ def test_a_checkpoint_is_found_by_step_best_and_latest(tmp_path):
 
 def test_no_other_is_handed_out_under_the_name_of_the_best(tmp_path):
     save(tmp_path, 5)
-    with pytest.raises(CheckpointError, match="marked as the best"):
-        open_checkpoint(tmp_path, "best")
     save(tmp_path, 10, is_best=True)
+    assert open_checkpoint(tmp_path, "best")[1] == []
     damage(save(tmp_path, 15, is_best=True))
     with pytest.raises(CheckpointError, match="step-00000015 is damaged"):
         open_checkpoint(tmp_path, "best")
+
+
+def test_where_no_checkpoint_is_the_best_the_latest_is_used_and_said_to_be(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        open_checkpoint(tmp_path, "best")
+    save(tmp_path, 5)
+    save(tmp_path, 10)
+    checkpoint, (note,) = open_checkpoint(tmp_path, "best")
+    assert (checkpoint.step, checkpoint.is_best) == (10, False)
+    assert "No checkpoint is marked as the best" in note
+    assert "latest, of step 10" in note
 
 
 def test_saving_a_step_again_replaces_a_damaged_or_different_one_only(tmp_path):

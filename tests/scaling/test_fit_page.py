@@ -194,13 +194,26 @@ def test_a_saved_fit_is_made_again_to_the_last_digit(tmp_path, objective):
     np.testing.assert_array_equal(again.parameters, found.bootstrap.parameters)
 
 
+STRANGE = (
+    '{"kind": "glassformer fit", "points": {"rows": [ROW], "counting": "total", "source": ""}, "target": 1, "formula": '
+    '{"name": "chinchilla", "text": ""}, "objective": {"name": "huber"}, "bootstrap": {"draws": 100, "seed": 0}}'
+)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"kind": "a run"}', '{"kind": "glassformer fit", "points": {"rows": []}}']
+    "text",
+    [
+        *("", "[]", "{}", "3", '{"kind": "a run"}', '{"kind": "glassformer fit", "points": {"rows": []}}'),
+        "[" * 100_000,
+        STRANGE.replace("ROW", '{"x": 1}'),
+        STRANGE.replace("ROW", '{"n": "a", "d": 1, "loss": 2}'),
+        STRANGE.replace("ROW", "[]"),
+    ],
 )
 def test_what_is_no_saved_fit_is_refused_with_advice(tmp_path, text):
     path = tmp_path / "fit.json"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"fit\.json is .*scale fit writes"):
+    with pytest.raises(DataError, match=r"fit\.json is .*scale fit"):
         read_fit(path)
 
 

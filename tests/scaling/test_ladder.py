@@ -93,6 +93,18 @@ def test_budgets_are_flops_or_time():
     assert not read_budget("1e14").timed
     with pytest.raises(ConfigError, match="expected FLOPs"):
         read_budget("20 parsecs")
+    for text, reason in (
+        ("1,5h", "Write 1.5"),
+        ("4,129s", "4129 or as 4.129"),
+        ("1,5e13", "Write 1.5e13"),
+        ("٣h", "Write 3"),
+        ("0s", "above 0"),
+        ("1e9h", "at most"),
+        ("nan", "above 0"),
+        ("1e30", "at most"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            read_budget(text)
 
 
 def test_a_plan_keeps_to_its_budget_and_its_target_is_beyond_its_largest_rung(request_of):
@@ -197,6 +209,7 @@ def test_the_page_holds_the_law_the_design_and_every_run(conducted, tmp_path):
         assert part in html
 
 
+@pytest.mark.slow(reason="a driver and its workers twice; tests/studies kills the study that a ladder is")
 def test_a_ladder_that_is_killed_goes_on_to_the_losses_of_one_that_is_not(conducted, tmp_path):
     """Its driver killed in the middle, and conducted to the end: the losses of one never stopped, bit for bit."""
     ladder, checked = Ladder.begin(conducted.plan, root=tmp_path)

@@ -234,7 +234,7 @@ def test_numbers_and_formulas_are_written_shortly():
         ("3 PF-days", 3 * PF_DAY),
         ("1 pf-day", PF_DAY),
         ("2.5 EFLOP", 2.5e18),
-        ("1,000", 1e3),
+        ("1,000,000", 1e6),
         (7e9, 7e9),
     ],
 )

@@ -322,7 +322,18 @@ def test_numbers_are_read_as_people_write_them(text, value):
     assert quantity(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "ten", "10 Q", "1e", "--3"])
-def test_what_is_no_number_is_refused(text):
-    with pytest.raises(ConfigError, match="is no number"):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is not a number"),
+        ("ten", "is not a number"),
+        ("--3", "is not a number"),
+        ("10 Q", "'Q' is not a unit"),
+        ("1e", "'e' is not a unit"),
+        ("1,5B", "Write 1.5"),
+        ("4,129", "4129 or as 4.129"),
+    ],
+)
+def test_what_is_not_a_number_or_could_be_two_is_an_error(text, reason):
+    with pytest.raises(ConfigError, match=reason):
         quantity(text)

@@ -197,7 +197,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read as a table"):
         read_points(tmp_path / "missing.csv")
     binary = tmp_path / "binary.csv"
-    binary.write_bytes(b"\xff\xfe\x00\x81")
+    binary.write_bytes(b"\x81\x00\xff\xfe")
     with pytest.raises(DataError, match="cannot be read as a table"):
         read_points(binary)
 

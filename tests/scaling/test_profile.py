@@ -80,7 +80,7 @@ def test_the_loss_of_a_prediction_is_held_where_it_is_asked(found: Fit) -> None:
     assert wide[0] < TRUTH.loss(1e11, 2e12) < wide[1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="3,000 fits")
 def test_profile_intervals_hold_the_truth_as_often_as_they_promise() -> None:
     """30 data sets: 25 or more hold the truth with a chance of 99 % at 95 %; half as wide, 20 would."""
     held = 0

@@ -244,7 +244,7 @@ def test_checking_a_study_again_finds_nothing_to_change(create, design):
     assert (again.config, again.data) == (study.config, study.data())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a minute of processes that are killed and begin again")
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the experiment looks for workers in /proc")
 def test_a_study_whose_driver_and_workers_are_killed_ends_as_one_left_in_peace():
     if not FAULTS.is_file():

@@ -81,7 +81,7 @@ def table(study) -> str:
     return json.dumps([tree["arms"], tree["comparison"]], indent=1)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="two nodes and 32 runs")
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the processes of a node are found in /proc")
 def test_a_node_that_is_killed_changes_nothing_in_the_table(cluster, create, design):
     variants = ["model.residual=none", "model.norm.kind=none", "model.n_layers=1"]
@@ -116,7 +116,7 @@ def test_a_node_that_is_killed_changes_nothing_in_the_table(cluster, create, des
     print(f"16 runs, the same table:\n{[outcome.loss for outcome in there.outcomes()]}")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="another Ray server")
 def test_a_cluster_is_reached_by_its_address_too(cluster, create, design):
     study, other = (create(design(["model.n_layers=1"], seeds=[0])) for _ in range(2))
     with socket.socket() as free:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -10,11 +12,13 @@ from glassformer.parts.interventions import zero
 from glassformer.runs.folder import Run
 from glassformer.studies.checking import check
 from glassformer.studies.design import BASE
+from glassformer.studies.design import study as design_of
 from glassformer.studies.folder import Study
 from glassformer.studies.removal import Removal, _other_question, loss_without, removal, transplanted
 from glassformer.studies.report import write_report
-from glassformer.studies.report_removal import removal_section, removal_table
+from glassformer.studies.report_removal import NOT_MEASURED, removal_section, removal_table
 from glassformer.studies.report_tables import difference_cell, interval_cell
+from glassformer.studies.same_data import began_with
 from glassformer.studies.statistics import compare
 from glassformer.studies.worker import make
 from glassformer.training.opening import open_model
@@ -126,3 +130,51 @@ def test_the_report_has_both_in_one_table(finished, tmp_path):
     assert "weights that the base has not" in removal_section(finished).figures[0].description
     text = write_report(finished, folder=tmp_path, open_pages=False).with_suffix(".md").read_text()
     assert "Left out of training, or taken out afterwards" in text
+
+
+@pytest.fixture
+def on_own_text(base, tmp_path):
+    """A study of a text of one's own, all its runs trained, and the text's file."""
+    path = tmp_path / "own.txt"
+    path.write_text("what each layer wrote, the next layer reads.\n" * 60)
+    study_design = design_of(base.override({"data.source": str(path)}), vary=["model.residual=none"], seeds=2)
+    checked = check(study_design)
+    study = Study.create(checked.config, data=checked.data, command=["test"], root=tmp_path)
+    for planned in study.plan:
+        assert make(study, planned, lambda _record: None).status == "finished"
+    return study, path
+
+
+def test_on_a_text_that_changed_nothing_is_taken_out_and_the_cell_says_so(on_own_text, tmp_path):
+    study, path = on_own_text
+    before = removal_table(removal(study)).markdown()
+    assert NOT_MEASURED not in before
+    path.write_text(path.read_text().replace("w", "e"))
+    found = removal(study)
+    assert not found.removed.rows
+    after = removal_table(found).markdown()
+    assert after.count(NOT_MEASURED) == 1
+    assert "not those that it was trained on" in after + removal_table(found).description
+    write_report(study, folder=tmp_path / "report", open_pages=True)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert NOT_MEASURED in text
+    path.write_text("what each layer wrote, the next layer reads.\n" * 60)
+    assert removal_table(removal(study)).markdown() == before
+
+
+def test_a_study_of_before_goes_on_where_its_runs_open(on_own_text):
+    study, path = on_own_text
+    now = study.data()[BASE]
+    (study.path / "data.json").write_text(json.dumps(dict.fromkeys(study.config.arms, "0" * 32)))
+    for planned in study.plan:
+        run = study.run_of(planned)
+        lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+        for line in lines:
+            if line.get("event") == "data":
+                for name in ("content", "sha256", "made_with"):
+                    del line[name]
+                line["fingerprint"] = "0" * 32
+        run.metrics_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert all(began_with(study, arm, now) for arm in study.config.arms)
+    path.write_text(path.read_text().replace("w", "e"))
+    assert not any(began_with(study, arm, now) for arm in study.config.arms)

@@ -15,12 +15,13 @@ from glassformer.studies.report_numbers import gather
 from glassformer.studies.report_tables import differences_table
 from glassformer.studies.worker import make
 from glassformer.training.config import RunConfig
+from glassformer.training.samples import prepare_samples
 
 
 @pytest.mark.parametrize("longest", [5, 64])
 def test_of_a_text_the_first_validation_tokens_are_read(base, longest):
     data = prepare(base.data)
-    read = example(base, longest)
+    read = example(prepare_samples(base), longest)
     assert data.tokenizer.encode(read.text).tolist() == data.validation[:longest].tolist()
     assert read.target is None
 
@@ -29,7 +30,7 @@ def test_of_pairs_the_first_validation_pair_is_read(tmp_path):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"a{i}\tb{i}\n" for i in range(200)))
     run = RunConfig(model=preset("transformer-tiny").model, data=TranslationConfig(source=str(pairs)))
-    read = example(run)
+    read = example(prepare_samples(run))
     assert read.target == read.text.replace("a", "b")
 
 
@@ -39,7 +40,7 @@ def test_a_task_is_reported_with_its_accuracy_and_opens_on_a_validation_problem(
     del tree["training"]["seq_len"]
     run = RunConfig.build(tree)
     problems = SyntheticData(task)
-    read = example(run)
+    read = example(prepare_samples(run))
     assert problems.tokenizer.encode(read.text).tolist() == problems.validation.tokens[0][:-1].tolist()
     study = create(designed(run, vary=["model.residual=none", "data.kind=sort"], seeds=1))
     for planned in study.plan:

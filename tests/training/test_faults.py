@@ -20,6 +20,7 @@ from glassformer.training import session
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
 
+@pytest.mark.slow(reason="half a minute of lives that end early; test_checkpoint_faults.py kills in seconds")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the experiment forks")
 def test_a_run_killed_at_random_moments_ends_as_one_left_in_peace():
     if not FAULTS.is_file():

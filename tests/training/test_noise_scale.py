@@ -148,7 +148,7 @@ def test_measuring_changes_no_bit_where_a_batch_is_trained_on_whole(runs, config
         assert torch.equal(on.model.named_weights()[name], weight), name
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles with the C++ compiler")
 @pytest.mark.parametrize("micro_batch_size", [2, 4])
 def test_a_compiled_gradient_is_the_same_bit_for_bit_while_it_is_measured(runs, configure, micro_batch_size):
     compiled = {"training.compile": "on", "training.micro_batch_size": micro_batch_size, "model.n_layers": 1}

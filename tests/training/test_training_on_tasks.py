@@ -11,13 +11,14 @@ import torch
 from glassformer.data.batches import IGNORE
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tokenizer import SymbolTokenizer
-from glassformer.errors import CheckpointError, ConfigError
+from glassformer.errors import ConfigError
 from glassformer.generation import SamplingConfig, generate
 from glassformer.models.presets import preset
 from glassformer.training import session
 from glassformer.training.config import RunConfig
 from glassformer.training.objectives import count_right, evaluate, model_loss
 from glassformer.training.opening import open_model
+from glassformer.training.run_data import OtherDataError
 
 SMALL = {
     "model.d_model": 32,
@@ -169,7 +170,7 @@ def test_a_checkpoint_of_another_task_is_refused(runs):
     trained = runs.train(on_task(changes={"training.max_steps": 3}))
     config = Path(trained.run.path) / "config.json"
     config.write_text(config.read_text().replace('"kind": "copy"', '"kind": "sort"'))
-    with pytest.raises(CheckpointError, match="was trained on other data"):
+    with pytest.raises(OtherDataError, match="not those that it was trained on"):
         session.resume(type(trained.run).open(trained.run.path))
 
 

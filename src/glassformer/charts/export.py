@@ -25,14 +25,27 @@ def save_chart(chart: alt.TopLevelMixin, path: str | Path) -> Path:
     needs no network, ``.json`` is the Vega-Lite specification. Any other suffix is a :class:`ConfigError`; a place that
     cannot be written to is a :class:`DataError`.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
+    return _save(chart.to_dict(), Path(path), suffix)
+
+
+def save_specification(spec: dict[str, Any], path: str | Path) -> Path:
+    """As :func:`save_chart`, of a Vega-Lite specification."""
+    return _save(spec, Path(path), _suffix(path))
+
+
+def _suffix(path: str | Path) -> str:
+    """What kind of file a path names."""
+    suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise ConfigError(
             f"A chart cannot be written to {str(path)!r}: its suffix is {suffix!r}. {nearest(suffix, SUFFIXES)}",
             subject="chart",
         )
-    spec: dict[str, Any] = chart.to_dict()
+    return suffix
+
+
+def _save(spec: dict[str, Any], path: Path, suffix: str) -> Path:
     content = _render(spec, suffix)
     return write(path, content if isinstance(content, bytes) else content.encode("utf-8"), what="chart")
 

@@ -45,7 +45,11 @@ class Figure(ABC):
             ConfigError: another suffix, or no such theme.
             DataError: the place cannot be written to.
         """
-        return save_chart(self.chart(theme=theme, frame=frame), path)
+        from altair.utils.schemapi import debug_mode
+
+        with debug_mode(False):  # the whole is validated when it is saved
+            chart = self.chart(theme=theme, frame=frame)
+        return save_chart(chart, path)
 
     def _repr_html_(self) -> str:
         from glassformer.charts.page import embedded

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     import altair as alt
 
 Record = Mapping[str, Any]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 KINDS = {"train": "training", "validation": "validation"}  # kind of record in metrics.jsonl -> what the chart calls it
 UNIT = "loss (nats/token)"
+MEANS = "training: line, a mean over the tokens of 2 % of the records (faint: of one) · validation: points"
 RAW_POINTS, SMOOTH_POINTS = 1_500, 500  # per run: more cannot be seen at this size
 SMOOTHED_OVER = 0.02  # of a run's records
 
@@ -85,7 +87,7 @@ def loss_chart(
         for name, of in losses.items():
             steps, values = of[kind]
             kept = _thin(len(steps), points) if points else np.arange(len(steps))
-            values = smoothed(values) if smooth else values
+            values = smoothed(values, tokens_of(runs[name])) if smooth else values
             for index in kept:
                 yield {
                     "run": name,
@@ -106,31 +108,58 @@ def loss_chart(
     forecasts = _forecasts(alt, next(iter(runs.values())), step, look) if single else []
     chart = alt.layer(*references, *forecasts, raw, smooth, validation)
     told = " · band: the final loss as it was forecast at that step (95 %)" if forecasts else ""
-    heading = alt.TitleParams(title, subtitle=f"training: line (faint: as logged) · validation: points{told}")
+    heading = alt.TitleParams(title, subtitle=f"{MEANS}{told}")
     return chart.properties(width=width, height=height, title=heading).configure(**look.config())
 
 
-def smoothed(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def smoothed(values: Floats, weights: Floats | None = None) -> Floats:
     """Moving average over SMOOTHED_OVER of the values, centred so that a falling curve is not late.
 
     At the start, where losses fall steeply, the window shrinks on both sides; at the end it keeps its past half.
+
+    Args:
+        values: [n].
+        weights: [n], above 0: the tokens that each value is a mean of (:func:`tokens_of`); equal unless given.
     """
+    weights = np.ones(len(values)) if weights is None else weights
     at = np.arange(len(values))
     left = np.minimum(round(len(values) * SMOOTHED_OVER / 2), at)
     right = np.minimum(left, at[::-1])
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    return np.asarray((total[at + right + 1] - total[at - left]) / (left + right + 1))
+
+    def windows(each: Floats) -> Floats:
+        total = np.concatenate([[0.0], np.cumsum(each)])
+        return np.asarray(total[at + right + 1] - total[at - left])
+
+    return windows(values * weights) / windows(weights)
 
 
-def finite_losses(records: Sequence[Record], kind: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def tokens_of(records: Sequence[Record]) -> Floats:
+    """The tokens that each finite training loss is a mean of, in the order of :func:`finite_losses`.
+
+    A record says how many tokens were trained on up to it, so its own are those since the record before. Where records
+    do not say so, all weigh the same.
+    """
+    training = sorted((each for each in records if each.get("kind") == "train"), key=lambda each: int(each["step"]))
+    ends = [each.get("tokens") for each in training]
+    known = all(isinstance(end, int) for end in ends)
+    counts = np.diff(np.array(ends, dtype=np.float64), prepend=0.0) if known else np.ones(len(training))
+    kept = [index for index, each in enumerate(training) if _is_finite(each)]
+    if not (counts > 0).all():
+        counts = np.ones(len(training))
+    return np.asarray(counts[kept])
+
+
+def finite_losses(records: Sequence[Record], kind: str) -> tuple[np.ndarray[Any, Any], Floats]:
     """Steps and finite losses of one kind of record, by step."""
     found = sorted(
-        (record["step"], record["loss"])
-        for record in records
-        if record.get("kind") == kind and record.get("loss") is not None and math.isfinite(record["loss"])
+        (record["step"], record["loss"]) for record in records if record.get("kind") == kind and _is_finite(record)
     )
     steps, values = zip(*found, strict=True) if found else ((), ())
     return np.asarray(steps, dtype=np.int64), np.asarray(values, dtype=np.float64)
+
+
+def _is_finite(record: Record) -> bool:
+    return record.get("loss") is not None and math.isfinite(record["loss"])
 
 
 def _any(losses: Mapping[str, Mapping[str, tuple[Any, Any]]], kind: str) -> bool:

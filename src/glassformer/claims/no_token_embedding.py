@@ -9,10 +9,11 @@ import numpy as np
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
 from glassformer.claims.judging import diverged, falls_short, mean_exceeds, mean_over_seeds
 from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.trained import base_samples
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.statistics import Losses
-from glassformer.training.samples import TextSamples, prepare_samples
+from glassformer.training.samples import TextSamples
 
 WITHOUT = "without tokens"
 VARIANTS = {WITHOUT: {"model.embedding.tokens": False}}
@@ -27,7 +28,7 @@ def unigram_loss(study: Study) -> float:
     It is the cross-entropy −Σ q ln p, and differs from the entropy of either split. A token of the training split's
     vocabulary that it does not hold would count as seen once.
     """
-    samples = prepare_samples(study.config.base)
+    samples = base_samples(study)
     assert isinstance(samples, TextSamples)
     size = samples.data.vocab_size
     counts = [np.zeros(size), np.zeros(size)]

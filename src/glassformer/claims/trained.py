@@ -7,9 +7,11 @@ from torch import Tensor
 
 from glassformer.models.decoder import Decoder
 from glassformer.runs.folder import Run
+from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.training.opening import open_model
-from glassformer.training.samples import prepare_samples
+from glassformer.training.run_data import open_samples
+from glassformer.training.samples import Samples
 from glassformer.training.session import build_model
 
 
@@ -33,10 +35,15 @@ def untrained_models(study: Study, arm: str) -> dict[int, Decoder]:
     return found
 
 
+def base_samples(study: Study) -> Samples:
+    """The data that the base's runs were trained on. Raises :class:`DataError` if they are not there any more."""
+    run = next(Run.open(each.run) for each in study.outcomes() if each.variant == BASE and each.run is not None)
+    return open_samples(run, study.config.base)
+
+
 def validation_tokens(study: Study, rows: int) -> Tensor:
     """Token ids of the validation split, int64 [rows, context]; the same for every arm."""
-    config = study.config.base
-    batch = next(prepare_samples(config).validation(rows * config.seq_len))
+    batch = next(base_samples(study).validation(rows * study.config.base.seq_len))
     tokens = batch.arguments[0]
     assert isinstance(tokens, torch.Tensor)
     return tokens[:rows]

@@ -55,13 +55,13 @@ def claims(
         complaints.append(f"--all decides every claim; leave it out, or {' '.join(ids)}.")
     deciding = bool(ids) or every
     if not deciding:
-        given = (("--quick", quick), ("--full", full), ("--data", data), ("--workers", workers))
+        given = (("--quick", quick), ("--full", full), ("--data", data), ("--workers", workers), ("--studies", studies))
         complaints += [f"{option} is for deciding: name a claim, or --all." for option, value in given if value]
     if complaints:
         raise ConfigError(complaints, subject="command")
     folder = folder or places.claims_folder()
     if deciding:
-        _refuse_useless(ids or [], {"--data": data, "--workers": workers})
+        _refuse_useless(ids or [], {"--data": data, "--workers": workers, "--studies": studies})
         _decide(ids or [], "full" if full else "quick", folder, _laboratory(data, workers, studies, console), console)
     if write is not None:
         _write(write, folder, console)

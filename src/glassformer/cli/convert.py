@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glassformer.cli.idle_options import check_idle
 from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:  # torch is imported when the command runs
@@ -18,6 +19,7 @@ CLASSES = {False: "GPT2LMHeadModel", True: "MarianMTModel"}  # of transformers, 
 
 
 def convert(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(metavar="RUN|FOLDER|HUB_NAME", help="A run to write out, or a GPT-2 or Marian to read in.")
     ],
@@ -36,6 +38,7 @@ def convert(
             "convert needs one direction: --to-hf FOLDER writes a run out, --to-run NAME reads a GPT-2 or Marian in.",
             subject="command",
         )
+    check_idle(context, ("checkpoint", to_hf is None, "it is of a run that is written out (--to-hf)"))
     if to_hf is not None:
         has_encoder = export_run(source, to_hf, checkpoint=checkpoint, runs=runs)
         print(f"Wrote {to_hf}: transformers reads it with {CLASSES[has_encoder]}.from_pretrained({str(to_hf)!r}).")

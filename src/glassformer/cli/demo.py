@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from glassformer import places
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
-from glassformer.cli.train import introduce, watch
-from glassformer.training.telemetry import Record
+from glassformer.cli.train import best_in_words, introduce, watch
 
 PRESET = "nanogpt-shakespeare-cpu"
 PROMPT = "def "
@@ -27,6 +27,7 @@ output, and with it the attention."""
 
 
 def demo(
+    context: typer.Context,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long to train.")] = 60.0,
     runs: Annotated[Path | None, typer.Option(help="Folder for runs; ./runs unless given.")] = None,
     study_steps: Annotated[int, typer.Option(min=0, help="Steps of each run of the study; 0 leaves it out.")] = 400,
@@ -38,6 +39,7 @@ def demo(
     from glassformer.training.recipes import configuration
     from glassformer.training.session import start
 
+    check_idle(context, ("studies", study_steps == 0, "--study-steps 0 leaves the study out"))
     console = Console(soft_wrap=True)
     console.print(
         "A GPT of 0.8 million parameters reads the source code of Python's standard library, letter by letter, and "
@@ -58,8 +60,8 @@ def demo(
     introduce(trainer, console, PRESET)
     outcome = watch(trainer, console)
     console.print(
-        f"[bold]{outcome.reason}[/]: {outcome.step:,} steps, validation loss {outcome.best_loss:.3f} nats per letter "
-        f"(it began at {_first_loss(trainer.run.metrics()):.3f})\n",
+        f"[bold]{outcome.reason}[/]: {outcome.step:,} steps{best_in_words(outcome)}"
+        + (f", {outcome.first_loss:.3f} before the first\n" if outcome.first_loss is not None else "\n"),
         highlight=False,
     )
     if outcome.interrupted:
@@ -98,7 +100,3 @@ def _study_the_residual(console: Console, steps: int, root: Path) -> None:
         checked = check(design, progress=progress)
     created = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
     conclude(Maker(checked, None, None, root, False, console).make(created), console)
-
-
-def _first_loss(records: list[Record]) -> float:
-    return float(next(record["loss"] for record in records if record.get("kind") == "validation"))

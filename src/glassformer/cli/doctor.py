@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from glassformer.cli.units import readable_bytes
+from glassformer.strict_json import strict_json
 
 OPTIONAL = {  # package -> (the extra that brings it, what it is for)
     "transformers": ("hf", "reading and writing Hugging Face models by hub name"),
@@ -40,7 +40,7 @@ def doctor(
     report = examine(fresh=measure)
     findings = list(advise(report))
     if as_json:
-        print(json.dumps({**report, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        print(strict_json({**report, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         _show(report, findings)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from glassformer.cli import searching as options
 from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
+from glassformer.strict_json import strict_json
 
 SEQUENCES = 16  # at once, unless the command says otherwise
 
@@ -164,35 +164,46 @@ def evaluate_language_model(
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text, and print them."""
     from glassformer.data.config import DataConfig
-    from glassformer.data.language_modeling import fixed_batches, prepare
+    from glassformer.data.language_modeling import fixed_batches
     from glassformer.data.preparation import encode_source
     from glassformer.errors import DataError
+    from glassformer.training.finite_checks import check_finite_loss, check_finite_weights
     from glassformer.training.objectives import evaluate as measure
     from glassformer.training.opening import open_model
+    from glassformer.training.run_data import open_samples
+    from glassformer.training.samples import TextSamples
 
     opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
         options.warn(warning)
+    check_finite_weights(opened.model, opened.run.name, opened.step)
     config = opened.config.data
     assert isinstance(config, DataConfig)
     seq_len = opened.config.seq_len
     if data is None:
-        prepared = prepare(config)
-        batches = prepared.validation_batches(batch_size=batch_size, seq_len=seq_len)
-        bytes_per_token, source = prepared.bytes_per_token("validation"), f"{config.source} (validation)"
+        samples = open_samples(run, opened.config)
+        assert isinstance(samples, TextSamples)
+        for warning in samples.warnings:
+            options.warn(warning)
+        batches = samples.data.validation_batches(batch_size=batch_size, seq_len=seq_len)
+        bytes_per_token, source = samples.bytes_per_token("validation"), f"{config.source} (validation)"
     else:
         text = encode_source(data, opened.tokenizer)
         if len(text.tokens) < 2:
             raise DataError(
                 f"{data!r} has {len(text.tokens)} tokens; at least 2 are needed to predict one from another."
             )
+        if text.unknown:
+            share = text.unknown / text.characters
+            options.warn(f"{text.unknown:,} characters of {data} ({share:.2%}) are unknown, and are read as <unk>.")
         batches = fixed_batches(text.tokens, batch_size=batch_size, seq_len=min(seq_len, len(text.tokens) - 1))
         bytes_per_token, source = text.bytes_per_token, data
     result = measure(opened.model, batches)
+    check_finite_loss(result, opened.run.name, opened.step)
     bits = result.bits_per_byte(bytes_per_token)
     if as_json:
         figures = {"loss": result.loss, "perplexity": result.perplexity, "bits_per_byte": bits}
-        print(json.dumps({**figures, "n_tokens": result.n_tokens, "step": opened.step, "data": source}))
+        print(strict_json({**figures, "n_tokens": result.n_tokens, "step": opened.step, "data": source}))
         return
     console = Console(soft_wrap=True)
     console.print(f"[bold]{opened.run.name}[/] at step {opened.step:,} on {source}", highlight=False)

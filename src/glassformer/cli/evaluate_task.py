@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -14,6 +13,8 @@ from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import Problems
 from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
+from glassformer.strict_json import strict_json
+from glassformer.training.finite_checks import check_finite_loss, check_finite_weights
 from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure
 from glassformer.training.opening import OpenedModel, open_model
@@ -36,6 +37,7 @@ def evaluate_task(
     opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
         options.warn(warning)
+    check_finite_weights(opened.model, opened.run.name, opened.step)
     config = opened.config.data
     assert isinstance(config, SyntheticConfig)
     data = SyntheticData(config)
@@ -44,8 +46,10 @@ def evaluate_task(
         name: (len(chosen), measure(opened.model, data.batches(chosen, batch_size=batch_size), accuracy=True))
         for name, chosen in sets.items()
     }
+    for _, result in results.values():
+        check_finite_loss(result, opened.run.name, opened.step)
     if as_json:
-        print(json.dumps({"task": config.kind, "step": opened.step, "problems": [*_rows(results)]}))
+        print(strict_json({"task": config.kind, "step": opened.step, "problems": [*_rows(results)]}))
         return
     console = Console(soft_wrap=True)
     console.print(f"[bold]{opened.run.name}[/] at step {opened.step:,} on {config.kind}", highlight=False)

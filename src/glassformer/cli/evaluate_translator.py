@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,13 +13,17 @@ from rich.console import Console
 from glassformer.cli.searching import describe, translating, warn
 from glassformer.cli.sentences import one_line, unwritable, write_lines
 from glassformer.data.pairs import BUILT_IN, DATES, Pair
-from glassformer.data.sets_to_score import batches_of, set_of_file, sets_to_score
+from glassformer.data.sets_to_score import batches_of, prepared_sets, set_of_file, sets_to_score
 from glassformer.data.translation_config import TranslationConfig
-from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.errors import ConfigError, nearest
 from glassformer.generation.translation import Translator
 from glassformer.scoring.translations import METRICS, Difference, Score, paired_difference, score_translations
+from glassformer.strict_json import strict_json
+from glassformer.training.finite_checks import check_finite_loss
 from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure_loss
+from glassformer.training.run_data import open_samples
+from glassformer.training.samples import PairSamples
 
 if TYPE_CHECKING:
     from glassformer.generation.beam_search_config import BeamSearchConfig
@@ -103,12 +106,15 @@ def evaluate_translator(
     config = opened[0].config.data
     assert isinstance(config, TranslationConfig)
     _refuse(data, splits, metrics, output)
-    if data is None and not any(event["event"] == "data" for event in opened[0].run.events()):
-        raise DataError(
-            f"The run {opened[0].run.name} was imported, and which pairs it was trained on is not known; "
-            "name the pairs to score it on with --data."
-        )
-    sets = pairs_of(config, data, splits)
+    if data is None:
+        samples = open_samples(opened[0].run, opened[0].config)
+        assert isinstance(samples, PairSamples)
+        for warning in samples.warnings:
+            warn(warning)
+        sets: Mapping[str, list[Pair]] = prepared_sets(samples.data, splits)
+    else:
+        sets = pairs_of(config, data, splits)
+    _report_empty(sets)
     translator, *others = (
         Translator(
             [each.model for each in system],
@@ -144,7 +150,7 @@ def evaluate_translator(
             "compared_with": [_identity(each) for each in compared],
         }
         settings = {"search": search.to_dict(), "decoding": decoding.to_dict(), "data": data or config.source}
-        print(json.dumps({**found, **settings, "splits": {report.split: report.to_dict() for report in reports}}))
+        print(strict_json({**found, **settings, "splits": {report.split: report.to_dict() for report in reports}}))
         return
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{describe(opened)} on {data or config.source}, {_in_words(search)}")
@@ -154,10 +160,8 @@ def evaluate_translator(
         _print(report, console)
 
 
-def pairs_of(config: TranslationConfig, data: str | None, splits: Sequence[str] = ()) -> Mapping[str, list[Pair]]:
+def pairs_of(config: TranslationConfig, data: str, splits: Sequence[str] = ()) -> Mapping[str, list[Pair]]:
     """The test sets by name. A file is read as the run's own data are: the same columns, the same direction."""
-    if data is None:
-        return sets_to_score(config, splits)
     if _has_splits(data):
         return sets_to_score(TranslationConfig(source=data), splits)
     notes: list[str] = []
@@ -166,6 +170,14 @@ def pairs_of(config: TranslationConfig, data: str | None, splits: Sequence[str] 
     for note in notes:
         warn(note)
     return sets
+
+
+def _report_empty(sets: Mapping[str, list[Pair]]) -> None:
+    """Pairs with an empty side are scored like all others, as sacreBLEU does; the user is told how many there are."""
+    for name, pairs in sets.items():
+        for side in ("source", "target"):
+            if empty := sum(not getattr(pair, side).strip() for pair in pairs):
+                warn(f"{name}: {empty:,} of {len(pairs):,} pairs have an empty {side}; they are scored as they are.")
 
 
 def translate_pairs(translator: Translator, pairs: Sequence[Pair]) -> Translated:
@@ -183,7 +195,9 @@ def _loss(opened: OpenedTranslator, name: str, pairs: Sequence[Pair]) -> Evaluat
     batches = list(batches_of(pairs, opened.tokenizer, batch_tokens=LOSS_BATCH_TOKENS, max_length=limit, split=name))
     if missing := len(pairs) - sum(len(batch.indices) for batch in batches):
         warn(f"the loss on {name} leaves out {missing:,} pairs with more than {limit:,} tokens on a side.")
-    return measure_loss(opened.model, batches)
+    result = measure_loss(opened.model, batches)
+    check_finite_loss(result, opened.run.name, opened.step)
+    return result
 
 
 def _has_splits(data: str) -> bool:

@@ -10,6 +10,7 @@ import typer
 
 from glassformer.cli.units import readable_bytes
 from glassformer.errors import ConfigError, RunError, nearest
+from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:  # torch is imported when the command runs
     from glassformer.models.build import Model
@@ -69,7 +70,7 @@ def info(
             from glassformer.parts.probes import probe_points
 
             tree["probes"] = list(probe_points(build_on_meta(config)))
-        print(json.dumps(tree, indent=2))
+        print(strict_json(tree, indent=2))
         return
     _show(what, source, config, result)
     if probes:

@@ -77,7 +77,8 @@ class LiveTraining:
         shown = f"{step:,}" + (f" / {self.total:,}" if self.total else "")
         self.bar.update(self.task, step=shown, loss=loss, speed=f"{record['tokens_per_second']:,.0f}")
         self._plainly(
-            f"step {step:>6}  loss {loss}  lr {record['learning_rate']:.2e}  gradient {record['gradient_norm']:.3f}  "
+            f"step {step:>6}  loss {loss} nats/token  lr {record['learning_rate']:.2e}  "
+            f"gradient {record['gradient_norm']:.3f}  "
             f"{record['tokens_per_second']:,.0f} tokens/s  {100 * record['peak_fraction']:.0f} % of peak"
         )
 

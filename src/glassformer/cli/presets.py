@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from glassformer.strict_json import strict_json
 
 
 def presets(
@@ -26,7 +27,7 @@ def presets(
             }
             for each in found
         ]
-        print(json.dumps(rows, indent=2))
+        print(strict_json(rows, indent=2))
         return
 
     from rich.console import Console

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from glassformer.cli.study_table import warn_of
 from glassformer.errors import ConfigError
 
 
@@ -28,14 +29,17 @@ def report(
     """Write a study's report: one offline page, and the same as Markdown, CSV and charts."""
     from glassformer.studies.folder import Study
     from glassformer.studies.report import write_report
+    from glassformer.studies.report_failures import Failures
     from glassformer.studies.report_numbers import gather
     from glassformer.studies.report_text import answers
 
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigError(f"a report is a folder of files; -o is the file {str(output)!r}.", subject="command")
     opened = Study.open(study, root=studies)
-    path = write_report(opened, folder=output, open_pages=pages, take_out=take_out)
+    failures = Failures()
+    path = write_report(opened, folder=output, open_pages=pages, take_out=take_out, failures=failures)
     console = Console(soft_wrap=True)
     for answer in answers(gather(opened)):
         console.print(Text(answer.sentence))
     console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False)
+    warn_of(failures)

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
 from glassformer.cli.train import conclude, introduce, watch
 from glassformer.runs.folder import Run
 
 
 def resume(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name, beginning of a name, or latest.")],
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
     show_gradients: Annotated[
@@ -25,6 +27,8 @@ def resume(
 
     console = Console(soft_wrap=True)
     opened = Run.open(run, root=runs)
+    unrecorded = session.run_config(opened).training.telemetry.gradients_every is None
+    check_idle(context, ("show_gradients", unrecorded, "the run's telemetry.gradients_every=none records none"))
     with preparing(console) as progress:
         trainer, warnings = session.resume(opened, prepare_progress=progress)
     for warning in warnings:

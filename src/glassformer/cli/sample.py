@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from glassformer.cli.idle_options import check_idle
 from glassformer.errors import DataError
 from glassformer.runs.folder import Run
+
+BEST = "the best: of its kept checkpoints, the one of the lowest validation loss"
 
 if TYPE_CHECKING:
     from glassformer.training.opening import OpenedModel
 
 
 def sample(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name, beginning of a name, or latest.")],
     prompt: Annotated[
         list[str] | None,
@@ -45,11 +49,22 @@ def sample(
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
 ) -> None:
     """Let a trained model write."""
+    greedy = temperature == 0
+    check_idle(
+        context,
+        ("seed", greedy, "--temperature 0 draws nothing"),
+        ("samples", greedy and samples > 1, "--temperature 0 draws nothing, so all of them would be the same"),
+        ("precision", quantize is not None, f"--quantize {quantize} says how weights are stored"),
+    )
+    from glassformer.training.finite_checks import check_finite_weights
     from glassformer.training.opening import open_model
 
     opened = open_model(Run.open(run, root=runs), checkpoint, device=device)
     for warning in opened.warnings:
         Console(stderr=True).print(f"[yellow]warning:[/] {warning}", highlight=False)
+    check_finite_weights(opened.model, opened.run.name, opened.step)
+    chosen = f", {BEST}" if checkpoint == "best" and not opened.warnings else ""
+    Console(stderr=True, soft_wrap=True).print(f"[dim]{opened.run.name}, step {opened.step:,}{chosen}[/]")
     settings = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -111,4 +126,8 @@ def print_samples(
 def _encode(opened: OpenedModel, prompt: str) -> list[int]:
     if not prompt:
         raise DataError("The prompt is empty, and the model needs a token to go on from; give it some text.")
-    return [int(token) for token in opened.tokenizer.encode(prompt)]
+    ids = [int(token) for token in opened.tokenizer.encode(prompt)]
+    if unknown := ids.count(-1 if opened.tokenizer.unknown_id is None else opened.tokenizer.unknown_id):
+        message = f"{unknown} of the prompt's {len(ids)} characters are not in the vocabulary, and are read as <unk>."
+        Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {message}", highlight=False)
+    return ids

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.numbers import shorten
+from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
@@ -25,7 +26,10 @@ PAGE = Path("fit.html")
 
 def scale_fit(
     runs: Annotated[
-        Path, typer.Argument(metavar="RUNS", help="A .csv or .tsv of runs; a run's folder, a folder of runs, a study.")
+        Path,
+        typer.Argument(
+            metavar="RUNS", help="A .csv, .tsv, .json or .jsonl of runs; a run's folder, a folder of runs, a study."
+        ),
     ],
     formula: Annotated[
         str,
@@ -50,6 +54,13 @@ def scale_fit(
         str | None,
         typer.Option(metavar="FLOP", help="Extrapolate to: 1e24, '3 PF-days'; 10 times the largest unless given."),
     ] = None,
+    decimal: Annotated[
+        str | None, typer.Option(metavar="MARK", help="The table's decimal mark, . or , where its cells leave it open.")
+    ] = None,
+    implausible: Annotated[
+        bool,
+        typer.Option("--implausible", help="Take numbers that no training has, as 18.79 parameters, for right."),
+    ] = False,
     draws: Annotated[int, typer.Option(help="Bootstrap samples.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     drop_influential: Annotated[
@@ -68,13 +79,15 @@ def scale_fit(
     from glassformer.scaling.fits.saved_fit import to_dict, write_fit
     from glassformer.scaling.laws.units import flops
 
-    _check(objective, delta, counting, out)
+    _check(objective, delta, counting, decimal, out)
     aim = None if target is None else flops(target, subject="--target")
     points = read_points(
         runs,
         columns=_pairs(columns, "--columns", COLUMNS),
         where=_pairs(where, "--where"),
         counting=counting,  # type: ignore[arg-type]  # checked above
+        decimal=decimal,  # type: ignore[arg-type]  # likewise
+        implausible=implausible,
     )
     console = Console(stderr=as_json, soft_wrap=True)
     with console.status("fitting") as status:
@@ -94,25 +107,32 @@ def scale_fit(
         drawn = page(found, facts).save(out)
         saved = write_fit(found, out.with_suffix(".json"), draws=draws, facts=facts)
     if as_json:
-        print(json.dumps(to_dict(found, draws=draws, facts=facts), ensure_ascii=False, allow_nan=False))
+        print(strict_json(to_dict(found, draws=draws, facts=facts)))
         return
     _show(found, facts, console)
     console.print(f"page {drawn}  {drawn.stat().st_size / 1e6:.1f} MB", highlight=False)
     console.print(f"fit  {saved}", highlight=False)
 
 
-def _check(objective: str, delta: float | None, counting: str | None, out: Path) -> None:
+def _check(objective: str, delta: float | None, counting: str | None, decimal: str | None, out: Path) -> None:
     """Refuse what cannot be meant before anything is read. Raises :class:`ConfigError` with every complaint."""
     complaints = []
     if delta is not None and objective != "huber":
         complaints.append(f"--delta is of the objective huber; {objective!r} has none. Leave it out.")
     if counting not in (None, "total", "non-embedding"):
         complaints.append(f"--counting is {counting!r}. {nearest(counting, ('total', 'non-embedding'))}")
+    if decimal not in (None, ".", ","):
+        complaints.append(f"--decimal is {decimal!r}; expected . or ,")
     if out.suffix.lower() not in (".html", ".htm"):
         complaints.append(f"-o is {str(out)!r}; the page is one .html file.")
     if complaints:
         raise ConfigError(complaints, subject="command")
-    if out.is_dir() or any(above.exists() and not above.is_dir() for above in out.parents):
+    try:
+        blocked = out.is_dir() or any(above.exists() and not above.is_dir() for above in out.parents)
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        why = getattr(error, "strerror", error)
+        raise DataError(f"The page cannot be written to {shorten(str(out))}: {why}.") from error
+    if blocked:
         raise DataError(f"The page cannot be written to {str(out)!r}: a folder is meant, or a file is in its way.")
 
 
@@ -134,14 +154,18 @@ def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | Non
 
 def _show(found: Findings, facts: dict[str, str], console: Console) -> None:
     """The parameters, the minimum, the target, and how far to trust it."""
+    import numpy as np
+
     from glassformer.scaling.fit_report.fit_tables import parameters_table, quality_table, target_table
 
+    with np.errstate(all="ignore"):
+        tables = parameters_table(found), quality_table(found), target_table(found)
     console.print(Text(f"{facts['points']}; {facts['objective']}", "dim"))
     for note in found.fit.points.notes:
         console.print(Text(note, "dim"))
     if found.dropped:
         console.print(Text(f"left out, as --drop-influential asks: {', '.join(found.dropped)}", "yellow"))
-    for table in (parameters_table(found), quality_table(found), target_table(found)):
+    for table in tables:
         console.print()
         console.print(Text(table.title, "bold"))
         console.print(_plain(table))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def scale_ladder(
+    context: typer.Context,
     preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset: its parts, in many sizes.")],
     budget: Annotated[
         str, typer.Option(help="Of all rungs together: FLOPs (1e14) or time of this machine (90s, 20min, 2h).")
@@ -58,6 +60,7 @@ def scale_ladder(
     """Choose and train the small runs that teach most about a large one, fit them, and say what they taught."""
     from glassformer.scaling.ladders.ladder import Ladder
 
+    check_idle(context, ("verify", dry_run, "--dry-run trains nothing"))
     console = Console(soft_wrap=True)
     request = _request(preset, data, budget, target, vary or [], seeds, set_ or [], law, ratio)
     found = None if fresh else Ladder.find(request, root=studies)

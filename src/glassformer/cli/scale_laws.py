@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glassformer.errors import ConfigError
+from glassformer.numbers import NumberError, read_number, shorten
 
 if TYPE_CHECKING:
     from glassformer.scaling.laws.law import Law
@@ -54,10 +56,10 @@ def _inputs(given: list[str]) -> dict[str, float]:
         if symbol.strip() in found:
             complaints.append(f"--at {text}: {symbol.strip()} is given twice. Give one value.")
         try:
-            found[symbol.strip()] = float(value)
-        except ValueError:
-            what = f"{value!r} is no number" if equals else "it has no ="
-            complaints.append(f"--at {text}: {what}. Write --at N=1e9.")
+            found[symbol.strip()] = read_number(value)
+        except NumberError as error:
+            what = str(error) if equals else "it has no =."
+            complaints.append(f"--at {shorten(text)}: {what} Example: --at N=1e9.")
     if complaints:
         raise ConfigError(complaints, subject="command")
     return found
@@ -69,6 +71,10 @@ def _answer(law: Law, inputs: dict[str, float]) -> str:
 
     value = law(**inputs)
     at = ", ".join(f"{symbol} = {number(each)}" for symbol, each in inputs.items())
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"{law.name} gives no {law.output[0]} at {at}: its formula has no finite value.", subject="law"
+        )
     told = [f"{law.output[0]} = {value:.5g} {law.output[1]}   at {at}"]
     told += [f"  extrapolated: {complaint}" for complaint in law.outside(**inputs)]
     return "\n\n" + "\n".join(told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
 from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
 from glassformer.errors import ConfigError
 from glassformer.scaling.wording import digits, large
+from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:
     from glassformer.scaling.plans.plan import Plan
@@ -34,6 +35,7 @@ FRESH = "; muennighoff alone knows that the text is repeated, the others take ea
 
 
 def scale_plan(
+    context: typer.Context,
     compute: Annotated[
         str | None, typer.Option(metavar="FLOP", help="A budget, 6·N·D: 1e18, '3 PF-days', '2 EFLOP'.")
     ] = None,
@@ -78,6 +80,11 @@ def scale_plan(
     ] = False,
 ) -> None:
     """Plan a training from a budget: shape, tokens, batch, steps, loss, and what other laws would say."""
+    check_idle(
+        context,
+        ("out", as_json, "--json writes no file"),
+        ("explain", as_json, "--json has every number already"),
+    )
     from glassformer.scaling.plans.plan_file import check_place, write_plan
     from glassformer.scaling.plans.plan_request import read_request
     from glassformer.scaling.plans.plan_settings import rate_of
@@ -106,7 +113,7 @@ def scale_plan(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(made.to_dict(), indent=2))
+        print(strict_json(made.to_dict(), indent=2))
         return
     write_plan(made, out)  # first: a reader who leaves early, as head does, has the file
     _show(made, console)

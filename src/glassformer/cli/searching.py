@@ -79,24 +79,47 @@ SETTINGS = {
 }
 """The setting of BeamSearchConfig that each option changes."""
 
+OF_SEARCHING = {
+    "beam": "--sample draws translations instead of searching for them (--n-best says how many)",
+    "length_penalty": "--sample draws translations, and does not choose among hypotheses by their scores",
+}
+OF_SAMPLING = dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "it is of sampling, and there is no --sample")
+"""Options that have no effect with ``--sample``, and without; and why."""
+
 
 def search_config(options: Mapping[str, Any]) -> BeamSearchConfig:
     """The search that the command line describes; None is an option that was not given. Raises :class:`ConfigError`.
 
-    Of sampling: as many are drawn as are to be returned, unless ``beam`` says that the best of more are wanted.
+    Of sampling: as many are drawn as are to be returned.
     """
     from glassformer.generation.beam_search_config import BeamSearchConfig
 
-    settings = {SETTINGS[name]: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    idle = OF_SEARCHING if given.get("sample") else OF_SAMPLING
+    complaints = [
+        f"--{name.replace('_', '-')} has no effect: {reason}." for name, reason in idle.items() if name in given
+    ]
+    settings = {SETTINGS[name]: value for name, value in given.items() if name not in idle}
     if settings.get("sample"):
-        settings.setdefault("beam_size", settings.get("n_best", 1))
-    return BeamSearchConfig.build(settings)
+        settings["beam_size"] = settings.get("n_best", 1)
+    try:
+        config = BeamSearchConfig.build(settings)
+    except ConfigError as error:
+        raise ConfigError([*complaints, *error.complaints], subject=error.subject) from None
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    return config
 
 
 def decoding_config(precision: str | None, quantize: str | None) -> DecodingConfig:
     """How the weights are stored. Raises :class:`ConfigError`."""
     from glassformer.generation.decoding import DecodingConfig
 
+    if precision is not None and quantize is not None:
+        raise ConfigError(
+            f"--precision has no effect: --quantize {quantize} says how weights are stored; set one of the two.",
+            subject="command",
+        )
     given = {"precision": precision, "quantize": quantize}
     return DecodingConfig.build({name: value for name, value in given.items() if value is not None})
 
@@ -115,6 +138,7 @@ def open_translators(
         RunError, CheckpointError: there is no such run or checkpoint, or it is not a translator's.
         ConfigError: one is named twice, or their vocabularies differ.
     """
+    from glassformer.training.finite_checks import check_finite_weights
     from glassformer.training.opening import open_translator
 
     opened: list[OpenedTranslator] = []
@@ -140,6 +164,7 @@ def open_translators(
     for each in opened:
         for warning in each.warnings:
             warn(warning)
+        check_finite_weights(each.model, each.run.name, each.step)
     return opened
 
 

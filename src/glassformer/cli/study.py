@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from glassformer.cli.preparing import preparing
 from glassformer.cli.study_table import command_of, conclude
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
+from glassformer.numbers import read_integer
 
 if TYPE_CHECKING:
     from glassformer.studies.checking import Checked
@@ -108,6 +110,7 @@ def _begin(
     """A new study, or the one that is meant, and what was found out about it."""
     from glassformer.runs.folder import check_name
     from glassformer.studies.folder import Study
+    from glassformer.studies.same_data import began_with
 
     config = _design(what, given)
     if config is not None:
@@ -117,7 +120,7 @@ def _begin(
     _refuse_unknown(what, root or places.studies_folder())
     study = Study.open(what, root=root)
     checked = _check(study.config, workers, on, console)
-    if checked.data != study.data():
+    if not all(began_with(study, arm, fingerprint) for arm, fingerprint in checked.data.items()):
         raise RunError(f"The data of the study {study.name} have changed since it began; put them back to go on.")
     study.forget_failures()
     return study, checked
@@ -150,6 +153,15 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
     from glassformer.studies import design
     from glassformer.studies.reading import SUFFIXES, read_study
 
+    if given and Path(what).suffix in SUFFIXES and _is_study_file(Path(what)):
+        listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
+        raise ConfigError(
+            f"{listed}: {what!r} is a study file, which holds the whole design; change it there, or name a preset or "
+            "a run's file instead.",
+            subject="command",
+        )
+    if given.get("grid") and len(given.get("vary", [])) == 1 and "," not in given["vary"][0]:
+        raise ConfigError("--grid has no effect: one setting is varied, and it combines several.", subject="command")
     if what in preset_names() or {"vary", "data", "set"} & given.keys():
         changes = {**given, "seeds": _seeds(given.get("seeds", "3")), "set": _settings(given.get("set", []))}
         if changes.get("matched", "none") not in get_args(design.Matched):
@@ -163,6 +175,19 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
             subject="command",
         )
     return read_study(Path(what)) if Path(what).suffix in SUFFIXES else None
+
+
+def _is_study_file(path: Path) -> bool:
+    """Whether a file describes a study: Python always does; TOML unless it has what only a single run's file has."""
+    from glassformer.studies.reading import KEYS
+
+    if path.suffix == ".py":
+        return True
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # its reader says what is wrong
+    return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys() & KEYS.keys())
 
 
 def _refuse_unknown(what: str, root: Path) -> None:
@@ -181,7 +206,7 @@ def _refuse_unknown(what: str, root: Path) -> None:
 def _seeds(text: str) -> int | list[int]:
     """``8`` is a number of seeds, ``0,3,7`` are seeds."""
     try:
-        numbers = [int(piece) for piece in text.split(",") if piece.strip()]
+        numbers = [read_integer(piece) for piece in text.split(",") if piece.strip()]
         return numbers if "," in text else numbers[0]
     except (ValueError, IndexError):
         raise ConfigError(f"--seeds is {text!r}; expected how many (8) or which (0,3,7).", subject="command") from None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from glassformer.studies.deciding import Standing
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
+    from glassformer.studies.report_failures import Failures
+    from glassformer.studies.statistics import Difference
     from glassformer.studies.summary import Summary
 
 
@@ -32,10 +36,13 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
     if summary.standings:
         console.print(Text(_ending(study.config, summary.standings), style="dim"))
     console.print(f"[dim]{study.path / 'results.json'}[/]", highlight=False)
+    failures: Failures | None = None
     if report and any(arm.finished for arm in summary.arms):
         from glassformer.studies.report import write_report
+        from glassformer.studies.report_failures import Failures as Noted
 
-        console.print(f"report [bold]{write_report(study)}[/]", highlight=False)
+        failures = Noted()
+        console.print(f"report [bold]{write_report(study, failures=failures)}[/]", highlight=False)
     failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
     if failed:
         reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
@@ -43,6 +50,17 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
             f"{len(failed)} of {study.config.n_runs} runs failed, and are in no comparison:\n{reasons}\n"
             f"{command_of(study)} tries them again; what the workers said is in {study.logs}."
         )
+    if failures is not None:
+        warn_of(failures)
+
+
+def warn_of(failures: Failures) -> None:
+    """Say what is missing from a report, and exit with status 1: its numbers are whole, and it is not."""
+    if failures.reasons:
+        Console(stderr=True, soft_wrap=True).print(
+            Text.assemble(("warning: ", "yellow"), failures.sentence()), highlight=False
+        )
+        raise typer.Exit(1)
 
 
 def _ending(config: StudyConfig, standings: Sequence[Standing]) -> str:
@@ -72,10 +90,11 @@ def _table(summary: Summary) -> Table:
         standing = summary.standing(arm.name)
         row = rows.get(arm.name) if standing is None else standing.decision
         interval = None if row is None else row.interval
+        loss = arm.loss if row is None else _paired_loss(rows[arm.name])
         cells = [
             arm.name,
             str(len(arm.finished) if row is None else row.n),  # of a variant, the pairs that its interval is of
-            "–" if arm.loss is None else f"{arm.loss:.4f}",
+            "–" if loss is None else f"{loss:.4f}",
             "" if row is None or row.mean is None else f"{row.mean:+.4f}",
             "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}",
         ]
@@ -83,6 +102,12 @@ def _table(summary: Summary) -> Table:
         cells += [str(arm.count("diverged"))] if diverged else []
         table.add_row(*map(Text, cells))
     return table
+
+
+def _paired_loss(row: Difference) -> float | None:
+    """A variant's mean final loss over the pairs of its difference: a run without a partner is in neither."""
+    paired = [pair.variant for pair in row.pairs if pair.base is not None and pair.variant is not None]
+    return fmean(paired) if paired else None
 
 
 def command_of(study: Study) -> str:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from glassformer import places
+from glassformer.cli.idle_options import check_idle
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
+from glassformer.config import parse_assignments
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
+from glassformer.training.effects import check_effects
 from glassformer.training.recipes import SUFFIXES, configuration
 from glassformer.training.trainer import Outcome, Trainer
 
 
 def train(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -47,9 +53,14 @@ def train(
     ] = False,
 ) -> None:
     """Train a model from a preset on your text or sentence pairs, or on a task."""
+    from glassformer.training.samples import TextSamples
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
+    check_effects(config, parse_assignments(set_ or []))
+    unrecorded = config.training.telemetry.gradients_every is None
+    check_idle(context, ("show_gradients", unrecorded, "training.telemetry.gradients_every=none records none"))
+    named = model
     if Path(model).suffix in SUFFIXES:
         model = Path(model).stem
     console = Console(soft_wrap=True)
@@ -57,6 +68,13 @@ def train(
         trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)
     for note in trainer.samples.notes:
         console.print(f"[dim]{note}[/]", highlight=False)
+    if isinstance(trainer.samples, TextSamples) and trainer.samples.reads_unknown:
+        given = {"--data": data, "--steps": steps, "--seed": seed, "--name": name, "--runs": runs}
+        options = [part for option, value in given.items() if value is not None for part in (option, str(value))]
+        assignments = [each for each in set_ or [] if not each.startswith(("data.tokenizer=", "data.unknown="))]
+        settings = [part for each in [*assignments, "data.tokenizer=bpe"] for part in ("--set", each)]
+        advice = shlex.join(["glassformer", "train", named, *options, *settings])
+        console.print(Text(f"a byte-pair tokenizer knows every text: {advice}", style="dim"))
     introduce(trainer, console, model)
     outcome = watch(trainer, console, show_gradients=show_gradients)
     conclude(trainer, outcome, console)
@@ -84,11 +102,17 @@ def watch(trainer: Trainer, console: Console, *, show_gradients: bool = False) -
 
 def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
     """How it ended, and what to do next."""
-    best = "" if outcome.best_loss is None else f", best validation loss {outcome.best_loss:.4f}"
     verb = f"stopped by {outcome.reason} and saved" if outcome.interrupted else outcome.reason
     console.print(
-        f"[bold]{verb}[/] at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best}", highlight=False
+        f"[bold]{verb}[/] at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best_in_words(outcome)}",
+        highlight=False,
     )
+    if outcome.best_loss is not None and outcome.first_loss is not None and outcome.first_loss <= outcome.best_loss:
+        console.print(
+            f"[yellow]warning:[/] training did not lower the validation loss: it was {outcome.first_loss:.4f} before "
+            "the first update, and those weights are not kept.",
+            highlight=False,
+        )
     name = trainer.run.name if trainer.run.path.parent == places.runs_folder() else str(trainer.run.path)
     if outcome.interrupted:
         console.print(f"  go on with it   glassformer resume {name}", highlight=False)
@@ -101,3 +125,10 @@ def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
     else:
         console.print(f"  let it write    glassformer sample {name} --prompt ...", highlight=False)
     console.print(f"  draw its loss   glassformer chart {name}", highlight=False)
+
+
+def best_in_words(outcome: Outcome) -> str:
+    """The loss of the checkpoint "best", which the commands below use; without one, that they use the latest."""
+    if outcome.best_loss is None:
+        return "; no validation after an update was finite, so there is no best checkpoint, and the latest is used"
+    return f", best validation loss {outcome.best_loss:.4f} nats/token (step {outcome.best_step:,})"

@@ -13,8 +13,6 @@ the same, pharaoh    ``text ||| 0-0 2-1``: the likeliest source piece of each ta
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import shutil
 import sys
 from pathlib import Path
@@ -27,6 +25,7 @@ from glassformer.cli.alignment import draw_alignment, pharaoh
 from glassformer.cli.searching import decoding_config, describe, open_translators, search_config, translating, warn
 from glassformer.cli.sentences import one_line, read_sentences, refuse_unwritable, write_lines
 from glassformer.errors import ConfigError, GlassformerError
+from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:  # torch is imported when the command runs
     from glassformer.generation.translation import Translation, Translator
@@ -129,7 +128,7 @@ def rendered(
     if form == "n-best":
         return [f"{number} ||| {one_line(each.text)} ||| {each.score:.4f}" for each in translation.hypotheses]
     if form == "json":
-        return [json.dumps(as_object(number, sentence, translation), ensure_ascii=False)]
+        return [strict_json(as_object(number, sentence, translation))]
     if form == "text":
         return [text]
     assert translation.alignment is not None
@@ -141,26 +140,24 @@ def rendered(
 
 
 def as_object(number: int, sentence: str, translation: Translation) -> dict[str, Any]:
-    """A translation as plain JSON values; an alignment has a row a target piece, rounded to four places."""
+    """A translation as plain JSON values; an alignment has a row a target piece, rounded to four places.
+
+    The score is infinite where the settings leave no translation at all, which JSON says as null.
+    """
     found: dict[str, Any] = {
         "line": number,
         "source": sentence,
         "text": translation.text,
-        "score": _finite(translation.score),
+        "score": translation.score,
         "pieces": translation.pieces,
         "source_pieces": translation.source_pieces,
         "truncated": translation.truncated,
     }
     if len(translation.hypotheses) > 1:
-        found["hypotheses"] = [{"text": each.text, "score": _finite(each.score)} for each in translation.hypotheses]
+        found["hypotheses"] = [{"text": each.text, "score": each.score} for each in translation.hypotheses]
     if translation.alignment is not None:
         found["alignment"] = [[round(weight, 4) for weight in row] for row in translation.alignment.tolist()]
     return found
-
-
-def _finite(score: float) -> float | None:
-    """JSON has no infinity, which is the score where the settings leave no translation at all."""
-    return score if math.isfinite(score) else None
 
 
 def _form(n_best: int | None, alignment: bool, alignment_format: str | None, as_json: bool) -> Form:

@@ -2,13 +2,16 @@
 
 =======================  ===========================================================================================
 ``config``               what the data are: text, tokenizer, split
-``sources``              where text comes from, as a stream of pieces (``reading``: files; ``hub``: Hugging Face)
+``content``              the identity of files: their content
+``sources``              where text comes from, as a stream of pieces (``reading``: files; ``folders``; ``hub``)
 ``tokenizers``           text to ids and back: characters and bytes (``byte_pairs``: the byte-pair encodings)
 ``preparation``          text to token files, once (``spool``: the text while it is split; ``token_files``: the ids)
+``prepared_folders``     a folder that is whole or not there, and is what it was when it was made
+``overlap``              what stands in two splits at once
 ``language_modeling``    the batches that a language model trains and is validated on
 ``pairs``                where sentence pairs come from (``dates``: made here; ``pair_files``, ``hub_pairs``: your own)
 ``sentence_tokenizers``  a sentence to ids and back, with its special tokens (``sentence_bpe``: byte pairs)
-``pair_preparation``     pairs to token files, once (``prepared_folders``: a folder that is whole or not there)
+``pair_preparation``     pairs to token files, once
 ``translation``          the batches that a translator trains and is validated on (``pair_batching``: which go together)
 ``synthetic_tasks``      tasks whose right answers are known: how problems are drawn and answered
 ``synthetic``            the problems that a model trains and is validated on (``synthetic_tokenizer``: as text)

@@ -28,9 +28,10 @@ class DataConfig(Config):
     bpe_vocab_size: Annotated[int, Field(ge=257, le=1_000_000)] = 4096
     """Tokens of a 'bpe' tokenizer, the 256 bytes included."""
 
-    unknown: Literal["error", "replace"] = "error"
-    """What a 'characters' tokenizer does with a character that the training text does not hold: refuse it, or read
-    it as <unk>, for which one more token is then reserved."""
+    unknown: Literal["auto", "error", "replace"] = "auto"
+    """What a 'characters' tokenizer does with a character that the training text does not hold: refuse it ('error'), or
+    read it as <unk>, for which one more token is then reserved ('replace'). 'auto' reserves it only where the
+    validation text holds such a character."""
 
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """The part of the text, counted in characters from its end, that is kept for validation."""

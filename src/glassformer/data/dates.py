@@ -2,9 +2,8 @@
 
     Donnerstag, 5. November 2026  →  2026-11-05          2026년 11월 5일  →  2026-11-05
 
-The writings are the Unicode CLDR's own, through Babel: each locale's styles ``short``, ``medium``, ``long`` and
-``full`` and its skeletons ``yMd``, ``yMMMd``, ``yMMMMd``, ``yMMMEd`` and ``yMMMMEEEEd`` where it has them (UTS 35,
-part 4), in the Gregorian calendar and with the digits 0 to 9, which is what Babel writes everywhere.
+The writings are the Unicode CLDR's own, of a fixed version that is part of the package
+(:mod:`glassformer.data.date_formats`): the same name gives the same pairs on every machine.
 
 **Every text has exactly one right answer.** Left out are
 
@@ -34,17 +33,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from glassformer.data.date_formats import Form, canonical_locales, data_digest, date_forms, known_locales, language
 from glassformer.data.pairs import Pair, PairSource
-from glassformer.errors import ConfigError, nearest
-
-if TYPE_CHECKING:
-    from babel import Locale
-    from babel.dates import DateTimePattern
+from glassformer.errors import ConfigError
 
 LOCALES = (
     "ar_EG", "bg_BG", "bn_BD", "cs_CZ", "da_DK", "de_DE", "el_GR", "en_GB", "en_US", "es_ES",
@@ -64,17 +57,15 @@ ALL = "all"
 N_PAIRS = 20_000
 N_HELD_OUT = 1_000
 YEARS = (1900, 2099)
-STYLES = ("short", "medium", "long", "full")
-SKELETONS = ("yMd", "yMMMd", "yMMMMd", "yMMMEd", "yMMMMEEEEd")
 MOST_DRAWS = 50  # for each pair that is asked for; who has not found it by then will not
 MOST_COUNTED = 100_000  # up to here, drawing finds out how many pairs there are; beyond, that takes minutes
 AMBIGUOUS = (0, 0)  # in place of a month and a day
 
 
 class Dates(PairSource):
-    """Written dates and their ISO 8601 form: the same for the same options, seed and version of Babel.
+    """Written dates and their ISO 8601 form: the same for the same options and seed.
 
-    ``locales`` are those of training: names such as ``ko_KR``, or ``all`` for every one that Babel has and that is
+    ``locales`` are those of training: names such as ``ko_KR``, or ``all`` for every one that the CLDR has and that is
     not held out. Unless they are named, ``held_out_locales`` and ``held_out_languages`` are those of
     :data:`HELD_OUT_LOCALES` and :data:`HELD_OUT_LANGUAGES` that fit: of a language of training, or of none of them.
     ``years`` are the first and the last; ``n_pairs`` is the size of ``train``, ``n_held_out`` of each other split.
@@ -102,23 +93,25 @@ class Dates(PairSource):
             complaints.append(f"years is {years}; expected are the first and the last, between 1000 and 9999.")
         if not locales:
             complaints.append(f"locales names none. Name some, as {LOCALES[0]!r}, or {ALL!r}.")
-        regions = _canonical(HELD_OUT_LOCALES if held_out_locales is None else held_out_locales, complaints)
-        foreign = _canonical(HELD_OUT_LANGUAGES if held_out_languages is None else held_out_languages, complaints)
+        regions = canonical_locales(HELD_OUT_LOCALES if held_out_locales is None else held_out_locales, complaints)
+        foreign = canonical_locales(
+            HELD_OUT_LANGUAGES if held_out_languages is None else held_out_languages, complaints
+        )
         if locales in (ALL, (ALL,), [ALL]):
-            unheard = {_language(name) for name in foreign}
-            taught = [name for name in _known_locales() if name not in regions and _language(name) not in unheard]
+            unheard = {language(name) for name in foreign}
+            taught = [name for name in known_locales() if name not in regions and language(name) not in unheard]
         else:
-            taught = _canonical((locales,) if isinstance(locales, str) else locales, complaints)
-        heard = {_language(name) for name in taught}
+            taught = canonical_locales((locales,) if isinstance(locales, str) else locales, complaints)
+        heard = {language(name) for name in taught}
         if held_out_locales is None:
-            regions = [name for name in regions if name not in taught and _language(name) in heard]
+            regions = [name for name in regions if name not in taught and language(name) in heard]
         if held_out_languages is None:
-            foreign = [name for name in foreign if _language(name) not in heard]
+            foreign = [name for name in foreign if language(name) not in heard]
         complaints += [f"held_out_locales has {name}, and so has locales." for name in regions if name in taught]
         complaints += [
-            f"held_out_languages has {name}, and locales has the language {_language(name)!r} too."
+            f"held_out_languages has {name}, and locales has the language {language(name)!r} too."
             for name in foreign
-            if _language(name) in heard
+            if language(name) in heard
         ]
         if complaints:
             raise ConfigError(complaints, subject="task 'dates'")
@@ -127,7 +120,7 @@ class Dates(PairSource):
     def splits(self) -> dict[str, list[Pair]]:
         """The pairs of each split, in a random order."""
         taught, regions, foreign = (
-            [forms for name in names if (forms := _forms(name))]
+            [forms for name in names if (forms := date_forms(name))]
             for names in (self.locales, self.held_out_locales, self.held_out_languages)
         )
         known = _meanings(taught)
@@ -172,11 +165,9 @@ class Dates(PairSource):
         return {name: pairs for name, pairs in splits.items() if pairs}
 
     def fingerprint(self) -> str:
-        """A hash of the options and of Babel's version."""
-        import babel
-
+        """A hash of the options and of the formats that the package has."""
         options = (self.locales, self.held_out_locales, self.held_out_languages, self.years, self.n_pairs)
-        state = (babel.__version__, STYLES, SKELETONS, *options, self.n_held_out, self.seed)
+        state = (data_digest(), *options, self.n_held_out, self.seed)
         return hashlib.sha256(repr(state).encode()).hexdigest()
 
     def _days(self) -> dict[str, list[dt.date]]:
@@ -192,7 +183,7 @@ class Dates(PairSource):
         self,
         split: str,
         n_pairs: int,
-        locales: list[list[Form]],
+        locales: Sequence[Sequence[Form]],
         days: list[dt.date],
         accepted: Callable[[str], bool],
     ) -> list[Pair]:
@@ -211,54 +202,6 @@ class Dates(PairSource):
         return list(pairs.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """One way in which a locale writes a date."""
-
-    locale: Locale
-    pattern: DateTimePattern
-    months: tuple[str, ...]
-    """What it writes in each month: the month itself, and marks where day, year and weekday stand."""
-
-    def write(self, day: dt.date) -> str:
-        """The date as people write it."""
-        return self.pattern.apply(day, self.locale)
-
-    def reading(self, month: int, day: int) -> str:
-        """What a reader can go by who knows neither where zeros are put nor what weekday the day is."""
-        return self.months[month - 1].replace("\0", str(day))
-
-
-def _forms(name: str) -> list[Form]:
-    """The distinct forms of a locale that tell the year in full, the month and the day."""
-    from babel import Locale
-    from babel.dates import DateTimeFormat, parse_pattern
-
-    locale = Locale.parse(name)
-    skeletons = [locale.datetime_skeletons[skeleton] for skeleton in SKELETONS if skeleton in locale.datetime_skeletons]
-    patterns = [parse_pattern(pattern) for pattern in (*map(locale.date_formats.get, STYLES), *skeletons)]
-    forms = []
-    for pattern in {pattern.pattern: pattern for pattern in patterns}.values():
-        template = str(pattern.format)  # as in "%(d)s. %(MMMM)s %(y)s"; Babel's types say something else
-        fields = set(re.findall(r"%\((\w+)\)s", template))
-        if "yy" in fields or not {"y", "M", "d"} <= {field[0].replace("L", "M") for field in fields}:
-            continue
-        months = []
-        for month in range(1, 13):
-            written = DateTimeFormat(dt.date(2000, month, 1), locale)
-            shown = {field: _shown(field, month, written[field]) for field in fields}
-            months.append(template % shown)
-        forms.append(Form(locale, pattern, tuple(months)))
-    return forms
-
-
-def _shown(field: str, month: int, written: str) -> str:
-    """A field of :attr:`Form.months`."""
-    if field[0] in "ML":
-        return str(month) if len(field) <= 2 else written
-    return {"y": "Y", "d": "\0", "E": "W", "e": "W", "c": "W"}.get(field[0], written)
-
-
 def _meanings(locales: Iterable[Iterable[Form]]) -> dict[str, tuple[int, int]]:
     """The month and the day that each reading of a leap year's days means, or :data:`AMBIGUOUS`."""
     meanings: dict[str, tuple[int, int]] = {}
@@ -269,32 +212,6 @@ def _meanings(locales: Iterable[Iterable[Form]]) -> dict[str, tuple[int, int]]:
             if meanings.setdefault(reading := form.reading(*day), day) != day:
                 meanings[reading] = AMBIGUOUS
     return meanings
-
-
-def _canonical(names: Sequence[str], complaints: list[str]) -> list[str]:
-    """The names as Babel has them (``zh_Hans_CN`` for ``zh-CN``), each once; unknown ones become complaints."""
-    from babel import Locale, UnknownLocaleError
-
-    found: dict[str, None] = {}
-    for name in names:
-        try:
-            found[str(Locale.parse(name.replace("-", "_")))] = None
-        except (UnknownLocaleError, ValueError):
-            alike = [known for known in _known_locales() if _language(known) == _language(name)]
-            hint = nearest(name, alike or _known_locales())
-            hint = hint if hint.startswith("Did") else f"Expected is a language and a region, as in {LOCALES[0]}."
-            complaints.append(f"Babel has no locale named {name!r}. {hint}")
-    return list(found)
-
-
-def _known_locales() -> list[str]:
-    from babel.localedata import locale_identifiers
-
-    return sorted(locale_identifiers())
-
-
-def _language(name: str) -> str:
-    return name.partition("_")[0]
 
 
 def _random_number(purpose: str) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from glassformer.data.folders import Folder
 from glassformer.data.reading import ending_with_newline
-from glassformer.data.sources import Folder, Source
+from glassformer.data.sources import Source
 from glassformer.errors import DataError, DependencyError
 
 
@@ -43,9 +44,12 @@ class HubDataset(Source):
             raise DataError(f"The training split of {self.name!r} holds no text.")
 
     def fingerprint(self) -> str:
-        """The state of the local files, or the hub's commit."""
-        state = Folder(self.name, Path(self.path).expanduser()).fingerprint() if self.local else self._commit()
-        return hashlib.sha256(repr((self.path, self.configuration, self.text_column, state)).encode()).hexdigest()
+        """The content of the local files, or the name and the hub's commit; and the options."""
+        if self.local:
+            state = ("", Folder(self.name, Path(self.path).expanduser()).fingerprint())
+        else:
+            state = (self.path, self._commit())
+        return hashlib.sha256(repr((*state, self.configuration, self.text_column)).encode()).hexdigest()
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         load_dataset = import_datasets().load_dataset

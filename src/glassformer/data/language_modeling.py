@@ -10,10 +10,8 @@ resumed run goes on exactly where it was, and the machines of a distributed run 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,7 +21,9 @@ import torch
 
 from glassformer.data.batches import IGNORE
 from glassformer.data.config import DataConfig
-from glassformer.data.preparation import SPLITS, prepare_folder, read_manifest
+from glassformer.data.downloads import sha256_of
+from glassformer.data.preparation import SPLITS, prepare_folder
+from glassformer.data.prepared_folders import DamagedError, check_files, open_manifest
 from glassformer.data.spool import Progress
 from glassformer.data.token_files import TokenFile, token_dtype
 from glassformer.data.tokenizers import Tokenizer, load_tokenizer
@@ -69,17 +69,29 @@ class TokenBatch:
 class LanguageModelingData:
     """A prepared text: tokenizer, training and validation tokens, and batches of them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a prepared folder (see :mod:`glassformer.data.preparation`); :class:`DataError` if it is not whole."""
+    def __init__(self, folder: Path, *, warnings: Sequence[str] = ()) -> None:
+        """Open a prepared folder (see :mod:`glassformer.data.preparation`); :class:`DataError` if it is damaged.
+
+        ``warnings``: what happened when it was prepared now, for :attr:`notes`.
+        """
         self.folder = folder
-        self.manifest: dict[str, Any] = read_manifest(folder)
-        """Exact counts of characters, bytes and tokens of each split, and the SHA-256 of its tokens."""
+        self.warnings = list(warnings)
+        """What happened now: that the folder was damaged and made again."""
+        self.manifest: dict[str, Any] = open_manifest(folder, "language-modeling")
+        """Exact counts of characters, bytes and tokens of each split, and the SHA-256 of each file."""
         self.tokenizer: Tokenizer = load_tokenizer(folder)
         dtype = token_dtype(self.tokenizer.vocab_size)
-        self._splits = {name: TokenFile.open(folder / self.manifest["splits"][name]["file"], dtype) for name in SPLITS}
-        for name, tokens in self._splits.items():
-            if len(tokens) != self.manifest["splits"][name]["tokens"]:
-                raise DataError(f"The {name} tokens in {str(folder)!r} are cut short. Delete that folder.")
+        try:
+            splits = {name: self.manifest["splits"][name] for name in SPLITS}
+            self._splits = {name: TokenFile.open(folder / split["file"], dtype) for name, split in splits.items()}
+            for name, tokens in self._splits.items():
+                if len(tokens) != splits[name]["tokens"] or self.tokenizer.vocab_size != self.manifest["vocab_size"]:
+                    raise DamagedError(folder, f"the {name} tokens are not as many as the manifest says")
+            self.config = DataConfig.build(self.manifest["config"])
+            """The configuration with which the data were prepared."""
+            self._fingerprint = str(self.manifest["fingerprint"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(folder, f"the manifest lacks what it should say ({error!r})") from error
 
     @property
     def train(self) -> TokenFile:
@@ -91,11 +103,6 @@ class LanguageModelingData:
         """The validation tokens."""
         return self._splits["validation"]
 
-    @cached_property
-    def config(self) -> DataConfig:
-        """The configuration with which the data were prepared."""
-        return DataConfig.build(self.manifest["config"])
-
     @property
     def vocab_size(self) -> int:
         """Number of tokens the tokenizer has."""
@@ -104,12 +111,17 @@ class LanguageModelingData:
     @property
     def notes(self) -> list[str]:
         """What the user should know: files that were skipped, characters read as <unk>."""
-        return list(self.manifest["notes"])
+        return [*self.warnings, *self.manifest["notes"]]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each split's tokens."""
+        return {name: str(self.manifest["splits"][name]["sha256"]) for name in SPLITS}
 
     @property
     def fingerprint(self) -> str:
-        """The name of these data: the same text, tokenizer and split give the same."""
-        return self.folder.name
+        """The identity of these data: the same text, settings and split give the same, wherever the text lies."""
+        return self._fingerprint
 
     def bytes_per_token(self, split: Split) -> float:
         """UTF-8 bytes of text per token: bits per byte = nats per token / (ln 2 · bytes per token)."""
@@ -149,26 +161,34 @@ class LanguageModelingData:
                 raise _too_short(name, len(tokens), seq_len)
 
     def verify(self) -> None:
-        """Read every token and compare with the manifest's SHA-256. Raises :class:`DataError` if they differ."""
-        for name, tokens in self._splits.items():
-            digest = hashlib.sha256()
-            for ids in tokens.chunks():
-                digest.update(ids.astype(tokens.dtype).tobytes())
-            if digest.hexdigest() != self.manifest["splits"][name]["sha256"]:
-                raise DataError(
-                    f"The {name} tokens in {str(self.folder)!r} are damaged: their SHA-256 is not the manifest's. "
-                    "Delete the folder to have them prepared again."
-                )
+        """Read every byte and compare with the manifest's SHA-256. Raises :class:`DataError` if they differ.
+
+        Opening the folder has done so already, but for large files that had not changed since they were read last.
+        """
+        check_files(self.folder, self.manifest, sha256_of=sha256_of)
 
 
-def prepare(config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None) -> LanguageModelingData:
+def prepare(
+    config: DataConfig,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> LanguageModelingData:
     """The data of a configuration, prepared now or found prepared.
 
     ``cache``: the folder that holds a folder for each prepared data set (default: ``prepared`` in
     :func:`glassformer.places.cache_folder`). ``progress(stage, bytes done, bytes in all or None)`` is called now and
-    then. Raises :class:`DataError` or :class:`DependencyError` with what to do.
+    then. ``tokenizer``: one to use instead of what the configuration would make. Raises :class:`DataError` or
+    :class:`DependencyError` with what to do.
     """
-    return LanguageModelingData(prepare_folder(config, cache or cache_folder() / "prepared", progress))
+    notes: list[str] = []
+    cache = cache or cache_folder() / "prepared"
+    data = LanguageModelingData(
+        prepare_folder(config, cache, progress, tokenizer=tokenizer, notes=notes), warnings=notes
+    )
+    data.config = config  # the same but for the path, where the same text lies elsewhere too
+    return data
 
 
 def fixed_batches(

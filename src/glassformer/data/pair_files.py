@@ -1,18 +1,16 @@
-r"""Files of sentence pairs: two parallel ones, TAB-separated columns, or JSON lines; each may be gzipped.
+r"""Files of sentence pairs: two parallel ones, TAB-separated columns, or JSON lines.
 
-The text is UTF-8, with or without a byte order mark. Only ``\n`` and ``\r\n`` end a line: U+2028, a form feed or a
-lone ``\r`` within a sentence are kept. In a JSON string line breaks become spaces, for a sentence is a line everywhere
-else. A pair with an empty side (nothing, or only white space) is skipped and counted in a note. What is wrong with a
-file is said with the numbers of its lines, all at once.
+What is read as text, gzipped or not, is said in :mod:`glassformer.data.reading`. Only ``\n`` and ``\r\n`` end a line:
+U+2028, a form feed or a lone ``\r`` within a sentence are kept. In a JSON string line breaks become spaces, for a
+sentence is a line everywhere else. A pair with an empty side (nothing, or only white space) is skipped and counted in
+a note, except where it is to be scored. What is wrong with a file is said with the numbers of its lines, all at once.
 """
 
 from __future__ import annotations
 
 import difflib
-import gzip
 import json
 import re
-import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassformer.data.reading import NotTextError, refuse_binary
-from glassformer.data.sources import File
+from glassformer.data.content import file_sha256
+from glassformer.data.reading import read_text
 from glassformer.errors import DataError
 
 LINES_SHOWN = 5
@@ -54,15 +52,35 @@ class PairFile(ABC):
                 (half if source.strip() or target.strip() else blank).append(line)
         for what, lines in (("one side is empty", half), ("both sides are empty", blank)):
             if lines:
-                n_pairs = f"{len(lines):,} {'pair' if len(lines) == 1 else 'pairs'}"
-                notes.append(f"{n_pairs} of {self.name!r} skipped, for {what}: {_listed(lines)}")
-        if not pairs:
-            raise DataError(f"{self.name!r} holds no pair with text on both sides. Give a file with some.")
+                notes.append(f"{_n_pairs(lines)} of {self.name!r} skipped, for {what}: {_listed(lines)}")
+        return self._checked(pairs)
+
+    def read_all(self, notes: list[str]) -> list[tuple[str, str]]:
+        """Every pair, to be scored as sacreBLEU scores the same lines: an empty reference is a reference.
+
+        Only the blank lines of a file of pairs are left out, and counted in a note; of two parallel files every line is
+        kept. Raises :class:`DataError` if no pair has text on both sides.
+        """
+        pairs: list[tuple[str, str]] = []
+        blank: list[int] = []
+        for line, source, target in self.rows():
+            if len(self.paths) == 1 and not source.strip() and not target.strip():
+                blank.append(line)
+            else:
+                pairs.append((source, target))
+        if blank:
+            notes.append(f"{_n_pairs(blank)} of {self.name!r} skipped, for both sides are empty: {_listed(blank)}")
+        self._checked([pair for pair in pairs if pair[0].strip() and pair[1].strip()])
         return pairs
 
-    def stamps(self) -> list[str]:
-        """What changes when a file does."""
-        return [File(str(path), path).fingerprint() for path in self.paths]
+    def contents(self) -> list[str]:
+        """The SHA-256 of each file: the same for the same bytes, whatever they are called and wherever they lie."""
+        return [file_sha256(path) for path in self.paths]
+
+    def _checked(self, whole: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        if not whole:
+            raise DataError(f"{self.name!r} holds no pair with text on both sides. Give a file with some.")
+        return whole
 
 
 class ParallelFiles(PairFile):
@@ -207,27 +225,11 @@ def _exists(name: str, built_in: Sequence[str], complaints: list[str]) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, without their ends. :class:`DataError` if it is not one, or holds no text."""
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{str(path)!r} is not a whole gzip file ({error}). Get it again, or unpack it.") from error
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
-    refuse_binary(path, content)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise NotTextError(
-            path,
-            f"is not valid UTF-8: byte 0x{error.object[error.start]:02X} in line {line:,}",
-            "Save it as UTF-8 (iconv -f latin1 -t utf-8 IN > OUT, if it is Latin-1) and try again.",
-        ) from None
+    """The lines of a text file, without their ends. :class:`DataError` if it is not one, or holds no text."""
+    text = "".join(read_text(path))
     if not text.strip():
         raise DataError(f"{str(path)!r} is empty. Give a file with sentences in it.")
-    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    return text.removesuffix("\n").split("\n")
 
 
 def _from_json(line: str) -> Any:
@@ -250,3 +252,7 @@ def _listed(lines: list[int]) -> str:
     shown = ", ".join(f"{line:,}" for line in lines[:LINES_SHOWN])
     more = f" and {len(lines) - LINES_SHOWN:,} more" if len(lines) > LINES_SHOWN else ""
     return f"{'line' if len(lines) == 1 else 'lines'} {shown}{more}"
+
+
+def _n_pairs(lines: list[int]) -> str:
+    return f"{len(lines):,} {'pair' if len(lines) == 1 else 'pairs'}"

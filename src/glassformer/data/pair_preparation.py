@@ -26,8 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.data.pairs import DATES, Pair, PairSource, open_pairs
-from glassformer.data.prepared_folders import prepared_folder, write_durably
+from glassformer.data.overlap import overlap_notes, pair_overlap
+from glassformer.data.pairs import BUILT_IN, DATES, Pair, PairSource, open_pairs
+from glassformer.data.preparation import digest_of
+from glassformer.data.prepared_folders import prepared_folder, versions, write_durably, write_manifest
 from glassformer.data.sentence_bpe import SentenceBytePairTokenizer
 from glassformer.data.sentence_tokenizers import (
     PairTokenizer,
@@ -40,25 +42,46 @@ from glassformer.data.tokenizers import utf8
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
 
-FORMAT = 1
-MANIFEST = "manifest.json"
+IDENTITY = 1
+"""Counts up when the same pairs and settings make other tokens or other splits than before."""
+
 SIDES = ("source", "target")
 
 
-def prepare_pairs(config: TranslationConfig, cache: Path, progress: Progress | None = None) -> Path:
+def prepare_pairs(
+    config: TranslationConfig,
+    cache: Path,
+    progress: Progress | None = None,
+    *,
+    tokenizer: PairTokenizer | None = None,
+    notes: list[str] | None = None,
+) -> Path:
     """The folder with the tokens of this configuration below ``cache``; made now unless it is there and whole.
+
+    Args:
+        tokenizer: the one to use instead of what the configuration would learn.
+        notes: gets a note when the folder was damaged and is made again.
 
     Raises :class:`DataError` for whatever is wrong with the pairs or the disk.
     """
     source = open_source(config)
     state = source.fingerprint()
-    settings = config.to_dict() | {"tokenizer": config.tokenizer_kind, "state": state, "format": FORMAT}
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    name = fingerprint(config, state)
+    if tokenizer is not None:
+        name += f"-{digest_of(tokenizer.to_dict())[:16]}"
     return prepared_folder(
         cache / name,
-        is_whole=is_whole,
-        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody),
+        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody, tokenizer),
+        notes=notes,
     )
+
+
+def fingerprint(config: TranslationConfig, content: str) -> str:
+    """The identity of the data: 32 hexadecimal digits of the settings and of the pairs' content, not of their paths."""
+    settings = config.to_dict() | {"tokenizer": config.tokenizer_kind, "state": content, "format": IDENTITY}
+    if config.source not in BUILT_IN:
+        settings |= dict.fromkeys(("source", "validation", "test"))  # which of them are given, the content says
+    return digest_of(settings)[:32]
 
 
 def open_source(config: TranslationConfig) -> PairSource:
@@ -76,40 +99,9 @@ def open_source(config: TranslationConfig) -> PairSource:
         source_column=config.source_column,
         target_column=config.target_column,
         validation_fraction=config.validation_fraction,
+        normalise=_blank(config).normalise,
         **dates,
     )
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether the folder has a manifest of this format and files of the sizes that it says."""
-    try:
-        files = read_manifest(folder)["files"]
-        return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
-    except (DataError, OSError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The folder's manifest. Raises :class:`DataError` if it is missing, damaged or of another format."""
-    path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT or manifest["task"] != "translation":
-            raise DataError(
-                f"{str(path)!r} is of task {manifest['task']!r} and format {manifest['format']}; "
-                f"read here is format {FORMAT} of 'translation'."
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"There are no prepared sentence pairs at {str(folder)!r}: {error}. Prepare them again."
-        ) from error
-    return manifest
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def train_tokenizer(config: TranslationConfig, pairs: Sequence[Pair]) -> PairTokenizer:
@@ -131,7 +123,22 @@ def _train(config: TranslationConfig, texts: Sequence[str]) -> SentenceTokenizer
     )
 
 
-def _fill(folder: Path, config: TranslationConfig, source: PairSource, state: str, progress: Progress) -> None:
+def _blank(config: TranslationConfig) -> SentenceTokenizer:
+    """A tokenizer of the configuration's kind that has learned nothing, for how it normalises."""
+    kinds: dict[str, type[SentenceTokenizer]] = {
+        each.kind: each for each in (WordTokenizer, SentenceCharacterTokenizer, SentenceBytePairTokenizer)
+    }
+    return kinds[config.tokenizer_kind].blank(lowercase=config.lowercase)
+
+
+def _fill(
+    folder: Path,
+    config: TranslationConfig,
+    source: PairSource,
+    state: str,
+    progress: Progress,
+    tokenizer: PairTokenizer | None,
+) -> None:
     """Write everything into an empty folder, the manifest last."""
     progress("reading", 0, None)
     splits = source.splits()
@@ -143,8 +150,12 @@ def _fill(folder: Path, config: TranslationConfig, source: PairSource, state: st
             "Use more pairs, or another data.validation_fraction."
         )
     progress("tokenizer", 0, None)
-    tokenizer = train_tokenizer(config, splits["train"])
+    tokenizer = tokenizer or train_tokenizer(config, splits["train"])
     tokenizer.save(folder)
+    notes = list(source.notes)
+    if source.holds_out:
+        splits["validation"], left_out = without_known(tokenizer, splits["train"], splits["validation"])
+        notes += left_out
     counts = {}
     total, done = sum(map(_text_bytes, splits.values())), 0
     for split, pairs in splits.items():
@@ -152,20 +163,46 @@ def _fill(folder: Path, config: TranslationConfig, source: PairSource, state: st
         counts[split] = _write_split(folder, split, pairs, tokenizer, config)
         done += _text_bytes(pairs)
     progress("encoding", total, total)
-    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
-    manifest = {
-        "format": FORMAT,
-        "task": config.task,
-        "config": config.to_dict(),
-        "source_fingerprint": state,
-        "tokenizer": config.tokenizer_kind,
-        "joint": config.joint,
-        "vocab_size": {"source": tokenizer.source.vocab_size, "target": tokenizer.target.vocab_size},
-        "splits": counts,
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in files},
-        "notes": [*source.notes, *_notes(config, tokenizer, counts)],
-    }
-    write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    for split, pairs in splits.items():
+        if split != "train":
+            sides = (tokenizer.source.normalise, tokenizer.target.normalise)
+            notes += overlap_notes(split, pair_overlap(splits["train"], pairs, *sides))
+    write_manifest(
+        folder,
+        {
+            "task": config.task,
+            "fingerprint": fingerprint(config, state),
+            "config": config.to_dict(),
+            "source_fingerprint": state,
+            "tokenizer": config.tokenizer_kind,
+            "joint": config.joint,
+            "vocab_size": {"source": tokenizer.source.vocab_size, "target": tokenizer.target.vocab_size},
+            "splits": counts,
+            "made_with": versions("tokenizers", *(["datasets"] if config.source.startswith("hf:") else [])),
+            "notes": [*notes, *_notes(config, tokenizer, counts)],
+        },
+    )
+
+
+def without_known(
+    tokenizer: PairTokenizer, train: Sequence[Pair], validation: Sequence[Pair]
+) -> tuple[list[Pair], list[str]]:
+    """The validation pairs whose source no training source equals token for token, and a note of the others.
+
+    They were chosen so that none is equal as text. Two can still be one to the model, where what differs is read as
+    <unk>. If all are such, all stay, and the note says that.
+    """
+    side = tokenizer.source
+    known = {tuple(ids) for ids in side.encode_all([pair.source for pair in train])}
+    encoded = side.encode_all([pair.source for pair in validation])
+    kept = [pair for pair, ids in zip(validation, encoded, strict=True) if tuple(ids) not in known]
+    if len(kept) == len(validation):
+        return list(validation), []
+    count = f"{len(validation) - len(kept):,} of {len(validation):,}"
+    reason = "read as a source in training does, once rare words are <unk>"
+    if kept:
+        return kept, [f"validation: {count} pairs held out are left out: their sources {reason}"]
+    return list(validation), [f"validation: the sources of all pairs held out {reason}; use another data.tokenizer"]
 
 
 def _write_split(
@@ -189,6 +226,7 @@ def _write_split(
         )
     numbers = np.flatnonzero(kept).tolist()
     counts["pairs"] = len(numbers)
+    digest = hashlib.sha256()
     for side, of_side in zip(SIDES, (tokenizer.source, tokenizer.target), strict=True):
         ids, ends = _flat([encoded[side][number] for number in numbers], of_side.end_id)
         for what, array in (("ids", ids), ("ends", ends)):
@@ -198,6 +236,8 @@ def _write_split(
         counts[f"{side}_tokens"] = len(ids)
         counts[f"{side}_unknown"] = int((ids == of_side.unknown_id).sum())
         counts[f"{side}_bytes"] = sum(len(getattr(pairs[number], side).encode()) for number in numbers)
+        digest.update(ids.tobytes() + ends.tobytes())
+    counts["sha256"] = digest.hexdigest()
     texts = (json.dumps([pairs[number].source, pairs[number].target], ensure_ascii=False) for number in numbers)
     write_durably(folder / f"{split}.pairs.jsonl", "".join(text + "\n" for text in texts))
     return counts
@@ -222,8 +262,9 @@ def _notes(config: TranslationConfig, tokenizer: PairTokenizer, splits: dict[str
         if long := counts["too_long"]:
             what = "left out of training" if split == "train" else "left out of the loss (they are still translated)"
             notes.append(f"{split}: {long:,} pairs with more than {config.max_length:,} tokens on a side are {what}")
-        if (empty := counts["empty"]) and split == "train":
-            notes.append(f"train: {empty:,} pairs with an empty side are left out of training")
+        if empty := counts["empty"]:
+            what = "left out of training" if split == "train" else "scored as they are"
+            notes.append(f"{split}: {empty:,} pairs with an empty side are {what}")
     for side in SIDES:
         for split, counts in splits.items():
             if split != "train" and (unknown := counts[f"{side}_unknown"]):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +30,9 @@ from glassformer.errors import DataError
 DATES = "dates"
 BUILT_IN = (DATES, "multi30k-de-en", "multi30k-en-de")
 VALIDATION_FRACTION = 0.1
+
+SPLIT_RULE = "sources by the smallest hash, alike where the tokenizer reads them alike"
+"""What :func:`hold_out` does, for the identity of pairs: another rule makes other data of the same files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,16 @@ class PairSource(ABC):
         self.notes: list[str] = []
         """What the user should know, such as pairs that were skipped and why; known once :meth:`splits` has run."""
 
+    holds_out = False
+    """Whether the validation pairs are chosen here, out of the training pairs."""
+
     @abstractmethod
     def splits(self) -> dict[str, list[Pair]]:
         """``train``, ``validation`` and any number of splits to test on. Raises :class:`DataError` for bad files."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short text that changes when the pairs do; cheap beside reading them."""
+        """The identity of the pairs: a hash of their content, the same whatever their files are called."""
 
 
 def open_pairs(
@@ -69,14 +75,15 @@ def open_pairs(
     locales: Sequence[str] | None = None,
     n_pairs: int | None = None,
     seed: int = 0,
+    normalise: Callable[[str], str] = str,
 ) -> PairSource:
     """The source of this name (see above).
 
     ``validation`` and ``test`` are files as ``name`` may be. Without ``validation``, about ``validation_fraction`` of
     the pairs are held out of training: those whose source text has the smallest hashes, so the choice is always the
-    same and no source text stands on both sides. ``reverse`` swaps source and target. The columns are the keys of JSON
-    lines: ``source`` and ``target``, unless there is a ``translation``, whose first language is the source.
-    ``locales``, ``n_pairs`` and ``seed`` are those of :class:`~glassformer.data.dates.Dates`.
+    same and no source text stands on both sides, as ``normalise`` reads it. ``reverse`` swaps source and target. The
+    columns are the keys of JSON lines: ``source`` and ``target``, unless there is a ``translation``, whose first
+    language is the source. ``locales``, ``n_pairs`` and ``seed`` are those of :class:`~glassformer.data.dates.Dates`.
 
     Raises :class:`DataError` with every complaint if a file is missing or an option does not fit the source, and
     :class:`ConfigError` if an option of the dates cannot work.
@@ -106,7 +113,7 @@ def open_pairs(
         _refuse(complaints)
         from glassformer.data.hub_pairs import HubPairs
 
-        return HubPairs(name, columns, validation_fraction, reverse)
+        return HubPairs(name, columns, validation_fraction, reverse, normalise)
     files = {
         split: find_pair_file(file, columns, BUILT_IN, complaints)
         for split, file in (("train", name), ("validation", validation), ("test", test))
@@ -115,7 +122,8 @@ def open_pairs(
     if columns != (None, None) and not any(file is None or isinstance(file, JsonLines) for file in files.values()):
         complaints.append("source_column and target_column are for JSON lines only.")
     _refuse(complaints)
-    return OwnPairs(name, {split: file for split, file in files.items() if file}, validation_fraction, reverse)
+    given_files = {split: file for split, file in files.items() if file}
+    return OwnPairs(name, given_files, validation_fraction, reverse, normalise)
 
 
 class OwnPairs(PairSource):
@@ -127,34 +135,33 @@ class OwnPairs(PairSource):
         files: dict[str, PairFile],
         validation_fraction: float = VALIDATION_FRACTION,
         reverse: bool = False,
+        normalise: Callable[[str], str] = str,
     ) -> None:
         super().__init__(name)
         self.files, self.validation_fraction, self.reverse = files, validation_fraction, reverse
+        self.normalise = normalise
+        self.holds_out = "validation" not in files
 
     def splits(self) -> dict[str, list[Pair]]:
         """The files' pairs in their own order."""
         self.notes = []
-        splits = {split: _pairs(file, self.notes) for split, file in self.files.items()}
+        splits = {split: _pairs(file, self.notes, keep_all=split == "test") for split, file in self.files.items()}
         if self.reverse:
             splits = {split: [Pair(pair.target, pair.source) for pair in pairs] for split, pairs in splits.items()}
         if "validation" not in splits:
-            train, validation = hold_out(splits["train"], self.validation_fraction)
+            train, validation = hold_out(splits["train"], self.validation_fraction, self.normalise)
             if not train or not validation:
                 raise DataError(
                     f"{self.name!r} has only one source text, so none can be held out for validation. "
                     "Give more pairs, or a file of pairs for validation."
                 )
             splits = {**splits, "train": train, "validation": validation}
-        known = set(splits["train"])
-        for split in [split for split in splits if split != "train"]:
-            if repeated := sum(pair in known for pair in splits[split]):
-                self.notes.append(f"{repeated:,} of the {len(splits[split]):,} pairs for {split} are in training too")
         return {split: splits[split] for split in ("train", "validation", "test") if split in splits}
 
     def fingerprint(self) -> str:
-        """Path, size and time of the last change of every file, and what is done with them."""
-        state = {split: (type(file).__name__, file.columns, file.stamps()) for split, file in self.files.items()}
-        return _digest((state, self.validation_fraction, self.reverse))
+        """The content of every file, and what is done with them."""
+        state = {split: (type(file).__name__, file.columns, file.contents()) for split, file in self.files.items()}
+        return _digest((SPLIT_RULE, state, self.validation_fraction, self.reverse))
 
 
 class Multi30k(PairSource):
@@ -180,24 +187,34 @@ class Multi30k(PairSource):
         return _digest((self.languages, [file.sha256 for file in MULTI30K.values()]))
 
 
-def hold_out(pairs: Sequence[Pair], fraction: float) -> tuple[list[Pair], list[Pair]]:
+def hold_out(
+    pairs: Sequence[Pair], fraction: float, normalise: Callable[[str], str] = str
+) -> tuple[list[Pair], list[Pair]]:
     """What stays and what is held out, in their order: about that share, by the hash of the source text.
 
-    Pairs with one source text stay together; neither part is empty unless there is one source text only.
+    Pairs whose sources ``normalise`` makes one text of stay together: of these the smallest hash counts. Neither part
+    is empty unless there is one source text only.
     """
-    count = Counter(pair.source for pair in pairs)
+    alike = {text: normalise(text) for text in {pair.source for pair in pairs}}
+    hashes: dict[str, bytes] = {}
+    for text, normal in alike.items():
+        code = hashlib.sha256(text.encode()).digest()
+        hashes[normal] = min(hashes.get(normal, code), code)
+    count = Counter(alike[pair.source] for pair in pairs)
     chosen: set[str] = set()
     n_chosen, wanted = 0, max(1, round(fraction * len(pairs)))
-    for source in sorted(count, key=lambda source: hashlib.sha256(source.encode()).digest())[:-1]:
+    for normal in sorted(count, key=hashes.__getitem__)[:-1]:
         if n_chosen >= wanted:
             break
-        chosen.add(source)
-        n_chosen += count[source]
-    return [pair for pair in pairs if pair.source not in chosen], [pair for pair in pairs if pair.source in chosen]
+        chosen.add(normal)
+        n_chosen += count[normal]
+    train = [pair for pair in pairs if alike[pair.source] not in chosen]
+    return train, [pair for pair in pairs if alike[pair.source] in chosen]
 
 
-def _pairs(file: PairFile, notes: list[str]) -> list[Pair]:
-    return [Pair(source, target) for source, target in file.read(notes)]
+def _pairs(file: PairFile, notes: list[str], *, keep_all: bool = False) -> list[Pair]:
+    """The pairs of a file; all of them, with an empty side too, where they are to be scored."""
+    return [Pair(source, target) for source, target in (file.read_all(notes) if keep_all else file.read(notes))]
 
 
 def _refuse(complaints: list[str]) -> None:

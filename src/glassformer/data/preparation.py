@@ -5,6 +5,10 @@
         tokenizer.json                with which they were made
         manifest.json                 what they are: written last
 
+The fingerprint is the data's identity: a hash of the text's content and of the settings. A run that carries another
+tokenizer than would be learned now (another version of the library learned it) has its text encoded with its own, in
+``<fingerprint>-<hash of the tokenizer>``.
+
 The split is by characters: the first ``int(n · (1 - validation_fraction))`` are training, the rest validation (as
 nanoGPT splits tiny-shakespeare). A tokenizer learns from the training part alone. Everything is streamed: memory
 does not grow with the text.
@@ -31,54 +35,54 @@ from glassformer.data.byte_pairs import (
     gpt2_fingerprint,
 )
 from glassformer.data.config import DataConfig
-from glassformer.data.prepared_folders import disk_error, prepared_folder, write_durably
-from glassformer.data.sources import Source, open_source
+from glassformer.data.overlap import LONG_LINE, repeated_lines
+from glassformer.data.prepared_folders import disk_error, prepared_folder, versions, write_manifest
+from glassformer.data.sources import BUILT_IN, Source, open_source
 from glassformer.data.spool import Progress, Spool, tell_nobody
 from glassformer.data.token_files import TokenFile, TokenWriter, temporary_token_file, token_dtype
 from glassformer.data.tokenizers import ByteTokenizer, CharacterTokenizer, Ids, Tokenizer, utf8
 from glassformer.errors import DataError
 
-FORMAT = 1
-MANIFEST = "manifest.json"
+IDENTITY = 1
+"""Counts up when the same text and settings make other tokens or another split than before."""
+
 SPLITS = ("train", "validation")
+SKIPPED_SHOWN = 10
+REPEATED_SHARE = 0.01
+"""From this share of the long validation lines on, it is noted of a text of one's own that they stand in training."""
 
 
-def prepare_folder(config: DataConfig, cache: Path, progress: Progress | None = None) -> Path:
+def prepare_folder(
+    config: DataConfig,
+    cache: Path,
+    progress: Progress | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    notes: list[str] | None = None,
+) -> Path:
     """The folder with the tokens of this configuration below ``cache``; made now unless it is there and whole.
+
+    Args:
+        tokenizer: the one to use instead of what the configuration would make.
+        notes: gets a note when the folder was damaged and is made again.
 
     Raises :class:`DataError` for whatever is wrong with the text, the tokenizer's files or the disk.
     """
     source = open_source(config.source, text_column=config.text_column)
     state = source.fingerprint()
+    name = fingerprint(config, state)
+    if tokenizer is not None:
+        name += f"-{digest_of(tokenizer.to_dict())[:16]}"
     return prepared_folder(
-        cache / _fingerprint(config, state),
-        is_whole=is_whole,
-        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody),
+        cache / name,
+        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody, tokenizer),
+        notes=notes,
     )
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether the folder has a manifest of this format and token files of the lengths that it says."""
-    try:
-        manifest = read_manifest(folder)
-        return all(
-            (folder / split["file"]).stat().st_size == split["tokens"] * token_dtype(manifest["vocab_size"]).itemsize
-            for split in manifest["splits"].values()
-        )
-    except (DataError, OSError, KeyError, TypeError):
-        return False
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The folder's manifest. Raises :class:`DataError` if it is missing, damaged or of another format."""
-    path = folder / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise DataError(f"{str(path)!r} is of format {manifest['format']}; this version reads format {FORMAT}.")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"There are no prepared data at {str(folder)!r}: {error}. Prepare them again.") from error
-    return manifest
+def digest_of(tree: dict[str, Any]) -> str:
+    """A hash of plain JSON values."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,16 @@ def encode_source(name: str, tokenizer: Tokenizer, *, text_column: str | None = 
     return EncodedText(tokens, characters, count, unknown)
 
 
-def _fingerprint(config: DataConfig, source_state: str) -> str:
-    settings = config.to_dict() | {"source": source_state, "format": FORMAT}
+def fingerprint(config: DataConfig, content: str) -> str:
+    """The identity of the data: 32 hexadecimal digits of the settings and of the text's content, not of its path."""
+    settings = config.to_dict() | {"source": content, "format": IDENTITY}
     settings["gpt2_files"] = gpt2_fingerprint(config.gpt2_files) if config.tokenizer == "gpt2" else None
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    return digest_of(settings)[:32]
 
 
-def _fill(folder: Path, config: DataConfig, source: Source, state: str, progress: Progress) -> None:
+def _fill(
+    folder: Path, config: DataConfig, source: Source, state: str, progress: Progress, tokenizer: Tokenizer | None
+) -> None:
     """Write everything into an empty folder, the manifest last."""
     spool = Spool(folder / "text", source.texts(), progress)
     if source.fingerprint() != state:
@@ -140,30 +147,43 @@ def _fill(folder: Path, config: DataConfig, source: Source, state: str, progress
         )
     cut_byte = spool.byte_of(cut)
     progress("tokenizer", 0, None)
-    tokenizer = _make_tokenizer(config, spool, cut, cut_byte)
+    tokenizer = tokenizer or _make_tokenizer(config, spool, cut, cut_byte)
     tokenizer.save(folder)
     parts = {"train": (0, cut_byte, cut), "validation": (cut_byte, spool.bytes, spool.characters - cut)}
     splits = {}
     for split, (start, end, characters) in parts.items():
         encoded = _write_tokens(folder / f"{split}.bin", tokenizer, spool, start, end, progress)
         splits[split] = {"file": f"{split}.bin", "characters": characters, "bytes": end - start, **encoded}
+    repeated, long_lines = repeated_lines(spool.pieces(0, cut_byte), spool.pieces(cut_byte, spool.bytes))
     spool.path.unlink()
-    manifest = {
-        "format": FORMAT,
-        "config": config.to_dict(),
-        "source_fingerprint": state,
-        "tokenizer": tokenizer.kind,
-        "vocab_size": tokenizer.vocab_size,
-        "splits": splits,
-        "notes": _notes(config, tokenizer, splits, source.skipped),
-    }
-    write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_manifest(
+        folder,
+        {
+            "task": config.task,
+            "fingerprint": fingerprint(config, state),
+            "config": config.to_dict(),
+            "source_fingerprint": state,
+            "tokenizer": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "splits": splits,
+            "repeated_lines": {"looked_for": long_lines, "found_in_training": repeated},
+            "made_with": versions("tokenizers", *(["datasets"] if config.source.startswith("hf:") else [])),
+            "notes": _notes(config, tokenizer, splits, source.skipped, repeated / max(long_lines, 1)),
+        },
+        hashes={split["file"]: split["sha256"] for split in splits.values()},
+    )
 
 
 def _make_tokenizer(config: DataConfig, spool: Spool, characters: int, end: int) -> Tokenizer:
     """The tokenizer, trained on the text before byte ``end`` if it is one that learns."""
     if config.tokenizer == "characters":
-        return CharacterTokenizer.train(spool.pieces(0, end), replaces_unknown=config.unknown == "replace")
+        known = CharacterTokenizer.train(spool.pieces(0, end))
+        if config.unknown == "auto":
+            validation = CharacterTokenizer.train(spool.pieces(end, spool.bytes))
+            replaces = not set(validation.characters) <= set(known.characters)
+        else:
+            replaces = config.unknown == "replace"
+        return CharacterTokenizer(known.characters, replaces_unknown=replaces)
     if config.tokenizer == "bytes":
         return ByteTokenizer()
     if config.tokenizer == "gpt2":
@@ -200,14 +220,27 @@ def _count_unknown(tokenizer: Tokenizer, ids: Ids) -> int:
     return 0 if tokenizer.unknown_id is None else int((ids == tokenizer.unknown_id).sum())
 
 
-def _notes(config: DataConfig, tokenizer: Tokenizer, splits: dict[str, Any], skipped: list[str]) -> list[str]:
+def _notes(
+    config: DataConfig, tokenizer: Tokenizer, splits: dict[str, Any], skipped: list[str], repeated: float
+) -> list[str]:
     """What the user did not ask for and should know."""
-    notes = [f"skipped: {entry}" for entry in skipped]
+    notes = [f"skipped: {entry}" for entry in skipped[:SKIPPED_SHOWN]]
+    if more := len(skipped) - SKIPPED_SHOWN:
+        notes += [f"skipped: {more:,} more, {len(skipped):,} entries altogether"] if more > 0 else []
     if config.tokenizer == "bpe" and tokenizer.vocab_size < config.bpe_vocab_size:
         notes.append(
             f"the training text supports only {tokenizer.vocab_size:,} byte-pair tokens, "
             f"not bpe_vocab_size={config.bpe_vocab_size:,}"
         )
-    if unknown := splits["validation"]["unknown"]:
-        notes.append(f"{unknown:,} characters of the validation text are read as <unk>")
+    validation = splits["validation"]
+    if unknown := validation["unknown"]:
+        share = unknown / validation["characters"]
+        notes.append(
+            f"{unknown:,} characters of the validation text ({share:.2%}) do not occur in the training text and are "
+            "read as <unk>"
+        )
+    if repeated >= REPEATED_SHARE and config.source not in BUILT_IN:
+        notes.append(
+            f"{repeated:.1%} of the validation lines of at least {LONG_LINE} characters stand in the training text too"
+        )
     return notes

@@ -64,7 +64,7 @@ class SentenceBytePairTokenizer(SentenceTokenizer):
         import tokenizers
 
         assert vocab_size >= SMALLEST_VOCABULARY, f"the smallest vocabulary has {SMALLEST_VOCABULARY} tokens"
-        blank = cls([*SPECIAL_TOKENS, *BYTE_TOKENS, SPACE], [], lowercase=lowercase)
+        blank = cls.blank(lowercase=lowercase)
         sentences = [blank.normalise(text) for text in texts]
         counts: Counter[str] = Counter()
         for sentence in sentences:
@@ -84,6 +84,11 @@ class SentenceBytePairTokenizer(SentenceTokenizer):
         )
         engine.train_from_iterator((sentence.translate(left_out) for sentence in sentences), trainer)
         return cls(*_vocabulary_and_merges(engine), lowercase=lowercase)
+
+    @classmethod
+    def blank(cls, *, lowercase: bool = False) -> Self:
+        """One that has learned nothing: it spells every text in bytes."""
+        return cls([*SPECIAL_TOKENS, *BYTE_TOKENS, SPACE], [], lowercase=lowercase)
 
     def encode(self, text: str) -> list[int]:
         """The merged tokens."""

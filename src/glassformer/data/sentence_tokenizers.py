@@ -64,6 +64,11 @@ class SentenceTokenizer(ABC):
         special = (self.pad_id, self.unknown_id, self.start_id, self.end_id)
         assert all(0 <= token < len(self.vocabulary) for token in special), "a special token is not in the vocabulary"
 
+    @classmethod
+    def blank(cls, *, lowercase: bool = False) -> Self:
+        """One that has learned nothing, for what it does before a vocabulary counts."""
+        return cls(SPECIAL_TOKENS, lowercase=lowercase)
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens, the special ones included."""
@@ -133,7 +138,7 @@ class WordTokenizer(SentenceTokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], *, min_count: int = 1, lowercase: bool = False) -> WordTokenizer:
         """The tokens seen at least ``min_count`` times, the most frequent first, equals in the order of Unicode."""
-        blank = cls(SPECIAL_TOKENS, lowercase=lowercase)
+        blank = cls.blank(lowercase=lowercase)
         counts = Counter(token for text in texts for token in blank.split(text))
         return cls([*SPECIAL_TOKENS, *_most_frequent(counts, min_count)], lowercase=lowercase)
 
@@ -163,7 +168,7 @@ class SentenceCharacterTokenizer(SentenceTokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], *, min_count: int = 1, lowercase: bool = False) -> SentenceCharacterTokenizer:
         """The characters seen at least ``min_count`` times, the most frequent first, equals in the order of Unicode."""
-        blank = cls(SPECIAL_TOKENS, lowercase=lowercase)
+        blank = cls.blank(lowercase=lowercase)
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(blank.normalise(text))

@@ -13,6 +13,7 @@ from glassformer.data.pair_files import find_pair_file
 from glassformer.data.pair_preparation import open_source
 from glassformer.data.pairs import BUILT_IN, Pair
 from glassformer.data.sentence_tokenizers import PairTokenizer, SentenceTokenizer
+from glassformer.data.translation import TranslationData
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError, nearest
 
@@ -25,15 +26,22 @@ def sets_to_score(config: TranslationConfig, wanted: Sequence[str] = ()) -> dict
     Raises :class:`DataError` if there is no such split, or the data cannot be read.
     """
     splits = open_source(config).splits()
+    return {name: splits[name] for name in _chosen(list(splits), wanted, config.source)}
+
+
+def prepared_sets(data: TranslationData, wanted: Sequence[str] = ()) -> dict[str, list[Pair]]:
+    """The same of prepared data: every pair of a split to test on, and of ``train`` those that are trained on."""
+    return {name: data.pairs(name) for name in _chosen(data.splits, wanted, data.config.source)}
+
+
+def _chosen(there: Sequence[str], wanted: Sequence[str], source: str) -> list[str]:
+    """The names of the splits to score. Raises :class:`DataError` for those that are not there."""
     complaints = [
-        f"There is no {name!r} split in {config.source!r}. {nearest(name, splits)}"
-        for name in wanted
-        if name not in splits
+        f"There is no {name!r} split in {source!r}. {nearest(name, there)}" for name in wanted if name not in there
     ]
     if complaints:
         raise DataError("\n".join(complaints))
-    names = list(wanted) or [name for name in splits if name not in TRAINING] or ["validation"]
-    return {name: splits[name] for name in names}
+    return list(wanted) or [name for name in there if name not in TRAINING] or ["validation"]
 
 
 def set_of_file(
@@ -44,7 +52,7 @@ def set_of_file(
     target_column: str | None = None,
     reverse: bool = False,
 ) -> dict[str, list[Pair]]:
-    """All pairs of a file, or of two, under the (first) file's name without its ending.
+    """All pairs of a file, or of two, under the (first) file's name without its ending; empty sides are kept.
 
     ``notes`` gets what the user should know, such as pairs that were skipped. Other arguments and errors as of
     :func:`glassformer.data.pairs.open_pairs`.
@@ -53,7 +61,7 @@ def set_of_file(
     file = find_pair_file(source, (source_column, target_column), BUILT_IN, complaints)
     if file is None:
         raise DataError("\n".join(complaints))
-    pairs = [Pair(target, source) if reverse else Pair(source, target) for source, target in file.read(notes)]
+    pairs = [Pair(target, source) if reverse else Pair(source, target) for source, target in file.read_all(notes)]
     return {Path(file.paths[0].name.removesuffix(".gz")).stem: pairs}
 
 

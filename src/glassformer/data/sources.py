@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 import string
 import sys
 import sysconfig
@@ -17,8 +16,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
+from glassformer.data.content import file_sha256
 from glassformer.data.downloads import TINY_SHAKESPEARE, obtain
-from glassformer.data.reading import ending_with_newline, read_text, why_not_text
+from glassformer.data.folder_files import shuffled, visible_files
+from glassformer.data.reading import ending_with_newline, read_text
 from glassformer.errors import DataError
 
 BUILT_IN = ("python-stdlib", "tinyshakespeare")
@@ -39,7 +40,7 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short text that changes when the text does; cheap beside reading a large text."""
+        """The identity of the text: a hash of its content, the same whatever it is called and wherever it lies."""
 
 
 def open_source(name: str, *, text_column: str | None = None) -> Source:
@@ -55,9 +56,16 @@ def open_source(name: str, *, text_column: str | None = None) -> Source:
     try:
         path = Path(name).expanduser()
         if path.is_dir():
+            from glassformer.data.folders import Folder
+
             return Folder(name, path)
-        if path.exists():
+        if path.is_file():
             return File(name, path)
+        if path.exists():
+            raise DataError(
+                f"{name!r} is not a regular file (a pipe, a socket or a device), and a text is read more than once. "
+                "Write it to a file, and give that."
+            )
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL in it, '~nobody'
         shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"
         reason = getattr(error, "strerror", None) or error
@@ -69,7 +77,7 @@ def open_source(name: str, *, text_column: str | None = None) -> Source:
 
 
 class File(Source):
-    """One file of UTF-8 text, exactly as it is but for what :mod:`glassformer.data.reading` says."""
+    """One file of text, exactly as it is but for what :mod:`glassformer.data.reading` says."""
 
     def __init__(self, name: str, path: Path) -> None:
         super().__init__(name)
@@ -85,8 +93,8 @@ class File(Source):
             raise DataError(f"{str(self.path)!r} is empty. Give a file with text in it.")
 
     def fingerprint(self) -> str:
-        """Path, size and time of the last change."""
-        return _digest([_stamp(self.path, self.path.resolve())])
+        """The SHA-256 of the file."""
+        return file_sha256(self.path)
 
 
 class TinyShakespeare(Source):
@@ -102,36 +110,6 @@ class TinyShakespeare(Source):
     def fingerprint(self) -> str:
         """The published file's SHA-256."""
         return TINY_SHAKESPEARE.sha256
-
-
-class Folder(Source):
-    """Every UTF-8 text file below a folder, whatever its name ends in; hidden files and folders are left out."""
-
-    def __init__(self, name: str, path: Path) -> None:
-        super().__init__(name)
-        self.path = path
-
-    def texts(self) -> Iterator[str]:
-        """The files' text. What does not decode is listed in ``skipped``."""
-        self.skipped = []
-        found = False
-        for path in _shuffled(self.path, _visible_files(self.path)):
-            if reason := why_not_text(path):
-                self.skipped.append(f"{path.relative_to(self.path).as_posix()} {reason}")
-                continue
-            found = True
-            yield from ending_with_newline(read_text(path))
-        if not found:
-            seen = f"all {len(self.skipped)} files were skipped: {'; '.join(self.skipped[:5])}"
-            raise DataError(
-                f"The folder {str(self.path)!r} holds no UTF-8 text ({seen if self.skipped else 'it has no files'}). "
-                "Give a folder with text files in it; hidden files are not read."
-            )
-
-    def fingerprint(self) -> str:
-        """Path, size and time of the last change of every file."""
-        root = self.path.resolve()
-        return _digest([str(root), *(_stamp(path, path.relative_to(self.path)) for path in _visible_files(self.path))])
 
 
 class StandardLibrary(Source):
@@ -162,7 +140,7 @@ class StandardLibrary(Source):
     def _contents(self) -> Iterator[bytes]:
         root = Path(sysconfig.get_paths()["stdlib"])
         found = False
-        for path in _shuffled(root, _visible_files(root, self.LEFT_OUT, ending=".py")):
+        for path in shuffled(root, visible_files(root, self.LEFT_OUT, ending=".py")):
             content = path.read_bytes().replace(b"\r\n", b"\n")
             if content and not content.translate(None, self.ALPHABET):
                 found = True
@@ -174,37 +152,11 @@ class StandardLibrary(Source):
             )
 
 
-def _visible_files(root: Path, left_out: frozenset[str] = frozenset(), ending: str = "") -> list[Path]:
-    """Regular files below ``root``, sorted by path; nothing whose name begins with a dot, no linked folders."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in left_out]
-        found += [Path(folder, name) for name in files if not name.startswith(".") and name.endswith(ending)]
-    return sorted(path for path in found if path.is_file())
-
-
-def _shuffled(root: Path, paths: list[Path]) -> list[Path]:
-    """The paths in the order of the SHA-256 of their path below ``root``."""
-    return sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(root).as_posix())).digest())
-
-
-def _stamp(path: Path, shown: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
-    return f"{shown.as_posix()} {status.st_size} {status.st_mtime_ns}"
-
-
-def _digest(lines: list[str]) -> str:
-    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
-
-
 def _nearest_path(path: Path) -> str:
     """`` Did you mean ...?`` from the built-in names and what stands beside the missing path."""
     try:
         beside = {str(path.parent / other.name): other.name for other in path.parent.iterdir()}
-    except OSError:
+    except (OSError, ValueError):
         beside = {}
     candidates = {built_in: built_in for built_in in BUILT_IN} | beside
     match = difflib.get_close_matches(path.name, candidates.values(), n=1, cutoff=0.6)

@@ -195,7 +195,8 @@ class CharacterTokenizer(Tokenizer):
         return (
             f"The text has characters outside the vocabulary of {self.vocab_size}: {', '.join(named)}{more}. "
             "The vocabulary holds the characters of the training text. Remove them, or train with "
-            "data.unknown=replace, which reads them as <unk>, or with data.tokenizer=bytes, which knows every text."
+            "data.unknown=replace, which reads them as <unk>, or with data.tokenizer=bpe or bytes, which know every "
+            "text."
         )
 
 

@@ -7,14 +7,14 @@ a resumed run goes on exactly where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from glassformer.data.downloads import sha256_of
 from glassformer.data.pair_batching import (
     BatchLimit,
     Ints,
@@ -25,8 +25,9 @@ from glassformer.data.pair_batching import (
     pair_batch,
     plan_in_order,
 )
-from glassformer.data.pair_preparation import SIDES, file_digest, prepare_pairs, read_manifest
+from glassformer.data.pair_preparation import SIDES, prepare_pairs
 from glassformer.data.pairs import Pair
+from glassformer.data.prepared_folders import DamagedError, check_files, open_manifest
 from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
 from glassformer.data.spool import Progress
 from glassformer.data.translation_config import TranslationConfig
@@ -37,22 +38,28 @@ from glassformer.places import cache_folder
 class TranslationData:
     """Prepared sentence pairs: the tokenizers, the ids and texts of each split, and batches of them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a prepared folder (see :mod:`glassformer.data.pair_preparation`); :class:`DataError` if not whole."""
+    def __init__(self, folder: Path, *, warnings: Sequence[str] = ()) -> None:
+        """Open a prepared folder (see :mod:`glassformer.data.pair_preparation`); :class:`DataError` if it is damaged.
+
+        ``warnings``: what happened when it was prepared now, for :attr:`notes`.
+        """
         self.folder = folder
-        self.manifest: dict[str, Any] = read_manifest(folder)
+        self.warnings = list(warnings)
+        """What happened now: that the folder was damaged and made again."""
+        self.manifest: dict[str, Any] = open_manifest(folder, "translation")
         """Exact counts of pairs, tokens, unknown tokens and bytes of each split, and the SHA-256 of each file."""
         self.tokenizer: PairTokenizer = load_pair_tokenizer(folder)
-        self._sides = {split: tuple(_Side(folder, split, side) for side in SIDES) for split in self.splits}
-        for split, (source, target) in self._sides.items():
-            if not len(source) == len(target) == self.n_pairs(split):
-                raise DataError(f"The {split} pairs in {str(folder)!r} are cut short. Delete that folder.")
+        try:
+            self._sides = {split: tuple(_Side(folder, split, side) for side in SIDES) for split in self.splits}
+            for split, (source, target) in self._sides.items():
+                if not len(source) == len(target) == self.n_pairs(split):
+                    raise DamagedError(folder, f"the {split} pairs are not as many as the manifest says")
+            self.config = TranslationConfig.build(self.manifest["config"])
+            """The configuration with which the data were prepared."""
+            self._fingerprint = str(self.manifest["fingerprint"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(folder, f"the manifest lacks what it should say ({error!r})") from error
         self._schedules: dict[tuple[int, BatchLimit], PairSchedule] = {}
-
-    @cached_property
-    def config(self) -> TranslationConfig:
-        """The configuration with which the data were prepared."""
-        return TranslationConfig.build(self.manifest["config"])
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -62,12 +69,17 @@ class TranslationData:
     @property
     def notes(self) -> list[str]:
         """What the user should know: pairs that were left out, words read as <unk>."""
-        return list(self.manifest["notes"])
+        return [*self.warnings, *self.manifest["notes"]]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """A SHA-256 of each split's tokens and of where its sentences end."""
+        return {name: str(split["sha256"]) for name, split in self.manifest["splits"].items()}
 
     @property
     def fingerprint(self) -> str:
-        """The name of these data: the same pairs, tokenizer and splits give the same."""
-        return self.folder.name
+        """The identity of these data: the same pairs, settings and splits give the same, wherever the files lie."""
+        return self._fingerprint
 
     def n_pairs(self, split: str) -> int:
         """Number of pairs of a split. Raises :class:`DataError` if there is no such split."""
@@ -155,13 +167,11 @@ class TranslationData:
         return (self._batch_of(plan[index], split) for index in range(len(plan)))
 
     def verify(self) -> None:
-        """Read every file and compare with the manifest's SHA-256. Raises :class:`DataError` if one differs."""
-        for name, file in self.manifest["files"].items():
-            if file_digest(self.folder / name) != file["sha256"]:
-                raise DataError(
-                    f"{str(self.folder / name)!r} is damaged: its SHA-256 is not the manifest's. "
-                    "Delete the folder to have it prepared again."
-                )
+        """Read every byte and compare with the manifest's SHA-256. Raises :class:`DataError` if one differs.
+
+        Opening the folder has done so already, but for large files that had not changed since they were read last.
+        """
+        check_files(self.folder, self.manifest, sha256_of=sha256_of)
 
     def _counts(self, split: str) -> dict[str, Any]:
         if split not in self.splits:
@@ -192,16 +202,24 @@ class TranslationData:
 
 
 def prepare_translation(
-    config: TranslationConfig, cache: Path | None = None, progress: Progress | None = None
+    config: TranslationConfig,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    tokenizer: PairTokenizer | None = None,
 ) -> TranslationData:
     """The data of a configuration, prepared now or found prepared.
 
     ``cache``: the folder that holds a folder for each prepared data set (default: ``prepared-pairs`` in
     :func:`glassformer.places.cache_folder`). ``progress(stage, bytes done, bytes in all or None)`` is called now and
-    then. Raises
-    :class:`DataError` or :class:`DependencyError` with what to do.
+    then. ``tokenizer``: one to use instead of what the configuration would learn. Raises :class:`DataError` or
+    :class:`DependencyError` with what to do.
     """
-    return TranslationData(prepare_pairs(config, cache or cache_folder() / "prepared-pairs", progress))
+    notes: list[str] = []
+    cache = cache or cache_folder() / "prepared-pairs"
+    data = TranslationData(prepare_pairs(config, cache, progress, tokenizer=tokenizer, notes=notes), warnings=notes)
+    data.config = config  # the same but for the paths, where the same pairs lie elsewhere too
+    return data
 
 
 class _Side:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from glassformer.charts.figures import Figure, Pictured
-from glassformer.charts.loss import finite_losses, smoothed
+from glassformer.charts.loss import finite_losses, smoothed, tokens_of
 from glassformer.errors import ConfigError, RunError
 from glassformer.runs.folder import Run
 
@@ -218,7 +218,7 @@ def training_gradients(run: Run) -> TrainingGradients:
         quantity("gradient_norm"),
         quantity("update_ratio"),
         quantity("weight_norm"),
-        _tensors(steps, smoothed(losses)),
+        _tensors(steps, smoothed(losses, tokens_of(records))),
         _tensors(*finite_losses(records, "validation")),
     )
 

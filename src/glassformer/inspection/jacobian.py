@@ -201,7 +201,8 @@ def block_jacobian(
         if hasattr(module, "path"):
             module.path = "explicit"  # type: ignore[assignment] # it can be differentiated for many outputs at once
     f, at = (_of_sequence if position is None else partial(_of_token, position=position))(own, x, context, memory)
-    widest = at.numel() // x.shape[1] * max(parameter.shape[0] for parameter in block.parameters())
+    rows = max((parameter.shape[0] for parameter in block.parameters() if parameter.dim()), default=1)  # not a scalar
+    widest = at.numel() // x.shape[1] * rows
     jacobian: Tensor = torch.func.jacrev(f, chunk_size=max(1, CHUNK // widest))(at)
     return jacobian.detach()
 

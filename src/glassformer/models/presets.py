@@ -407,7 +407,7 @@ def transformer_small() -> ModelConfig:
 @_preset(
     "transformer-tiny",
     2_605_056,
-    SMALL_RECIPE
+    {name: value for name, value in SMALL_RECIPE.items() if name != "training.schedule.final_fraction"}
     | {
         "data.vocab_size": 10_000,
         "data.lowercase": True,

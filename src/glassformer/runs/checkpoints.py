@@ -255,13 +255,16 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
 def open_checkpoint(folder: Path, which: str | int = "latest") -> tuple[Checkpoint, list[str]]:
     """The checkpoint called ``latest``, ``best``, or by its step (``5000``, ``"5000"``, ``"step-00005000"``).
 
-    Only ``latest`` goes back to an earlier one when the one asked for is damaged; the list holds its warnings.
+    Only ``latest`` goes back to an earlier one when the one asked for is damaged; the list holds its warnings. Where no
+    checkpoint is the best (the run was stopped before its first validation, or none was finite), ``best`` is the
+    latest, and the list says so.
     Raises :class:`CheckpointError` when there is no such checkpoint, or it is damaged.
     """
     if which == "latest":
         return latest_checkpoint(folder)
     if which == "best":
-        return _load_best(folder), []
+        best = _load_best(folder)
+        return (best, []) if best is not None else _latest_for_want_of_a_best(folder)
     number = str(which).removeprefix("step-")
     paths = {step_of(path): path for path in list_checkpoints(folder)}
     if not (number.isascii() and number.isdigit() and len(number) < LONGEST_NUMBER):
@@ -275,8 +278,14 @@ def open_checkpoint(folder: Path, which: str | int = "latest") -> tuple[Checkpoi
     return load_checkpoint(paths[int(number)]), []
 
 
-def _load_best(folder: Path) -> Checkpoint:
-    """The newest checkpoint that was the best of the run when it was saved."""
+def _latest_for_want_of_a_best(folder: Path) -> tuple[Checkpoint, list[str]]:
+    latest, warnings = latest_checkpoint(folder)
+    reason = "No checkpoint is marked as the best: no validation after an update was finite, or there was none."
+    return latest, [*warnings, f"{reason} Using the latest, of step {latest.step}."]
+
+
+def _load_best(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that was the best of the run when it was saved; None if none was."""
     for path in reversed(list_checkpoints(folder)):
         try:
             if read_manifest(path).is_best:
@@ -291,7 +300,7 @@ def _load_best(folder: Path) -> Checkpoint:
                 f"The checkpoint {path} is damaged: {error}. Whether it is the best cannot be told; "
                 "choose one by its step, or move that folder away."
             ) from None
-    raise CheckpointError(f"No checkpoint in {folder} is marked as the best: choose 'latest' or a step.")
+    return None
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glassformer.charts.loss import finite_losses, tokens_of
 from glassformer.errors import RunError
 from glassformer.scaling.laws.known import law
 
@@ -46,9 +47,9 @@ class Stage:
     Attributes:
         first_step, last_step: of its measurements.
         measurements: how many there are.
-        batch_tokens, batch_sequences: of a step, in the mean.
-        loss: of its training records, nats per token; None where there is none.
-        squared_norm: |G|², the mean of the unbiased estimates.
+        batch_tokens, batch_sequences: of a step, the mean over the measured steps.
+        loss: nats per token, the mean over all tokens of its training records; None where there is none.
+        squared_norm: |G|², the mean of the unbiased estimates over the measured steps.
         trace: tr Σ, likewise; in tokens.
         tokens: the noise scale tr Σ / |G|², in tokens; infinite where |G|² is not above zero.
         interval: its 95 % interval; the upper end may be infinite.
@@ -142,21 +143,28 @@ def _stage(measured: Records, records: Records, draws: int, rng: np.random.Gener
         return np.array([record[name] for record in measured], dtype=np.float64)
 
     squared_norm, trace = column("squared_norm"), column("trace")
-    losses = [
-        record["loss"] for record in records if record.get("kind") == "train" and first <= record["step"] <= last
-    ] or [record["loss"] for record in records if record.get("kind") == "train" and record["step"] >= first][:1]
     return Stage(
         first_step=first,
         last_step=last,
         measurements=len(measured),
         batch_tokens=float(column("tokens").mean()),
         batch_sequences=float(column("sequences").mean()),
-        loss=float(np.mean(losses)) if losses else None,
+        loss=_mean_loss(records, first, last),
         squared_norm=float(squared_norm.mean()),
         trace=float(trace.mean()),
         tokens=float(ratio_of_means(trace, squared_norm)),
         interval=block_bootstrap(trace, squared_norm, draws, rng),
     )
+
+
+def _mean_loss(records: Records, first: int, last: int) -> float | None:
+    """Nats per token over the tokens of the training records from ``first`` to ``last``, or of the next one."""
+    steps, losses = finite_losses(records, "train")
+    tokens = tokens_of(records)
+    chosen = (steps >= first) & (steps <= last)
+    if not chosen.any():
+        chosen = np.arange(len(steps)) == np.searchsorted(steps, first)
+    return float(np.average(losses[chosen], weights=tokens[chosen])) if chosen.any() else None
 
 
 def ratio_of_means(trace: Floats, squared_norm: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from glassformer.training.acceleration import Acceleration, choose, find_device
 from glassformer.training.config import RunConfig
 from glassformer.training.memory import TOKEN_BYTES, refuse_too_large
 from glassformer.training.samples import PrepareProgress, Samples, prepare_samples
+from glassformer.training.start_warnings import start_warnings
 from glassformer.training.telemetry import summary_writer
 
 WORKER_BYTES = 500 * 2**20
@@ -32,7 +33,8 @@ class Checked:
     Attributes:
         config: with the data's vocabulary and its variants matched.
         data: the fingerprint of each arm's data.
-        notes: what the user should know about the data, and about variants that start from other weights.
+        notes: what the user should know about the data, of settings that can hardly be meant, and about variants
+            that start from other weights.
         device: where its runs will live.
         threads: of torch in each worker: one on a CPU, where as many processes as cores are fastest; else torch's own.
         run_bytes: memory that the largest of its runs needs.
@@ -79,7 +81,11 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     return Checked(
         config,
         {name: each.fingerprint for name, each in samples.items()},
-        [*dict.fromkeys(note for each in samples.values() for note in each.notes), *_unequal_starts(config)],
+        [
+            *dict.fromkeys(note for each in samples.values() for note in each.notes),
+            *_warnings(config, samples),
+            *_unequal_starts(config),
+        ],
         device,
         threads,
         needed,
@@ -97,6 +103,15 @@ def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str,
     if complaints:
         raise ConfigError(dict.fromkeys(complaints), subject="study")
     return samples
+
+
+def _warnings(config: StudyConfig, samples: Mapping[str, Samples]) -> list[str]:
+    """What each run warns of at its start: the base's, and what only a variant's has."""
+    known = start_warnings(config.base, samples[BASE])
+    of_variants = {name: start_warnings(config.arm(name), samples[name]) for name in config.variants}
+    return known + [
+        f"{name}: {warning}" for name, found in of_variants.items() for warning in found if warning not in known
+    ]
 
 
 def _unequal_starts(config: StudyConfig) -> list[str]:

@@ -22,6 +22,7 @@ from glassformer.config import Config
 from glassformer.errors import ConfigError
 from glassformer.studies.variation import Changes, Vary, shown, variants_of
 from glassformer.training.config import RunConfig, Seed
+from glassformer.training.effects import without_effect
 from glassformer.training.recipes import configuration
 
 BASE = "base"
@@ -210,7 +211,7 @@ def study(
             "(--until-decided) too.",
             subject="study",
         )
-    return StudyConfig.build(
+    config = StudyConfig.build(
         {
             "name": named if name is None else name,
             "base": run.to_dict(),
@@ -220,6 +221,14 @@ def study(
             "until_decided": rule if until_decided else None,
         }
     )
+    complaints = []
+    for variant, changed in config.variants.items():
+        idle = list(without_effect(config.arm(variant), changed))
+        if len(idle) == len(changed):
+            complaints += [f"variant {variant!r} is trained as the base is: {reason}" for reason in idle]
+    if complaints:
+        raise ConfigError(complaints, subject="study")
+    return config
 
 
 def seeds_of(seeds: int | Sequence[int]) -> list[int]:

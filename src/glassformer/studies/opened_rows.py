@@ -11,18 +11,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from glassformer.charts.page import Page
-from glassformer.data.config import DataConfig
-from glassformer.data.language_modeling import prepare
-from glassformer.data.synthetic import SyntheticData
-from glassformer.data.synthetic_config import SyntheticConfig
-from glassformer.data.translation import prepare_translation
 from glassformer.errors import GlassformerError, RunError
 from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import open_subject
 from glassformer.studies.design import BASE, slot_name
+from glassformer.studies.report_failures import Failures
 from glassformer.studies.report_numbers import Numbers
 from glassformer.studies.wording import seeds_listed
-from glassformer.training.config import RunConfig
+from glassformer.training.run_data import open_samples
+from glassformer.training.samples import PairSamples, Samples, TaskSamples, TextSamples
 
 FOLDER = "opened"
 READ = 64
@@ -47,12 +44,13 @@ class Example:
     target: str | None = None
 
 
-def open_rows(numbers: Numbers, folder: Path) -> list[OpenedRow]:
-    """Write ``folder/opened/<variant>.html`` for every variant that can be opened.
+def open_rows(numbers: Numbers, folder: Path, failures: Failures | None = None) -> list[OpenedRow]:
+    """Write ``folder/opened/<variant>.html`` for every variant that can be opened; ``failures`` is told of the others.
 
     Raises:
         DataError: a page cannot be written.
     """
+    failures = Failures() if failures is None else failures
     rows = []
     for name in numbers.study.config.variants:
         seed = _first_whole_pair(numbers, name)
@@ -64,27 +62,27 @@ def open_rows(numbers: Numbers, folder: Path) -> list[OpenedRow]:
         except GlassformerError as error:
             rows.append(OpenedRow(name, seed, missing=str(error)))
             continue
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a part of the user's own may raise anything
+            rows.append(OpenedRow(name, seed, missing=failures.note(f"the page of {name}", error)))
+            continue
         file = f"{slot_name(name)}.html"
         page.save(folder / FOLDER / file)
         rows.append(OpenedRow(name, seed, quote(f"{FOLDER}/{file}")))
     return rows
 
 
-def example(base: RunConfig, longest: int = READ) -> Example:
-    """What is read: the first tokens of the validation text (at most ``longest``), its first problem or pair.
-
-    Raises:
-        DataError: the data are not there any more.
-    """
-    if isinstance(base.data, DataConfig):
-        data = prepare(base.data)
+def example(samples: Samples, longest: int = READ) -> Example:
+    """What is read: the first tokens of the validation text (at most ``longest``), its first problem or pair."""
+    if isinstance(samples, TextSamples):
+        data = samples.data
         text = data.tokenizer.decode(data.validation[:longest])
         return Example(text.rstrip("\ufffd"))  # a character that the cut went through
-    if isinstance(base.data, SyntheticConfig):
-        task = SyntheticData(base.data)
+    if isinstance(samples, TaskSamples):
+        task = samples.data
         problem = next(task.batches(task.validation, batch_size=1))
         return Example(task.tokenizer.decode(problem.inputs[0].tolist()))
-    pair = prepare_translation(base.data).pairs("validation")[0]
+    assert isinstance(samples, PairSamples)
+    pair = samples.data.pairs("validation")[0]
     return Example(pair.source, pair.target)
 
 
@@ -99,7 +97,9 @@ def _page(numbers: Numbers, name: str, seed: int) -> Page:
         subject.name = f"{arm}, {seeds_listed([seed])}"
         subjects.append(subject)
     longest = min(READ, *(subject.model.config.max_seq_len for subject in subjects))
-    read = example(numbers.study.config.base, longest)
+    base = subjects[0].run
+    assert base is not None, "it was opened from its run's folder"
+    read = example(open_samples(base, numbers.study.config.base), longest)
     return inspect(*subjects, text=read.text, target=read.target)
 
 

@@ -28,7 +28,7 @@ from glassformer.studies.statistics import Comparison, compare
 from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
 from glassformer.training.objectives import evaluate
-from glassformer.training.samples import prepare_samples
+from glassformer.training.run_data import OtherDataError, open_samples
 from glassformer.training.session import build_model
 
 Progress = Callable[[str, int], None]
@@ -42,11 +42,13 @@ class Removal:
         trained: the variants as they were trained.
         removed: the base's own weights without the part; variants that cannot be made of them are not among its rows.
         reasons: why not, by variant.
+        other_data: of these, the variants that were not measured because the data are not those of the runs any more.
     """
 
     trained: Comparison
     removed: Comparison
     reasons: Mapping[str, str]
+    other_data: frozenset[str] = frozenset()
 
     def won_back(self, variant: str) -> float | None:
         """The share of the loss that removing costs a trained model which training without the part wins back.
@@ -77,6 +79,7 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
     bases = {outcome.seed: outcome for outcome in study.outcomes() if outcome.variant == BASE and outcome.run}
     removed: dict[str, dict[int, float | None]] = {}
     reasons: dict[str, str] = {}
+    other_data: set[str] = set()
     for variant in study.config.variants:
         config = study.config.arm(variant)
         if reason := _other_question(study.config.base, config):
@@ -90,11 +93,13 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
             try:
                 removed.setdefault(variant, {})[seed] = loss_without(Run.open(outcome.run), config)
             except GlassformerError as error:
-                reasons[variant] = str(error)
+                reasons[variant] = str(error).rstrip(".")
                 removed.pop(variant, None)
+                if isinstance(error, OtherDataError):
+                    other_data.add(variant)
     variants = {name: of for name, of in losses.items() if name != BASE}
     base = losses.get(BASE, {})
-    return Removal(compare(base, variants), compare(base, removed), reasons)
+    return Removal(compare(base, variants), compare(base, removed), reasons, frozenset(other_data))
 
 
 def _other_question(base: RunConfig, variant: RunConfig) -> str:
@@ -111,9 +116,10 @@ def loss_without(run: Run, variant: RunConfig) -> float | None:
 
     Raises:
         CheckpointError: the run has no whole checkpoint, or the variant has weights that its model has not.
+        OtherDataError: the data are not those that the run was trained on.
     """
     checkpoint, _ = latest_checkpoint(run.checkpoints)
-    samples = prepare_samples(variant, None)
+    samples = open_samples(run, variant)
     model = transplanted(checkpoint.tensors["model"], samples.with_vocabulary(variant))
     acceleration = Acceleration.from_dict(checkpoint.state["acceleration"])
     batches = samples.validation(acceleration.micro_batch_tokens)

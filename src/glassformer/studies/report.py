@@ -10,8 +10,10 @@ opened/                for each variant, its run's pictures beside the base's: t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from glassformer.charts.drawing import Drawing
 from glassformer.charts.figures import Figure
 from glassformer.charts.page import Page, Section
 from glassformer.charts.table import Table, escaped
@@ -20,7 +22,10 @@ from glassformer.studies.folder import Study
 from glassformer.studies.opened_rows import FOLDER, READ, OpenedRow, open_rows
 from glassformer.studies.report_charts import charts
 from glassformer.studies.report_csv import runs_csv, variants_csv
+from glassformer.studies.report_failures import Failures
 from glassformer.studies.report_numbers import Numbers, gather
+from glassformer.studies.report_removal import TEXT as REMOVAL_TEXT
+from glassformer.studies.report_removal import TITLE as REMOVAL_TITLE
 from glassformer.studies.report_removal import removal_section
 from glassformer.studies.report_tables import (
     answers_table,
@@ -42,17 +47,29 @@ from glassformer.studies.report_text import (
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
 PICTURES = (".svg", ".pdf")
+UNPAIRED = "At no seed did both a variant's run and the base's end with a loss."
 IN_THE_HEAD = ("study", "training time", "machine", "versions", "begun")
 """Of the circumstances, those that stand at the top already."""
 
 
-def write_report(study: Study, *, folder: Path | None = None, open_pages: bool = True, take_out: bool = True) -> Path:
+def write_report(
+    study: Study,
+    *,
+    folder: Path | None = None,
+    open_pages: bool = True,
+    take_out: bool = True,
+    failures: Failures | None = None,
+) -> Path:
     """Write the report of a study, as far as its runs have ended, and return the path of ``report.html``.
+
+    The numbers come first: CSV, then the page and Markdown with every table and chart, then what runs the trained
+    models again, with which both are written once more. A part that raises says so in its place, and the rest stands.
 
     Args:
         folder: where to; the study's own unless given.
         open_pages: whether to make the pages behind the rows, which takes a second or more for each variant.
         take_out: whether to take each variant's part out of the trained base too, and measure that.
+        failures: is told of every part that could not be made.
 
     Raises:
         RunError: no run has finished, or the study's files are damaged.
@@ -60,25 +77,57 @@ def write_report(study: Study, *, folder: Path | None = None, open_pages: bool =
     """
     numbers = gather(study)
     folder = study.path if folder is None else folder
-    drawn = charts(numbers)
+    failures = Failures() if failures is None else failures
+    failures.begin(folder)
+    # 1. the numbers
+    _make_folder(folder)
+    _write(folder / VARIANTS, variants_csv(numbers))
+    _write(folder / RUNS, runs_csv(numbers))
+    # 2. tables and charts
+    undrawn = ""
+
+    def not_drawn(reason: str) -> dict[str, Drawing]:
+        nonlocal undrawn
+        undrawn = reason
+        return {}
+
+    drawn = failures.attempt("the charts", lambda: charts(numbers), not_drawn)
     facts = circumstances(numbers)
-    opened = open_rows(numbers, folder) if open_pages else []
-    sections = _sections(numbers, drawn, opened, facts, [removal_section(study)] if take_out else [])
-    title = question(study.config)
     head = {"base": subtitle(study.config)} | {name: facts[name] for name in IN_THE_HEAD if name in facts}
-    path = Page(title, sections, facts=head).save(folder / REPORT)
     pictures = {figure.title: f"{CHARTS}/{name}.svg" for name, figure in drawn.items()}
+
+    def written(opened: Sequence[OpenedRow], taken_out: Sequence[Section]) -> Path:
+        sections = _sections(numbers, drawn, opened, facts, taken_out, undrawn)
+        title = question(study.config)
+        _write(folder / MARKDOWN, markdown(title, head, sections, pictures))
+        page = Page(title, sections, facts=head)
+        return failures.attempt("the page", lambda: page.save(folder / REPORT), lambda _: folder / MARKDOWN)
+
+    path = written([], [])
     for name, figure in drawn.items():
-        for suffix in PICTURES:
-            figure.save(folder / CHARTS / f"{name}{suffix}")
-    texts = {
-        MARKDOWN: markdown(title, head, sections, pictures),
-        VARIANTS: variants_csv(numbers),
-        RUNS: runs_csv(numbers),
-    }
-    for name, text in texts.items():
-        _write(folder / name, text)
+        failures.attempt(f"the picture {name}", partial(_save_picture, figure, folder, name), _nothing)
+    # 3. what the trained models do
+    if open_pages or take_out:
+        opened = open_rows(numbers, folder, failures) if open_pages else []
+        path = written(opened, [_removal(study, failures)] if take_out else [])
     return path
+
+
+def _removal(study: Study, failures: Failures) -> Section:
+    return failures.attempt(
+        "what was taken out of the trained base",
+        lambda: removal_section(study),
+        lambda reason: Section(REMOVAL_TITLE, REMOVAL_TEXT, missing=reason),
+    )
+
+
+def _save_picture(figure: Figure, folder: Path, name: str) -> None:
+    for suffix in PICTURES:
+        figure.save(folder / CHARTS / f"{name}{suffix}")
+
+
+def _nothing(reason: str) -> None:
+    """A picture in a file of its own has no place in which to give a reason."""
 
 
 def _sections(
@@ -87,11 +136,13 @@ def _sections(
     opened: Sequence[OpenedRow],
     facts: Mapping[str, str],
     taken_out: Sequence[Section],
+    undrawn: str,
 ) -> list[Section]:
-    """The report from top to bottom."""
+    """The report from top to bottom; ``undrawn`` is the reason why there are no charts, if there are none."""
     links = {row.variant: row.href for row in opened if row.href is not None}
     found = answers(numbers)
-    curves, costs = [drawn["curves"]], [figure for name, figure in drawn.items() if name.startswith("cost")]
+    curves = [drawn["curves"]] if "curves" in drawn else []
+    costs = [figure for name, figure in drawn.items() if name.startswith("cost")]
     forest = [drawn["differences"]] if "differences" in drawn else []
     return [
         _answer(found, unfinished(numbers)),
@@ -106,18 +157,20 @@ def _sections(
             "How the validation loss fell, in every run. Look for variants that come down later and still end at the "
             "same place, and for seeds that stray from the others.",
             curves,
+            missing=undrawn,
         ),
         Section(
             "Paired differences",
             "How much worse or better each variant ended than the base, seed by seed. Look for bars that stay clear of "
             "the line at 0, and for single seeds that a mean hides.",
             forest,
-            missing="" if forest else "At no seed did both a variant's run and the base's end with a loss.",
+            missing=undrawn or ("" if forest else UNPAIRED),
         ),
         Section(
             "Cost against loss",
             "What a lower loss was paid with. A variant to the left of the base and no higher is the better bargain.",
             costs,
+            missing=undrawn,
         ),
         *taken_out,
         *([_opened(opened)] if opened else []),
@@ -178,6 +231,13 @@ def markdown(title: str, facts: Mapping[str, str], sections: Sequence[Section], 
             else:
                 lines.append(f"![{escaped(figure.description)}]({pictures[figure.title]})\n")
     return "\n".join(lines)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made: {error.strerror}. Choose another folder for the report.") from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from glassformer.studies.removal import Removal, removal
 from glassformer.studies.report_tables import NOTHING, difference_cell, interval_cell
 from glassformer.studies.statistics import Comparison
 
+NOT_MEASURED = "not measured: the data have changed"
 TITLE = "Left out of training, or taken out afterwards"
 TEXT = (
     "A model trained without a part can learn to do with what it has; a part taken out of the trained base leaves a "
@@ -24,7 +25,7 @@ def removal_section(study: Study) -> Section:
         found = removal(study)
     except GlassformerError as error:
         return Section(TITLE, TEXT, missing=str(error))
-    if not found.removed.rows:
+    if not found.removed.rows and not found.other_data:
         reasons = "; ".join(f"{variant}: {reason}" for variant, reason in found.reasons.items())
         return Section(TITLE, TEXT, missing=f"Nothing can be taken out of the base here. {reasons}.")
     return Section(TITLE, TEXT, [removal_table(found, fixed=study.config.until_decided is None)])
@@ -43,13 +44,19 @@ def removal_table(found: Removal, *, fixed: bool = True) -> Table:
     for row in found.trained.rows:
         share = found.won_back(row.variant)
         won = Cell(NOTHING) if share is None else Cell(f"{100 * share:.0f} %", share)
-        cells = [*_cells(found.trained, row.variant, fixed), *_cells(found.removed, row.variant, fixed), won]
+        taken_out = _cells(found.removed, row.variant, fixed)
+        if row.variant in found.other_data:
+            taken_out = [Cell(NOT_MEASURED), *taken_out[1:]]
+        cells = [*_cells(found.trained, row.variant, fixed), *taken_out, won]
         rows.append([Cell(row.variant), Cell(str(row.n), row.n), *cells])
     described = (
         "In nats per token, paired by seed. Taken out: the base's own weights in the variant's model, on the same "
         "validation batches."
     )
-    reasons = [f"{variant} cannot be taken out: {reason}." for variant, reason in found.reasons.items()]
+    by_reason: dict[str, list[str]] = {}
+    for variant, reason in found.reasons.items():
+        by_reason.setdefault(reason, []).append(variant)
+    reasons = [f"{' and '.join(variants)} cannot be taken out: {reason}." for reason, variants in by_reason.items()]
     return Table(
         headers,
         rows,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from glassformer.strict_json import finite
 from glassformer.studies.deciding import Standing, standings
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
@@ -91,7 +91,7 @@ class Summary:
             for row in comparison["rows"]:
                 row.update(dict.fromkeys(FIXED))
             decided = {"decisions": [standing.to_dict() for standing in self.standings], "note": NOT_FIXED}
-        return _finite({"study": self.study.config.to_dict(), "arms": arms, "comparison": comparison} | decided)
+        return finite({"study": self.study.config.to_dict(), "arms": arms, "comparison": comparison} | decided)
 
 
 def summarise(study: Study) -> Summary:
@@ -106,13 +106,3 @@ def summarise(study: Study) -> Summary:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -27,6 +27,7 @@ from glassformer.errors import DataError, GlassformerError, TrainingError
 from glassformer.studies.design import PlannedRun
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Outcome, failed, read_outcome
+from glassformer.studies.same_data import began_with
 from glassformer.training import session
 from glassformer.training.telemetry import Observer, Record
 from glassformer.training.trainer import Trainer
@@ -84,8 +85,8 @@ def _train(study: Study, planned: PlannedRun, observer: Observer) -> Outcome | N
 
 def _refuse_other_data(study: Study, planned: PlannedRun, trainer: Trainer) -> None:
     """A pair is only one on the same data: they may change while a study runs, or differ between machines."""
-    begun = study.data()[planned.variant]
-    if trainer.samples.fingerprint != begun:
+    if not began_with(study, planned.variant, trainer.samples.fingerprint):
+        begun = study.data().get(planned.variant)
         raise DataError(
             f"its data are not those that the study began with (their fingerprint is {trainer.samples.fingerprint}, "
             f"and was {begun}). Put them back, on {platform.node()} too."

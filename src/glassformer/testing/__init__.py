@@ -15,13 +15,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassformer.errors import GlassformerError
 from glassformer.models.config import ModelConfig
 from glassformer.testing.configs import part_configs, shrunk
 from glassformer.testing.paths import compiles_into_one_graph
 from glassformer.testing.promises import PROMISES, Promise
+from glassformer.testing.use import opens_as_a_page
 
-__all__ = ["PROMISES", "Promise", "check_model", "check_part", "compiles_into_one_graph", "part_configs", "shrunk"]
+__all__ = [
+    "PROMISES",
+    "Promise",
+    "check_model",
+    "check_part",
+    "compiles_into_one_graph",
+    "opens_as_a_page",
+    "part_configs",
+    "shrunk",
+]
 
 
 def check_part(
@@ -38,8 +47,11 @@ def check_part(
         AssertionError: every promise that is broken, with the model in which it is.
     """
     broken = []
-    for variant, config in part_configs(kind, name, options=options, part_files=part_files).items():
+    configs = part_configs(kind, name, options=options, part_files=part_files)
+    for variant, config in configs.items():
         broken += [f"{variant}: {complaint}" for complaint in _broken_promises(config)]
+    shortest = min(configs.values(), key=lambda config: (config.has_encoder, config.n_layers))
+    broken += _broken({"opens as a page": opens_as_a_page}, shortest)
     assert not broken, f"{kind} '{name}' breaks its contract:\n" + "\n".join(f"  - {line}" for line in broken)
 
 
@@ -54,12 +66,16 @@ def check_model(config: ModelConfig) -> None:
 
 
 def _broken_promises(config: ModelConfig) -> list[str]:
+    return _broken(PROMISES, config)
+
+
+def _broken(promises: Mapping[str, Promise], config: ModelConfig) -> list[str]:
     broken = []
-    for name, promise in PROMISES.items():
+    for name, promise in promises.items():
         try:
             promise(config)
         except AssertionError as error:
             broken.append(f"{name.replace('_', ' ')}: {error}")
-        except (GlassformerError, RuntimeError, TypeError, ValueError, IndexError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a part of the user's own raises
             broken.append(f"{name.replace('_', ' ')}: {type(error).__name__}: {error}")
     return broken

@@ -38,7 +38,8 @@ def logits_and_gradients(model: Model, case: Case, *, read: slice = slice(None))
 
 def gradients(model: Model, loss: Tensor) -> dict[str, Tensor]:
     """The gradient of every parameter that the loss depends on."""
-    names, values = zip(*model.named_parameters(), strict=True)
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    names, values = zip(*trained, strict=True)
     found: tuple[Tensor | None, ...] = torch.autograd.grad(loss, values, allow_unused=True)
     return {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
 
@@ -47,6 +48,7 @@ def assert_close(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], to
     """Assert every value within ``tolerance`` of the largest expected one of its kind (of 1, where that is larger)."""
     assert found.keys() == expected.keys(), f"{what} changes which of these there are: {found.keys() ^ expected.keys()}"
     for name, value in found.items():
-        error = (value.detach() - expected[name].detach()).abs().max().item() if value.numel() else 0.0
-        scale = max(1.0, expected[name].detach().abs().max().item()) if value.numel() else 1.0
+        got, wanted = (each.detach().double() for each in (value, expected[name]))  # of integers and booleans, too
+        error = (got - wanted).abs().max().item() if value.numel() else 0.0
+        scale = max(1.0, wanted.abs().max().item()) if value.numel() else 1.0
         assert error <= tolerance * scale, f"{what} changes {name} by {error:.1e} (allowed: {tolerance * scale:.0e})"

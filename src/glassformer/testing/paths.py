@@ -10,7 +10,7 @@ import itertools
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.func import functional_call, grad, vmap
 
 from glassformer.models.config import ModelConfig
 from glassformer.parts.probes import probe_points, record
@@ -124,12 +124,15 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
         model.set_attention_path("explicit")
     case = random_case(config, 2, longest(config, 8)).ragged(right=2 if config.has_encoder else 0)
     args, options = case.arguments
-    weights, buffers = stack_module_state(models)
+    trained = [name for name, parameter in models[0].named_parameters() if parameter.requires_grad]
+    every = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]
+    stacks = {name: torch.stack([each[name].detach() for each in every]) for name in every[0]}
+    weights = {name: stacks.pop(name) for name in trained}
 
     def loss(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
         return case.loss(functional_call(models[0], (weights, buffers), args, options))
 
-    stacked = vmap(grad(loss))(weights, buffers)
+    stacked = vmap(grad(loss))(weights, stacks)
     for index, model in enumerate(models):
         alone = logits_and_gradients(model, case)
         one = {name: value[index] for name, value in stacked.items() if name in alone}

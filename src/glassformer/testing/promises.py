@@ -20,6 +20,7 @@ from glassformer.testing.paths import (
     stacked_models_equal_single_ones,
 )
 from glassformer.testing.settings import a_seed_decides_everything, off_is_off
+from glassformer.testing.use import costs_are_counted, saved_equals_loaded, trains_with_every_optimizer
 
 Promise = Callable[[ModelConfig], None]
 
@@ -38,6 +39,9 @@ PROMISES: dict[str, Promise] = {
         a_seed_decides_everything,
         stacked_models_equal_single_ones,
         half_precision_is_near,
+        costs_are_counted,
+        trains_with_every_optimizer,
+        saved_equals_loaded,
     )
 }
-"""By name; ``compiles_into_one_graph`` stands apart, since it takes seconds."""
+"""By name; ``compiles_into_one_graph`` and ``opens_as_a_page`` stand apart, since they take seconds."""

@@ -26,7 +26,7 @@ class OptimizerConfig(Config):
     kind: Literal["adamw", "muon", "adam", "sgd"] = "adamw"
     """adamw; muon for the blocks' matrices with adamw for the rest; adam (L2 in the gradient); sgd with momentum."""
     learning_rate: Positive = 1e-3
-    """Peak learning rate; with the noam schedule, the factor before the paper's formula."""
+    """Peak learning rate; with the noam schedule, the factor before the paper's formula, which has 1."""
     beta1: Beta = 0.9
     """Decay of the first moment (adam, adamw), or the momentum (muon, sgd)."""
     beta2: Beta = 0.99
@@ -55,7 +55,7 @@ class TelemetryConfig(Config):
     """What is recorded while the model trains, and how often."""
 
     log_every: Count = 10
-    """Steps between records of the loss."""
+    """Steps between records of the loss: each is the mean over all tokens of the steps since the last."""
     validate_every: Count = 250
     """Steps between validations."""
     validation_tokens: Count | None = 65_536
@@ -79,7 +79,8 @@ class CheckpointConfig(Config):
     keep_last: Count = 2
     """The newest to keep; the best is kept besides."""
     keep_every: Count | None = None
-    """Also keep those whose step is a multiple of this, for a slider over the whole training; none keeps no more."""
+    """Also save, and keep, one at every multiple of this step, for a slider over the whole training; none keeps no
+    more."""
 
 
 class TrainingConfig(Config):
@@ -117,7 +118,7 @@ class TrainingConfig(Config):
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1, mps."""
     patience: Count | None = None
-    """Stop after this many validations without a new best; none never."""
+    """Stop after this many validations without a new best; none never. The first after an update is a new best."""
     telemetry: TelemetryConfig = TelemetryConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
 

@@ -21,12 +21,12 @@ class Optimizer:
 
     Args:
         config: which, and its settings.
-        model: its parameters are updated in place.
+        model: its parameters are updated in place, but for frozen ones (``requires_grad=False``).
     """
 
     def __init__(self, config: OptimizerConfig, model: nn.Module) -> None:
         self.config = config
-        self.parameters: NamedParameters = dict(model.named_parameters())
+        self.parameters: NamedParameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parts = _build(config, self.parameters)
         covered = [parameter for part in self.parts for group in part.param_groups for parameter in group["params"]]
         assert sorted(map(id, covered)) == sorted(map(id, self.parameters.values())), "every parameter, once"
@@ -76,7 +76,7 @@ class Optimizer:
                     if name in by_name:
                         _check_state(part, name, parameter, by_name[name])
                         part.state[parameter] = {
-                            quantity: value.to(parameter.device, copy=True)  # "step" too: it is fused Adam's own
+                            quantity: _placed(value, parameter)  # "step" too: it is fused Adam's own
                             for quantity, value in by_name[name].items()
                         }
 
@@ -95,6 +95,13 @@ def _check_state(part: torch.optim.Optimizer, name: str, parameter: Tensor, stat
                 f"The optimizer's {quantity} of {name} is {list(value.shape)} of {value.dtype}; "
                 f"expected {list(expected)} of floating-point numbers."
             )
+
+
+def _placed(value: Tensor, parameter: Tensor) -> Tensor:
+    """A copy on the parameter's device and in its memory layout, which fused kernels take for granted."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device, copy=True)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def decays(parameter: Tensor) -> bool:

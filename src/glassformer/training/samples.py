@@ -12,8 +12,10 @@ from glassformer.data.batches import Batch
 from glassformer.data.config import DataConfig
 from glassformer.data.entropy import bigram_entropy, unigram_entropy
 from glassformer.data.language_modeling import LanguageModelingData, prepare
+from glassformer.data.sentence_tokenizers import PairTokenizer
 from glassformer.data.synthetic import SyntheticData
 from glassformer.data.synthetic_config import SyntheticConfig
+from glassformer.data.tokenizers import Tokenizer
 from glassformer.data.translation import TranslationData, prepare_translation
 from glassformer.errors import CheckpointError
 from glassformer.training.config import RunConfig
@@ -51,6 +53,8 @@ class Samples(Shape, ABC):
 
     have_right_answers = False
     positions_per_token = 1.0
+    recorded_fingerprint: str | None = None
+    """What the run that they were opened again for calls its data, where that is another name than today's."""
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -94,6 +98,11 @@ class Samples(Shape, ABC):
     @abstractmethod
     def notes(self) -> list[str]:
         """What the user should know about them."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of the notes, what happened just now: that what had been prepared was damaged, and was prepared again."""
+        return []
 
     def refuse_other_vocabulary(self, config: RunConfig, name: str) -> None:
         """Raise :class:`CheckpointError` if the run's model was made for another vocabulary than the data now have."""
@@ -139,11 +148,17 @@ class TextSamples(Samples):
     def save_tokenizer(self, folder: Path) -> None:
         self.data.tokenizer.save(folder)
 
+    @property
+    def reads_unknown(self) -> bool:
+        """Whether the validation text holds characters that training does not, which are read as <unk>."""
+        return bool(self.data.manifest["splits"]["validation"]["unknown"])
+
     def describe(self) -> dict[str, Any]:
         """Also how predictable the text is from letter counts and letter pairs alone."""
         return {
             "fingerprint": self.fingerprint,
             "tokens": {"train": len(self.data.train), "validation": len(self.data.validation)},
+            **_identity(self.data),
             "bytes_per_token": self.data.bytes_per_token("validation"),
             "unigram": unigram_entropy(self.data.train, self.data.vocab_size),
             "bigram": bigram_entropy(self.data.train, self.data.vocab_size),
@@ -158,11 +173,15 @@ class TextSamples(Samples):
 
     @property
     def fingerprint(self) -> str:
-        return self.data.fingerprint
+        return self.recorded_fingerprint or self.data.fingerprint
 
     @property
     def notes(self) -> list[str]:
         return self.data.notes
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.data.warnings
 
 
 class PairSamples(Samples):
@@ -214,6 +233,7 @@ class PairSamples(Samples):
         return {
             "fingerprint": self.fingerprint,
             "pairs": {split: self.data.n_pairs(split) for split in self.data.splits},
+            **_identity(self.data),
             "bytes_per_token": self.data.bytes_per_token("validation"),
             "padding_share": self.padding_share,
             "steps_per_epoch": self.steps_per_epoch,
@@ -234,11 +254,15 @@ class PairSamples(Samples):
 
     @property
     def fingerprint(self) -> str:
-        return self.data.fingerprint
+        return self.recorded_fingerprint or self.data.fingerprint
 
     @property
     def notes(self) -> list[str]:
         return self.data.notes
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.data.warnings
 
 
 class TaskSamples(Samples):
@@ -303,10 +327,31 @@ class TaskSamples(Samples):
         return [f"The task is small: {found:,} different problems to validate on, not {wanted:,}."]
 
 
-def prepare_samples(config: RunConfig, progress: PrepareProgress | None = None) -> Samples:
-    """The samples of a run, prepared now or found prepared. Raises :class:`DataError` with what to do."""
+def _identity(data: LanguageModelingData | TranslationData) -> dict[str, Any]:
+    """What must be the same when the data are opened again, and what else they may depend on."""
+    return {
+        "content": data.manifest["source_fingerprint"],
+        "sha256": data.digests,
+        "made_with": data.manifest["made_with"],
+    }
+
+
+def prepare_samples(
+    config: RunConfig, progress: PrepareProgress | None = None, *, tokenizer: Tokenizer | PairTokenizer | None = None
+) -> Samples:
+    """The samples of a new run, prepared now or found prepared; those of a run that has begun are opened by
+    :func:`glassformer.training.run_data.open_samples`.
+
+    Args:
+        tokenizer: the one to use instead of what the configuration would make.
+
+    Raises:
+        DataError: with what to do.
+    """
     if isinstance(config.data, DataConfig):
-        return TextSamples(config, prepare(config.data, progress=progress))
+        assert not isinstance(tokenizer, PairTokenizer), "a text has one tokenizer"
+        return TextSamples(config, prepare(config.data, progress=progress, tokenizer=tokenizer))
     if isinstance(config.data, SyntheticConfig):
         return TaskSamples(config, SyntheticData(config.data))
-    return PairSamples(config, prepare_translation(config.data, progress=progress))
+    assert not isinstance(tokenizer, Tokenizer), "pairs have two tokenizers"
+    return PairSamples(config, prepare_translation(config.data, progress=progress, tokenizer=tokenizer))

@@ -21,6 +21,7 @@ from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
 from glassformer.training.acceleration import Acceleration, choose
 from glassformer.training.config import RunConfig
 from glassformer.training.memory import refuse_too_large
+from glassformer.training.run_data import describe_data, open_samples, recorded_data
 from glassformer.training.samples import PrepareProgress, Samples, prepare_samples
 from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
@@ -74,7 +75,8 @@ def resume(
         trust_parts: execute the part files in the run's folder even if nothing of them is known here.
     """
     config = run_config(run, trust_parts=trust_parts)
-    samples = prepare_samples(config, prepare_progress)
+    begun = recorded_data(run) is not None
+    samples = open_samples(run, config, prepare_progress) if begun else prepare_samples(config, prepare_progress)
     checkpoint: Checkpoint | None = None
     warnings: list[str] = []
     if list_checkpoints(run.checkpoints):
@@ -91,12 +93,12 @@ def resume(
     if checkpoint is not None:
         check_held(config.model, checkpoint.tensors["model"])
     model = build_model(config)
-    if checkpoint is None and not any(event["event"] == "data" for event in run.events()):
+    if checkpoint is None and not begun:
         _furnish(run, config, samples)  # it was killed while its folder was being filled
     trainer = _trainer(run, config, samples, model, acceleration, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    return trainer, warnings
+    return trainer, [*samples.warnings, *warnings]
 
 
 def run_config(run: Run, *, trust_parts: bool = False) -> RunConfig:
@@ -153,4 +155,4 @@ def _furnish(run: Run, config: RunConfig, samples: Samples) -> None:
     keep_part_files(config.model.part_files, run.path)
     samples.save_tokenizer(run.tokenizer)
     with run.metrics_writer() as writer:
-        writer.append({"event": "data", **samples.describe()})
+        writer.append({"event": "data", **describe_data(run, config, samples)})

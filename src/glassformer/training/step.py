@@ -50,7 +50,7 @@ class GradientStep:
         self, model: Transformer, acceleration: Acceleration, *, precision: str, seed: int, label_smoothing: float = 0.0
     ) -> None:
         self.model = model
-        self.parameters = dict(model.named_parameters())
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.micro_batch_tokens = acceleration.micro_batch_tokens
         self.device = torch.device(acceleration.device)
         self.bf16 = precision == "bf16"
@@ -143,6 +143,8 @@ class GradientStep:
                 return self._backward(arguments, targets, n_tokens)
             for name, parameter in self.parameters.items():
                 gradient = gradients[name]
+                if gradient.stride() != parameter.stride():  # fused optimizers go through both memories in step
+                    gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
                 parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
             return losses
 

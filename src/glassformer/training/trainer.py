@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.training.acceleration import Acceleration
+from glassformer.training.budgets import total_steps
 from glassformer.training.config import RunConfig
 from glassformer.training.extrapolation import Extrapolation
 from glassformer.training.interruption import Interruption
@@ -31,6 +32,7 @@ from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.samples import Samples
 from glassformer.training.schedules import factor, rates
+from glassformer.training.start_warnings import start_warnings
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import (
     Observer,
@@ -52,44 +54,70 @@ class Progress:
         step: updates made.
         tokens: predicted in training so far.
         seconds: spent training, over all its sessions.
-        loss_sum, objective_sum, loss_count: of the steps since the last record.
-        best_loss: the lowest validation loss so far (None before the first).
+        nll_sum, objective_sum: nats, over every token of the steps since the last record.
+        token_sum: those tokens.
+        best_loss: the lowest validation loss of trained weights so far (None before the first).
         since_best: validations since then.
     """
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    loss_sum: float = 0.0
+    nll_sum: float = 0.0
     objective_sum: float = 0.0
-    loss_count: int = 0
+    token_sum: int = 0
     best_loss: float | None = None
     since_best: int = 0
 
     @classmethod
-    def from_dict(cls, tree: Any) -> Progress:
-        """What a checkpoint holds of it. Raises :class:`CheckpointError` for anything else."""
+    def from_state(cls, state: Any, tokens_per_step: float) -> Self:
+        """The progress that a checkpoint holds.
+
+        Checkpoints of earlier versions hold sums of the batches' means (``loss_sum``, ``loss_count``). Their tokens are
+        not known one by one, so each batch counts as one of ``tokens_per_step`` tokens, which is exact where all
+        batches are equal.
+
+        Raises:
+            CheckpointError: it is not what a checkpoint holds.
+        """
         try:
-            found = cls(**tree)
-        except TypeError:  # no mapping, or of other names
-            found = None
-        counts = () if found is None else (found.step, found.tokens, found.loss_count, found.since_best)
-        sums = () if found is None else (found.seconds, found.loss_sum, found.objective_sum, found.best_loss or 0.0)
-        whole = all(type(each) is int and 0 <= each < 2**63 for each in counts)
-        finite = all(type(each) in (int, float) and abs(each) < 1e300 for each in sums)
-        if found is None or not (whole and finite):
-            raise CheckpointError(f"Where the training stood, its 'progress', is damaged: {shorten(tree, 200)}.")
+            known = dict(state)
+            if "loss_count" in known:
+                nll_sum, count = known.pop("loss_sum"), known.pop("loss_count")
+                known |= {
+                    "nll_sum": nll_sum * tokens_per_step,
+                    "objective_sum": known["objective_sum"] * tokens_per_step,
+                    "token_sum": round(count * tokens_per_step),
+                }
+            found = cls(**known)
+            counts = (found.step, found.tokens, found.token_sum, found.since_best)
+            sums = (found.seconds, found.nll_sum, found.objective_sum, found.best_loss or 0.0)
+            whole = all(type(each) is int and 0 <= each < 2**63 for each in counts)
+            intact = whole and all(type(each) in (int, float) and abs(each) < 1e300 for each in sums)
+        except (TypeError, ValueError, KeyError, OverflowError):  # not a mapping, or of other names and types
+            intact = False
+        if not intact:
+            raise CheckpointError(f"Where the training stood, its 'progress', is damaged: {shorten(state, 200)}.")
         return found
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: ``reason`` is "finished", "stopped early", "time is up", or the signal that stopped it."""
+    """How a training ended.
+
+    Attributes:
+        reason: "finished", "stopped early", "time is up", or the signal that stopped it.
+        best_loss, best_step: the lowest validation loss of trained weights, and their step, which is the checkpoint
+            "best"; None where no validation after an update was finite.
+        first_loss: the validation loss before the first update; None where it was not measured, or not finite.
+    """
 
     reason: str
     step: int
     best_loss: float | None
     seconds: float
+    best_step: int | None = None
+    first_loss: float | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -158,7 +186,7 @@ class Trainer:
             self._extrapolation = self._new_extrapolation()
             self._announce()
             self.model.train()
-            if self.progress.best_loss is None and self.progress.step == 0:
+            if self.progress.step == 0 and not self._validations():
                 self._validate()
             reason = self.ended()
             while reason is None:
@@ -166,7 +194,7 @@ class Trainer:
                 self._after_update()
                 reason = self.ended() or interruption.requested
             self._save()
-            outcome = Outcome(reason, self.progress.step, self.progress.best_loss, self.progress.seconds)
+            outcome = self._outcome(reason)
             self._say({"event": "end", "step": outcome.step, "reason": reason, "seconds": outcome.seconds})
         return outcome
 
@@ -198,9 +226,9 @@ class Trainer:
         progress.step += 1
         progress.tokens += batch.n_tokens
         # 4. what is said of it
-        progress.loss_sum += loss.nll
-        progress.objective_sum += loss.objective
-        progress.loss_count += 1
+        progress.nll_sum += loss.nll * batch.n_tokens
+        progress.objective_sum += loss.objective * batch.n_tokens
+        progress.token_sum += batch.n_tokens
         if telemetry is not None:
             self._say({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
         if noise is not None and noise.measured:
@@ -214,8 +242,8 @@ class Trainer:
         self._tick()
         if step % training.telemetry.validate_every == 0 or self.ended():
             self._validate()
-        every = training.checkpoints.every
-        if every is not None and step % every == 0:
+        kept = training.checkpoints
+        if any(every is not None and step % every == 0 for every in (kept.every, kept.keep_every)):
             self._save()
 
     def ended(self) -> str | None:
@@ -232,13 +260,7 @@ class Trainer:
     @property
     def total_steps(self) -> int | None:
         """The step at which the budget of steps, tokens or epochs ends; None when only time ends it."""
-        training = self.config.training
-        ends = [] if training.max_steps is None else [training.max_steps]
-        if training.max_tokens is not None:
-            ends.append(math.ceil(training.max_tokens / self.samples.tokens_per_step))
-        if training.max_epochs is not None:
-            ends.append(math.ceil(training.max_epochs * self.samples.steps_per_epoch))
-        return min(ends, default=None)
+        return total_steps(self.config.training, self.samples)
 
     def _schedule(self) -> float:
         """The factor of the learning rate for the update about to be made."""
@@ -280,16 +302,24 @@ class Trainer:
                 "acceleration": self.acceleration.to_dict(),
             }
         )
+        if self.progress.step == 0:
+            for warning in start_warnings(self.config, self.samples):
+                self._warn(warning)
 
     def _say_loss(self, rate: float, norm: float) -> None:
+        """The loss since the last record, each token counted once: batches of pairs have unequal numbers of them.
+
+        Bits per byte are that loss at the training split's mean bytes per token.
+        """
         progress = self.progress
         self._tick()
         seconds_before, tokens_before = self._window
         elapsed = progress.seconds - seconds_before
         speed = (progress.tokens - tokens_before) / elapsed if elapsed > 0 else 0.0
         self._restart_rates()
-        loss, objective = (total / progress.loss_count for total in (progress.loss_sum, progress.objective_sum))
-        progress.loss_sum, progress.objective_sum, progress.loss_count = 0.0, 0.0, 0
+        n_tokens = max(1, progress.token_sum)
+        loss, objective = progress.nll_sum / n_tokens, progress.objective_sum / n_tokens
+        progress.nll_sum, progress.objective_sum, progress.token_sum = 0.0, 0.0, 0
         smoothed = {"objective": objective} if self.config.training.label_smoothing else {}
         self._say(
             {
@@ -316,15 +346,20 @@ class Trainer:
         return speed.matmul_peak(dtype, self.acceleration.device)
 
     def _validate(self) -> None:
-        """The loss on the validation batches, always the same; a new best is saved."""
+        """The loss on the validation batches, always the same; a new best is saved.
+
+        What no update has changed cannot be the best: the first validation after an update is one, however bad, so
+        that there is always a trained checkpoint to call "best".
+        """
         training, progress = self.config.training, self.progress
         batches = self.samples.validation(self.acceleration.micro_batch_tokens)
         answers = self.samples.have_right_answers
         result = evaluate(self.model, batches, precision=training.precision, accuracy=answers)
-        is_best = math.isfinite(result.loss) and (progress.best_loss is None or result.loss < progress.best_loss)
+        lowest = progress.best_loss is None or result.loss < progress.best_loss
+        is_best = progress.step > 0 and math.isfinite(result.loss) and lowest
         if is_best:
             progress.best_loss, progress.since_best = result.loss, 0
-        else:
+        elif progress.step > 0:
             progress.since_best += 1
         self._tick()
         self._say(
@@ -342,9 +377,27 @@ class Trainer:
         )
         if not math.isfinite(result.loss):
             self._warn(f"the validation loss after step {progress.step} is {result.loss}: the updates went too far")
-        if is_best and progress.step > 0:
+        if is_best:
             self._save(is_best=True)
         self._restart_rates()
+
+    def _validations(self) -> list[Record]:
+        """Of the run so far, those that a resumed run measured again left out."""
+        return [record for record in self.run.metrics() if record.get("kind") == "validation"]
+
+    def _outcome(self, reason: str) -> Outcome:
+        validations = self._validations()
+        best = [record["step"] for record in validations if record["best"] and record["step"] > 0]
+        first = [record["loss"] for record in validations if record["step"] == 0 and math.isfinite(record["loss"])]
+        progress = self.progress
+        return Outcome(
+            reason,
+            progress.step,
+            progress.best_loss if best else None,
+            progress.seconds,
+            best_step=best[-1] if best else None,
+            first_loss=first[0] if first else None,
+        )
 
     def _parameter_telemetry(self) -> ParameterTelemetry | None:
         every = self.config.training.telemetry.gradients_every
@@ -418,7 +471,7 @@ class Trainer:
                 f"The checkpoint {checkpoint.path} was trained on other data ({checkpoint.state['data']}) than are "
                 f"prepared now ({self.samples.fingerprint}): the text or its tokenizer has changed."
             )
-        self.progress = Progress.from_dict(checkpoint.state["progress"])
+        self.progress = Progress.from_state(checkpoint.state["progress"], self.samples.tokens_per_step)
         self._saved_at = self.progress.step
 
     # ---------------------------------------------------------------------------------------- time

@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 import glassformer
 from glassformer.charts.figures import Figure
 from glassformer.charts.page import Page, Section
@@ -41,6 +43,7 @@ def write_page(found: Findings, path: Path, *, command: Sequence[str]) -> Path:
     return page(found, circumstances(found, command)).save(path)
 
 
+@np.errstate(all="ignore")
 def page(found: Findings, facts: Mapping[str, str]) -> Page:
     """The page of a fit.
 

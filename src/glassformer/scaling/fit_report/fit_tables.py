@@ -22,9 +22,8 @@ def parameters_table(found: Findings) -> Table:
     errors = trust.standard_errors
     rows = [_row(shown(name), fit.parameters[name], errors[name], trust.interval(name)) for name in fit.names]
     if "a" in trust.quantities and "a" not in fit.names:
-        draws = trust.draws("a")
-        alpha, beta = fit.parameters["alpha"], fit.parameters["beta"]
-        rows.append(_row("a = β/(α + β)", beta / (alpha + beta), float(draws.std(ddof=1)), trust.interval("a")))
+        error, value = float(trust.draws("a").std(ddof=1)), trust.estimate("a")
+        rows.append(_row("a = β/(α + β)", value, error, trust.interval("a")))
     headers = [Header("parameter", align="left"), *map(Header, ("value", "standard error", "95 % interval"))]
     return Table(
         headers,
@@ -39,6 +38,8 @@ def parameters_table(found: Findings) -> Table:
 
 def _row(name: str, value: float, error: float, interval: Interval) -> list[Cell]:
     known = error if math.isfinite(error) else None  # which the page could not hold, nor order by
+    if not math.isfinite(value):  # a, where both exponents are 0
+        return [Cell(name), Cell(NOTHING), Cell(NOTHING), Cell(NOTHING)]
     return [Cell(name), Cell(digits(value, 5), value), Cell(digits(error, 2), known), Cell(to(interval, digits))]
 
 

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.bootstrap import LEVEL, Bootstrap, bootstrap, check_level
+from glassformer.scaling.fits.diagnostics import LEAST_NOISE
 from glassformer.scaling.fits.fitting import Fit, points_at
 from glassformer.scaling.fits.fitting import fit as fit_points
 from glassformer.scaling.fits.points import Array, Points
@@ -199,9 +200,17 @@ def back_test(
         except DataError as reason:
             skipped.append(f"Up to {budget(cut)} FLOP: {reason}")
             continue
+        of_hidden = found.predict(points.n[hidden], points.d[hidden], unique=_of(points.unique, hidden))
+        if not (np.isfinite(of_hidden) & (of_hidden > 0)).all():
+            skipped.append(f"Up to {budget(cut)} FLOP: its fit gives no loss above 0 for the larger runs.")
+            continue
         steps.append(_step(trust, points[hidden], level))
     largest = float(points.c.max())
     return BackTest(level, tuple(steps), tuple(skipped), largest, _slope(steps, level))
+
+
+def _of(values: Array | None, chosen: npt.NDArray[np.bool_]) -> Array | None:
+    return None if values is None else values[chosen]
 
 
 def cut_offs(budgets: Array, most: int) -> list[float]:
@@ -230,6 +239,7 @@ def _step(trust: Bootstrap, hidden: Points, level: float) -> Step:
     centre = np.log(fit.predict(hidden.n, hidden.d, unique=hidden.unique))
     error = centre - np.log(hidden.loss)
     half = np.where(error > 0, centre - np.log(low), np.log(high) - centre)
+    half = np.maximum(half, LEAST_NOISE)  # of points without noise, both are rounding
     return Step(float(fit.points.c.max()), len(fit.points), hidden, error, low, high, error / half)
 
 

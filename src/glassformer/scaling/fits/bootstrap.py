@@ -54,6 +54,10 @@ LEVEL = 0.95
 FEWEST_DRAWS = 100
 """Below this the 2.5 % at each end are two or three draws."""
 
+MOST_DRAWS = 100_000
+MOST_DRAWN = 50_000_000
+"""Draws, and rows of all draws together (400 MB of weights): some minutes."""
+
 FEW_RUNS = 20
 """Below this the coverage of the intervals has not been shown; they are wide, and a note says so."""
 
@@ -118,6 +122,14 @@ class Bootstrap:
         """
         return self._quantity(name)(self.parameters)
 
+    def estimate(self, name: str) -> float:
+        """Of the fit itself: what :meth:`draws` are draws of; NaN of "a" where both exponents are 0.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        return float(self._quantity(name)(self.fit.values))
+
     def interval(self, name: str, level: float = LEVEL) -> Interval:
         """Of a parameter, or of "a".
 
@@ -157,11 +169,12 @@ class Bootstrap:
         To each side, the law's distance and the noise's are added as squares, in ln L, as independent errors are
         ("MOVER": Zou & Donner 2008).
         """
-        centre = np.log(self.fit.predict(n, d, unique=unique))
-        low, high = (np.log(end) for end in self.confidence_interval(n, d, level, unique=unique))
         noise = self.noise(level)
-        below, above = np.hypot(centre - low, noise), np.hypot(high - centre, noise)
-        return np.exp(centre - below), np.exp(centre + above)
+        with np.errstate(divide="ignore", over="ignore"):  # an end that is open
+            centre = np.log(self.fit.predict(n, d, unique=unique))
+            low, high = (np.log(end) for end in self.confidence_interval(n, d, level, unique=unique))
+            below, above = np.hypot(centre - low, noise), np.hypot(high - centre, noise)
+            return np.exp(centre - below), np.exp(centre + above)
 
     def noise(self, level: float = LEVEL) -> float:
         """How far the loss of a new run lies from the law, at most, with this probability: in ln L.
@@ -213,7 +226,12 @@ class Bootstrap:
         if name in self.names:
             return lambda values: values[..., self.names.index(name)]
         alpha, beta = self.names.index("alpha"), self.names.index("beta")
-        return lambda values: values[..., beta] / (values[..., alpha] + values[..., beta])
+
+        def exponent(values: Array) -> Array:
+            with np.errstate(invalid="ignore", divide="ignore"):  # α = β = 0: there is none
+                return np.asarray(values[..., beta] / (values[..., alpha] + values[..., beta]))
+
+        return exponent
 
     def _loss(self, n: npt.ArrayLike, d: npt.ArrayLike, unique: npt.ArrayLike | None) -> Quantity:
         points = points_at(n, d, unique=unique)
@@ -225,7 +243,8 @@ class Bootstrap:
             if logged:
                 estimate, draws = np.log(estimate), np.log(draws)
         low, high = covering_interval(estimate, draws, level, runs=self.runs, parameters=len(self.names))
-        return (np.exp(low), np.exp(high)) if logged else (low, high)
+        with np.errstate(over="ignore"):  # an end that is open
+            return (np.exp(low), np.exp(high)) if logged else (low, high)
 
 
 def bootstrap(fit: Fit, *, draws: int = DRAWS, seed: int = 0) -> Bootstrap:
@@ -235,15 +254,12 @@ def bootstrap(fit: Fit, *, draws: int = DRAWS, seed: int = 0) -> Bootstrap:
     runs than parameters would be met exactly; it is drawn again.
 
     Raises:
-        ConfigError: fewer than 100 draws.
+        ConfigError: fewer than 100 draws, or more than there are memory and time for.
         DataError: too few runs to draw from.
     """
-    if draws < FEWEST_DRAWS:
-        raise ConfigError(
-            f"draws must be {FEWEST_DRAWS} or more, such as {DRAWS}; there are {draws}, and an interval would rest on "
-            "its two or three outermost.",
-            subject="bootstrap",
-        )
+    check_draws(draws, len(fit.points))
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or more; it is {seed}.", subject="bootstrap")
     used = fit.weights > 0
     clusters = fit.points[used].clusters
     runs, p = int(clusters.max()) + 1, len(fit.names)
@@ -259,6 +275,22 @@ def bootstrap(fit: Fit, *, draws: int = DRAWS, seed: int = 0) -> Bootstrap:
     parameters = refit(fit, weights)
     found = np.isfinite(parameters).all(axis=1)
     return Bootstrap(fit, parameters[found], weights[found], runs, seed)
+
+
+def check_draws(draws: int, rows: int) -> None:
+    """Raise :class:`ConfigError` unless a bootstrap of so many rows can make so many draws, and enough."""
+    if draws < FEWEST_DRAWS:
+        raise ConfigError(
+            f"draws must be {FEWEST_DRAWS} or more, such as {DRAWS}; there are {draws}, and an interval would rest on "
+            "its two or three outermost.",
+            subject="bootstrap",
+        )
+    most = min(MOST_DRAWS, MOST_DRAWN // rows)
+    if draws > most:
+        raise ConfigError(
+            f"draws must be at most {most:,} for {counted(rows, 'row')}, such as {DRAWS}; got {draws}.",
+            subject="bootstrap",
+        )
 
 
 def _drawn(rng: np.random.Generator, runs: int, parameters: int, draws: int) -> Array:

@@ -14,11 +14,12 @@ from functools import cached_property
 
 import numpy as np
 
+from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.back_test import BackTest, back_test
 from glassformer.scaling.fits.back_test import predict as foretell
 from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size
-from glassformer.scaling.fits.bootstrap import DRAWS, Bootstrap, bootstrap
-from glassformer.scaling.fits.fitting import Fit
+from glassformer.scaling.fits.bootstrap import DRAWS, Bootstrap, bootstrap, check_draws
+from glassformer.scaling.fits.fitting import EXACT, Fit
 from glassformer.scaling.fits.fitting import fit as fit_points
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
 from glassformer.scaling.fits.isoflop import IsoFlops, isoflop_minima
@@ -31,6 +32,9 @@ from glassformer.scaling.wording import Interval, budget, digits, large, to
 
 BEYOND = 10.0
 """Times the largest budget of the data: the target, unless one is given."""
+
+LEAST_TARGET, MOST_TARGET = 1e3, 1e40
+"""FLOPs for which a law can be asked."""
 
 BUDGETS = 41
 """Budgets for which the best size and its intervals are drawn."""
@@ -124,7 +128,8 @@ class Findings:
         }
         if self.sensitivity is not None:
             told["other choices"] = self.sensitivity.sentence()
-        notes = [*self.fit.points.notes, *self.bootstrap.notes]
+        exact = [EXACT] if self.fit.exact else []
+        notes = [*self.fit.points.notes, *exact, *self.bootstrap.notes]
         return told | ({"the points": " ".join(notes)} if notes else {})
 
     def optimum_sentence(self) -> str:
@@ -155,6 +160,7 @@ def _four(value: float) -> str:
     return digits(value, 4)
 
 
+@np.errstate(all="ignore")  # of runs without noise or without a law much is 0 or infinite, and is shown as such
 def investigate(
     points: Points,
     formula: str | Formula = "chinchilla",
@@ -177,6 +183,12 @@ def investigate(
         ConfigError: no such formula or objective; too few draws.
         DataError: the points cannot fix the formula's parameters, or too few are left.
     """
+    check_draws(draws, len(points))  # before anything that takes time
+    if target is not None and not LEAST_TARGET <= target <= MOST_TARGET:
+        raise ConfigError(
+            f"the target is {budget(target)} FLOP; expected {budget(LEAST_TARGET)} to {budget(MOST_TARGET)}.",
+            subject="fit",
+        )
     began = time.perf_counter()
     say = progress or (lambda _: None)
     say("fitting")
@@ -187,6 +199,7 @@ def investigate(
         dropped = tuple(f"{points.run[i]} (loss {points.loss[i]:.3f})" for i in fit.influential)
         fit = fit_points(points[kept], formula, objective, delta=delta)
     aim = BEYOND * float(points.c.max()) if target is None else target
+    _check_target(fit, aim)
     say(f"bootstrap of {draws:,} draws")
     trust = bootstrap(fit, draws=draws, seed=seed)
     missing: dict[str, str] = {}
@@ -209,6 +222,18 @@ def investigate(
     path = _path(fit, trust, budgets, tested)
     seconds = time.perf_counter() - began
     return Findings(fit, trust, aim, path, influential, minima, around, tested, others, missing, dropped, seconds)
+
+
+def _check_target(fit: Fit, target: float) -> None:
+    """Raise :class:`DataError` if the law has no loss at the target, as one that falls below 0 on the way has none."""
+    side = (target / FLOPS_PER_PARAMETER_AND_TOKEN) ** 0.5
+    best = best_size(fit.predict, target)
+    loss = float(fit.predict(side, side)) if best is None else best.loss
+    if not (np.isfinite(loss) and loss > 0):
+        raise DataError(
+            f"At {budget(target)} FLOP the fit of {fit.formula.text} gives a loss of {loss:.3g}, which none can be. "
+            "Give a target nearer to the runs, or another formula."
+        )
 
 
 def _isoflop(fit: Fit, missing: dict[str, str]) -> IsoFlops | None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.fits.diagnostics import Direction, Influence, condition, influence, unidentified
+from glassformer.scaling.fits.diagnostics import LEAST_NOISE, Direction, Influence, condition, influence, unidentified
 from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
 from glassformer.scaling.fits.formulas import formula as formula_of
@@ -31,12 +31,16 @@ from glassformer.scaling.fits.refusing import refuse_unfit
 from glassformer.scaling.fits.starting import starting_points
 from glassformer.scaling.laws.law import ParametricLoss
 
-STARTS = 32
+STARTS, MOST_STARTS = 32, 10_000
 ENOUGH = 1 / 4
 """Of the starts, how many must agree: the lowest minimum is then no chance find."""
 FURTHER = 256
 RESTARTS, MOST_RESTARTS = 64, 6
 """Where fewer agree: points of the grid, and restarts, how many at a time and how often."""
+EXACT = (
+    "The residuals are zero to rounding: these losses were computed from such a law, not measured. The intervals are "
+    "as narrow as rounding, and say nothing of trainings."
+)
 AGREEMENT = 1e-7
 """Ends whose objectives differ by less than this, relatively, are the same minimum."""
 
@@ -99,6 +103,11 @@ class Fit:
         """[n] ln L of the fit − ln L measured."""
         return np.log(self.formula.value(self.values, self.points)) - np.log(self.points.loss)
 
+    @property
+    def exact(self) -> bool:
+        """Whether every point is met to rounding."""
+        return bool(np.abs(self.residuals[self.weights > 0]).max() <= LEAST_NOISE)
+
     @cached_property
     def condition(self) -> float:
         """Of the derivative of ln L by the logarithms of the parameters: the largest singular value by the smallest."""
@@ -129,8 +138,9 @@ class Fit:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know, a sentence each."""
-        told = [*self.points.notes, self.starts.sentence(), *(direction.sentence for direction in self.unidentified)]
-        return tuple(told)
+        exact = [EXACT] if self.exact else []
+        directions = (direction.sentence for direction in self.unidentified)
+        return (*self.points.notes, *exact, self.starts.sentence(), *directions)
 
     def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Array:
         """The fit's loss, nats per token, at N and D, which broadcast; C = 6·N·D. Without ``unique`` all tokens are."""
@@ -197,8 +207,8 @@ def fit(
     formula, objective = formula_of(formula), objective_of(objective, delta)
     chosen = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
     refuse_unfit(points, formula, chosen)
-    if starts < 1:
-        raise ConfigError(f"starts must be 1 or more; it is {starts}.", subject="fit")
+    if not 1 <= starts <= MOST_STARTS:
+        raise ConfigError(f"starts must be 1 to {MOST_STARTS:,}; it is {starts}.", subject="fit")
 
     problem = Problem(formula, points, objective)
     grid = starting_points(points, formula, objective, chosen, starts)
@@ -222,8 +232,22 @@ def fit(
         second_best=float(others.min()) if len(others) else None,
         spread=np.ptp(values[near], axis=0),
     )
+    _check_losses(formula, values[best], points, chosen)
     gradient = problem.gradient_norm(minima.theta[best], chosen)
     return Fit(points, formula, objective, chosen, values[best], lowest, gradient, agreement)
+
+
+def _check_losses(formula: Formula, values: Array, points: Points, weights: Array) -> None:
+    """Raise :class:`DataError` if the fit gives a point no loss above 0: an objective on L allows it, no loss is so."""
+    with np.errstate(all="ignore"):
+        losses = formula.value(values, points)
+        bad = np.flatnonzero((weights > 0) & ~(np.isfinite(losses) & (losses > 0)))
+    if len(bad):
+        raise DataError(
+            f"The best fit of {formula.text} gives {points.run[bad[0]]} a loss of "
+            f"{losses[bad[0]]:.3g}, which none can be. "
+            "Fit ln L (objective huber, absolute or squares), or another formula."
+        )
 
 
 def _near(minima: Minima) -> npt.NDArray[np.bool_]:

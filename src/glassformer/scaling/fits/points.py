@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import DataError
+from glassformer.numbers import Mark
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, Counting
 
 Array = npt.NDArray[np.float64]
@@ -92,7 +93,7 @@ class Points:
         Args:
             n, d, c: two of them, or all three; the third from C = 6·N·D.
             loss: nats per token.
-            run: labels of training runs; each row is a run of its own unless given.
+            run: labels of training runs; each distinct row is a run of its own unless given.
             unique: unique tokens, where data were repeated: at most D.
             rows: what complaints call the rows, "row 1" to "row n" unless given.
 
@@ -113,7 +114,9 @@ class Points:
             raise DataError(refusal(source, complaints))
         assert rows is not None
         _complete(columns)
-        labels = np.array(rows, dtype=np.str_) if labels is None else labels
+        if labels is None:  # a row and its copies are one run
+            same = equal_rows(list(columns.values()))
+            labels = np.array(rows, dtype=np.str_)[np.unique(same, return_index=True)[1]][same]
         return cls(**columns, run=labels, counting=counting, source=source, notes=tuple(notes))
 
     def __len__(self) -> int:
@@ -171,32 +174,59 @@ def read_points(
     where: Mapping[str, str] | None = None,
     counting: Counting | None = None,
     curves: bool = False,
+    decimal: Mark | None = None,
+    implausible: bool = False,
 ) -> Points:
     """The points of a table or of our own runs.
 
     Args:
-        path: a ``.csv`` (or ``.tsv``) file; or a run's folder, a folder of runs, or a study's folder.
+        path: a file: .csv, .tsv, .json (a list of objects) or .jsonl, gzipped or not; or a run's folder, a folder of
+            runs, or a study's folder.
         columns: of a table, which column holds what: ``{"n": "Model Size", "loss": "val"}``; the others are recognised
-            by their names. Of ``run`` several may be named, separated by commas: rows that agree in all are one run.
+            by their names. A unit may stand behind: ``{"n": "Model Size (M)"}``. Of ``run`` several may be named,
+            separated by commas: rows that agree in all are one run.
         where: of a table, only rows that hold this text: ``{"config": "rw/base/long/kaplan/kaplan/train"}``.
         counting: what N counts: "total" unless given (of a table: or its column says "non-embedding").
         curves: of our runs, a row for each validation along the way too, under its run's label; as a scaling law's
             point only a run that has ended is what it seems, since its learning rate was to fall until then.
+        decimal: of a table, its decimal mark; unless given it is found from the cells, and refused where they leave it
+            open.
+        implausible: of a table, take numbers that no training has, such as 18.79 parameters, for right.
+
+    Rows that repeat another are left out, and a note says so.
 
     Raises:
         DataError: it cannot be read, a column cannot be told, or there is nothing to use, for every reason.
         RunError: a run's files are damaged.
     """
-    from glassformer.scaling.fits.reading_points import points_of_runs, points_of_table
+    from glassformer.scaling.fits.reading_points import points_of_table
+    from glassformer.scaling.fits.reading_runs import points_of_runs
 
     path = Path(path)
-    if not path.is_dir():
+    if not _is_folder(path):
         if curves:
             raise DataError(f"{path} is no folder of runs: curves=True has no effect on a table. Leave it out.")
-        return points_of_table(path, columns=columns or {}, where=where or {}, counting=counting)
-    if columns or where:
-        raise DataError(f"{path} is a folder of runs, with no columns to choose from. Leave columns and where out.")
+        return points_of_table(
+            path,
+            columns=columns or {},
+            where=where or {},
+            counting=counting,
+            decimal=decimal,
+            implausible=implausible,
+        )
+    if columns or where or decimal or implausible:
+        raise DataError(
+            f"{path} is a folder of runs, with no columns to choose from. Leave columns, where, decimal and "
+            "implausible out."
+        )
     return points_of_runs(path, counting=counting or "total", curves=curves)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name too long, or with a NUL: whoever opens it says so
+        return False
 
 
 # ------------------------------------------------------------------------------------------------- checking
@@ -237,6 +267,13 @@ def _complaints_of_values(columns: Mapping[str, Array], rows: Sequence[str]) -> 
             unique, d = columns["unique"][i], columns["d"][i]
             complaints.append(f"{row}: {unique:g} unique tokens are more than the {d:g} trained on.")
     return complaints
+
+
+def equal_rows(columns: Sequence[Array]) -> npt.NDArray[np.intp]:
+    """[n] a number from 0 for each row: the same for rows whose numbers agree in all columns, to nine digits."""
+    parts = [part for values in columns for part in np.frexp(values)]
+    rounded = np.round(np.stack([np.asarray(part, dtype=np.float64) for part in parts], axis=1), 9)
+    return np.unique(rounded, axis=0, return_inverse=True)[1].ravel()
 
 
 def _complete(columns: dict[str, Array]) -> None:

@@ -12,6 +12,9 @@ from glassformer.scaling.fits.points import Points, refusal
 SPARE_ROWS = 2
 """Rows beyond the number of parameters, at least: with fewer, a fit meets every point and says nothing of its error."""
 
+MOST_ROWS = 5_000
+"""Each row is left out once: n fits of n rows."""
+
 TIED = 1e-3
 """Two variables are tied if a power of one gives the other to within this (root mean square of ln, by its spread)."""
 
@@ -32,6 +35,8 @@ def _complaints(points: Points, formula: Formula, weights: Array) -> list[str]:
     complaints = []
     if weights.shape != (len(points),) or not np.isfinite(weights).all() or (weights < 0).any():
         return [f"weights must be {len(points)} numbers of 0 or above, one for each row."]
+    if len(points) > MOST_ROWS:
+        return [f"there are {len(points):,} rows; a fit takes {MOST_ROWS:,} at most. Choose some (--where)."]
     used = weights > 0
     needed = len(formula.names) + SPARE_ROWS
     if used.sum() < needed:

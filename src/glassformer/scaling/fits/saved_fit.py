@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glassformer.charts.export import write
 from glassformer.errors import DataError
 from glassformer.scaling.fits.best_size import exponent
@@ -60,25 +62,34 @@ def read_fit(path: Path) -> SavedFit:
     Raises:
         DataError: it cannot be read, or is no fit.
     """
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise DataError(f"{path} is not a regular file. {ADVICE}")
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        rows, objective = tree["points"]["rows"], dict(tree["objective"])
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        kind = OBJECTIVES[objective.pop("name")]
-        settings = tree["points"]["counting"], tree["points"]["source"]
-        kind_of_file, formula = tree["kind"], tree["formula"]
-        again = (int(tree["bootstrap"]["draws"]), int(tree["bootstrap"]["seed"]))
-        target = float(tree["target"])
+        return _saved_fit(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. {ADVICE}") from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except DataError as error:
+        raise DataError(f"{path} is no fit of glassformer: {error} {ADVICE}") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is no fit of glassformer ({type(error).__name__}: {error}). {ADVICE}") from error
-    if kind_of_file != KIND:
-        raise DataError(f"{path} is {kind_of_file!r}, not {KIND!r}. {ADVICE}")
-    points = Points.of(**columns, counting=settings[0], source=settings[1])
-    return SavedFit(fit_points(points, _formula(formula), kind(**objective)), *again, target)
 
 
+def _saved_fit(tree: Any) -> SavedFit:
+    """The fit that a file's JSON holds. Raises what Python raises where something else is there."""
+    if isinstance(tree, list):
+        raise DataError("it is a list, as a table of runs is: glassformer scale fit makes one of it.")
+    if tree["kind"] != KIND:
+        raise DataError(f"it is {tree['kind']!r}, not {KIND!r}.")
+    rows, objective = tree["points"]["rows"], dict(tree["objective"])
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    points = Points.of(**columns, counting=tree["points"]["counting"], source=tree["points"]["source"])
+    kind = OBJECTIVES[objective.pop("name")]
+    fitted = fit_points(points, _formula(tree["formula"]), kind(**objective))
+    draws, seed = int(tree["bootstrap"]["draws"]), int(tree["bootstrap"]["seed"])
+    return SavedFit(fitted, draws, seed, float(tree["target"]))
+
+
+@np.errstate(all="ignore")
 def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[str, Any]:
     """Everything that was found, as JSON holds it: intervals as [low, high], 95 %; losses in nats per token; what is
     not finite as None.

@@ -23,6 +23,7 @@ DRAWN = 241  # along each parameter in the picture, by interpolation
 ROUNDS = 30
 LEVELS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5)
 WIDER = 0.45  # of the draws' range, added at both ends
+LEAST_MINIMUM = 1e-290  # of points that are met exactly: the excess is a number yet
 TAIL = 0.01  # of the draws, left out at each end of the range
 
 
@@ -71,7 +72,8 @@ def surface(fit: Fit, draws: Array) -> Surface | None:
     grid[...] = [fit.parameters[name] for name in shapes]
     grid[..., 0], grid[..., 1] = x[None, :], y[:, None]
     objective = _least(fit, grid.reshape(GRID * GRID, -1)).reshape(GRID, GRID)
-    excess = objective / fit.objective.value(_residual(fit, fit.predict(fit.points.n, fit.points.d))).sum() - 1
+    minimum = fit.objective.value(_residual(fit, fit.formula.value(fit.values, fit.points))).sum()
+    excess = objective / max(minimum, LEAST_MINIMUM) - 1
     fine = np.expm1(zoom(np.log1p(np.maximum(excess, 0)), DRAWN / GRID, order=1, grid_mode=True, mode="nearest"))
     return Surface(names, (float(at[0]), float(at[1])), low, high, fine, held=shapes[2:])
 

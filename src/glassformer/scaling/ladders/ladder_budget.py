@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from glassformer.errors import ConfigError
+from glassformer.numbers import split_amount
 from glassformer.scaling.ladders.ladder_rungs import Run
-from glassformer.scaling.laws.units import flops
+from glassformer.scaling.laws.units import UNITS, amount, unit_of
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import Samples
 from glassformer.training.update_time import update_seconds
 
-_TIME = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)\s*", re.IGNORECASE)
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TIME = {"s": 1.0, "m": 60.0, "h": 3600.0} | {"sec": 1.0, "second": 1.0, "seconds": 1.0}
+_TIME |= {"min": 60.0, "minute": 60.0, "minutes": 60.0, "hour": 3600.0, "hours": 3600.0}
 
 MOST = 1e24
 """FLOPs: those of the largest published trainings. More is a slip of the keyboard."""
+
+MOST_SECONDS = 30 * 86_400.0
+"""A month."""
+
+EXAMPLE = "1e14 or '3 PF-days' (FLOPs), 90s, 20min or 2h (time)"
 
 START = 1.5
 """Seconds in which a worker opens a run, makes its model and writes its last checkpoint, about."""
@@ -49,23 +54,21 @@ def read_budget(text: str) -> Budget:
     Raises:
         ConfigError: it is neither, or nothing.
     """
-    matched = _TIME.fullmatch(text)
-    if matched is None:
-        try:
-            amount = flops(text)
-        except ConfigError as error:
-            raise ConfigError(
-                f"--budget is {text!r}; expected FLOPs (1e14, '3 PF-days') or time (90s, 20min, 2h). "
-                f"{' '.join(error.complaints)}",
-                subject="ladder",
-            ) from None
-        if amount > MOST:
-            raise ConfigError(f"--budget is {text!r}; a ladder is of small runs, {MOST:g} at most.", subject="ladder")
-        return Budget(amount, "FLOPs")
-    seconds = float(matched[1]) * _SECONDS[matched[2][0].lower()]
-    if seconds <= 0:
-        raise ConfigError(f"--budget is {text!r}; expected a time above 0.", subject="ladder")
-    return Budget(seconds, "seconds")
+    _, unit = split_amount(text)
+    units = _TIME if unit_of(unit, _TIME) is not None else UNITS
+    try:
+        found = amount(text, units, subject="ladder", what="a unit of compute or time", example=EXAMPLE)
+    except ConfigError as error:
+        raise ConfigError(
+            f"--budget is {text!r}; expected FLOPs or time. {' '.join(error.complaints)}", subject="ladder"
+        ) from None
+    most, kind = (MOST_SECONDS, "seconds") if units is _TIME else (MOST, "FLOPs")
+    if not 0 < found <= most:
+        raise ConfigError(
+            f"--budget is {text!r}; expected above 0, and {most:g} {kind} at most: a ladder is of small runs.",
+            subject="ladder",
+        )
+    return Budget(found, kind)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from glassformer import machine
 from glassformer.errors import ConfigError, nearest
+from glassformer.numbers import NumberError, read_number
 from glassformer.scaling.ladders.ladder_budget import PACKED, Budget, Pace, guessed_flops, pace_of, read_budget
 from glassformer.scaling.ladders.ladder_design import (
     NOISE,
@@ -39,6 +40,14 @@ from glassformer.training.samples import PrepareProgress, Samples
 REACH = 10.0
 """How far beyond its largest rung a ladder looks, unless a target is given; and how large the run is that verifies it.
 """
+
+MOST_REACH, MOST_TARGET = 1e6, 1e30
+TARGET = f"expected FLOPs (1e15, at most {MOST_TARGET:g}) or a multiple above 1 (10x, at most {MOST_REACH:g}x)."
+"""Beyond these the target is a slip of the keyboard."""
+
+MOST_SEEDS = 1000
+LEAST_RATIO, MOST_RATIO = 1e-3, 1e6
+"""Tokens per parameter that a run can have."""
 
 LARGEST = 1 / 3
 """Of the budget, what the largest rung may cost: the others must fit too."""
@@ -71,10 +80,12 @@ class LadderRequest:
 
     def __post_init__(self) -> None:
         complaints = []
-        if self.seeds < 1:
-            complaints.append(f"--seeds is {self.seeds}; expected 1 or more.")
-        if not 0 < self.ratio < math.inf:
-            complaints.append(f"--tokens-per-parameter is {self.ratio:g}; expected a number above 0.")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            complaints.append(f"--seeds is {self.seeds}; expected 1 to {MOST_SEEDS:,}.")
+        if not LEAST_RATIO <= self.ratio <= MOST_RATIO:
+            complaints.append(
+                f"--tokens-per-parameter is {self.ratio:g}; expected a number from {LEAST_RATIO:g} to {MOST_RATIO:g}."
+            )
         if self.law is not None and self.law not in LAWS:
             complaints.append(f"--law is {self.law!r}. {nearest(self.law, LAWS)}")
         if self.law == LAW and self.vary:
@@ -267,15 +278,16 @@ def _target(text: str) -> tuple[float, float | None]:
     written = text.strip().rstrip("x×").strip()
     if written != text.strip():
         try:
-            factor = float(written)
-        except ValueError:
-            factor = 0.0
-        if not 1 < factor < math.inf:
-            raise ConfigError(
-                f"--target is {text!r}; expected FLOPs (1e15) or a multiple above 1 (10x).", subject="ladder"
-            )
+            factor = read_number(written)
+        except NumberError as error:
+            raise ConfigError(f"--target is {text!r}; {TARGET} {error}", subject="ladder") from None
+        if not 1 < factor <= MOST_REACH:
+            raise ConfigError(f"--target is {text!r}; {TARGET}", subject="ladder")
         return factor, None
-    return REACH, flops(text, subject="--target")
+    fixed = flops(text, subject="--target")
+    if fixed > MOST_TARGET:
+        raise ConfigError(f"--target is {text!r}; {TARGET}", subject="ladder")
+    return REACH, fixed
 
 
 def _no_rung(budget: str, family: Family, ceiling: float) -> str:

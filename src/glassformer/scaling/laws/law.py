@@ -106,16 +106,19 @@ class Law:
     refers_to: str | None = field(default=None, kw_only=True)
 
     def __call__(self, **inputs: ArrayLike) -> Any:
-        """The output: a float for numbers, a float64 array for arrays (broadcast against each other).
+        """The output: a float for numbers, a float64 array for arrays (broadcast against each other); infinite or NaN
+        where the formula overflows or has no value.
 
         Raises:
             ConfigError: an input is unknown, missing, or not a finite number above 0.
         """
         given = self._checked(inputs)
         constants = {symbol: constant.value for symbol, constant in self.constants.items()}
-        found = np.asarray(self.rule(constants, **given))
+        with np.errstate(all="ignore"):  # inputs beyond all experiments: infinite, or not a number
+            found = np.asarray(self.rule(constants, **given))
         return float(found) if found.ndim == 0 else found
 
+    @np.errstate(over="ignore")
     def outside(self, **inputs: ArrayLike) -> list[str]:
         """A complaint for each input that leaves the range of the experiments; one without a known range has none."""
         complaints = []
@@ -156,7 +159,7 @@ class Law:
         for symbol, value in inputs.items():
             try:
                 values[symbol] = np.asarray(value, dtype=np.float64)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 complaints.append(f"{symbol} = {value!r} is no number.")
                 continue
             if not (np.isfinite(values[symbol]).all() and (values[symbol] > 0).all()):

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from glassformer.errors import DataError
 from glassformer.scaling.laws.counting import Counts
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, ParametricLoss
 from glassformer.scaling.laws.repeated_data import EFFECTIVE_TOKENS
@@ -40,6 +43,7 @@ class Expectation:
     warnings: tuple[str, ...]
 
 
+@np.errstate(all="ignore")
 def own_fit(path: Path) -> OwnFit:
     """E + A/N^α + B/D^β fitted to a table or a folder of runs, or as ``glassformer scale fit`` saved it, with a
     bootstrap clustered by run and a back-test; of a saved fit, its own.
@@ -58,7 +62,11 @@ def own_fit(path: Path) -> OwnFit:
         fitted, draws, seed = saved.fit, saved.draws, saved.seed
     else:
         fitted, draws, seed = fit(read_points(path)), DRAWS, 0
-    law, trust, history = fitted.law(), bootstrap(fitted, draws=draws, seed=seed), back_test(fitted, seed=seed)
+    law = fitted.law()
+    if not all(fitted.parameters[name] > 0 for name in ("A", "B", "alpha", "beta")):
+        listed = ", ".join(f"{name} = {value:.3g}" for name, value in fitted.parameters.items())
+        raise DataError(f"The fit of {path} spends no budget ({listed}): its loss does not fall with both N and D.")
+    trust, history = bootstrap(fitted, draws=draws, seed=seed), back_test(fitted, seed=seed)
 
     def interval(n: float, d: float) -> Interval:
         low, high = predict(trust, n, d, history=history).calibrated

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.fits.reading_points import MANY
-from glassformer.scaling.laws.units import NUMBER, PF_DAY, flops
+from glassformer.scaling.laws.units import COUNTS, PF_DAY, amount, flops
 
 MOST_FLOPS = 1e30
 """Ten thousand times the largest training known of; a larger budget is a slip of the keyboard."""
@@ -47,8 +46,6 @@ LIMITS = {
 STANDING_IN = 1e9
 """In place of a number that cannot be read, so that what else is wrong is said too."""
 
-_QUANTITY = re.compile(rf"\s*{NUMBER}\s*([a-z]*)\s*", re.IGNORECASE)
-
 
 @dataclass(frozen=True)
 class PlanRequest:
@@ -82,6 +79,7 @@ class PlanRequest:
             option, value = OPTIONS[name], getattr(self, name)
             if value is None:
                 continue
+            value = math.inf if value > sys.float_info.max else float(value)
             if not math.isfinite(value) or value <= 0:
                 yield f"{option} is {value:g} {unit}; it must be a finite number above 0."
             elif value < least:
@@ -112,12 +110,9 @@ def quantity(text: str) -> float:
     (10000000.0, 10000000.0, 1500000000.0)
 
     Raises:
-        ConfigError: it is no number, or its unit is unknown.
+        ConfigError: it is not a number or could be two, or its unit is unknown.
     """
-    matched = _QUANTITY.fullmatch(text)
-    if matched is None or matched[2].casefold() not in MANY:
-        raise ConfigError(f"{text!r} is no number. Write 1e7, 10M or 1.5B.", subject="plan")
-    return float(matched[1].replace(",", "").replace("_", "")) * MANY[matched[2].casefold()]
+    return amount(text, COUNTS, subject="plan", what="a unit of a count", example="1e7, 10M or 1.5B")
 
 
 def read_request(

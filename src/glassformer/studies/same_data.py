@@ -1,0 +1,29 @@
+"""Whether data are those that a study began with: a pair of runs is one only on the same data."""
+
+from __future__ import annotations
+
+from glassformer.errors import GlassformerError
+from glassformer.studies.folder import Study
+from glassformer.training.run_data import open_samples, recorded_data
+
+
+def began_with(study: Study, arm: str, fingerprint: str) -> bool:
+    """Whether an arm of the study began with data of this fingerprint.
+
+    A study of before has identities made of path and time. Then a run that has begun on these data says, by what else
+    it recorded, whether those that are there now are the same.
+    """
+    begun = study.data().get(arm)
+    if begun == fingerprint:
+        return True
+    for planned in study.plan:
+        run = study.run_of(planned)
+        recorded = None if run is None else recorded_data(run)
+        if run is None or recorded is None or "content" in recorded or recorded["fingerprint"] != begun:
+            continue
+        try:
+            open_samples(run, planned.config)
+        except GlassformerError:
+            return False
+        return True
+    return False
