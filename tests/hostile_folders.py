@@ -468,7 +468,7 @@ def _train(config: RunConfig, name: str, root: Path) -> Path:
 
 
 def wrong(case: Case, outcome: outcomes.Outcome) -> list[str]:
-    """Every promise that the outcome breaks. A neighbour is not harmed; a study's table may stand without its pages."""
+    """Every promise that the outcome breaks. A neighbour is never harmed; a study's table may stand without pages."""
     left = tuple(path for path in outcome.left if not path.endswith("/results.json"))
     found = outcomes.faults(replace(outcome, left=left))
     if outcome.seconds > outcomes.LIMIT:

@@ -6,12 +6,14 @@ change speed or results. The host's and the user's names are left out, so that a
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import glassformer
 from glassformer.errors import RunError
@@ -29,11 +31,13 @@ VARIABLES = (
 )  # fmt: skip
 
 
-class _Gpu(TypedDict):
+@dataclass
+class _Gpu:
     name: str
 
 
-class _Machine(TypedDict):
+@dataclass
+class _Machine:
     system: str
     cpu: str
     cores: int
@@ -45,20 +49,22 @@ class _Machine(TypedDict):
     torch_build: str
 
 
-class _Git(TypedDict):
+@dataclass
+class _Git:
     commit: str
     changed: bool | None
 
 
-class _Environment(TypedDict):
+@dataclass
+class _Environment:
     """What is read of ``environment.json``; it holds more."""
 
     started: str
     command: list[str]
     glassformer: str
     machine: _Machine
-    git: NotRequired[_Git | None]
-    variables: NotRequired[dict[str, str]]
+    git: _Git | None = None
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 def read_environment(path: Path) -> dict[str, Any]:
@@ -67,7 +73,7 @@ def read_environment(path: Path) -> dict[str, Any]:
 
     try:
         tree: dict[str, Any] = read_json(path)
-        TypeAdapter(_Environment).validate_python(tree, strict=True)
+        TypeAdapter(_Environment).validate_json(json.dumps(tree), strict=True)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
