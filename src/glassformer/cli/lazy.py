@@ -14,6 +14,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from glassformer.errors import shown
+
 
 @dataclass(frozen=True)
 class Command:
@@ -51,7 +53,7 @@ class LazyGroup(TyperGroup):
             )  # not of a group inside this one, which has said it
             if refused and ours:
                 expected = error.message.removeprefix("Input should be ").partition(", unable")[0]
-                error.message = f"{refused[0]['input']!r}; expected {expected}."
+                error.message = f"{shown(refused[0]['input'])}; expected {expected}."
             raise
 
 
