@@ -63,10 +63,12 @@ def _sets(settings: dict[str, Any]) -> list[str]:
     return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
 
 
+BUDGET = ("--set", "training.max_seconds=0.5")
 TEXT = ["nanogpt-shakespeare-cpu", "--data", "words.txt", *_sets(SMALL)]
-"""A quick training, of a step unless told otherwise."""
-PAIRS = ["transformer-tiny", "--data", "test.tsv", *_sets(TRANSLATOR)]
-TASK = ["nanogpt-shakespeare-cpu", "--data", "copy", *_sets({**SMALL, "data.length": 4, "data.n_validation": 8})]
+"""A quick training, of a step unless the case says otherwise."""
+PAIRS = ["transformer-tiny", "--data", "test.tsv", *_sets(TRANSLATOR), *BUDGET]
+TASK_DATA = {"data.length": 4, "data.n_validation": 8}
+TASK = ["nanogpt-shakespeare-cpu", "--data", "copy", *_sets({**SMALL, **TASK_DATA}), *BUDGET]
 END = ("--steps", "1")
 
 TOO_LARGE = ["--set", "model.d_model=100000000"]
@@ -74,7 +76,7 @@ TOO_LARGE = ["--set", "model.d_model=100000000"]
 
 BASES: dict[str, list[str]] = {
     "demo": ["--seconds", "nan"],
-    "train": [*TEXT, *END],
+    "train": [*TEXT, *BUDGET, *END],
     "resume": ["{run}"],
     "study": [*TEXT, *END, "--vary", "model.residual=none", "--seeds", "2", *TOO_LARGE],
     "report": ["no-study"],
@@ -96,10 +98,10 @@ BASES: dict[str, list[str]] = {
 }
 
 CONFIGS: tuple[tuple[str, type[BaseModel], list[str]], ...] = (
-    ("model", ModelConfig, TEXT),
+    ("model", ModelConfig, [*TEXT, *BUDGET]),
     ("model", ModelConfig, PAIRS),
-    ("training", TrainingConfig, TEXT),
-    ("data", DataConfig, TEXT),
+    ("training", TrainingConfig, [*TEXT, *BUDGET]),
+    ("data", DataConfig, [*TEXT, *BUDGET]),
     ("data", TranslationConfig, PAIRS),
     ("data", SyntheticConfig, TASK),
 )
@@ -142,8 +144,7 @@ def of_settings(configs: Sequence[tuple[str, type[BaseModel], list[str]]] = CONF
     """Every setting of every configuration."""
     for prefix, config, base in configs:
         for path, annotation in fields(config, prefix):
-            other = "max_steps=1" if path.endswith("max_seconds") else "max_seconds=0.05"
-            end = ["--set", f"training.{other}"] if path.startswith("training.max_") else END
+            end = () if path == "training.max_steps" else END
             for value in odd_values(annotation):
                 words = ["train", *base, *end, "--set", f"{path}={value}"]
                 yield Case(f"{base[0]} {path}={_brief(value)}", tuple(words))
@@ -157,7 +158,7 @@ def of_files() -> Iterator[Case]:
             yield Case(command.format(name), tuple(command.format(name).split()))
     study = ("study", "nanogpt-shakespeare-cpu", "--data", "words.txt")
     for about, words in {
-        "10,000 settings": ["train", *TEXT, *END, *_sets({f"model.x{n}": n for n in range(10_000)})],
+        "10,000 settings": ["train", *TEXT, *BUDGET, *END, *_sets({f"model.x{n}": n for n in range(10_000)})],
         "10,000 times one setting": ["train", *TEXT, *["--set", "model.x=1"] * 10_000],
         "10,000 variants": [*study, *[word for n in range(10_000) for word in ("--vary", f"model.d_model={n}")]],
         "a variant of 10,000 values": [*study, "--vary", "model.d_model=" + "|".join(map(str, range(10_000)))],

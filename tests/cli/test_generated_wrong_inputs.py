@@ -18,7 +18,7 @@ from wrong_inputs import Case
 from glassformer.cli import main as cli
 from glassformer.cli import scale
 
-TRIED = 150
+TRIED = 100
 """By default."""
 
 

@@ -224,6 +224,7 @@ PARTS = {
     "part file that is not there": (f"{TRAIN} {PART}", "part_files names 'own.py', and there is no such file"),
     "part file with a slip": (f"{TRAIN} {PART}", "own.py.*SyntaxError", file("own.py", "def norm(:\n")),
     "part file that fails": (f"{TRAIN} {PART}", "ZeroDivisionError", file("own.py", "1 / 0  # fails\n")),
+    "part file that exits": (f"{TRAIN} {PART}", "own.py.*SystemExit", file("own.py", "raise SystemExit(3)\n")),
     "part file that is text": (f"{TRAIN} {PART.replace('.py', '.txt')}", "must end in .py", file("own.txt", "words\n")),
     "part of another name": (
         f"{TRAIN} {PART}",

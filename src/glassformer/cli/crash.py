@@ -65,7 +65,7 @@ def show_traceback(error: BaseException) -> None:
 
 
 def _of_a_thread(failed: threading.ExceptHookArgs) -> None:
-    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit | BrokenPipeError):
         warn(f"a thread of the program ended. {describe(failed.exc_value, sys.argv)}")
 
 

@@ -35,7 +35,9 @@ from glassformer.untrusted import read_json
 
 ENVIRONMENT = "environment.json"
 LONGEST_NAME = 100  # characters; with the moment behind it still far from what file systems allow
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')  # in a file's name, on one system or another
+_FORBIDDEN = re.compile(  # in a file's name, on one system or another; or it acts on a terminal that lists it
+    r'[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff/\\:*?"<>|]'
+)
 
 
 @dataclass(frozen=True)
