@@ -207,7 +207,7 @@ DATA = {
         "not valid UTF-8: byte 0xE9 at position 3",
         file("l.txt", b"caf\xe9" * 99),
     ),
-    "UTF-16": ("train gpt-nano --data u.txt", "is UTF-16", file("u.txt", "words".encode("utf-16"))),
+    "UTF-16": ("train gpt-nano --data u.txt", "UTF-16LE without", file("u.txt", "words of a text".encode("utf-16-le"))),
     "empty folder": ("train gpt-nano --data texts", "holds no UTF-8 text", folder("texts")),
     "folder of binaries": ("train gpt-nano --data bin", "all 1 files were skipped", file("bin/x", b"\0\1\2")),
     "path with spaces": ("train gpt-nano --data 'my text.txt'", "named 'my text.txt'"),
