@@ -317,7 +317,7 @@ SCORES = {
     ),
     "the run's own pairs gone": (
         "evaluate {translator}",
-        "there is no gone.tsv",
+        "named 'gone.tsv'",
         config(lambda tree: tree["data"].update(source="gone.tsv")),
     ),
 }
