@@ -208,7 +208,7 @@ DATA = {
         file("l.txt", b"caf\xe9" * 99),
     ),
     "UTF-16": ("train gpt-nano --data u.txt", "UTF-16LE without", file("u.txt", "words of a text".encode("utf-16-le"))),
-    "empty folder": ("train gpt-nano --data texts", "holds no UTF-8 text", folder("texts")),
+    "empty folder": ("train gpt-nano --data texts", "holds no text", folder("texts")),
     "folder of binaries": ("train gpt-nano --data bin", "all 1 files were skipped", file("bin/x", b"\0\1\2")),
     "path with spaces": ("train gpt-nano --data 'my text.txt'", "named 'my text.txt'"),
     "Unicode path": ("train gpt-nano --data 한국어.txt", "named '한국어.txt'"),
