@@ -97,10 +97,14 @@ PAIR_FILES = {
     "a single pair": (TRAIN.replace("pairs", "bad"), "only one source text", file("bad.tsv", "a\tb\n")),
     "pairs in Latin-1": (
         TRAIN.replace("pairs", "bad"),
-        "not valid UTF-8: byte 0xE9 in line 2",
+        r"not valid UTF-8: byte 0xE9 at position \d+ in line 2",
         file("bad.tsv", b"a\tb\ncaf\xe9\td\n"),
     ),
-    "pairs in UTF-16": (TRAIN.replace("pairs", "bad"), "is UTF-16", file("bad.tsv", "a\tb\n".encode("utf-16"))),
+    "pairs in UTF-16 without a mark": (
+        TRAIN.replace("pairs", "bad"),
+        "UTF-16LE without",
+        file("bad.tsv", ("a\tb\n" * 9).encode("utf-16-le")),
+    ),
     "binary pairs": (TRAIN.replace("pairs", "bad"), "is binary", file("bad.tsv", b"a\tb\0\n")),
     "not a whole gzip file": (
         TRAIN.replace("pairs.tsv", "bad.tsv.gz"),
