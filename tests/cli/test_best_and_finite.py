@@ -34,7 +34,7 @@ def test_a_run_that_only_got_worse_has_a_best_checkpoint_and_its_last_sentence_i
     first, trained = validations[0]["loss"], [each for each in validations if each["step"] > 0]
     best = min(trained, key=lambda each: each["loss"])
     assert f"best validation loss {best['loss']:.4f} nats/token (step {best['step']})" in said.out
-    assert ("did not lower the validation loss" in said.out) == (first <= best["loss"])
+    assert ("did not lower the validation loss" in said.err) == (first <= best["loss"])
     checkpoint, notes = open_checkpoint(folder / "checkpoints", "best")
     assert (checkpoint.step, checkpoint.is_best, notes) == (best["step"], True, [])
     sampled = say("sample", folder, "-n", 3, "--compile", "off")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 from rich.text import Text
+from seals import resealed
 
 import glassformer.cli
 from glassformer.cli.main import main
@@ -99,6 +100,7 @@ def test_a_run_s_name_and_a_sample_are_escaped_at_a_terminal(at_a_terminal, plac
     tree = json.loads(config.read_text())
     assert len(tree["characters"]) == 13
     config.write_text(json.dumps(tree | {"characters": "".join(sorted("\x1b\x07\x9b\u202e\rabcdefgh"))}))
+    resealed(place, renamed)
     words = ["sample", str(renamed), "--prompt", "a\x1b", "-n", "40", "--compile", "off", "--temperature", "5"]
     out = at_a_terminal(lambda: main(words))
     assert escaped(out) == out
