@@ -213,7 +213,7 @@ STRANGE = (
 def test_what_is_no_saved_fit_is_refused_with_advice(tmp_path, text):
     path = tmp_path / "fit.json"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"fit\.json is .*scale fit"):
+    with pytest.raises(DataError, match=r"(?s)fit\.json is .*scale fit"):
         read_fit(path)
 
 

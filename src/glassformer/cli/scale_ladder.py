@@ -53,7 +53,9 @@ def scale_ladder(
         bool, typer.Option("--verify", help="Then train the target, 10 times the largest rung at most, and compare.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which runs would be made.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core unless given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Runs at a time; one for each core unless given.")
+    ] = None,
     studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if it was begun before.")] = False,
 ) -> None:

@@ -49,6 +49,9 @@ MOST_SEEDS = 1000
 LEAST_RATIO, MOST_RATIO = 1e-3, 1e6
 """Tokens per parameter that a run can have."""
 
+MOST_TIMED = 1e15
+"""FLOPs of the largest run whose model is timed on a CPU: a larger one takes minutes, for the same time per FLOP."""
+
 LARGEST = 1 / 3
 """Of the budget, what the largest rung may cost: the others must fit too."""
 
@@ -258,6 +261,8 @@ def _pace(family: Family, guess: float, device: str) -> Pace:
     """Measured with models of the sizes that ``guess`` FLOPs may pay for, with the threads that a worker has."""
     from glassformer.studies.checking import torch_threads
 
+    if device.startswith("cpu"):
+        guess = min(guess, MOST_TIMED)
     with torch_threads(1 if device.startswith("cpu") else None):
         return pace_of(family.base, family.samples, family.at(guess * SMALLEST), family.at(guess))
 
