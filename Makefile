@@ -17,7 +17,7 @@ DIST        ?= dist
 TORCH       ?= torch>=2.11,<2.14
 TORCH_INDEX ?=
 INSTALL     ?= -e .[dev]
-PYTEST      ?= -q -n auto --maxprocesses 8 --dist loadfile
+PYTEST      ?= -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 ifeq ($(filter $(VERSIONS),locked newest),)
 $(error VERSIONS is '$(VERSIONS)'; expected is locked or newest)

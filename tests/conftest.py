@@ -14,25 +14,28 @@ if TYPE_CHECKING:
 
 QUICK = (
     "charts/test_export.py",
+    "charts/test_table.py",
     "cli/test_convert_marian.py",
     "cli/test_info.py",
     "cli/test_tasks.py",
     "data/test_date_formats.py",
     "data/test_downloads.py",
+    "data/test_language_modeling.py",
     "data/test_marian_tokenizers.py",
     "data/test_sentence_tokenizers.py",
     "generation/test_generate.py",
     "inspection/test_subjects.py",
     "models/test_decoder.py",
     "models/test_interop.py",
-    "runs/test_checkpoints.py",
+    "runs/test_tensors.py",
     "scaling/test_power_law.py",
     "scoring/test_translations.py",
     "studies/test_deciding.py",
     "studies/test_ray_cluster.py",
     "test_config.py",
+    "test_locked_versions.py",
     "training/test_telemetry.py",
-    "training/test_trainer.py",
+    "training/test_training_on_pairs.py",
 )
 """What `make test-quick` runs: each dependency is used by some of them as the product uses it."""
 

@@ -21,7 +21,7 @@ FILE = Path("requirements/locked.txt")
 PYTHONS = ("3.11", "3.12", "3.13")
 LEFT_TO_TORCH = ("nvidia-", "cuda-", "triton")
 HEADER = """\
-# Versions for `make demo`, `make test` and CI: constraints for pip, made by `make lock` with Python {python} and pip {pip}.
+# Versions for `make demo`, `make test` and CI: constraints, made by `make lock` with Python {python} and pip {pip}.
 # Not edited by hand. `make test VERSIONS=newest` tests the newest versions that pyproject.toml allows instead.
 """
 

@@ -56,7 +56,7 @@ def test_a_claim_that_takes_training_makes_its_studies_once(say, place, monkeypa
         "glassformer.claims.q_only.CLAIM",
         q_only.Claim(**(vars(q_only.CLAIM) | {"quick": Budget(seeds=3, steps=6)})),
     )
-    said = say("claims", "q-only", "--data", "words.txt", "--workers", 2)
+    said = say("claims", "q-only", "--data", "words.txt", "--workers", 1)
     assert said.status == 0, said
     assert "12 runs (3 made before) on words.txt" in said.out  # the base of the second study is that of the first
     assert "95 % interval" in said.out
