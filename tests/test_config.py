@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from glassformer.config import Config, parse_assignments
+from glassformer.config import DEEPEST, Config, parse, parse_assignments
 from glassformer.errors import ConfigError
 
 
@@ -268,3 +269,57 @@ def test_a_config_may_stand_inside_a_mapping():
         car: Car
 
     assert Garage.build({"car": inner}).car == inner
+
+
+def configurations(cls: type[Config] = Config) -> Iterator[type[Config]]:
+    """Every configuration of the package."""
+    for each in cls.__subclasses__():
+        if each.__module__.startswith("glassformer."):
+            yield each
+        yield from configurations(each)
+
+
+def bounds(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[Any]:
+    """The upper bounds of the integers in an annotation; None where one has none."""
+    if get_origin(annotation) is Annotated:
+        yield from bounds(annotation.__origin__, annotation.__metadata__)
+    elif annotation is int:
+        limits = [each for outer in metadata for each in (getattr(outer, "metadata", None) or [outer])]
+        yield next((getattr(each, name) for each in limits for name in ("le", "lt") if hasattr(each, name)), None)
+    else:
+        for inner in get_args(annotation):
+            yield from bounds(inner, metadata)
+
+
+def test_every_integer_of_every_configuration_has_a_limit():
+    import glassformer.generation
+    import glassformer.studies.design  # noqa: F401
+
+    found = list(configurations())
+    assert len(found) > 15
+    endless = [
+        f"{config.__name__}.{name}"
+        for config in found
+        for name, field in config.model_fields.items()
+        if None in bounds(field.annotation, field.metadata)
+    ]
+    assert endless == []
+
+
+@pytest.mark.parametrize("toml", [False, True])
+def test_nesting_without_end_is_a_value_error(toml):
+    head = "a = " if toml else ""
+    for depth in (DEEPEST + 2, 100_000):
+        with pytest.raises(ValueError, match=f"nested more than {DEEPEST} levels"):
+            parse(head + "[" * depth + "]" * depth, toml=toml)
+    assert parse(head + "[" * 50 + "]" * 50, toml=toml)
+    with pytest.raises(ConfigError, match="nested more than"):
+        Car.build({"name": "a", "options": {"x": parse("[" * 99 + "]" * 99)}})
+
+
+def test_a_message_repeats_a_long_value_in_part_and_lists_so_many_complaints():
+    with pytest.raises(ConfigError, match=r"doors is '9{199} … \(5,002 characters\); expected"):
+        Car.build({"name": "a", "doors": "9" * 5_000})
+    with pytest.raises(ConfigError, match=r"for 9999 reasons:(?s:.)*and 9,949 more\.$") as caught:
+        parse_assignments(["x"] * 9_999)
+    assert len(str(caught.value).splitlines()) == 52

@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from glassformer.errors import ConfigError, nearest
+from glassformer.errors import ConfigError, nearest, shown
 from glassformer.numbers import NumberError, read_integer, read_number
 
 Tree = dict[str, Any]
+
+LARGEST = 10**15
+"""No count of anything here is larger: beyond it integers overflow, and no training would ever end."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
+
+DEEPEST = 100
+"""Levels of nesting that are read; no configuration has ten."""
 
 KIND = "task"
 """Where a field may hold one of several configurations, each declares this field with its own name as the default."""
@@ -45,7 +56,7 @@ class Config(BaseModel):
     def _refuse_with_every_reason(self) -> Self:
         found = list(self.complaints())
         if found:
-            raise ValueError("\n".join(found))
+            raise ValueError(encodable("\n".join(found)))
         return self
 
     @classmethod
@@ -56,6 +67,8 @@ class Config(BaseModel):
         *other* values still come in the same message.
         """
         subject = subject or cls.subject()
+        if _depth_exceeds(tree, DEEPEST):
+            raise ConfigError(f"it is nested more than {DEEPEST} levels deep.", subject=subject)
         try:
             return cls.model_validate(_jsonable(tree))
         except ValidationError as error:
@@ -100,13 +113,44 @@ class Config(BaseModel):
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
+def parse(text: str, *, toml: bool = False) -> Any:
+    """The value of JSON (or TOML) text; a ``ValueError`` says what is wrong, nesting without end included."""
+    try:
+        value = tomllib.loads(text) if toml else json.loads(text)
+    except RecursionError:
+        value = None
+        deep = True
+    else:
+        deep = _depth_exceeds(value, DEEPEST)
+    if deep:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return value
+
+
+def encodable(text: str) -> str:
+    """Without lone surrogates, as stand for undecodable bytes of a command line; pydantic cannot carry them."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _depth_exceeds(value: Any, levels: int) -> bool:
+    found = [value]
+    for _ in range(levels):
+        inner = [each.values() if isinstance(each, Mapping) else each for each in found if _is_nested(each)]
+        found = [item for items in inner for item in items]
+    return any(map(_is_nested, found))
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple)
+
+
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     """Read ``["model.residual=none", "training.seed=3"]`` into a mapping; every malformed one is named."""
     changes, complaints = {}, []
     for assignment in assignments:
         path, sign, value = assignment.partition("=")
         if not sign or not path.strip():
-            complaints.append(f"--set takes NAME=VALUE, as in model.residual=none; it got {assignment!r}.")
+            complaints.append(f"--set takes NAME=VALUE, as in model.residual=none; it got {shown(assignment)}.")
         else:
             changes[path.strip()] = value.strip()
     if complaints:
@@ -177,8 +221,8 @@ def _read_loose(value: Any) -> Any:
     """Text as JSON where it is JSON (``3``, ``0.5``, ``true``) or a number (``.5``, ``1_000``), else the same text."""
     if not isinstance(value, str):
         return value
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(value)
+    with contextlib.suppress(ValueError):
+        return parse(value)
     if not {*value} & {*", '’"}:  # "1,5" and "1 234" may as well be lists
         for read in (read_integer, read_number):
             with contextlib.suppress(NumberError):
@@ -253,7 +297,7 @@ def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
             yield from str(item["ctx"]["error"]).split("\n")
         else:
             expected = item["msg"].removeprefix("Input should be ").removeprefix("String should have ")
-            yield f"{path} is {came!r}; expected {expected}."
+            yield f"{path} is {shown(came)}; expected {expected}."
 
 
 def _fields_at(cls: type[Config], location: Sequence[Any]) -> Iterator[str]:

@@ -8,13 +8,21 @@
     ├── TrainingError           training had to stop (a loss that is not finite, say); the run is safe
     └── DependencyError         an optional package is needed and not installed
 
-A mistake of ours is never one of these: it is an ``AssertionError`` or whatever Python raised, with its traceback.
+A mistake of ours is never one of these: it is an ``AssertionError`` or whatever Python raised, and the command line
+ends with status 70 and a report of it.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+MOST_LISTED = 50
+"""Complaints that one message lists."""
+
+
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
 
 
 class GlassformerError(Exception):
@@ -33,7 +41,9 @@ class ConfigError(GlassformerError):
         if len(self.complaints) == 1:
             message = f"The {subject} cannot work: {self.complaints[0]}"
         else:
-            lines = "\n".join(f"  - {complaint}" for complaint in self.complaints)
+            lines = "\n".join(f"  - {complaint}" for complaint in self.complaints[:MOST_LISTED])
+            if len(self.complaints) > MOST_LISTED:
+                lines += f"\n  and {len(self.complaints) - MOST_LISTED:,} more."
             message = f"The {subject} cannot work, for {len(self.complaints)} reasons:\n{lines}"
         super().__init__(message)
 
@@ -58,6 +68,12 @@ class DependencyError(GlassformerError):
     """An optional package is needed and is not installed."""
 
 
+def shown(value: object) -> str:
+    """A value as a message repeats it: its ``repr``, and of a very long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} … ({len(text):,} characters)"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: ``Did you mean 'x'?``, or what there is to choose from.
 
@@ -68,5 +84,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     folded = {name.casefold(): name for name in names}
+    word = word[:LONGEST_SHOWN]  # what is longer is near nothing, and finding that out takes minutes
     match = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     return f"Did you mean '{folded[match[0]]}'?" if match else f"Known: {', '.join(names) or 'none'}."

@@ -7,6 +7,7 @@
 | studies | ``GLASSFORMER_STUDIES`` | ``./studies`` |
 | verdicts on claims | ``GLASSFORMER_CLAIMS`` | ``./claims`` |
 | what is remembered between commands | ``GLASSFORMER_STATE`` | the user's state folder |
+| reports of faults of the program itself | ``GLASSFORMER_REPORTS`` | ``reports`` in the state folder |
 | data files already on this machine | ``GLASSFORMER_DATA`` | none: what is needed is downloaded |
 
 Nothing here creates a folder: who writes first creates.
@@ -42,6 +43,11 @@ def studies_folder() -> Path:
 def claims_folder() -> Path:
     """``$GLASSFORMER_CLAIMS``, or ``claims`` in the working directory."""
     return _from_environment("GLASSFORMER_CLAIMS") or Path("claims")
+
+
+def reports_folder() -> Path:
+    """``$GLASSFORMER_REPORTS``, or ``reports`` in :func:`state_folder`."""
+    return _from_environment("GLASSFORMER_REPORTS") or state_folder() / "reports"
 
 
 def provided_data_folder() -> Path | None:

@@ -18,7 +18,11 @@ from glassformer.errors import ConfigError, DataError
 def chart():
     records = [{"kind": "train", "step": step, "loss": 4 / step + 1} for step in range(1, 50)]
     return loss_chart(
-        {"</script><b>run": records}, entropies={"bigram entropy": 2.4519}, title="Loss & more", width=300, height=200
+        {"</script><b>run": records, "<!--<script>": records},
+        entropies={"bigram entropy": 2.4519},
+        title="Loss & more",
+        width=300,
+        height=200,
     )
 
 
@@ -60,6 +64,7 @@ def test_html_is_one_file_that_loads_nothing_from_elsewhere(page):
     assert [tag for tag, _ in seen].count("script") == 2
     assert not [tag for tag, attributes in seen if tag == "link" or {"src", "href"} & attributes.keys()]
     assert page.count("<script>") == page.count("</script>") == 2  # data that looks like markup did not end one early
+    assert "<!--" not in page[page.rindex("<script>") :]
     assert "<title>Loss &amp; more</title>" in page
     assert "window.vegaEmbed=" in page.replace(" ", "")
 

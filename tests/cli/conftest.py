@@ -82,6 +82,7 @@ def place(tmp_path, monkeypatch, shared_cache) -> Path:
     """An empty working directory with a small text, ``words.txt``, in it; runs go to ``runs`` there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLASSFORMER_CACHE", str(shared_cache))
+    monkeypatch.setenv("GLASSFORMER_REPORTS", str(shared_cache.parent / "reports"))
     monkeypatch.delenv("GLASSFORMER_RUNS", raising=False)
     monkeypatch.delenv("GLASSFORMER_STUDIES", raising=False)
     monkeypatch.delenv("GLASSFORMER_DATA", raising=False)

@@ -106,8 +106,8 @@ def test_resume_warns_of_a_damaged_checkpoint_and_trains_on(say, place, run):
     (newest / "model.safetensors").write_bytes(b"nothing")
     said = say("resume", "latest")
     assert said.status == 0, said
-    assert "warning: The checkpoint" in said.out
-    assert "Went back to step-00000004" in said.out
+    assert "warning: The checkpoint" in said.err
+    assert "Went back to step-00000004" in said.err
     assert "from step 4" in said.out
     found = latest_checkpoint(run / "checkpoints")[0]
     assert found.step == 8

@@ -171,7 +171,10 @@ WRONG = {
     "no text": (f"{ONE.replace('words', 'wordz')}", "Did you mean 'words.txt'"),
     "a variant's text": (f"{STUDY} --vary data.source=wordz.txt", "variant 'source=wordz.txt': .*Did you mean"),
     "a vast variant": (f"{STUDY} --vary model.d_model=1000000000", "variant 'd_model=1000000000': .* of memory"),
-    "layers without end": (f"{STUDY} --vary model.n_layers=1000000000", "variant 'n_layers=1000000000': .* of memory"),
+    "layers without end": (
+        f"{STUDY} --vary model.n_layers=1000000000",
+        "variant 'n_layers=1000000000': .*expected less than or equal to 2000",
+    ),
     "a device that is not there": (f"{STUDY} --vary training.device=cuda:7", "training.device is 'cuda:7'"),
     "a cluster's address in another form": (f"{ONE} --on http://a:1", "--on is 'http://a:1'; expected ray"),
     "no cluster's address": (f"{ONE} --on ''", "--on is ''; expected ray"),

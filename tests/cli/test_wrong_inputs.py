@@ -115,8 +115,8 @@ NUMBERS = {
 TOO_LARGE = {
     "a batch of 10^9": (f"{TRAIN} --set training.batch_size=1000000000", r"needs about .* of memory"),
     "a width of 10^9": (f"{TRAIN} --set model.d_model=1000000000", r"needs about .* of memory"),
-    "10^9 layers": (f"{TRAIN} --set model.n_layers=1000000000", r"needs about .* of memory"),
-    "a width of 10^30": (f"{TRAIN} --set model.d_model={4 * 10**30}", r"needs about .* of memory"),
+    "10^9 layers": (f"{TRAIN} --set model.n_layers=1000000000", "n_layers is 1000000000; expected .* 2000"),
+    "a width of 10^30": (f"{TRAIN} --set model.d_model={4 * 10**30}", "d_model is 4000.*; expected .* 1000000000"),
     "a context of 10^9": (f"{TRAIN} --set model.max_seq_len=1000000000 --set training.seq_len=32", "of memory"),
     "a window of 10^6": (f"{TRAIN} --set model.max_seq_len=1000000", "text has .* tokens, and one window"),
     "heads that do not divide 10^9": (
@@ -224,6 +224,7 @@ PARTS = {
     "part file that is not there": (f"{TRAIN} {PART}", "part_files names 'own.py', and there is no such file"),
     "part file with a slip": (f"{TRAIN} {PART}", "own.py.*SyntaxError", file("own.py", "def norm(:\n")),
     "part file that fails": (f"{TRAIN} {PART}", "ZeroDivisionError", file("own.py", "1 / 0  # fails\n")),
+    "part file that exits": (f"{TRAIN} {PART}", "own.py.*SystemExit", file("own.py", "raise SystemExit(3)\n")),
     "part file that is text": (f"{TRAIN} {PART.replace('.py', '.txt')}", "must end in .py", file("own.txt", "words\n")),
     "part of another name": (
         f"{TRAIN} {PART}",

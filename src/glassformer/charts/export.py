@@ -100,8 +100,8 @@ def _page(spec: dict[str, Any], script: str) -> str:
     background = config.get("background", LIGHT.background)
     title = spec.get("title", "")
     name = title.get("text", "") if isinstance(title, dict) else title
-    # "</" would end the script element early, wherever it stands in the data
-    data = json.dumps(spec, ensure_ascii=False).replace("</", "<\\/")
+    # "</script" would end the script element early, and "<!--<script" never, wherever they stand in the data
+    data = json.dumps(spec, ensure_ascii=False).replace("<", "\\u003c")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from glassformer.cli.terminal import Terminal
 from glassformer.runs.folder import Run
 
 
@@ -31,7 +31,7 @@ def chart(
     records = {run.name: run.metrics() for run in opened}
     drawn = loss_chart(records, entropies=same or None, title=title, theme=theme)
     path = save_chart(drawn, output or opened[0].path / "loss.html")
-    console = Console(soft_wrap=True)
-    console.print(f"{path}", highlight=False, soft_wrap=True)
+    console = Terminal()
+    console.print(f"{path}", soft_wrap=True)
     if same is None:
-        console.print("[dim]The runs were trained on different texts, so no entropies are drawn.[/]")
+        console.print("The runs were trained on different texts, so no entropies are drawn.", style="dim")

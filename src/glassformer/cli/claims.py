@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from glassformer import places
-from glassformer.errors import ConfigError, RunError
+from glassformer.cli.sentences import refuse_unwritable, unwritable
+from glassformer.cli.terminal import Terminal
+from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:
     from glassformer.claims.claim import BudgetName
@@ -47,7 +48,7 @@ def claims(
     ] = None,
 ) -> None:
     """List claims about Transformers with their verdicts, or put them to the test."""
-    console = Console(soft_wrap=True)
+    console = Terminal()
     complaints = []
     if quick and full:
         complaints.append("--quick and --full are two budgets; choose one.")
@@ -59,6 +60,8 @@ def claims(
         complaints += [f"{option} is for deciding: name a claim, or --all." for option, value in given if value]
     if complaints:
         raise ConfigError(complaints, subject="command")
+    if write is not None:
+        _make_place_for(write)
     folder = folder or places.claims_folder()
     if deciding:
         _refuse_useless(ids or [], {"--data": data, "--workers": workers, "--studies": studies})
@@ -80,21 +83,21 @@ def _refuse_useless(ids: list[str], options: dict[str, object]) -> None:
         )
 
 
-def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Console) -> Laboratory:
+def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Terminal) -> Laboratory:
     from glassformer.claims.laboratory import Laboratory, local_text
     from glassformer.studies.live import LiveStudy
 
     @contextmanager
     def watch(study: Study) -> Iterator[Observer]:
         """The live table in a terminal; elsewhere a line when a run ends."""
-        console.print(f"[dim]study {study.path}, {len(study.waiting())} of {len(study.plan)} runs to make[/]")
+        console.print(f"study {study.path}, {len(study.waiting())} of {len(study.plan)} runs to make", style="dim")
         with LiveStudy(console, study) as live:
             yield live
 
     return Laboratory(data or local_text(), studies=studies, workers=workers, watch=watch)
 
 
-def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Console) -> None:
+def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Terminal) -> None:
     from glassformer.claims.deciding import decide
     from glassformer.claims.laboratory import StoppedError
     from glassformer.claims.registry import IDS
@@ -112,10 +115,10 @@ def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Labora
         _show(verdict, console)
     seconds = time.perf_counter() - start
     about = f"{len(chosen)} claim{'s' * (len(chosen) != 1)} decided, {budget} budget"
-    console.print(f"[bold]{about}, in {seconds:,.1f} s[/]; verdicts in {folder}", highlight=False)
+    console.print(Text.assemble((f"{about}, in {seconds:,.1f} s", "bold"), f"; verdicts in {folder}"))
 
 
-def _show(verdict: Verdict, console: Console) -> None:
+def _show(verdict: Verdict, console: Terminal) -> None:
     """The verdict, what is true, under which condition, and every number."""
     console.print(Text(f"  {verdict.verdict}", f"bold {STYLES[verdict.verdict]}"))
     for part, holds in verdict.parts.items():
@@ -132,7 +135,7 @@ def _show(verdict: Verdict, console: Console) -> None:
     console.print()
 
 
-def _list(folder: Path, console: Console) -> None:
+def _list(folder: Path, console: Terminal) -> None:
     from glassformer.claims.registry import claims as named
     from glassformer.claims.verdicts import last
 
@@ -151,7 +154,16 @@ def _list(folder: Path, console: Console) -> None:
     console.print(table)
 
 
-def _write(path: Path, folder: Path, console: Console) -> None:
+def _make_place_for(page: Path) -> None:
+    """The page's folder; before anything is decided, which may take hours. Raises :class:`DataError`."""
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise unwritable(page, error) from error
+    refuse_unwritable(page)
+
+
+def _write(path: Path, folder: Path, console: Terminal) -> None:
     from glassformer.claims.page import page
     from glassformer.claims.registry import claims as named
     from glassformer.claims.verdicts import recorded
@@ -159,11 +171,10 @@ def _write(path: Path, folder: Path, console: Console) -> None:
     every = named()
     text = page(every, {claim.id: recorded(folder, claim.id) for claim in every})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"The page cannot be written to {path}: {error.strerror}. Choose another place.") from error
-    console.print(str(path), highlight=False)
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
+    console.print(str(path))
 
 
 def _command() -> list[str]:

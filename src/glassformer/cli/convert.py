@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glassformer.cli.idle_options import check_idle
+from glassformer.cli.terminal import emit, warn
 from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:  # torch is imported when the command runs
@@ -41,7 +41,7 @@ def convert(
     check_idle(context, ("checkpoint", to_hf is None, "it is of a run that is written out (--to-hf)"))
     if to_hf is not None:
         has_encoder = export_run(source, to_hf, checkpoint=checkpoint, runs=runs)
-        print(f"Wrote {to_hf}: transformers reads it with {CLASSES[has_encoder]}.from_pretrained({str(to_hf)!r}).")
+        emit(f"Wrote {to_hf}: transformers reads it with {CLASSES[has_encoder]}.from_pretrained({str(to_hf)!r}).")
     else:
         assert to_run is not None
         from glassformer.training.importing import import_run
@@ -49,7 +49,7 @@ def convert(
         run = import_run(source, to_run, runs=runs)
         has_encoder = run.config["model"]["n_encoder_layers"] is not None
         use = f"translate {run.path} < lines" if has_encoder else f"sample {run.path} --prompt 'Once upon a time'"
-        print(f"Read {source} into {run.path}. Next: glassformer {use}")
+        emit(f"Read {source} into {run.path}. Next: glassformer {use}")
 
 
 def export_run(source: str, folder: Path, *, checkpoint: str = "best", runs: Path | None = None) -> bool:
@@ -115,4 +115,4 @@ def _export_translator(run: Run, folder: Path, checkpoint: str) -> None:
 
 def _warn(warnings: list[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning)

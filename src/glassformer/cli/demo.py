@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
+from glassformer.cli.terminal import Terminal
 from glassformer.cli.train import best_in_words, introduce, watch
 
 PRESET = "nanogpt-shakespeare-cpu"
@@ -40,7 +41,7 @@ def demo(
     from glassformer.training.session import start
 
     check_idle(context, ("studies", study_steps == 0, "--study-steps 0 leaves the study out"))
-    console = Console(soft_wrap=True)
+    console = Terminal()
     console.print(
         "A GPT of 0.8 million parameters reads the source code of Python's standard library, letter by letter, and "
         f"learns to write more of it. {seconds:.0f} seconds."
@@ -60,9 +61,8 @@ def demo(
     introduce(trainer, console, PRESET)
     outcome = watch(trainer, console)
     console.print(
-        f"[bold]{outcome.reason}[/]: {outcome.step:,} steps{best_in_words(outcome)}"
+        f"{outcome.reason}: {outcome.step:,} steps{best_in_words(outcome)}"
         + (f", {outcome.first_loss:.3f} before the first\n" if outcome.first_loss is not None else "\n"),
-        highlight=False,
     )
     if outcome.interrupted:
         raise typer.Exit(130)
@@ -71,7 +71,7 @@ def demo(
     console.print()
     if study_steps:
         _study_the_residual(console, study_steps, studies or places.studies_folder())
-    console.print(f"\nThe run is in [bold]{trainer.run.path}[/]. What to try next:", highlight=False)
+    console.print(Text.assemble("\nThe run is in ", (str(trainer.run.path), "bold"), ". What to try next:"))
     for command in (
         f"glassformer sample {name} --prompt 'class '",
         f"glassformer inspect {name} --text 'import sys' -o page.html",
@@ -80,10 +80,10 @@ def demo(
         f"glassformer train {PRESET} --data your-text.txt --set model.residual=none",
         "glassformer info gpt2",
     ):
-        console.print(f"  {command}", highlight=False)
+        console.print(f"  {command}")
 
 
-def _study_the_residual(console: Console, steps: int, root: Path) -> None:
+def _study_the_residual(console: Terminal, steps: int, root: Path) -> None:
     """Three arms, three seeds: the whole model, without its skips, and without attention."""
     from glassformer.cli.study import Maker
     from glassformer.cli.study_table import conclude

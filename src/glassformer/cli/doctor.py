@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from glassformer.cli.terminal import emit_json
 from glassformer.cli.units import readable_bytes
-from glassformer.strict_json import strict_json
 
 OPTIONAL = {  # package -> (the extra that brings it, what it is for)
     "transformers": ("hf", "reading and writing Hugging Face models by hub name"),
@@ -40,7 +40,7 @@ def doctor(
     report = examine(fresh=measure)
     findings = list(advise(report))
     if as_json:
-        print(strict_json({**report, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        emit_json({**report, "findings": [asdict(finding) for finding in findings]}, indent=2)
     else:
         _show(report, findings)
 
@@ -185,11 +185,12 @@ def _about_the_places(report: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _show(report: dict[str, Any], findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from glassformer.cli.terminal import Terminal
+
+    console = Terminal(soft_wrap=False)
     table = Table(title="This machine", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

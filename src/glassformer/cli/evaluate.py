@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from glassformer.cli import searching as options
+from glassformer.cli.terminal import Terminal, emit_json, warn
 from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
-from glassformer.strict_json import strict_json
 
 SEQUENCES = 16  # at once, unless the command says otherwise
 
@@ -65,16 +65,18 @@ def evaluate(
     precision: options.Precision = None,
     quantize: options.Quantize = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help=f"Language model: sequences at once; {SEQUENCES} unless given.")
+        int | None, typer.Option(min=1, max=10**6, help=f"Language model: sequences at once; {SEQUENCES} unless given.")
     ] = None,
     length: Annotated[
         list[int] | None,
         typer.Option(
-            min=1, help="Task: problems of this length, fresh ones. Repeatable; the validation problems unless given."
+            min=1,
+            max=100_000,
+            help="Task: problems of this length, fresh ones. Repeatable; the validation problems unless given.",
         ),
     ] = None,
     problems: Annotated[
-        int | None, typer.Option(min=1, help="Task: how many of each --length; 1,000 unless given.")
+        int | None, typer.Option(min=1, max=1_000_000, help="Task: how many of each --length; 1,000 unless given.")
     ] = None,
     device: options.Device = "auto",
     runs: options.RunsFolder = None,
@@ -175,7 +177,7 @@ def evaluate_language_model(
 
     opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
-        options.warn(warning)
+        warn(warning)
     check_finite_weights(opened.model, opened.run.name, opened.step)
     config = opened.config.data
     assert isinstance(config, DataConfig)
@@ -184,7 +186,7 @@ def evaluate_language_model(
         samples = open_samples(run, opened.config)
         assert isinstance(samples, TextSamples)
         for warning in samples.warnings:
-            options.warn(warning)
+            warn(warning)
         batches = samples.data.validation_batches(batch_size=batch_size, seq_len=seq_len)
         bytes_per_token, source = samples.bytes_per_token("validation"), f"{config.source} (validation)"
     else:
@@ -195,7 +197,7 @@ def evaluate_language_model(
             )
         if text.unknown:
             share = text.unknown / text.characters
-            options.warn(f"{text.unknown:,} characters of {data} ({share:.2%}) are unknown, and are read as <unk>.")
+            warn(f"{text.unknown:,} characters of {data} ({share:.2%}) are unknown, and are read as <unk>.")
         batches = fixed_batches(text.tokens, batch_size=batch_size, seq_len=min(seq_len, len(text.tokens) - 1))
         bytes_per_token, source = text.bytes_per_token, data
     result = measure(opened.model, batches)
@@ -203,14 +205,14 @@ def evaluate_language_model(
     bits = result.bits_per_byte(bytes_per_token)
     if as_json:
         figures = {"loss": result.loss, "perplexity": result.perplexity, "bits_per_byte": bits}
-        print(strict_json({**figures, "n_tokens": result.n_tokens, "step": opened.step, "data": source}))
+        emit_json({**figures, "n_tokens": result.n_tokens, "step": opened.step, "data": source})
         return
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]{opened.run.name}[/] at step {opened.step:,} on {source}", highlight=False)
-    console.print(f"  loss          {result.loss:.4f} nats/token", highlight=False)
-    console.print(f"  perplexity    {result.perplexity:.3f}", highlight=False)
-    console.print(f"  bits per byte {bits:.4f}", highlight=False)
-    console.print(f"  over {result.n_tokens:,} tokens, windows of {seq_len}", highlight=False)
+    console = Terminal()
+    console.print(Text.assemble((opened.run.name, "bold"), f" at step {opened.step:,} on {source}"))
+    console.print(f"  loss          {result.loss:.4f} nats/token")
+    console.print(f"  perplexity    {result.perplexity:.3f}")
+    console.print(f"  bits per byte {bits:.4f}")
+    console.print(f"  over {result.n_tokens:,} tokens, windows of {seq_len}")
 
 
 def _refuse(given: dict[str, object], why: str) -> None:

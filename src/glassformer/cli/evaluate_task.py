@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from glassformer.cli import searching as options
+from glassformer.cli.terminal import Terminal, emit_json, warn
 from glassformer.data.synthetic import SyntheticData
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import Problems
 from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
-from glassformer.strict_json import strict_json
 from glassformer.training.finite_checks import check_finite_loss, check_finite_weights
 from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure
@@ -36,7 +35,7 @@ def evaluate_task(
     """Count right tokens and right answers on problems that were never trained on, and print them."""
     opened = open_model(run, checkpoint, device=device)
     for warning in opened.warnings:
-        options.warn(warning)
+        warn(warning)
     check_finite_weights(opened.model, opened.run.name, opened.step)
     config = opened.config.data
     assert isinstance(config, SyntheticConfig)
@@ -49,11 +48,11 @@ def evaluate_task(
     for _, result in results.values():
         check_finite_loss(result, opened.run.name, opened.step)
     if as_json:
-        print(strict_json({"task": config.kind, "step": opened.step, "problems": [*_rows(results)]}))
+        emit_json({"task": config.kind, "step": opened.step, "problems": [*_rows(results)]})
         return
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]{opened.run.name}[/] at step {opened.step:,} on {config.kind}", highlight=False)
-    console.print(_table(results), highlight=False)
+    console = Terminal()
+    console.print(Text.assemble((opened.run.name, "bold"), f" at step {opened.step:,} on {config.kind}"))
+    console.print(_table(results))
 
 
 def _sets(opened: OpenedModel, data: SyntheticData, lengths: list[int], count: int) -> Mapping[str, Problems]:

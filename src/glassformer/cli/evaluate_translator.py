@@ -8,17 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from glassformer.cli.searching import describe, translating, warn
+from glassformer.cli.searching import describe, translating
 from glassformer.cli.sentences import one_line, unwritable, write_lines
+from glassformer.cli.terminal import Terminal, emit_json, warn
 from glassformer.data.pairs import BUILT_IN, DATES, Pair
 from glassformer.data.sets_to_score import batches_of, prepared_sets, set_of_file, sets_to_score
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import ConfigError, nearest
 from glassformer.generation.translation import Translator
 from glassformer.scoring.translations import METRICS, Difference, Score, paired_difference, score_translations
-from glassformer.strict_json import strict_json
 from glassformer.training.finite_checks import check_finite_loss
 from glassformer.training.objectives import Evaluation
 from glassformer.training.objectives import evaluate as measure_loss
@@ -150,9 +148,9 @@ def evaluate_translator(
             "compared_with": [_identity(each) for each in compared],
         }
         settings = {"search": search.to_dict(), "decoding": decoding.to_dict(), "data": data or config.source}
-        print(strict_json({**found, **settings, "splits": {report.split: report.to_dict() for report in reports}}))
+        emit_json({**found, **settings, "splits": {report.split: report.to_dict() for report in reports}})
         return
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Terminal()
     console.print(f"{describe(opened)} on {data or config.source}, {_in_words(search)}")
     if compared:
         console.print(f"compared with {describe(compared)}: the differences are the first's scores − the second's")
@@ -230,7 +228,7 @@ def _write(folder: Path, split: str, pairs: Sequence[Pair], lines: list[str]) ->
         write_lines([one_line(text) for text in texts], folder / f"{split}.{side}.txt")
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: Report, console: Terminal) -> None:
     console.print(f"\n{report.split}: {report.n:,} sentences, {report.sentences_per_second:.1f} a second")
     if report.loss is not None:
         console.print(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glassformer.cli.terminal import emit_json
 from glassformer.cli.units import readable_bytes
+from glassformer.config import parse
 from glassformer.errors import ConfigError, RunError, nearest
-from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:  # torch is imported when the command runs
     from glassformer.models.build import Model
@@ -30,7 +30,7 @@ def info(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, as in model.residual=none."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, max=10**9, help="Sequences at a time.")] = 1,
     seq_len: Annotated[
         int | None, typer.Option(min=1, help="Tokens in a sequence; the model's context unless given.")
     ] = None,
@@ -70,7 +70,7 @@ def info(
             from glassformer.parts.probes import probe_points
 
             tree["probes"] = list(probe_points(build_on_meta(config)))
-        print(strict_json(tree, indent=2))
+        emit_json(tree, indent=2)
         return
     _show(what, source, config, result)
     if probes:
@@ -107,7 +107,7 @@ def find_model(what: str) -> tuple[ModelConfig, str]:
 def _model_tree(path: Path) -> dict[str, Any]:
     """The model's part of a run's config.json, or a file that holds a model alone."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}", subject="command") from error
     if not isinstance(tree, dict):
@@ -141,10 +141,11 @@ def _refuse_unknown(*options: tuple[str, str, tuple[str, ...]]) -> None:
 
 
 def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    from glassformer.cli.terminal import Terminal
+
+    console = Terminal(soft_wrap=False)
     title = Text.assemble((what, "bold"), "  ", f"{result.parameters.total:,} parameters")
     console.print(title)
     console.print(Text(source, style="dim"))
@@ -258,10 +259,10 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Any:
 
 def _show_probes(model: Model) -> None:
     """The module tree, the weights' shapes beside the layers, the probes by their full names."""
-    from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
+    from glassformer.cli.terminal import Terminal
     from glassformer.parts.probes import Probe
 
     tree = Tree(Text("model", style="bold"))
@@ -276,7 +277,7 @@ def _show_probes(model: Model) -> None:
             shapes = ", ".join(f"{each} {list(value.shape)}" for each, value in module.named_parameters(recurse=False))
             line = Text.assemble((last, "bold"), f"  {type(module).__name__}  ", (shapes, "dim"))
         branches[name] = branches[parent].add(line)
-    console = Console()
+    console = Terminal(soft_wrap=False)
     console.print(tree)
     console.print("○ activations, as record(model, NAME) takes them", style="dim")
 

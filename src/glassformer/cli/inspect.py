@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from glassformer.cli.terminal import Terminal, warn
 from glassformer.errors import ConfigError
 
 PAGE = "inspection.html"
@@ -50,10 +50,9 @@ def inspect(
     subjects = [open_subject(source, checkpoint=checkpoint, runs=runs, device=device) for source in sources]
     built = build_page(*subjects, text=text, target=target, layers=layer or None)
     path = built.save(page or _default(subjects[0].run.path if subjects[0].run else None))
-    errors = Console(stderr=True, soft_wrap=True)
     for warning in dict.fromkeys(warning for subject in subjects for warning in subject.warnings):
-        errors.print(f"[yellow]warning:[/] {warning}", highlight=False)
-    Console(soft_wrap=True).print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False)
+        warn(warning)
+    Terminal().print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _sources(what: str, run: list[str], text: str | None, output: Path | None) -> tuple[list[str], Path | None]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from glassformer.errors import shown
 from glassformer.trust import trusting_parts
 
 
@@ -57,7 +58,7 @@ class LazyGroup(TyperGroup):
             )  # not of a group inside this one, which has said it
             if refused and ours:
                 expected = error.message.removeprefix("Input should be ").partition(", unable")[0]
-                error.message = f"{refused[0]['input']!r}; expected {expected}."
+                error.message = f"{shown(refused[0]['input'])}; expected {expected}."
             raise
 
 

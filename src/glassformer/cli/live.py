@@ -7,11 +7,11 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.cli.terminal import Terminal
 from glassformer.training.telemetry import Record
 
 
@@ -31,7 +31,7 @@ class LiveTraining:
         show_gradients: print the per-parameter table whenever it is recorded.
     """
 
-    def __init__(self, console: Console, *, max_seconds: float | None = None, show_gradients: bool = False) -> None:
+    def __init__(self, console: Terminal, *, max_seconds: float | None = None, show_gradients: bool = False) -> None:
         self.console = console
         self.max_seconds = max_seconds
         self.show_gradients = show_gradients
@@ -89,10 +89,8 @@ class LiveTraining:
         also = f"{record['bits_per_byte']:.3f} bits/byte"
         if "accuracy" in record:
             also = f"{record['accuracy']:.1%} of tokens right, {record['exact']:.1%} of answers"
-        self.console.print(
-            f"step {record['step']:>6}  [bold]validation {loss}[/] nats/token, {also}{best}",
-            highlight=False,
-        )
+        step = f"step {record['step']:>6}  "
+        self.console.print(Text.assemble(step, (f"validation {loss}", "bold"), f" nats/token, {also}{best}"))
 
     def _on_extrapolation(self, record: Record) -> None:
         interval = f"{_loss(record['low'])} – {_loss(record['high'])}"
@@ -125,7 +123,7 @@ class LiveTraining:
 
     def _plainly(self, line: str) -> None:
         if self.bar.disable:
-            self.console.print(line, highlight=False)
+            self.console.print(line)
 
 
 def gradient_table(record: Record) -> Table:
@@ -144,10 +142,10 @@ def _loss(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def _number(value: Any) -> str:
+def _number(value: Any) -> Text:
     if value is None or math.isnan(float(value)):
-        return "[red]none[/]"
-    return f"{float(value):.3e}"
+        return Text("none", "red")
+    return Text(f"{float(value):.3e}")
 
 
 def _clock(seconds: float) -> str:

@@ -2,24 +2,39 @@
 
 Commands are imported when they are called, so that ``glassformer --help`` answers at once.
 
-Exit status: 0 done, 2 a mistake the user can mend (one message, no traceback), 130 stopped by Ctrl-C; anything else is
-a fault of ours and shows its traceback.
+Exit status, each but 0 with one message on standard error:
+
+====  ===========================================================================================
+0     done; also where the reader of a pipe left early (``| head``)
+2     something that the user can fix: an input, a file, a full disk
+70    a fault of ours; the message says where the report of it is (``crash.py``)
+130   stopped by Ctrl-C; 143 by SIGTERM
+====  ===========================================================================================
 """
 
 from __future__ import annotations
 
-import io
-import os
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from glassformer import __version__, trust
-from glassformer.cli import lazy
+from glassformer.cli import crash, lazy, streams
 from glassformer.cli.lazy import Command
-from glassformer.errors import GlassformerError
+from glassformer.cli.terminal import Terminal, emit
+from glassformer.errors import GlassformerError, shown
+
+NO_MEMORY = (
+    "There was not enough memory. What was saved before is intact. Take less at a time: a smaller batch or beam, fewer "
+    "samples, a shorter sequence, or a smaller model."
+)
+
+CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+"""Every mistake that the parser finds; the name under which typer has this class depends on its version."""
 
 # To add a command: write cli/NAME.py with one function, and its row here, in the order of the help page.
 # The summary is the first line of the function's docstring. A group of commands has a row here and its own table.
@@ -88,7 +103,7 @@ def program() -> Any:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        print(f"glassformer {__version__}")
+        emit(f"glassformer {__version__}")
         raise typer.Exit
 
 
@@ -101,42 +116,78 @@ def _glassformer(
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status. ``args`` without the program's name; default ``sys.argv``."""
-    args = list(sys.argv[1:] if args is None else args)
-    trust.vouch_for_named(args)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line when it is said
+    """Run the command line and return its exit status; no exception leaves it.
+
+    Args:
+        args: without the program's name. By default those of this process, whose descriptors and hooks are then ours
+            too.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if args is None:
+        streams.own_process()
+        crash.watch_process()
+    streams.prepare()
+    trust.vouch_for_named(words)
     try:
-        program().main(args=args, prog_name="glassformer")
+        status = _run(words)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        status = _unexpected(error, words)
+    lost = streams.lost_output()
+    if lost is not None and not lost.reader_left:
+        _complain(str(lost))
+        return status or 2
+    return status
+
+
+def _run(words: list[str]) -> int:
+    """The exit status; an exception that is raised is no message to the user yet."""
+    out, err = sys.stdout, sys.stderr
+    try:
+        status = program().main(args=words, prog_name="glassformer", standalone_mode=False)
     except GlassformerError as error:
-        _complain(error)
-        return 2
+        return _complain(str(error), status=2)
+    except CommandLineError as error:
+        return _complain(_usage(error), status=2)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return _reader_left()
+    except typer.Abort as aborted:  # typer's word for an end of input that nobody expected
+        raise aborted.__cause__ or aborted from None
     except SystemExit as exit_:
-        if isinstance(exit_.__context__, BrokenPipeError):  # typer caught it while the command was writing
-            return _reader_left()
-        status = exit_.code
-        assert status is None or isinstance(status, int)
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            return _reader_left()
-        return status or 0
-    return 0
+        sys.stdout, sys.stderr = out, err  # typer puts its own in their place when a pipe breaks
+        if isinstance(exit_.__context__, BrokenPipeError):
+            raise exit_.__context__ from None
+        return _complain(f"The command was ended from inside, by sys.exit({exit_.code!r}) in imported code.", status=2)
+    return status if isinstance(status, int) else 0
 
 
-def _complain(error: GlassformerError) -> None:
-    """The message on standard error: no markup read from it, no wrapping when it goes to a file."""
-    from rich.console import Console
-    from rich.text import Text
+def _unexpected(error: Exception, words: list[str]) -> int:
+    """Say what happened, once: output that cannot be written, a system that refuses, or a fault of ours."""
+    if isinstance(error, OSError):
+        lost = streams.lost_output()
+        if lost is not None:
+            return 0 if lost.reader_left else _complain(str(lost), status=2)
+        if error.errno in streams.REFUSALS:
+            return _complain(f"{_refusal(error)} What was saved before is intact.", status=2)
+    if isinstance(error, MemoryError) or ("allocate" in str(error) and "memory" in str(error)):  # torch's is no class
+        return _complain(f"{NO_MEMORY} ({shown(str(error))})", status=2)
+    if crash.debugging():
+        crash.show_traceback(error)
+    return _complain(crash.describe(error, ["glassformer", *words]), status=crash.STATUS)
 
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+def _complain(message: str, *, status: int = 0) -> int:
+    """The one message, on standard error; gives the status."""
+    with contextlib.suppress(OSError):  # where nothing can be said, the exit status says it
+        Terminal(stderr=True).print(Text.assemble(("error: ", "bold red"), message))
+    return status
 
 
-def _reader_left() -> int:
-    """``glassformer ... | head``: nobody reads on, which is no fault; nor may Python's own flush at exit fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def _usage(error: Any) -> str:
+    """What the parser complains about, and where the help is."""
+    hint = f"\nTry '{error.ctx.command_path} --help' for help." if getattr(error, "ctx", None) is not None else ""
+    return f"{error.format_message()}{hint}"
+
+
+def _refusal(error: OSError) -> str:
+    path = f" for {shown(str(error.filename))}" if error.filename is not None else ""
+    return f"The system refused to go on{path}: {error.strerror}."

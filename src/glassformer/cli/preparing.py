@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from glassformer.cli.terminal import Terminal
 
 
 @contextmanager
-def preparing(console: Console) -> Iterator[Callable[[str, int, int | None], None]]:
+def preparing(console: Terminal) -> Iterator[Callable[[str, int, int | None], None]]:
     """Gives ``progress(stage, bytes done, bytes in all or None)``; nothing is drawn where no terminal is."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("preparing", total=None, visible=False)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from glassformer.strict_json import strict_json
+from glassformer.cli.terminal import emit_json
 
 
 def presets(
@@ -27,14 +27,15 @@ def presets(
             }
             for each in found
         ]
-        print(strict_json(rows, indent=2))
+        emit_json(rows, indent=2)
         return
 
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console()
+    from glassformer.cli.terminal import Terminal
+
+    console = Terminal(soft_wrap=False)
     for each in found:
         model = each.model
         layers = f"{model.n_layers} layers"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from glassformer.cli.study_table import warn_of
+from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError
 
 
@@ -38,8 +38,8 @@ def report(
     opened = Study.open(study, root=studies)
     failures = Failures()
     path = write_report(opened, folder=output, open_pages=pages, take_out=take_out, failures=failures)
-    console = Console(soft_wrap=True)
+    console = Terminal()
     for answer in answers(gather(opened)):
         console.print(Text(answer.sentence))
-    console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", highlight=False)
+    console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     warn_of(failures)

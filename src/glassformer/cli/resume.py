@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
+from glassformer.cli.terminal import Terminal, warn
 from glassformer.cli.train import conclude, introduce, watch
 from glassformer.runs.folder import Run
 
@@ -25,19 +25,19 @@ def resume(
     """Go on with a run that was stopped or killed."""
     from glassformer.training import session
 
-    console = Console(soft_wrap=True)
+    console = Terminal()
     opened = Run.open(run, root=runs)
     unrecorded = session.run_config(opened).training.telemetry.gradients_every is None
     check_idle(context, ("show_gradients", unrecorded, "the run's telemetry.gradients_every=none records none"))
     with preparing(console) as progress:
         trainer, warnings = session.resume(opened, prepare_progress=progress)
     for warning in warnings:
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+        warn(warning)
     if reason := trainer.ended():
         console.print(
             f"{opened.name} has nothing left to train: {reason} at step {trainer.progress.step:,}.", highlight=False
         )
         return
     introduce(trainer, console, opened.name)
-    console.print(f"[dim]from step {trainer.progress.step:,}[/]", highlight=False)
+    console.print(f"from step {trainer.progress.step:,}", style="dim")
     conclude(trainer, watch(trainer, console, show_gradients=show_gradients), console)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from glassformer.cli.idle_options import check_idle
+from glassformer.cli.terminal import Terminal, emit, emit_payload, warn
 from glassformer.errors import DataError
 from glassformer.runs.folder import Run
 
@@ -41,7 +40,9 @@ def sample(
     repetition_penalty: Annotated[float, typer.Option(help="Above 1, what has been said becomes less likely.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="End where this appears. Repeatable.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Continuations of each prompt, drawn independently.")] = 1,
+    samples: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Continuations of each prompt, drawn independently.")
+    ] = 1,
     precision: Annotated[str, typer.Option(help="fp32 or bf16: how weights are stored.")] = "fp32",
     quantize: Annotated[str | None, typer.Option(help="int8: weights in 8 bits.")] = None,
     compile_: Annotated[str, typer.Option("--compile", help="auto, on, off.")] = "auto",
@@ -61,10 +62,10 @@ def sample(
 
     opened = open_model(Run.open(run, root=runs), checkpoint, device=device)
     for warning in opened.warnings:
-        Console(stderr=True).print(f"[yellow]warning:[/] {warning}", highlight=False)
+        warn(warning)
     check_finite_weights(opened.model, opened.run.name, opened.step)
     chosen = f", {BEST}" if checkpoint == "best" and not opened.warnings else ""
-    Console(stderr=True, soft_wrap=True).print(f"[dim]{opened.run.name}, step {opened.step:,}{chosen}[/]")
+    Terminal(stderr=True).print(f"{opened.run.name}, step {opened.step:,}{chosen}", style="dim")
     settings = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -78,7 +79,7 @@ def sample(
     prompts = [text for text in prompt or ["\n"] for _ in range(samples)]
     if len(prompts) == 1:
         stream_sample(opened, prompts[0], stop=stop or (), decoding=decoding, **settings)
-        print()
+        emit()
     else:
         print_samples(opened, prompts, stop=stop or (), decoding=decoding, **settings)
 
@@ -97,10 +98,9 @@ def stream_sample(
         tokenizer=opened.tokenizer,
         stop=stop,
     )
-    sys.stdout.write(prompt)
+    emit_payload(prompt)
     for event in events:
-        sys.stdout.write(event.text)
-        sys.stdout.flush()
+        emit_payload(event.text)
 
 
 def print_samples(
@@ -117,10 +117,10 @@ def print_samples(
         tokenizer=opened.tokenizer,
         stop=stop,
     )
-    console = Console()
+    console = Terminal(soft_wrap=False)
     for number, (prompt, sequence) in enumerate(zip(prompts, sequences, strict=True), start=1):
         console.rule(f"{number} of {len(prompts)}", style="dim")
-        print(prompt + sequence.text)
+        emit_payload(prompt + sequence.text + "\n")
 
 
 def _encode(opened: OpenedModel, prompt: str) -> list[int]:
@@ -128,6 +128,5 @@ def _encode(opened: OpenedModel, prompt: str) -> list[int]:
         raise DataError("The prompt is empty, and the model needs a token to go on from; give it some text.")
     ids = [int(token) for token in opened.tokenizer.encode(prompt)]
     if unknown := ids.count(-1 if opened.tokenizer.unknown_id is None else opened.tokenizer.unknown_id):
-        message = f"{unknown} of the prompt's {len(ids)} characters are not in the vocabulary, and are read as <unk>."
-        Console(stderr=True, soft_wrap=True).print(f"[yellow]warning:[/] {message}", highlight=False)
+        warn(f"{unknown} of the prompt's {len(ids)} characters are not in the vocabulary, and are read as <unk>.")
     return ids

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.cli.terminal import Terminal, emit_json
 from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.numbers import shorten
-from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
@@ -89,7 +88,7 @@ def scale_fit(
         decimal=decimal,  # type: ignore[arg-type]  # likewise
         implausible=implausible,
     )
-    console = Console(stderr=as_json, soft_wrap=True)
+    console = Terminal(stderr=as_json)
     with console.status("fitting") as status:
         found = investigate(
             points,
@@ -107,11 +106,11 @@ def scale_fit(
         drawn = page(found, facts).save(out)
         saved = write_fit(found, out.with_suffix(".json"), draws=draws, facts=facts)
     if as_json:
-        print(strict_json(to_dict(found, draws=draws, facts=facts)))
+        emit_json(to_dict(found, draws=draws, facts=facts), ascii_only=False)
         return
     _show(found, facts, console)
-    console.print(f"page {drawn}  {drawn.stat().st_size / 1e6:.1f} MB", highlight=False)
-    console.print(f"fit  {saved}", highlight=False)
+    console.print(f"page {drawn}  {drawn.stat().st_size / 1e6:.1f} MB")
+    console.print(f"fit  {saved}")
 
 
 def _check(objective: str, delta: float | None, counting: str | None, decimal: str | None, out: Path) -> None:
@@ -152,7 +151,7 @@ def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | Non
     return found or None
 
 
-def _show(found: Findings, facts: dict[str, str], console: Console) -> None:
+def _show(found: Findings, facts: dict[str, str], console: Terminal) -> None:
     """The parameters, the minimum, the target, and how far to trust it."""
     import numpy as np
 

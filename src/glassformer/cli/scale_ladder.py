@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
+from glassformer.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from glassformer.scaling.ladders.ladder import Ladder
@@ -61,7 +61,7 @@ def scale_ladder(
     from glassformer.scaling.ladders.ladder import Ladder
 
     check_idle(context, ("verify", dry_run, "--dry-run trains nothing"))
-    console = Console(soft_wrap=True)
+    console = Terminal()
     request = _request(preset, data, budget, target, vary or [], seeds, set_ or [], law, ratio)
     found = None if fresh else Ladder.find(request, root=studies)
     if found is None:
@@ -79,14 +79,14 @@ def scale_ladder(
         if dry_run:
             return
         checked = ladder.check()
-    console.print(f"[dim]ladder {ladder.study.path}[/]", highlight=False)
+    console.print(f"ladder {ladder.study.path}", style="dim")
     _train(ladder, checked, console, fresh=fresh)
     _tell(ladder, console)
     if verify:
         _verify(ladder, console)
     from glassformer.scaling.ladders.ladder_page import write_page
 
-    console.print(f"page [bold]{write_page(ladder, command=sys.argv)}[/]", highlight=False)
+    console.print(Text.assemble("page ", (str(write_page(ladder, command=sys.argv)), "bold")))
 
 
 def _request(
@@ -107,7 +107,7 @@ def _request(
     return LadderRequest(preset, budget, data, settings, target, seeds, variants, law, ratio)
 
 
-def _show_plan(plan: Plan, console: Console) -> None:
+def _show_plan(plan: Plan, console: Terminal) -> None:
     """The rungs in the order in which they help, what each costs, and what is then known of the target."""
     from glassformer.scaling.ladders.ladder_rungs import short
     from glassformer.scaling.ladders.ladder_told import percent
@@ -115,12 +115,12 @@ def _show_plan(plan: Plan, console: Console) -> None:
     design, runs = plan.design, {run.name: run for run in plan.runs}
     variants = len(plan.request.vary)
     of_each = f" × {1 + variants} variants" * (variants > 0) + f" × {design.seeds} seeds" * (design.seeds > 1)
-    console.print(
-        f"[bold]a ladder of {len(runs)} rungs[/]{of_each} for {plan.request.preset}, updates of "
+    about = (
+        f"{of_each} for {plan.request.preset}, updates of "
         f"{plan.base.training.batch_size * plan.base.seq_len:,} tokens; it costs {_cost(design.spent, plan)} of "
-        f"{_cost(_afford(plan), plan)}",
-        highlight=False,
+        f"{_cost(_afford(plan), plan)}"
     )
+    console.print(Text.assemble((f"a ladder of {len(runs)} rungs", "bold"), about))
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("rung")
     timed = plan.budget.timed
@@ -133,7 +133,7 @@ def _show_plan(plan: Plan, console: Console) -> None:
     console.print(table)
     if plan.verification != plan.target:
         run = plan.verification
-        console.print(f"[dim]--verify trains N={short(run.n)}, D={short(run.d)}: {run.c:.3g} FLOPs[/]", highlight=False)
+        console.print(f"--verify trains N={short(run.n)}, D={short(run.d)}: {run.c:.3g} FLOPs", style="dim")
     for note in plan.notes:
         console.print(Text(note, style="dim"))
 
@@ -154,21 +154,22 @@ def _cost(amount: float, plan: Plan) -> str:
     return f"{amount / 60:.1f} core-min" if plan.budget.timed else f"{amount:.2e} FLOPs"
 
 
-def _train(ladder: Ladder, checked: Checked, console: Console, *, fresh: bool) -> None:
+def _train(ladder: Ladder, checked: Checked, console: Terminal, *, fresh: bool) -> None:
     """Make the runs that are not there yet."""
     from glassformer.studies.live import LiveStudy
 
     waiting = len(ladder.study.waiting())
     if waiting:
-        console.print(f"[dim]{waiting} of {len(ladder.study.plan)} runs to make[/]", highlight=False)
+        console.print(f"{waiting} of {len(ladder.study.plan)} runs to make", style="dim")
     signal = ladder.conduct(checked, watch=lambda study: LiveStudy(console, study), fresh=fresh)
     if signal is not None:
         left = len(ladder.study.waiting())
-        console.print(f"[bold]stopped by {signal} and saved[/]: {left} of {len(ladder.study.plan)} runs are left")
+        left_of = f": {left} of {len(ladder.study.plan)} runs are left"
+        console.print(Text.assemble((f"stopped by {signal} and saved", "bold"), left_of))
         _go_on(signal, console)
 
 
-def _tell(ladder: Ladder, console: Console) -> None:
+def _tell(ladder: Ladder, console: Terminal) -> None:
     """What was learned; kept before the target is trained, so that it is a prediction."""
     from glassformer.scaling.ladders.ladder_told import tell
 
@@ -176,10 +177,10 @@ def _tell(ladder: Ladder, console: Console) -> None:
     console.print()
     for sentence in told.sentences():
         console.print(Text(f"  {sentence}"))
-    console.print(f"[dim]{ladder.write(told.to_dict())}[/]", highlight=False)
+    console.print(f"{ladder.write(told.to_dict())}", style="dim")
 
 
-def _verify(ladder: Ladder, console: Console) -> None:
+def _verify(ladder: Ladder, console: Terminal) -> None:
     """Train the target, and say whether the truth lies inside the band."""
     from glassformer.cli.live import LiveTraining
     from glassformer.scaling.ladders.ladder_told import tell
@@ -187,11 +188,11 @@ def _verify(ladder: Ladder, console: Console) -> None:
     run, told = ladder.plan.verification, tell(ladder)
     if told.learned is None or len(told.verified) == 1 + len(ladder.plan.request.vary):
         return  # nothing was predicted, or all is known and has been told
-    console.print(f"[dim]training the target: {run.shape}, {run.steps:,} steps, {run.c:.3g} FLOPs[/]", highlight=False)
+    console.print(f"training the target: {run.shape}, {run.steps:,} steps, {run.c:.3g} FLOPs", style="dim")
     with LiveTraining(console, max_seconds=None, show_gradients=False) as live:
         signal = ladder.verify([live])
     if signal is not None:
-        console.print(f"[bold]stopped by {signal} and saved[/]")
+        console.print(f"stopped by {signal} and saved", style="bold")
         _go_on(signal, console)
     told = tell(ladder)
     ladder.write(told.to_dict())
@@ -199,6 +200,6 @@ def _verify(ladder: Ladder, console: Console) -> None:
         console.print(Text(f"  {each.sentence()}", style="bold"))
 
 
-def _go_on(signal: str, console: Console) -> None:
+def _go_on(signal: str, console: Terminal) -> None:
     console.print("  the same command goes on with it")
     raise typer.Exit(130 if signal == "SIGINT" else 143)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glassformer.cli.terminal import emit
 from glassformer.errors import ConfigError
 from glassformer.numbers import NumberError, read_number, shorten
 
@@ -44,7 +45,7 @@ def scale_laws(
         inputs = _inputs(at or [])
         found = laws(names)
         answers = [_answer(law, inputs) if inputs else "" for law in found]  # before a word is said
-        print("\n\n".join(law.explain() + answer for law, answer in zip(found, answers, strict=True)))
+        emit("\n\n".join(law.explain() + answer for law, answer in zip(found, answers, strict=True)))
 
 
 def _inputs(given: list[str]) -> dict[str, float]:
@@ -82,15 +83,15 @@ def _answer(law: Law, inputs: dict[str, float]) -> str:
 
 def _list() -> None:
     """Two lines for each law: its name and formula, and what it says, for which N, from where."""
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
+    from glassformer.cli.terminal import Terminal
     from glassformer.scaling.laws.explaining import in_numbers
     from glassformer.scaling.laws.known import GROUPS, LAWS
 
-    console = Console(soft_wrap=True)
+    console = Terminal()
     width = max(map(len, LAWS))
     for title, laws in GROUPS.items():
         console.print(Text(title, "bold"))
@@ -109,5 +110,4 @@ def _corrections() -> None:
     from glassformer.scaling.laws.notes import CORRECTIONS
 
     for correction in CORRECTIONS:
-        print(correction)
-        print(f"   glassformer scale laws {correction.wrong.name}")
+        emit(f"{correction}\n   glassformer scale laws {correction.wrong.name}")

@@ -24,15 +24,15 @@ def scale_noise(
 
     The run must have measured it: glassformer train ... --set training.telemetry.noise_scale_every=10
     """
-    from rich.console import Console
     from rich.text import Text
 
+    from glassformer.cli.terminal import Terminal
     from glassformer.runs.folder import Run
     from glassformer.scaling.noise_scale import read_noise_scale
 
     run = Run.open(run_named, root=runs)
     measured = read_noise_scale(run.metrics())
-    console = Console()
+    console = Terminal(soft_wrap=False)
     console.print(_table(run.name, measured))
     console.print(Text(measured.sentence()))
     console.print(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,9 +14,9 @@ from rich.text import Text
 from glassformer.cli.idle_options import check_idle
 from glassformer.cli.preparing import preparing
 from glassformer.cli.scale_plan_lines import UNKNOWN, Line, sections, signed
+from glassformer.cli.terminal import Terminal, emit_json
 from glassformer.errors import ConfigError
 from glassformer.scaling.wording import digits, large
-from glassformer.strict_json import strict_json
 
 if TYPE_CHECKING:
     from glassformer.scaling.plans.plan import Plan
@@ -100,7 +99,7 @@ def scale_plan(
         lambda: rate_of(rate),
         lambda: None if as_json else check_place(out),
     )
-    console = Console()
+    console = Terminal(soft_wrap=False)
     with preparing(console) as progress:
         made = plan(
             request,
@@ -113,7 +112,7 @@ def scale_plan(
             progress=progress,
         )
     if as_json:
-        print(strict_json(made.to_dict(), indent=2))
+        emit_json(made.to_dict(), indent=2)
         return
     write_plan(made, out)  # first: a reader who leaves early, as head does, has the file
     _show(made, console)
@@ -123,8 +122,8 @@ def scale_plan(
     data_of_paper = " --data TEXT" if vocab is not None and data is None else ""
     console.print()
     if not explain:
-        console.print("[dim]every number's equation and source: --explain[/]", highlight=False)
-    console.print(f"train it   [bold]glassformer train {out}{data_of_paper}[/]", highlight=False, soft_wrap=True)
+        console.print("every number's equation and source: --explain", style="dim")
+    console.print(Text.assemble("train it   ", (f"glassformer train {out}{data_of_paper}", "bold")), soft_wrap=True)
 
 
 def _one_law(law: str | None, fit: Path | None) -> None:
@@ -139,7 +138,7 @@ def _one_law(law: str | None, fit: Path | None) -> None:
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
-def _show(plan: Plan, console: Console) -> None:
+def _show(plan: Plan, console: Terminal) -> None:
     """The plan in groups of lines, the laws side by side, the cost of being off, and what to beware of."""
     from glassformer.scaling.plans.plan_text import headline
 

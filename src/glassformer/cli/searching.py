@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from glassformer.cli.terminal import Terminal, warn
 from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run
 
@@ -61,7 +60,8 @@ Precision = Annotated[
 ]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="int8: weights in 8 bits.")]
 BatchTokens = Annotated[
-    int | None, typer.Option("--batch-tokens", min=1, help="Source tokens, pads included, translated at once.")
+    int | None,
+    typer.Option("--batch-tokens", min=1, max=10**9, help="Source tokens, pads included, translated at once."),
 ]
 
 SETTINGS = {
@@ -173,15 +173,10 @@ def describe(opened: Sequence[OpenedTranslator]) -> str:
     return " + ".join(f"{each.run.name} at step {each.step:,}" for each in opened)
 
 
-def warn(message: str) -> None:
-    """A line on standard error which stays out of what is piped on."""
-    Console(stderr=True, soft_wrap=True).print(Text.assemble(("warning: ", "yellow"), message))
-
-
 @contextmanager
 def translating() -> Iterator[Callable[[int, int], None]]:
     """Gives ``progress(sentences done, all)``, drawn on standard error where that is a terminal."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True, soft_wrap=False)
     columns = (TextColumn("translating"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("translating", total=None)

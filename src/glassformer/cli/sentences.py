@@ -6,6 +6,7 @@ import codecs
 import sys
 from pathlib import Path
 
+from glassformer.cli.terminal import emit_payload
 from glassformer.data.pair_files import LINE_BREAKS
 from glassformer.errors import DataError
 from glassformer.runs.files import replace_durably
@@ -56,13 +57,18 @@ def one_line(text: str) -> str:
 def write_lines(lines: list[str], path: Path | None) -> None:
     """The lines in UTF-8, each ended, to standard output or to a file, which is written whole or not at all.
 
+    Where they are looked at, at a terminal, their control characters are escaped.
+
     Raises :class:`DataError` if the file cannot be written.
     """
     content = "".join(line + "\n" for line in lines).encode()
     if path is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
+        if sys.stdout.isatty():
+            emit_payload(content.decode())
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
         return
     try:
         if path.absolute().is_relative_to("/dev") or (path.exists() and not path.is_file()):

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.preparing import preparing
 from glassformer.cli.study_table import command_of, conclude
+from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
 from glassformer.numbers import read_integer
@@ -79,7 +79,7 @@ def study(
     ] = True,
 ) -> None:
     """Train a base and variants of it with several seeds, and compare them, paired by seed."""
-    console = Console(soft_wrap=True)
+    console = Terminal()
     options: dict[str, Any] = {
         "vary": vary, "data": data, "seeds": seeds, "steps": steps, "set": set_, "matched": matched, "name": name,
         "budget_seeds": budget_seeds, "margin": margin,
@@ -105,7 +105,7 @@ def _reaching(on: str | None) -> Iterator[None]:
 
 
 def _begin(
-    what: str, given: dict[str, Any], workers: int | None, on: str | None, root: Path | None, console: Console
+    what: str, given: dict[str, Any], workers: int | None, on: str | None, root: Path | None, console: Terminal
 ) -> tuple[Study, Checked]:
     """A new study, or the one that is meant, and what was found out about it."""
     from glassformer.runs.folder import check_name
@@ -126,7 +126,7 @@ def _begin(
     return study, checked
 
 
-def _check(config: StudyConfig, workers: int | None, on: str | None, console: Console) -> Checked:
+def _check(config: StudyConfig, workers: int | None, on: str | None, console: Terminal) -> Checked:
     """Refuse what cannot run here, before there is a folder."""
     from glassformer.studies.checking import check
 
@@ -232,7 +232,7 @@ class Maker:
     on: str | None
     studies: Path
     fresh: bool
-    console: Console
+    console: Terminal
 
     def make(self, study: Study) -> Study:
         """Make every run, and where seeds are to be added, those of the added ones. Gives the study with all seeds."""
@@ -245,25 +245,26 @@ class Maker:
             study, signal = until_decided(study, self.train)
         if signal is not None:
             left = len(study.waiting())
-            self.console.print(f"[bold]stopped by {signal} and saved[/]: {left} of {study.config.n_runs} runs are left")
-            self.console.print(f"  go on with it   {command_of(study)}", highlight=False)
+            left_of = f": {left} of {study.config.n_runs} runs are left"
+            self.console.print(Text.assemble((f"stopped by {signal} and saved", "bold"), left_of))
+            self.console.print(f"  go on with it   {command_of(study)}")
             raise typer.Exit(130 if signal == "SIGINT" else 143)
         return study
 
     def _introduce(self, study: Study) -> None:
         config, rule = study.config, study.config.until_decided
-        self.console.print(
-            f"[bold]{study.name}[/]  the base and {len(config.variants)} variant{'s' * (len(config.variants) != 1)} × "
-            f"{len(config.seeds)} seed{'s' * (len(config.seeds) != 1)}: {config.n_runs} runs",
-            highlight=False,
+        about = (
+            f"  the base and {len(config.variants)} variant{'s' * (len(config.variants) != 1)} × "
+            f"{len(config.seeds)} seed{'s' * (len(config.seeds) != 1)}: {config.n_runs} runs"
         )
+        self.console.print(Text.assemble((study.name, "bold"), about))
         if rule is not None:
             margin = "" if rule.margin is None else f", or shown to differ by less than {rule.margin:g} nats"
             self.console.print(
-                f"[dim]seeds are added until every variant is shown to differ{margin}: {rule.budget_seeds} at most[/]",
-                highlight=False,
+                f"seeds are added until every variant is shown to differ{margin}: {rule.budget_seeds} at most",
+                style="dim",
             )
-        self.console.print(f"[dim]study {study.path}[/]", highlight=False)
+        self.console.print(f"study {study.path}", style="dim")
         for variant, note in config.adjusted.items():
             self.console.print(Text(f"  {variant}: matched in {config.matched}: {note}", style="dim"))
 
@@ -303,7 +304,7 @@ class Maker:
             executor = RayCluster(study, count, checked.threads, gpu, checked.run_bytes, self._tell)
         here = "" if self.on is None else f" on the Ray cluster ({self.on})"
         threads = "" if checked.threads is None else f", {checked.threads} thread each"
-        self.console.print(f"[dim]{waiting} to make, {count} at a time{threads}{here}[/]", highlight=False)
+        self.console.print(f"{waiting} to make, {count} at a time{threads}{here}", style="dim")
         return executor
 
     def _tell(self, note: str) -> None:

@@ -7,11 +7,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from glassformer import places
+from glassformer.cli.terminal import Terminal, warn
 from glassformer.errors import GlassformerError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from glassformer.studies.summary import Summary
 
 
-def conclude(study: Study, console: Console, *, report: bool = True) -> None:
+def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
     """The table, the report, and what to do next. Raises :class:`GlassformerError` when runs failed."""
     from glassformer.studies.summary import summarise
 
@@ -35,14 +35,14 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
         console.print(Text(f"  {summary.sentence(row)}"))
     if summary.standings:
         console.print(Text(_ending(study.config, summary.standings), style="dim"))
-    console.print(f"[dim]{study.path / 'results.json'}[/]", highlight=False)
+    console.print(f"{study.path / 'results.json'}", style="dim")
     failures: Failures | None = None
     if report and any(arm.finished for arm in summary.arms):
         from glassformer.studies.report import write_report
         from glassformer.studies.report_failures import Failures as Noted
 
         failures = Noted()
-        console.print(f"report [bold]{write_report(study, failures=failures)}[/]", highlight=False)
+        console.print(Text.assemble("report ", (str(write_report(study, failures=failures)), "bold")))
     failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
     if failed:
         reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
@@ -57,9 +57,7 @@ def conclude(study: Study, console: Console, *, report: bool = True) -> None:
 def warn_of(failures: Failures) -> None:
     """Say what is missing from a report, and exit with status 1: its numbers are whole, and it is not."""
     if failures.reasons:
-        Console(stderr=True, soft_wrap=True).print(
-            Text.assemble(("warning: ", "yellow"), failures.sentence()), highlight=False
-        )
+        warn(failures.sentence())
         raise typer.Exit(1)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.idle_options import check_idle
 from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
+from glassformer.cli.terminal import Terminal, warn
 from glassformer.config import parse_assignments
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
@@ -63,36 +63,34 @@ def train(
     named = model
     if Path(model).suffix in SUFFIXES:
         model = Path(model).stem
-    console = Console(soft_wrap=True)
+    console = Terminal()
     with preparing(console) as progress:
         trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)
     for note in trainer.samples.notes:
-        console.print(f"[dim]{note}[/]", highlight=False)
+        console.print(f"{note}", style="dim")
     if isinstance(trainer.samples, TextSamples) and trainer.samples.reads_unknown:
         given = {"--data": data, "--steps": steps, "--seed": seed, "--name": name, "--runs": runs}
         options = [part for option, value in given.items() if value is not None for part in (option, str(value))]
         assignments = [each for each in set_ or [] if not each.startswith(("data.tokenizer=", "data.unknown="))]
         settings = [part for each in [*assignments, "data.tokenizer=bpe"] for part in ("--set", each)]
         advice = shlex.join(["glassformer", "train", named, *options, *settings])
-        console.print(Text(f"a byte-pair tokenizer knows every text: {advice}", style="dim"))
+        console.print(f"a byte-pair tokenizer knows every text: {advice}", style="dim")
     introduce(trainer, console, model)
     outcome = watch(trainer, console, show_gradients=show_gradients)
     conclude(trainer, outcome, console)
 
 
-def introduce(trainer: Trainer, console: Console, model: str) -> None:
+def introduce(trainer: Trainer, console: Terminal, model: str) -> None:
     """What is about to be trained, on what, and where it is kept."""
     count = sum(p.numel() for p in trainer.model.parameters())
     data = trainer.config.data
     name = data.kind if isinstance(data, SyntheticConfig) else data.source
-    console.print(
-        f"[bold]{model}[/]  {count:,} parameters  ·  {name}: {trainer.samples.summary}",
-        highlight=False,
-    )
-    console.print(f"[dim]run {trainer.run.path}[/]", highlight=False)
+    about = f"  {count:,} parameters  ·  {name}: {trainer.samples.summary}"
+    console.print(Text.assemble((model, "bold"), about))
+    console.print(f"run {trainer.run.path}", style="dim")
 
 
-def watch(trainer: Trainer, console: Console, *, show_gradients: bool = False) -> Outcome:
+def watch(trainer: Trainer, console: Terminal, *, show_gradients: bool = False) -> Outcome:
     """Train, drawn in the terminal."""
     training = trainer.config.training
     with LiveTraining(console, max_seconds=training.max_seconds, show_gradients=show_gradients) as live:
@@ -100,31 +98,28 @@ def watch(trainer: Trainer, console: Console, *, show_gradients: bool = False) -
         return trainer.train()
 
 
-def conclude(trainer: Trainer, outcome: Outcome, console: Console) -> None:
+def conclude(trainer: Trainer, outcome: Outcome, console: Terminal) -> None:
     """How it ended, and what to do next."""
     verb = f"stopped by {outcome.reason} and saved" if outcome.interrupted else outcome.reason
-    console.print(
-        f"[bold]{verb}[/] at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best_in_words(outcome)}",
-        highlight=False,
-    )
+    when = f" at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best_in_words(outcome)}"
+    console.print(Text.assemble((verb, "bold"), when))
     if outcome.best_loss is not None and outcome.first_loss is not None and outcome.first_loss <= outcome.best_loss:
-        console.print(
-            f"[yellow]warning:[/] training did not lower the validation loss: it was {outcome.first_loss:.4f} before "
-            "the first update, and those weights are not kept.",
-            highlight=False,
+        warn(
+            f"training did not lower the validation loss: it was {outcome.first_loss:.4f} before the first update, and "
+            "those weights are not kept."
         )
     name = trainer.run.name if trainer.run.path.parent == places.runs_folder() else str(trainer.run.path)
     if outcome.interrupted:
-        console.print(f"  go on with it   glassformer resume {name}", highlight=False)
+        console.print(f"  go on with it   glassformer resume {name}")
         raise typer.Exit(130 if outcome.reason == "SIGINT" else 143)
     if trainer.config.model.has_encoder:
-        console.print(f"  let it work     glassformer translate {name}", highlight=False)
-        console.print(f"  score it        glassformer evaluate {name}", highlight=False)
+        console.print(f"  let it work     glassformer translate {name}")
+        console.print(f"  score it        glassformer evaluate {name}")
     elif isinstance(trainer.config.data, SyntheticConfig):
-        console.print(f"  count its right answers  glassformer evaluate {name}", highlight=False)
+        console.print(f"  count its right answers  glassformer evaluate {name}")
     else:
-        console.print(f"  let it write    glassformer sample {name} --prompt ...", highlight=False)
-    console.print(f"  draw its loss   glassformer chart {name}", highlight=False)
+        console.print(f"  let it write    glassformer sample {name} --prompt ...")
+    console.print(f"  draw its loss   glassformer chart {name}")
 
 
 def best_in_words(outcome: Outcome) -> str:

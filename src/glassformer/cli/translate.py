@@ -22,8 +22,9 @@ import typer
 
 from glassformer.cli import searching as options
 from glassformer.cli.alignment import draw_alignment, pharaoh
-from glassformer.cli.searching import decoding_config, describe, open_translators, search_config, translating, warn
+from glassformer.cli.searching import decoding_config, describe, open_translators, search_config, translating
 from glassformer.cli.sentences import one_line, read_sentences, refuse_unwritable, write_lines
+from glassformer.cli.terminal import emit, warn
 from glassformer.errors import ConfigError, GlassformerError
 from glassformer.strict_json import strict_json
 
@@ -191,13 +192,13 @@ def _converse(who: str, translator: Translator, form: Form) -> None:
     """Translate each line that is typed, until Ctrl-D."""
     with contextlib.suppress(ImportError):  # Windows has none
         import readline  # noqa: F401 (input() takes its line editing and history from it)
-    print(f"{who}. A line is translated at once; Ctrl-D ends.")
+    emit(f"{who}. A line is translated at once; Ctrl-D ends.")
     number = 0
     while True:
         try:
             sentence = input(PROMPT)
         except EOFError:
-            print()
+            emit()
             return
         except UnicodeDecodeError as error:
             warn(f"What was typed is not valid UTF-8 ({error.reason}); type it again.")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glassformer.config import Config
+from glassformer.config import Config, Seed
 from glassformer.data.synthetic_tasks import TASKS, Task
 
 Length = Annotated[int, Field(ge=1, le=100_000)]
@@ -41,7 +41,7 @@ class SyntheticConfig(Config):
     n_validation: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     """Problems to validate on, all different; fewer, where a task so small does not have as many."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    seed: Seed = 0
     """What decides which problems are kept from training, and which of them are validated on. The order of training
     follows from training.seed besides."""
 

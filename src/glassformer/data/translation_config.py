@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glassformer.config import Config
+from glassformer.config import LARGEST, Config, Count, Seed
 from glassformer.data.dates import N_PAIRS
 from glassformer.data.pairs import BUILT_IN, DATES, VALIDATION_FRACTION
 
@@ -54,14 +54,14 @@ class TranslationConfig(Config):
     vocab_size: Annotated[int, Field(ge=300, le=1_000_000)] = 8000
     """Tokens of a 'bpe' vocabulary, the special tokens and the 256 bytes included."""
 
-    min_count: Annotated[int, Field(ge=1)] = 2
+    min_count: Count = 2
     """Words (or, of 'characters', characters) that are seen fewer times in training are read as <unk>; characters
     that a 'bpe' vocabulary has seen fewer times are spelled in bytes."""
 
     lowercase: bool = False
     """Read and write everything in lower case."""
 
-    max_length: Annotated[int, Field(ge=2)] = 256
+    max_length: Annotated[int, Field(ge=2, le=LARGEST)] = 256
     """Tokens a sentence may have, its end token included. Pairs with a longer side are neither trained nor validated
     on; how many, the notes say."""
 
@@ -69,10 +69,10 @@ class TranslationConfig(Config):
     """For 'dates': the locales to train on, as in 'de_DE,ko_KR'; 'default' is 40 of them, 'all' every one that is not
     held out."""
 
-    n_pairs: Annotated[int, Field(ge=1)] = N_PAIRS
+    n_pairs: Annotated[int, Field(ge=1, le=10_000_000)] = N_PAIRS
     """For 'dates': training pairs to make."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """For 'dates': what decides which dates and writings they are."""
 
     @classmethod

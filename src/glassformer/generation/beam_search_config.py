@@ -15,15 +15,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from glassformer.config import Config
+from glassformer.config import Config, Count, Natural, Seed
 
 
 class BeamSearchConfig(Config):
     """How a translation is searched for."""
 
-    beam_size: Annotated[int, Field(ge=1)] = 5
+    beam_size: Annotated[int, Field(ge=1, le=10_000)] = 5
     """Hypotheses kept at every step; 1 is greedy: always the likeliest token. When sampling, how many are drawn."""
-    n_best: Annotated[int, Field(ge=1)] = 1
+    n_best: Count = 1
     """How many results to return for each sentence, best first."""
     length_penalty: Annotated[float, Field(ge=-5, le=5)] = 0.6
     """The exponent α; 0 is off, and larger favours longer translations."""
@@ -32,25 +32,25 @@ class BeamSearchConfig(Config):
     stopping: Literal["exact", "heuristic"] = "exact"
     """exact: until no hypothesis can reach the n_best any more, however long it grows; heuristic: until none would if
     it ended here and beam_size results are found, which is transformers' early_stopping=False."""
-    min_length: Annotated[int, Field(ge=0)] = 0
+    min_length: Natural = 0
     """Fewest tokens of a translation, the end not counted; the model's own limit still ends it."""
-    max_length: Annotated[int, Field(ge=1)] | None = None
+    max_length: Count | None = None
     """Most tokens of a translation, the end counted; none means by the length of the source, as follows."""
     max_length_factor: Annotated[float, Field(ge=0)] = 1.0
     """Without max_length: this times the source's tokens (end counted) ..."""
-    max_length_offset: Annotated[int, Field(ge=1)] = 50
+    max_length_offset: Count = 50
     """... plus this many (Vaswani et al. 2017, §6.1: input length + 50)."""
-    no_repeat_ngram: Annotated[int, Field(ge=0)] = 0
+    no_repeat_ngram: Natural = 0
     """No translation has the same run of this many tokens twice; 0 is off."""
     sample: bool = False
     """Draw beam_size translations at random instead of searching."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """When sampling: divides the logits."""
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Count | None = None
     """When sampling: among the k likeliest tokens only."""
     top_p: Annotated[float, Field(gt=0, lt=1)] | None = None
     """When sampling: among the fewest likeliest tokens that together hold this probability."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """When sampling: of the draws; a sentence's draws depend on this and on its number."""
 
     @classmethod

@@ -14,13 +14,12 @@ from __future__ import annotations
 import shutil
 import types
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from glassformer.config import Config
+from glassformer.config import Config, Count
 from glassformer.errors import ConfigError
 from glassformer.generation.quantization import FinishedProbe, Store, decoding_copy, weight_bytes_per_token
 from glassformer.models.decoder import Decoder
@@ -42,7 +41,7 @@ class DecodingConfig(Config):
     """Store the matrices in 8 bits with one scale per output channel instead; activations stay float32."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the decoding step: always, never, or where the tokens asked for repay the wait."""
-    stride: Annotated[int, Field(ge=1)] | None = None
+    stride: Count | None = None
     """Tokens forgotten each time a row fills the context; none means a quarter of it."""
 
     @classmethod

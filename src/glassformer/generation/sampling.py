@@ -22,18 +22,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from glassformer.config import Config
+from glassformer.config import Config, Count, Seed
 from glassformer.errors import GlassformerError
 
 
 class SamplingConfig(Config):
     """How the next token is chosen."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    max_new_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 256
     """Most tokens to generate for each prompt."""
     temperature: Annotated[float, Field(ge=0.0)] = 1.0
     """Divides the logits; 0 is greedy: always the likeliest token, and nothing is drawn."""
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Count | None = None
     """Draw among the k likeliest tokens only; none draws among all."""
     top_p: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Draw among the fewest likeliest tokens that together hold this probability (nucleus sampling); none is off."""
@@ -41,7 +41,7 @@ class SamplingConfig(Config):
     """Draw among the tokens at least this many times as likely as the likeliest; none is off."""
     repetition_penalty: Annotated[float, Field(gt=0.0)] = 1.0
     """Above 1, tokens of the prompt and of the text so far become less likely; 1 is off."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the draws. A row's draws depend on this and on the row's number, never on the rows beside it."""
 
     @classmethod

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
-from glassformer.config import Config
+from glassformer.config import Config, encodable
 from glassformer.errors import ConfigError, nearest
 from glassformer.registry import find, open_part_file, registered
 
-Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=10**9)]
+"""One side of a matrix: what two of them multiply to is still counted in 64 bits."""
+MOST_LAYERS = 2_000
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Options = dict[str, Any]
 
@@ -22,11 +24,11 @@ class AttentionConfig(Config):
 
     kind: str = "multi-head"
     """Registered attention class."""
-    n_heads: Count = 8
+    n_heads: Size = 8
     """Number of query heads, h."""
-    n_kv_heads: Count | None = None
+    n_kv_heads: Size | None = None
     """Number of key-value heads; fewer than n_heads is grouped-query attention; none means n_heads."""
-    d_head: Count | None = None
+    d_head: Size | None = None
     """Width of one head, d_k; none means d_model / n_heads."""
     projection: Literal["fused", "separate", "shared"] = "fused"
     """One matrix for Q, K and V; three; or one projection used as all three (its output is Q and K and V)."""
@@ -51,7 +53,7 @@ class FeedForwardConfig(Config):
 
     kind: str = "relu"
     """Registered feed-forward class: relu, gelu, gelu-tanh, relu2, silu, swiglu."""
-    d_ff: Count | None = None
+    d_ff: Size | None = None
     """Inner width; none means 4 × d_model."""
     bias: bool = True
     """Biases in the projections."""
@@ -127,17 +129,17 @@ class InitialisationConfig(Config):
 class ModelConfig(Config):
     """A Transformer: decoder-only, or encoder and decoder."""
 
-    vocab_size: Count
+    vocab_size: Size
     """Number of tokens the model writes."""
-    max_seq_len: Count
+    max_seq_len: Size
     """The context: the most tokens it can look at."""
-    d_model: Count
+    d_model: Size
     """Width of the residual stream."""
-    n_layers: Annotated[int, Field(ge=0)]
+    n_layers: Annotated[int, Field(ge=0, le=MOST_LAYERS)]
     """Number of blocks (of the decoder, where there is an encoder)."""
-    n_encoder_layers: Count | None = None
+    n_encoder_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] | None = None
     """Number of the encoder's blocks; none makes a decoder-only model (a GPT)."""
-    source_vocab_size: Count | None = None
+    source_vocab_size: Size | None = None
     """Number of tokens the encoder reads; none means vocab_size."""
     attention: AttentionConfig = AttentionConfig()
     feedforward: FeedForwardConfig = FeedForwardConfig()
@@ -152,7 +154,7 @@ class ModelConfig(Config):
     """Which sublayers a block has; the other is absent, parameters, skip and norm."""
     dropout: Probability = 0.0
     """Dropout on the embeddings and on each sublayer's output."""
-    pad_vocab_to: Count = 1
+    pad_vocab_to: Size = 1
     """Round the embedding table's rows up to a multiple of this (64, for speed on a GPU); the logits are not padded."""
     part_files: tuple[str, ...] = ()
     """Python files of your own that register parts (``@register("norm", "centred")``); they are executed if they are
@@ -172,7 +174,7 @@ class ModelConfig(Config):
                     try:
                         open_part_file(path)
                     except ConfigError as error:
-                        raise ValueError("\n".join(error.complaints)) from None
+                        raise ValueError(encodable("\n".join(error.complaints))) from None
         return tree
 
     def complaints(self) -> Iterator[str]:

@@ -17,6 +17,7 @@ import contextlib
 import difflib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +35,9 @@ from glassformer.untrusted import read_json
 
 ENVIRONMENT = "environment.json"
 LONGEST_NAME = 100  # characters; with the moment behind it still far from what file systems allow
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')  # in a file's name, on one system or another
+_FORBIDDEN = re.compile(  # in a file's name, on one system or another; or it acts on a terminal that lists it
+    r'[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff/\\:*?"<>|]'
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Run:
         """
         check_name(name)
         config_text = json_bytes(config)
+        path: Path | None = None
         try:
             path = new_folder(root, name)
             for inner in ("checkpoints", "samples", "tokenizer"):
@@ -62,6 +66,8 @@ class Run:
             (path / "metrics.jsonl").touch()
             replace_durably(path / CONFIG, config_text)  # last: a folder with it is a whole run
         except OSError as error:
+            if path is not None:
+                shutil.rmtree(path, ignore_errors=True)
             raise RunError(
                 f"A folder for the run '{name}' cannot be made in {root}: {error.strerror}. "
                 "Choose another folder for runs, or free this one."
@@ -258,4 +264,4 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """As the files of a folder hold it: indented, readable, strict JSON."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")

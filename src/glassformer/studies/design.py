@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from glassformer.config import Config
+from glassformer.config import Config, Natural, Seed
 from glassformer.errors import ConfigError
 from glassformer.studies.variation import Changes, Vary, shown, variants_of
-from glassformer.training.config import RunConfig, Seed
+from glassformer.training.config import RunConfig
 from glassformer.training.effects import without_effect
 from glassformer.training.recipes import configuration
 
@@ -43,7 +43,7 @@ _UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\s]+')
 class UntilDecided(Config):
     """Seeds are added one at a time until every variant is decided: ``studies/sequential.py`` has the rule."""
 
-    budget_seeds: int = 20
+    budget_seeds: Natural = 20
     """Seeds in all, at most."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The largest difference that would not matter, nats per token; none: only a difference is ever decided."""
@@ -93,8 +93,9 @@ class StudyConfig(Config):
             yield f"seeds has {_twice(self.seeds)} twice."
         if self.n_runs > MOST_RUNS:
             yield f"{self.n_runs:,} runs are planned; at most {MOST_RUNS:,} make one study."
+            return  # to build them all would take minutes
         yield from self._complaints_about_the_budget()
-        built: dict[str, RunConfig] = {BASE: self.base}
+        built = {self.base.to_json(): BASE}
         slots = {slot_name(BASE): BASE}
         for name, changes in self.variants.items():
             yield from self._complaints_about(name, changes, built)
@@ -111,8 +112,8 @@ class StudyConfig(Config):
         elif budget * len(self.arms) > MOST_RUNS:
             yield f"{budget * len(self.arms):,} runs may be needed; at most {MOST_RUNS:,} make one study."
 
-    def _complaints_about(self, name: str, changes: Changes, built: dict[str, RunConfig]) -> Iterator[str]:
-        """What is wrong with one variant; ``built`` holds those before it, and gets this one."""
+    def _complaints_about(self, name: str, changes: Changes, built: dict[str, str]) -> Iterator[str]:
+        """What is wrong with one variant; ``built`` holds those before it by what they are, and gets this one."""
         owned = [path for path in changes if path in OWNED]
         yield from (f"variant {name!r}: {path} cannot be varied: {OWNED[path]}." for path in owned)
         if owned:
@@ -122,10 +123,9 @@ class StudyConfig(Config):
         except ConfigError as error:
             yield from (f"variant {name!r}: {complaint}" for complaint in error.complaints)
             return
-        same = next((other for other, known in built.items() if known == config), None)
-        if same is not None:
+        same = built.setdefault(config.to_json(), name)
+        if same != name:
             yield f"variant {name!r} is the same run as {same!r}: it changes nothing that differs from it."
-        built[name] = config
 
     @property
     def n_runs(self) -> int:

@@ -17,11 +17,11 @@ vary = ["model.residual=none"]               vary={"no skip": {"model.residual":
 from __future__ import annotations
 
 import runpy
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from glassformer.errors import ConfigError, nearest
+from glassformer.config import parse
+from glassformer.errors import ConfigError, nearest, shown
 from glassformer.studies.design import StudyConfig, study
 from glassformer.training.recipes import flat
 from glassformer.trust import trusting_parts
@@ -60,12 +60,12 @@ def read_study(path: Path) -> StudyConfig:
 
 def _from_toml(path: Path) -> StudyConfig:
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = parse(path.read_text(encoding="utf-8"), toml=True)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.", subject="study") from error
     complaints = [f"'{key}' is not a setting of a study. {nearest(key, KEYS)}" for key in tree if key not in KEYS]
     complaints += [
-        f"{key} is {value!r}; expected {_named(KEYS[key])}."
+        f"{key} is {shown(value)}; expected {_named(KEYS[key])}."
         for key, value in tree.items()
         if key in KEYS and (not isinstance(value, KEYS[key]) or (isinstance(value, bool) and KEYS[key] is not bool))
     ]
@@ -110,7 +110,7 @@ def _from_python(path: Path) -> StudyConfig:
             made = found() if callable(found) and not isinstance(found, type) else found
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{path} cannot be executed: {type(error).__name__}: {error}.", subject="study") from error
     if not isinstance(made, StudyConfig):
         raise ConfigError(

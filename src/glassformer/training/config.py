@@ -7,17 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from glassformer.config import KIND, Config, kind_tag
+from glassformer.config import KIND, Config, Count, Natural, Seed, kind_tag
 from glassformer.data.config import DataConfig
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation_config import TranslationConfig
-from glassformer.models.config import Count, ModelConfig
+from glassformer.models.config import ModelConfig
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Natural = Annotated[int, Field(ge=0)]
+Budget = Annotated[float, Field(gt=0.0, le=1e9)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
-Seed = Annotated[int, Field(ge=0, lt=2**64)]
 
 
 class OptimizerConfig(Config):
@@ -92,9 +91,9 @@ class TrainingConfig(Config):
     """Updates; none leaves the end to another budget."""
     max_tokens: Count | None = None
     """Stop once about this many tokens have been trained on."""
-    max_epochs: Positive | None = None
+    max_epochs: Budget | None = None
     """Stop once the training data have been seen this many times."""
-    max_seconds: Positive | None = None
+    max_seconds: Budget | None = None
     """Stop after this much training time; schedules follow it, so two such runs are not equal bit by bit."""
     batch_size: Count = 32
     """Sequences (or sentence pairs) per update."""

@@ -12,20 +12,18 @@ steps = 2000                                  "data": {"source": "tinyshakespear
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassformer.config import parse_assignments
+from glassformer.config import parse, parse_assignments
 from glassformer.data.config import DataConfig
 from glassformer.data.pairs import BUILT_IN as PAIRS
 from glassformer.data.pairs import DATES
 from glassformer.data.sources import BUILT_IN as TEXTS
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
-from glassformer.errors import ConfigError, nearest
+from glassformer.errors import ConfigError, nearest, shown
 from glassformer.models.config import ModelConfig
 from glassformer.models.presets import Preset, preset
 from glassformer.training.config import RunConfig
@@ -75,7 +73,7 @@ def read_run_file(path: Path) -> RunConfig:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        tree = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        tree = parse(text, toml=path.suffix == ".toml")
     except FileNotFoundError:
         raise ConfigError(f"there is no file {str(path)!r}.", subject="command") from None
     except (OSError, ValueError) as error:
@@ -93,7 +91,7 @@ def _from_toml(path: Path, tree: Mapping[str, Any]) -> RunConfig:
     for key, value in tree.items():
         kind, words = KEYS.get(key, (object, ""))
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            complaints.append(f"{key} is {value!r}; expected {words}.")
+            complaints.append(f"{key} is {shown(value)}; expected {words}.")
     complaints += [] if "preset" in tree else ["preset is missing: the model that the run starts from."]
     if complaints:
         raise ConfigError(complaints, subject=f"file {path}")

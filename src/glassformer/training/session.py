@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from glassformer import places
-from glassformer.errors import RunError
+from glassformer.errors import GlassformerError, RunError
 from glassformer.models.build import build
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
@@ -56,7 +57,11 @@ def start(
     model = build_model(config)  # the last that can refuse: from here on there is a folder
     command = sys.argv if command is None else command
     run = Run.create(root or places.runs_folder(), name, config.to_dict(), command=command)
-    _furnish(run, config, samples)
+    try:
+        _furnish(run, config, samples)
+    except (OSError, GlassformerError):  # a full disk, say: nothing has been trained that could be lost
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return _trainer(run, config, samples, model, acceleration, observers)
 
 
