@@ -35,7 +35,7 @@ def made(create, design) -> Study:
 
 def an_outcome(study, planned, **changes) -> Outcome:
     run = study.runs / f"{planned.slot}-20260101-000000"
-    return Outcome(planned.variant, planned.seed, run, **({"status": "finished", "loss": 1.5} | changes))
+    return Outcome(planned.variant, planned.seed, **({"run": run, "status": "finished", "loss": 1.5} | changes))
 
 
 def test_a_study_is_found_by_path_name_beginning_and_as_the_latest(made):
@@ -166,6 +166,20 @@ def test_a_damaged_outcome_is_said_to_be(made, content):
         ({"loss": "low"}, "'low' is not a number"),
         ({"status": "lost"}, "status is 'lost'"),
         ({"curve": {"steps": [0, 4], "losses": [4.0], "seconds": [0.0]}}, "its curve has more steps than losses"),
+        ({"curve": {"steps": ["0"], "losses": [4.0], "seconds": [0.0]}}, "'0' is not a number"),
+        ({"curve": []}, "is damaged"),
+        ({"loss": None}, "a run has a final loss if it finished"),
+        ({"loss": True}, "True is not a number"),
+        ({"seed": "0"}, "seed is '0'"),
+        ({"seed": 1}, "it is of another run"),
+        ({"variant": "residual=none"}, "it is of another run"),
+        ({"variant": ["base"]}, r"variant is \['base'\]"),
+        ({"reused": "yes"}, "reused is 'yes'"),
+        ({"reason": 3}, "reason is 3"),
+        ({"run": 3}, "run is 3"),
+        ({"run": "/etc"}, "lies outside the study's folder"),
+        ({"run": "../../elsewhere"}, "lies outside the study's folder"),
+        ({"more": 1}, "is damaged"),
     ],
 )
 def test_an_outcome_that_no_run_has_is_said_to_be_damaged(made, nonsense, told):
@@ -175,6 +189,33 @@ def test_an_outcome_that_no_run_has_is_said_to_be_damaged(made, nonsense, told):
     path.write_text(json.dumps(json.loads(path.read_text()) | nonsense))
     with pytest.raises(RunError, match=told):
         made.outcomes()
+
+
+def test_a_reused_run_lies_where_it_was_made(made, tmp_path):
+    first = made.plan[0]
+    made.record(first, an_outcome(made, first, run=tmp_path / "elsewhere", reused=True))
+    assert made.outcome(first).run == tmp_path / "elsewhere"
+
+
+def test_a_file_in_the_place_of_a_folder_is_a_clear_message(made):
+    (made.path / "claims").rmdir()
+    (made.path / "claims").touch()
+    with pytest.raises(RunError, match=r"cannot be worked on: .*claims"), made.driving():
+        pass
+    with pytest.raises(RunError, match=r"cannot be worked on: .*claims"), made.claim(made.plan[0]):
+        pass
+    shutil.rmtree(made.runs)
+    with pytest.raises(RunError, match="cannot be listed"):
+        made.run_of(made.plan[0])
+
+
+def test_two_folders_of_one_run_are_named(made):
+    first = made.plan[0]
+    for moment in ("20260101-000000", "20260101-000001"):
+        (made.runs / f"{first.slot}-{moment}").mkdir()
+        (made.runs / f"{first.slot}-{moment}" / "config.json").write_text("{}")
+    with pytest.raises(RunError, match="has 2 folders of one run"):
+        made.run_of(first)
 
 
 @pytest.fixture

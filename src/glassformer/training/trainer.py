@@ -91,9 +91,14 @@ class Progress:
                 }
             found = cls(**known)
             counts = (found.step, found.tokens, found.token_sum, found.since_best)
-            sums = (found.seconds, found.nll_sum, found.objective_sum, found.best_loss or 0.0)
+            best = 0.0 if found.best_loss is None else found.best_loss
+            sums = (found.seconds, found.nll_sum, found.objective_sum, best)
             whole = all(type(each) is int and 0 <= each < 2**63 for each in counts)
-            intact = whole and all(type(each) in (int, float) and abs(each) < 1e300 for each in sums)
+            intact = (
+                isinstance(state, dict)
+                and whole
+                and all(type(each) in (int, float) and abs(each) < 1e300 for each in sums)
+            )
         except (TypeError, ValueError, KeyError, OverflowError):  # not a mapping, or of other names and types
             intact = False
         if not intact:
