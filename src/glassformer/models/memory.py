@@ -98,7 +98,7 @@ def _stack(config: ModelConfig, layers: int, batch_size: int, length: int, size:
     norms = (sublayers if config.norm.placement != "none" else 0) + config.norm.final
     return {
         "embedding": embedding + sublayer_dropout,
-        "attention": layers * attention + _mask(config, layers, length, size, path),
+        "attention": layers * attention + _mask(config, layers, length, size, path) + _copies(config, layers, n, size),
         "feedforward": layers * feedforward,
         "norms": norms * _norm(config.norm.kind, n, d, size),
     }
@@ -108,6 +108,13 @@ def _mask(config: ModelConfig, layers: int, length: int, size: int, path: str) -
     """The mask with a bias per head, which fused attention keeps; all layers of a stack share it."""
     keeps = config.has_attention and layers > 0 and path == "fused" and not config.attention.dropout
     return config.attention.n_heads * length**2 * size if keeps and config.positions.kind == "alibi" else 0
+
+
+def _copies(config: ModelConfig, layers: int, n: int, size: int) -> int:
+    """Where a convolution's output, which is transposed, enters three projections as it is, each keeps a copy of it."""
+    transposed = config.feedforward.convolution and config.has_feedforward and config.norm.placement == "none"
+    enters = config.residual in ("attention", "none") and config.attention.projection == "separate"
+    return 2 * max(0, layers - 1) * n * config.d_model * size if transposed and enters and config.has_attention else 0
 
 
 def _norm(kind: str, vectors: int, width: int, size: int) -> int:
