@@ -62,7 +62,7 @@ def demo(
     outcome = watch(trainer, console)
     console.print(
         f"{outcome.reason}: {outcome.step:,} steps{best_in_words(outcome)}"
-        + (f", {outcome.first_loss:.3f} before the first\n" if outcome.first_loss is not None else "\n"),
+        + (f" ({outcome.first_loss:.4f} before the first update)\n" if outcome.first_loss is not None else "\n"),
     )
     if outcome.interrupted:
         raise typer.Exit(130)

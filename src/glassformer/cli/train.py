@@ -125,5 +125,5 @@ def conclude(trainer: Trainer, outcome: Outcome, console: Terminal) -> None:
 def best_in_words(outcome: Outcome) -> str:
     """The loss of the checkpoint "best", which the commands below use; without one, that they use the latest."""
     if outcome.best_loss is None:
-        return "; no validation after an update was finite, so there is no best checkpoint, and the latest is used"
+        return "; no validation after an update was finite, or there was none: the latest checkpoint is used"
     return f", best validation loss {outcome.best_loss:.4f} nats/token (step {outcome.best_step:,})"
