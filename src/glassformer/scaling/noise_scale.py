@@ -17,6 +17,7 @@ the fewest steps S_min, and 1 + B/B_crit times the fewest tokens E_min = B_critÂ
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ Floats = NDArray[np.float64]
 Records = Sequence[Mapping[str, Any]]
 
 SETTING = "training.telemetry.noise_scale_every"
+MEASURED = ("step", "squared_norm", "trace", "tokens", "sequences")
 STAGES = 6
 """The most into which a run is cut."""
 FEWEST = 10
@@ -129,11 +131,26 @@ def read_noise_scale(records: Records, *, stages: int = STAGES, draws: int = DRA
             f"The run has {found} of the gradient noise scale, and at least 2 are needed. It is measured while a model "
             f"trains: glassformer train ... --set {SETTING}=10."
         )
+    if not all(_is_number(record.get(name)) for record in measured for name in MEASURED):
+        raise RunError(
+            "The run's measurements of the gradient noise scale are damaged: each has finite numbers "
+            f"{', '.join(MEASURED)}."
+        )
+    records = [
+        r for r in records if r.get("kind") != "train" or (_is_number(r.get("step")) and _is_number(r.get("loss")))
+    ]
     n = max(1, min(stages, len(measured) // FEWEST))
     rng = np.random.default_rng(seed)
     edges = [len(measured) * i // n for i in range(n + 1)]
     parts = [measured[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
     return MeasuredNoise(tuple(_stage(part, records, draws, rng) for part in parts))
+
+
+def _is_number(value: object) -> bool:
+    """Whether a record's value can be computed with: Python's own numbers, finite as floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def _stage(measured: Records, records: Records, draws: int, rng: np.random.Generator) -> Stage:

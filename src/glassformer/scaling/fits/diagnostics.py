@@ -75,7 +75,9 @@ def noise(residuals: Array, weights: Array, parameters: int) -> float:
 def sensitivity(formula: Formula, values: Array, points: Points, weights: Array) -> Array:
     """∂ ln L/∂ ln θ of each point and parameter, by the root of its weight: [n, p]."""
     slopes = formula.jacobian(values, points) * values / formula.value(values, points)[:, None]
-    return np.asarray(slopes * np.sqrt(weights)[:, None])
+    with np.errstate(over="ignore", invalid="ignore"):
+        # a parameter at the edge of what can be computed: as large as numbers are, so that there are singular values
+        return np.nan_to_num(slopes * np.sqrt(weights)[:, None], nan=0.0, posinf=1e150, neginf=-1e150)
 
 
 def condition(formula: Formula, values: Array, points: Points, weights: Array) -> float:

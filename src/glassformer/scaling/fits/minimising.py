@@ -296,13 +296,17 @@ def _land(problem: Problem, theta: Array, weights: Array, nearly_met: float, alo
 def _equality_step(hessian: Array, gradient: Array, slopes: Array, residuals: Array) -> Array:
     """The Newton step to the stationary point at which ``residuals`` [k] are 0: of the Lagrangian's equations."""
     k, p = slopes.shape
-    scale = np.sqrt((slopes**2).sum(axis=0))
+    with np.errstate(over="ignore"):
+        scale = np.sqrt((slopes**2).sum(axis=0))
     scale = np.where(scale > 1e-12 * scale.max(), scale, np.inf)  # a parameter that moves none of them stays
     system = np.zeros((p + k, p + k))
     system[:p, :p] = hessian / np.outer(scale, scale)
     system[:p, p:] = (slopes / scale).T
     system[p:, :p] = slopes / scale
-    solution = np.linalg.lstsq(system, -np.concatenate([gradient / scale, residuals]), rcond=1e-13)[0]
+    right = -np.concatenate([gradient / scale, residuals])
+    if not (np.isfinite(system).all() and np.isfinite(right).all()):  # slopes whose squares overflow: no step
+        return np.zeros(p)
+    solution = np.linalg.lstsq(system, right, rcond=1e-13)[0]
     return np.asarray(solution[:p] / scale)
 
 
