@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from glassformer.config import DEEPEST, Config, parse, parse_assignments
-from glassformer.errors import ConfigError
+from glassformer.errors import ConfigError, nearest
 
 
 class Engine(Config):
@@ -315,6 +315,11 @@ def test_nesting_without_end_is_a_value_error(toml):
     assert parse(head + "[" * 50 + "]" * 50, toml=toml)
     with pytest.raises(ConfigError, match="nested more than"):
         Car.build({"name": "a", "options": {"x": parse("[" * 99 + "]" * 99)}})
+
+
+def test_a_near_miss_is_sought_among_the_beginnings_of_long_names():
+    assert nearest("x" * 10**6, ["x" * 10**6, "b"]).startswith("Did you mean 'xxx")
+    assert nearest("?", [str(number) for number in range(60)]).endswith(" and 10 more.")
 
 
 def test_a_message_repeats_a_long_value_in_part_and_lists_so_many_complaints():

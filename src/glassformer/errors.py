@@ -82,8 +82,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["a", "b"])
     'Known: a, b.'
     """
-    names = sorted(known)
+    names = sorted({name[:LONGEST_SHOWN] for name in known})  # to compare longer ones takes minutes
     folded = {name.casefold(): name for name in names}
-    word = word[:LONGEST_SHOWN]  # what is longer is near nothing, and finding that out takes minutes
-    match = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f"Did you mean '{folded[match[0]]}'?" if match else f"Known: {', '.join(names) or 'none'}."
+    match = difflib.get_close_matches(word[:LONGEST_SHOWN].casefold(), folded, n=1, cutoff=0.6)
+    listed = ", ".join(names[:MOST_LISTED]) + (f" and {len(names) - MOST_LISTED:,} more" * (len(names) > MOST_LISTED))
+    return f"Did you mean '{folded[match[0]]}'?" if match else f"Known: {listed or 'none'}."

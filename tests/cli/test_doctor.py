@@ -161,15 +161,6 @@ def test_what_a_command_raises_becomes_an_exit_status_and_a_message(monkeypatch,
     assert bool(said.err) == bool(message)
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
-    def broken(*, fresh):
-        raise AssertionError("ours")
-
-    monkeypatch.setattr(doctor, "examine", broken)
-    with pytest.raises(AssertionError, match="ours"):
-        main(["doctor"])
-
-
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["doctor"], ["doctor", "--json"]])
 def test_a_reader_who_left_gets_no_complaint(args, tmp_path):
     reading, writing = os.pipe()
