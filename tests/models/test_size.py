@@ -11,7 +11,7 @@ from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
 from glassformer.models.counting import build_on_meta
 from glassformer.models.presets import preset
-from glassformer.models.size import MOST_LAYERS, bytes_to_make, check_held, check_shape
+from glassformer.models.size import bytes_to_make, check_held, check_shape
 
 SMALL = {"vocab_size": 11, "max_seq_len": 8, "d_model": 8, "n_layers": 1, "attention": {"n_heads": 2}}
 
@@ -23,24 +23,22 @@ def config(**changes) -> ModelConfig:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"n_layers": 10**7}, "it has 10,000,000 layers"),
-        ({"n_layers": 2**62}, "and at most 10,000 are made"),
-        ({"n_encoder_layers": 10**7}, "it has 10,000,001 layers"),
-        ({"vocab_size": 2**60}, "vocab_size .* no matrix can be so large"),
-        ({"pad_vocab_to": 2**62}, "vocab_size .* no matrix can be so large"),
-        ({"max_seq_len": 2**62}, "max_seq_len is .* no matrix can be so large"),
-        ({"max_seq_len": 2**62, "positions.kind": "rotary"}, "max_seq_len is .* no matrix can be so large"),
-        ({"feedforward.d_ff": 2**60}, "d_ff is .* no matrix can be so large"),
-        ({"d_model": 2**40}, "d_model .* no matrix can be so large"),
-        ({"attention.d_head": 2**60}, "d_head is .* no matrix can be so large"),
-        ({"vocab_size": 10**12}, "this machine has"),
-        ({"pad_vocab_to": 10**12}, "this machine has"),
-        ({"max_seq_len": 10**13}, "this machine has"),
-        ({"max_seq_len": 10**13, "positions.kind": "sinusoidal"}, "this machine has"),
-        ({"max_seq_len": 10**13, "positions.kind": "rotary"}, "this machine has"),
-        ({"d_model": 10**8}, "this machine has"),
-        ({"attention.n_heads": 10**13, "attention.d_head": 1, "positions.kind": "alibi"}, "this machine has"),
-        ({"feedforward.d_ff": 10**13}, "this machine has"),
+        ({"n_layers": 10**7}, "n_layers is 10000000"),
+        ({"n_encoder_layers": 10**7}, "n_encoder_layers is 10000000"),
+        ({"vocab_size": 2**60}, "vocab_size is"),
+        ({"pad_vocab_to": 2**62}, "pad_vocab_to is"),
+        ({"max_seq_len": 2**62}, "max_seq_len is"),
+        ({"d_model": 10**9}, "d_model 1,000,000,000: no matrix can be so large"),
+        ({"d_model": 10**9, "feedforward.d_ff": 10**9}, "d_ff is .* no matrix can be so large"),
+        ({"attention.n_heads": 10**9, "attention.d_head": 10**9}, "d_head is .* no matrix can be so large"),
+        ({"vocab_size": 10**9, "d_model": 10**5}, "this machine has"),
+        ({"pad_vocab_to": 10**9, "d_model": 10**5}, "this machine has"),
+        ({"max_seq_len": 10**9, "d_model": 10**5}, "this machine has"),
+        ({"max_seq_len": 10**9, "d_model": 10**5, "positions.kind": "sinusoidal"}, "this machine has"),
+        ({"max_seq_len": 10**9, "d_model": 10**5, "positions.kind": "rotary"}, "this machine has"),
+        ({"d_model": 10**7, "n_layers": 3}, "this machine has"),
+        ({"attention.n_heads": 10**9, "attention.d_head": 2, "d_model": 2_000}, "this machine has"),
+        ({"feedforward.d_ff": 10**9, "d_model": 10_000}, "this machine has"),
     ],
     ids=str,
 )
@@ -49,11 +47,9 @@ def test_a_model_too_large_for_this_machine_is_refused_before_it_is_made(changes
         build(config(**changes))
 
 
-def test_a_model_that_is_only_counted_may_be_larger_than_the_memory_but_not_deeper_than_can_be_made():
-    assert sum(weight.numel() for weight in build_on_meta(config(vocab_size=10**12)).parameters()) > 8 * 10**12
-    with pytest.raises(ConfigError, match="it has 10,001 layers"):
-        build_on_meta(config(n_layers=MOST_LAYERS + 1))
-    check_shape(config(n_layers=MOST_LAYERS))
+def test_a_model_that_is_only_counted_may_be_larger_than_the_memory():
+    counted = build_on_meta(config(vocab_size=10**9, d_model=10**5))
+    assert sum(weight.numel() for weight in counted.parameters()) > 10**14
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-xl", "transformer-big"])
@@ -82,4 +78,4 @@ def test_a_model_far_larger_than_its_weights_is_refused_and_one_of_about_their_s
     small = config()
     check_held(small, held)
     with pytest.raises(CheckpointError, match="asks for .* parameters, and 1,000 are there"):
-        check_held(config(n_layers=10**7), held)
+        check_held(config(n_layers=2_000), held)

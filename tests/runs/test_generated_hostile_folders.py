@@ -45,7 +45,7 @@ def test_the_cases_meet_every_command_every_damage_and_every_kind_of_file(every_
     assert told >= {*FILE_DAMAGES, *HEADERS}
 
 
-@pytest.mark.slow  # every command once, pages and reports among them
+@pytest.mark.slow(reason="runs every command once, pages and reports among them")
 def test_the_folders_are_whole_before_they_are_damaged(place):
     for folder, commands in COMMANDS.items():
         for command in commands:
@@ -62,19 +62,20 @@ def test_a_sample_of_hostile_folders_is_refused_in_one_message_or_opened(place, 
     assert Tally.of(place, [*spread(light, SAMPLE), *spread(heavy, 3)]).found == []
 
 
-@pytest.mark.slow  # minutes: more than a thousand commands
+@pytest.mark.slow(reason="runs more than a thousand commands")
 def test_a_thousand_hostile_folders_are_refused_in_one_message_or_opened(place, every_case):
     assert Tally.of(place, spread(every_case, THOUSANDS)).found == []
 
 
 SIZES = {
-    "model.n_layers": 10**7,
-    "model.vocab_size": 10**12,
+    "model.n_encoder_layers": 10**7,
     "model.pad_vocab_to": 2**62,
-    "model.max_seq_len": 2**62,
-    "model.d_model": 2**50,
-    "model.attention.d_head": 2**50,
-    "model.feedforward.d_ff": 10**13,
+    "model.max_seq_len": 10**9,
+    "model.n_layers": 2_000,
+    "model.vocab_size": 10**9,
+    "model.d_model": 10**9,
+    "model.attention.d_head": 10**9,
+    "model.feedforward.d_ff": 10**9,
 }
 
 
@@ -96,11 +97,10 @@ def test_a_run_whose_model_no_machine_holds_is_refused_at_once(place, command, s
     assert outcome.status == 2, outcome.out
 
 
-@pytest.mark.parametrize("n_layers", [10**4, 10**7])
-def test_a_model_that_no_machine_holds_can_still_be_counted_by_formula(place, n_layers):
-    def deepen(path):
-        path.write_text(path.read_text().replace('"n_layers": 1', f'"n_layers": {n_layers}'))
+def test_a_model_that_no_machine_holds_can_still_be_counted_by_formula(place):
+    def enlarge(path):
+        path.write_text(path.read_text().replace('"d_model": 16', '"d_model": 2000000'))
 
-    outcome = place.attempt(Case("run", "config.json", "deep", "info", deepen, sealed=True))
+    outcome = place.attempt(Case("run", "config.json", "wide", "info", enlarge, sealed=True))
     assert outcome.status == 0, outcome.err
-    assert f"{n_layers} layers" in outcome.out
+    assert "width 2000000" in outcome.out

@@ -1,12 +1,12 @@
 """Whether a model can be made on this machine: asked of its configuration, before anything of its size is made.
 
-A configuration may come from anywhere. Its numbers are compared with what torch can address and with the memory there
-is, by formula, so that ten million layers take no longer to refuse than ten.
+A configuration may come from anywhere. It bounds each of its numbers; what they come to together is compared here with
+what torch can address and with the memory there is, by formula.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -14,8 +14,6 @@ from glassformer import machine
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models.config import ModelConfig
 
-MOST_LAYERS = 10_000
-"""Blocks of both stacks. Each is some twenty Python objects; the deepest models in print have a thousand."""
 MOST_VALUES = 2**58
 """Of one matrix: more bytes than torch can address."""
 VALUE = 4  # bytes of a float32, in which a model is made
@@ -26,16 +24,7 @@ TABLE = {"sinusoidal": 20, "rotary": 6}
 
 
 def check_shape(config: ModelConfig) -> None:
-    """Raise :class:`ConfigError` if the model has more layers, or a larger matrix, than can be made anywhere."""
-    found = list(_complaints(config))
-    if found:
-        raise ConfigError(found, subject="model")
-
-
-def _complaints(config: ModelConfig) -> Iterator[str]:
-    layers = (config.n_encoder_layers or 0) + config.n_layers
-    if layers > MOST_LAYERS:
-        yield f"it has {layers:,} layers (n_layers, n_encoder_layers), and at most {MOST_LAYERS:,} are made."
+    """Raise :class:`ConfigError` if the model has a larger matrix than can be made anywhere, even without memory."""
     sides = {
         "vocab_size (with pad_vocab_to)": config.padded_vocab_size,
         "source_vocab_size (with pad_vocab_to)": config.padded_source_vocab_size if config.has_encoder else 0,
@@ -44,9 +33,13 @@ def _complaints(config: ModelConfig) -> Iterator[str]:
         "feedforward.d_ff": config.d_ff,
         "attention.n_heads × d_head": max(config.attention.n_heads, config.n_kv_heads) * config.d_head,
     }
-    for name, side in sides.items():
-        if side * config.d_model >= MOST_VALUES:
-            yield f"{name} is {side:,} and d_model {config.d_model:,}: no matrix can be so large."
+    found = [
+        f"{name} is {side:,} and d_model {config.d_model:,}: no matrix can be so large."
+        for name, side in sides.items()
+        if side * config.d_model >= MOST_VALUES
+    ]
+    if found:
+        raise ConfigError(found, subject="model")
 
 
 def check_memory(config: ModelConfig) -> None:
