@@ -68,10 +68,17 @@ class DependencyError(GlassformerError):
     """An optional package is needed and is not installed."""
 
 
-def shown(value: object) -> str:
-    """A value as a message repeats it: its ``repr``, and of a very long one the beginning."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} … ({len(text):,} characters)"
+def shown(value: object, longest: int = LONGEST_SHOWN) -> str:
+    """A value as a message repeats it: its ``repr``, and of a very long one the beginning.
+
+    >>> shown("a" * 5000, 10)
+    "'aaaaaaaaa … (5,000 characters)"
+    """
+    text = repr(value[: longest + 1]) if isinstance(value, str | bytes) else repr(value)
+    if len(text) <= longest:
+        return text
+    length = len(value) if isinstance(value, str | bytes) else len(text)
+    return f"{text[:longest]} … ({length:,} characters)"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

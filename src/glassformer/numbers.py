@@ -17,6 +17,8 @@ import unicodedata
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
+from glassformer.errors import shown
+
 Mark = Literal[".", ","]
 """What stands before the decimals."""
 
@@ -101,11 +103,11 @@ def read_integer(text: str) -> int:
     try:
         exact = Decimal(written)  # exact, however long
     except InvalidOperation:
-        raise NumberError(f"{shorten(text)} has an exponent beyond all computing.") from None
+        raise NumberError(f"{shown(text)} has an exponent beyond all computing.") from None
     if exact and exact.adjusted() >= MOST_DIGITS:
-        raise NumberError(f"{shorten(text)} is too large: {MOST_DIGITS} digits are the most.")
+        raise NumberError(f"{shown(text)} is too large: {MOST_DIGITS} digits are the most.")
     if exact != exact.to_integral_value():
-        raise NumberError(f"{shorten(text)} is not an integer.")
+        raise NumberError(f"{shown(text)} is not an integer.")
     return int(exact)
 
 
@@ -123,7 +125,7 @@ def read_amount(text: str) -> tuple[float, str]:
         return read_number(number), unit
     except NumberError as error:
         if unit and error.suggestion is None:  # "0x10": what is in front is not all that was meant as the number
-            raise NumberError(f"{shorten(text)} is not a number.") from None
+            raise NumberError(f"{shown(text)} is not a number.") from None
         raise
 
 
@@ -138,12 +140,6 @@ def split_amount(text: str) -> tuple[str, str]:
     return (matched["number"], matched["unit"]) if matched else (text, "")
 
 
-def shorten(text: str, most: int = 60) -> str:
-    """The text in quotation marks, its middle left out where it is long."""
-    text = text if len(text) <= most else f"{text[: most - 20]}…{text[-15:]}"
-    return repr(text)
-
-
 def _certain(text: str) -> str:
     """What Python's own ``float`` reads. Raises :class:`NumberError` where English notation is not what was meant."""
     english, continental = plain(text), plain(text, ",")
@@ -152,18 +148,18 @@ def _certain(text: str) -> str:
     if english is not None:
         assert continental is not None
         raise NumberError(
-            f"{shorten(text)} can be read as {english} or as {continental}. Write {english} or {continental}.", english
+            f"{shown(text)} can be read as {english} or as {continental}. Write {english} or {continental}.", english
         )
     if continental is not None:
-        raise NumberError(f"{shorten(text)} has a decimal comma. Write {continental}.", continental)
+        raise NumberError(f"{shown(text)} has a decimal comma. Write {continental}.", continental)
     if not text.isascii():
         digits = "".join(_ascii_digit(letter) for letter in unicodedata.normalize("NFKC", text))
         if plain(digits) is not None:
-            raise NumberError(f"{shorten(text)} is not written with the digits 0 to 9. Write {digits}.", digits)
+            raise NumberError(f"{shown(text)} is not written with the digits 0 to 9. Write {digits}.", digits)
     bare = text.strip(_SIGNS + SPACES)
     if bare != text and plain(bare) is not None:
-        raise NumberError(f"{shorten(text)} is a percentage or an amount of money. Write a plain number.", plain(bare))
-    raise NumberError(f"{shorten(text)} is not a number.")
+        raise NumberError(f"{shown(text)} is a percentage or an amount of money. Write a plain number.", plain(bare))
+    raise NumberError(f"{shown(text)} is not a number.")
 
 
 def _ascii_digit(letter: str) -> str:

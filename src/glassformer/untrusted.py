@@ -19,6 +19,8 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from glassformer.errors import shown
+
 MEGABYTE = 2**20
 JSON_LIMIT = 16 * MEGABYTE
 """Bytes of a JSON file; ours have a few thousand."""
@@ -150,14 +152,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"an object has the key {shorten(twice)} twice")
+        raise ValueError(f"an object has the key {shown(twice)} twice")
     return made
 
 
 def _integer(digits: str) -> int:
     if len(digits) > LONGEST_INTEGER or not SMALLEST_INTEGER <= (value := int(digits)) <= LARGEST_INTEGER:
         raise ValueError(
-            f"it has the integer {shorten(digits, 20)} of {len(digits)} digits, and at most 64 bits are read"
+            f"it has the integer {shown(digits, 20)} of {len(digits)} digits, and at most 64 bits are read"
         )
     return value
 
@@ -189,16 +191,6 @@ def _check_surrogates(text: str) -> None:
         json.dumps(json.loads(text), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"it has the escape \\u{ord(error.object[error.start]):x}, half of a surrogate pair") from None
-
-
-def shorten(value: Any, longest: int = 60) -> str:
-    """A value from a file as a message shows it: its ``repr``, cut where it is long.
-
-    >>> shorten("a" * 100, 10)
-    "'aaaaaaaaa…"
-    """
-    shown = repr(value) if not isinstance(value, str | bytes) else repr(value[: longest + 1])
-    return shown if len(shown) <= longest else shown[:longest] + "…"
 
 
 def _too_large(size: int, limit: int) -> str:

@@ -76,18 +76,18 @@ def test_wrong_inputs_of_every_kind_are_refused_or_fine(try_all):
     try_all(wrong_inputs.sample_of(wrong_inputs.cases(), TRIED))
 
 
-@pytest.mark.slow  # thousands of command lines, some of which train
+@pytest.mark.slow(reason="thousands of command lines, some of which train")
 @pytest.mark.parametrize("command", [*wrong_inputs.BASES])
 def test_every_odd_value_of_every_option_is_refused_or_fine(try_all, command):
     try_all([case for case in wrong_inputs.of_options() if case.about.startswith(f"{command} ")])
 
 
-@pytest.mark.slow  # the same
+@pytest.mark.slow(reason="thousands of command lines")
 @pytest.mark.parametrize("number", range(len(wrong_inputs.CONFIGS)))
 def test_every_odd_value_of_every_setting_is_refused_or_fine(try_all, number):
     try_all([*wrong_inputs.of_settings(wrong_inputs.CONFIGS[number : number + 1])])
 
 
-@pytest.mark.slow  # the same
+@pytest.mark.slow(reason="thousands of command lines")
 def test_every_odd_file_is_refused_or_fine(try_all):
     try_all([*wrong_inputs.of_files()])

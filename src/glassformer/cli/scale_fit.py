@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassformer.cli.terminal import Terminal, emit_json
-from glassformer.errors import ConfigError, DataError, nearest
-from glassformer.numbers import shorten
+from glassformer.errors import ConfigError, DataError, nearest, shown
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
@@ -130,7 +129,7 @@ def _check(objective: str, delta: float | None, counting: str | None, decimal: s
         blocked = out.is_dir() or any(above.exists() and not above.is_dir() for above in out.parents)
     except (OSError, ValueError) as error:  # a name too long, or with a NUL
         why = getattr(error, "strerror", error)
-        raise DataError(f"The page cannot be written to {shorten(str(out))}: {why}.") from error
+        raise DataError(f"The page cannot be written to {shown(str(out))}: {why}.") from error
     if blocked:
         raise DataError(f"The page cannot be written to {str(out)!r}: a folder is meant, or a file is in its way.")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glassformer.cli.terminal import emit
-from glassformer.errors import ConfigError
-from glassformer.numbers import NumberError, read_number, shorten
+from glassformer.errors import ConfigError, shown
+from glassformer.numbers import NumberError, read_number
 
 if TYPE_CHECKING:
     from glassformer.scaling.laws.law import Law
@@ -60,7 +60,7 @@ def _inputs(given: list[str]) -> dict[str, float]:
             found[symbol.strip()] = read_number(value)
         except NumberError as error:
             what = str(error) if equals else "it has no =."
-            complaints.append(f"--at {shorten(text)}: {what} Example: --at N=1e9.")
+            complaints.append(f"--at {shown(text)}: {what} Example: --at N=1e9.")
     if complaints:
         raise ConfigError(complaints, subject="command")
     return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glassformer import untrusted
-from glassformer.errors import CheckpointError
+from glassformer.errors import CheckpointError, shown
 from glassformer.runs.files import FileRecord, hash_file, write_durably
 
 FORMAT = 1
@@ -72,7 +72,7 @@ def read_manifest(path: Path) -> Manifest:
     if not intact:
         raise ValueError(f"{MANIFEST} is not what was written")
     if body.get("format") != FORMAT:
-        written = untrusted.shorten(body.get("format"))
+        written = shown(body.get("format"))
         raise CheckpointError(
             f"The checkpoint {path} has format {written}, and this version of glassformer reads "
             f"format {FORMAT}. Install the version that wrote it, or a newer one."
@@ -82,14 +82,14 @@ def read_manifest(path: Path) -> Manifest:
     if type(step) is not int or step < 0 or type(is_best) is not bool or not isinstance(files, dict):
         raise ValueError(f"{MANIFEST} does not say the step, whether it is the best, and the files")
     if seal is not None and not (isinstance(seal, dict) and all(isinstance(each, str) for each in seal.values())):
-        raise ValueError(f"{MANIFEST} has a seal that is {untrusted.shorten(seal)}")
+        raise ValueError(f"{MANIFEST} has a seal that is {shown(seal)}")
     return Manifest(step, is_best, {name: _file_record(name, record) for name, record in files.items()}, seal or {})
 
 
 def _file_record(name: str, record: Any) -> FileRecord:
     """The record of a file beside the manifest. ``ValueError``, half a sentence, if it is no such thing."""
     if not FILE_NAME.fullmatch(name) or name == MANIFEST:
-        raise ValueError(f"{MANIFEST} names {untrusted.shorten(name)}, which is not the name of a file beside it")
+        raise ValueError(f"{MANIFEST} names {shown(name)}, which is not the name of a file beside it")
     size, digest = (record.get(key) for key in ("bytes", "sha256")) if isinstance(record, dict) else (None, None)
     if type(size) is not int or size < 0 or not isinstance(digest, str):
         raise ValueError(f"{MANIFEST} does not say the length and SHA-256 of {name}")

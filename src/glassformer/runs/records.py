@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from glassformer.untrusted import shorten
+from glassformer.errors import shown
 
 LARGEST = 2**63
 """Integers are below this in size, so that each is an int64 and a float."""
@@ -105,7 +105,7 @@ def complaints(item: Mapping[str, Any]) -> Iterator[str]:
     for name, value in item.items():
         check = fields.get(name)
         if check is not None and not check[0](value) and not (value is None and name in OPTIONAL):
-            yield f"{name} is {shorten(value)}; expected {check[1]}"
+            yield f"{name} is {shown(value)}; expected {check[1]}"
     for name in needed or ():
         if name not in item:
             yield f"{name} is missing"

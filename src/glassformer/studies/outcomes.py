@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from glassformer.errors import RunError
+from glassformer.errors import RunError, shown
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
-from glassformer.untrusted import shorten
 
 Status = Literal["finished", "diverged", "failed"]
 
@@ -75,15 +74,15 @@ class Outcome:
         kinds = {"variant": str, "reason": str, "reused": bool, "seed": int, "steps": int}
         for name, kind in kinds.items():
             if type(getattr(self, name)) is not kind:
-                raise TypeError(f"{name} is {shorten(getattr(self, name))}")
+                raise TypeError(f"{name} is {shown(getattr(self, name))}")
         if self.status not in get_args(Status):
-            raise ValueError(f"status is {shorten(self.status)}")
+            raise ValueError(f"status is {shown(self.status)}")
         if not len(curve.steps) == len(curve.losses) == len(curve.seconds):
             raise ValueError("its curve has more steps than losses, or fewer")
         known = [value for value in (self.loss, self.accuracy, *curve.losses) if value is not None]
         for value in (self.steps, self.seconds, *known, *curve.steps, *curve.seconds):
             if type(value) not in (int, float):
-                raise TypeError(f"{shorten(value)} is not a number")
+                raise TypeError(f"{shown(value)} is not a number")
         if (self.status == "finished") != (self.loss is not None):
             raise ValueError("a run has a final loss if it finished, and none otherwise")
 
@@ -94,10 +93,10 @@ def _run_path(tree: dict[str, Any], folder: Path) -> Path | None:
     if run is None:
         return None
     if not isinstance(run, str):
-        raise TypeError(f"run is {shorten(run)}")
+        raise TypeError(f"run is {shown(run)}")
     inside = not Path(run).is_absolute() and ".." not in Path(run).parts
     if not inside and tree.get("reused") is not True:
-        raise ValueError(f"its run {shorten(run)} lies outside the study's folder, and is not one that was reused")
+        raise ValueError(f"its run {shown(run)} lies outside the study's folder, and is not one that was reused")
     return folder / run
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 
 from glassformer import machine, speed
-from glassformer.errors import CheckpointError, ConfigError
+from glassformer.errors import CheckpointError, ConfigError, shown
 from glassformer.models.formulas import flops_per_token
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import Shape
-from glassformer.untrusted import shorten
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
@@ -82,13 +81,13 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
 def _complaints(tree: Any) -> Iterator[str]:
     """What is wrong with a path that a file holds."""
     if not isinstance(tree, dict):
-        yield f"it is {shorten(tree)}"
+        yield f"it is {shown(tree)}"
         return
     yield from (f"it has no {name}" for name in FIELDS if name not in tree)
-    yield from (f"{shorten(name)} is not a setting of it" for name in tree if name not in FIELDS)
+    yield from (f"{shown(name)} is not a setting of it" for name in tree if name not in FIELDS)
     for name, is_right in FIELDS.items():
         if name in tree and not is_right(tree[name]):
-            yield f"{name} is {shorten(tree[name])}"
+            yield f"{name} is {shown(tree[name])}"
 
 
 def choose(config: RunConfig, samples: Shape) -> Acceleration:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from glassformer import speed
 from glassformer.data.batches import Batch
-from glassformer.errors import CheckpointError, TrainingError
+from glassformer.errors import CheckpointError, TrainingError, shown
 from glassformer.models.formulas import flops_per_token
 from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
@@ -43,7 +43,6 @@ from glassformer.training.telemetry import (
     gradient_norm,
     without_gradient,
 )
-from glassformer.untrusted import shorten
 
 
 @dataclass
@@ -102,7 +101,7 @@ class Progress:
         except (TypeError, ValueError, KeyError, OverflowError):  # not a mapping, or of other names and types
             intact = False
         if not intact:
-            raise CheckpointError(f"Where the training stood, its 'progress', is damaged: {shorten(state, 200)}.")
+            raise CheckpointError(f"Where the training stood, its 'progress', is damaged: {shown(state, 200)}.")
         return found
 
 

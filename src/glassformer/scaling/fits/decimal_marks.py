@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from glassformer.numbers import OTHER, Mark, plain, shorten, split_amount
+from glassformer.errors import shown
+from glassformer.numbers import OTHER, Mark, plain, split_amount
 from glassformer.scaling.fits.plausibility import MOST_LOSS
 from glassformer.scaling.fits.points import MEANING
 
@@ -98,8 +99,8 @@ def decimal_marks(
         if (mixed := evidence.mixed()) is not None:
             (row, text), (other_row, other) = mixed
             complaints.append(
-                f"{MEANING[what]} mixes decimal points and commas: {row} has {shorten(text)}, {other_row} has "
-                f"{shorten(other)}. Write all with a decimal point."
+                f"{MEANING[what]} mixes decimal points and commas: {row} has {shown(text)}, {other_row} has "
+                f"{shown(other)}. Write all with a decimal point."
             )
         elif evidence.own is not None:
             marks[what] = evidence.own
@@ -112,7 +113,7 @@ def decimal_marks(
         readings = plain(text, "."), plain(text, ",")
         if mark is None:
             complaints.append(
-                f"{MEANING[what]} can be read in two ways: {shorten(text)} ({row}) is {readings[0]} or {readings[1]}, "
+                f"{MEANING[what]} can be read in two ways: {shown(text)} ({row}) is {readings[0]} or {readings[1]}, "
                 "and no other cell settles it. Write it with a decimal point and without thousands marks, or say which "
                 "decimal mark the table has (--decimal , or --decimal .)."
             )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glassformer.errors import DataError, nearest
-from glassformer.numbers import Mark, NumberError, plain, read_number, shorten, split_amount
+from glassformer.errors import DataError, nearest, shown
+from glassformer.numbers import Mark, NumberError, plain, read_number, split_amount
 from glassformer.scaling.fits.decimal_marks import decimal_marks
 from glassformer.scaling.fits.plausibility import implausible as complaints_of_units
 from glassformer.scaling.fits.points import MEANING, Points, refusal
@@ -71,7 +71,7 @@ def points_of_table(
     found, run_columns, complaints = _find_columns(names, columns, counting)
     for name in where:
         if name not in names:
-            complaints.append(f"where names the column {shorten(name)}, and there is none. {nearest(name, names)}")
+            complaints.append(f"where names the column {shown(name)}, and there is none. {nearest(name, names)}")
     if complaints:
         raise DataError(refusal(str(path), complaints))
     chosen = {at: row for at, row in table.rows.items() if all(row[name] == text for name, text in where.items())}
@@ -131,7 +131,7 @@ def _find_columns(
     runs = [name.strip() for name in asked.pop("run", "").split(",") if name.strip()]
     units = {what: _parted(name)[1] for what, name in asked.items() if name not in names}
     asked = {what: _header(name, names) for what, name in asked.items()}
-    complaints += [f"columns names {shorten(name)}, and there is no such column. {nearest(name, names)}"
+    complaints += [f"columns names {shown(name)}, and there is no such column. {nearest(name, names)}"
                    for name in [*asked.values(), *runs] if name not in names]  # fmt: skip
     complaints += [f"columns knows no {what!r}. {nearest(what, [*MEANING, 'run'])}"
                    for what in asked if what not in MEANING]  # fmt: skip
@@ -176,7 +176,7 @@ def _column(what: str, name: str, unit: str | None, complaints: list[str]) -> Co
     factor = unit_of(unit, FACTORS[what])
     if factor is None:
         units = ", ".join(filter(None, FACTORS[what]))
-        complaints.append(f"the unit in {shorten(f'{name} ({unit})' if unit not in name else name)} is none of "
+        complaints.append(f"the unit in {shown(f'{name} ({unit})' if unit not in name else name)} is none of "
                           f"{MEANING[what]}. Known: {units}.")  # fmt: skip
     return Column(name, factor or 1.0)
 
@@ -198,7 +198,7 @@ def _number(text: str, what: str, row: str, column: Column, mark: Mark, complain
     written, factor = plain(number, mark), unit_of(unit, FACTORS[what])
     if written is not None and factor is not None:
         if unit and column.factor != 1:
-            complaints.append(f"{row}: {MEANING[what]} is {shorten(text)}, and the column's name has a unit too.")
+            complaints.append(f"{row}: {MEANING[what]} is {shown(text)}, and the column's name has a unit too.")
         return float(written) * factor * column.factor
     expected = "a number"
     if written is not None:
@@ -212,7 +212,7 @@ def _number(text: str, what: str, row: str, column: Column, mark: Mark, complain
                 return found  # refused as such, as what is not above 0 is
         except NumberError as error:
             expected += f". {error}".removesuffix(".") * (error.suggestion is not None)
-    complaints.append(f"{row}: {MEANING[what]} is {shorten(text)}; expected {expected}.")
+    complaints.append(f"{row}: {MEANING[what]} is {shown(text)}; expected {expected}.")
     return math.nan
 
 
@@ -239,5 +239,5 @@ def _notes(numbers: Mapping[str, Sequence[float]]) -> list[str]:
 
 
 def _shown(names: Sequence[str] | set[str]) -> str:
-    listed = [shorten(name) for name in (sorted(names) if isinstance(names, set) else names)]
+    listed = [shown(name) for name in (sorted(names) if isinstance(names, set) else names)]
     return ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glassformer.errors import DataError
-from glassformer.numbers import shorten
+from glassformer.errors import DataError, shown
 from glassformer.scaling.fits.points import refusal
 from glassformer.studies.wording import counted
 
@@ -186,7 +185,7 @@ def _too_many_rows(path: Path) -> DataError:
 
 
 def _of_names(names: list[str]) -> list[str]:
-    return [f"two columns are called {shorten(name)}." for name, times in Counter(names).items() if times > 1]
+    return [f"two columns are called {shown(name)}." for name, times in Counter(names).items() if times > 1]
 
 
 def _checked(path: Path, names: list[str], rows: dict[str, list[str]], separator: str, complaints: list[str]) -> Table:
