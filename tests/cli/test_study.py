@@ -63,7 +63,7 @@ def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(sa
     assert (the_study(place).path / "report.html").stat().st_size > 100_000
 
 
-def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(place, small):
+def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(say, place, small):
     command = [sys.executable, "-m", "glassformer"]
     words = [*shlex.split(ONE), "--seeds", "1", "--steps", "400", *map(str, small)]
     driver = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, text=True)
@@ -81,16 +81,14 @@ def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(place, small):
     runs = list_runs(study.runs)
     reached = [max(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*")) for run in runs]
     assert all(0 < step < 400 for step in reached)
-    done = subprocess.run(
-        [*command, "study", "latest", "--no-report"], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = say("study", "latest", "--no-report", "--workers", 1)
+    assert said.status == 0, said.out + said.err
     assert [(outcome.status, outcome.steps) for outcome in study.outcomes()] == [("finished", 400)] * 2
     assert list_runs(study.runs) == runs
 
 
 def test_a_run_that_fails_is_told_after_the_table_and_tried_again(say, place, small):
-    words = [*shlex.split(ONE), "--seeds", 1, "--steps", 8, *small]
+    words = [*shlex.split(ONE), "--seeds", 1, "--steps", 8, *small, "--workers", 1]
     assert say(*words).status == 0
     study = the_study(place)
     planned = study.plan[1]
@@ -104,7 +102,7 @@ def test_a_run_that_fails_is_told_after_the_table_and_tried_again(say, place, sm
     assert "1 of 2 runs failed, and are in no comparison" in said.err
     assert "residual=none, seed 0: " in said.err
     shutil.rmtree(run.path)
-    assert say("study", "latest", "--no-report").status == 0
+    assert say("study", "latest", "--no-report", "--workers", 1).status == 0
     assert [outcome.status for outcome in study.outcomes()] == ["finished", "finished"]
 
 
@@ -237,7 +235,7 @@ def test_a_damaged_study_is_said_to_be(say, place, small, case):
 
 def test_workers_have_one_thread_whatever_the_environment_says(say, place, small, monkeypatch):
     monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "2")
-    said = say(*shlex.split(ONE), "--seeds", 1, "--steps", 2, *small)
+    said = say(*shlex.split(ONE), "--seeds", 1, "--steps", 2, *small, "--workers", 1)
     assert said.status == 0, said.err
     for path in list_runs(the_study(place).runs):
         environment = json.loads((path / "environment.json").read_text())
