@@ -10,14 +10,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from glassformer import speed
 from glassformer.data.batches import Batch
-from glassformer.errors import CheckpointError, TrainingError, shown
+from glassformer.errors import CheckpointError, TrainingError
 from glassformer.models.formulas import flops_per_token
 from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
@@ -30,6 +29,7 @@ from glassformer.training.interruption import Interruption
 from glassformer.training.noise_scale import NoiseMeasurement
 from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
+from glassformer.training.progress import Progress
 from glassformer.training.samples import Samples
 from glassformer.training.schedules import factor, rates
 from glassformer.training.start_warnings import start_warnings
@@ -43,66 +43,6 @@ from glassformer.training.telemetry import (
     gradient_norm,
     without_gradient,
 )
-
-
-@dataclass
-class Progress:
-    """Where a run stands; the checkpoint holds it beside the weights.
-
-    Attributes:
-        step: updates made.
-        tokens: predicted in training so far.
-        seconds: spent training, over all its sessions.
-        nll_sum, objective_sum: nats, over every token of the steps since the last record.
-        token_sum: those tokens.
-        best_loss: the lowest validation loss of trained weights so far (None before the first).
-        since_best: validations since then.
-    """
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    nll_sum: float = 0.0
-    objective_sum: float = 0.0
-    token_sum: int = 0
-    best_loss: float | None = None
-    since_best: int = 0
-
-    @classmethod
-    def from_state(cls, state: Any, tokens_per_step: float) -> Self:
-        """The progress that a checkpoint holds.
-
-        Checkpoints of earlier versions hold sums of the batches' means (``loss_sum``, ``loss_count``). Their tokens are
-        not known one by one, so each batch counts as one of ``tokens_per_step`` tokens, which is exact where all
-        batches are equal.
-
-        Raises:
-            CheckpointError: it is not what a checkpoint holds.
-        """
-        try:
-            known = dict(state)
-            if "loss_count" in known:
-                nll_sum, count = known.pop("loss_sum"), known.pop("loss_count")
-                known |= {
-                    "nll_sum": nll_sum * tokens_per_step,
-                    "objective_sum": known["objective_sum"] * tokens_per_step,
-                    "token_sum": round(count * tokens_per_step),
-                }
-            found = cls(**known)
-            counts = (found.step, found.tokens, found.token_sum, found.since_best)
-            best = 0.0 if found.best_loss is None else found.best_loss
-            sums = (found.seconds, found.nll_sum, found.objective_sum, best)
-            whole = all(type(each) is int and 0 <= each < 2**63 for each in counts)
-            intact = (
-                isinstance(state, dict)
-                and whole
-                and all(type(each) in (int, float) and abs(each) < 1e300 for each in sums)
-            )
-        except (TypeError, ValueError, KeyError, OverflowError):  # not a mapping, or of other names and types
-            intact = False
-        if not intact:
-            raise CheckpointError(f"Where the training stood, its 'progress', is damaged: {shown(state, 200)}.")
-        return found
 
 
 @dataclass(frozen=True)
