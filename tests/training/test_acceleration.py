@@ -9,7 +9,7 @@ import torch
 
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.training.acceleration import Acceleration
-from glassformer.training.trainer import Progress
+from glassformer.training.progress import Progress
 
 PATH = Acceleration("cpu", False, "fused", False, 64, 1, ("a reason",))
 

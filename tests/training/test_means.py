@@ -15,7 +15,7 @@ from glassformer.scaling.noise_scale import read_noise_scale
 from glassformer.training import session
 from glassformer.training.objectives import evaluate, model_loss
 from glassformer.training.opening import average
-from glassformer.training.trainer import Progress
+from glassformer.training.progress import Progress
 
 LENGTHS = {
     "one word or twenty": [1] * 6 + [20] * 4,
