@@ -323,7 +323,7 @@ def test_a_near_miss_is_sought_among_the_beginnings_of_long_names():
 
 
 def test_a_message_repeats_a_long_value_in_part_and_lists_so_many_complaints():
-    with pytest.raises(ConfigError, match=r"doors is '9{199} … \(5,002 characters\); expected"):
+    with pytest.raises(ConfigError, match=r"doors is '9{199} … \(5,000 characters\); expected"):
         Car.build({"name": "a", "doors": "9" * 5_000})
     with pytest.raises(ConfigError, match=r"for 9999 reasons:(?s:.)*and 9,949 more\.$") as caught:
         parse_assignments(["x"] * 9_999)

@@ -251,6 +251,8 @@ def parameters(command: str) -> Iterator[Parameter]:
     function = getattr(importlib.import_module(module), attribute)
     hints = typing.get_type_hints(function, include_extras=True)
     for each in inspect.signature(function).parameters:
+        if hints[each] is typer.Context:
+            continue
         annotation, info = typing.get_args(hints[each])
         if isinstance(info, typer.models.ArgumentInfo):
             yield Parameter(each, None, annotation)

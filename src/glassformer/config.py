@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from glassformer.errors import ConfigError, nearest, shown
-from glassformer.numbers import NumberError, read_integer, read_number
+from glassformer.numbers import NumberError, TooLargeError, read_integer, read_number
 
 Tree = dict[str, Any]
 
@@ -205,7 +205,7 @@ def _read(annotation: Any, value: Any) -> Any:
             try:
                 return read(value)
             except NumberError as error:
-                nearly = error if error.suggestion is not None else None
+                nearly = error if error.suggestion is not None or isinstance(error, TooLargeError) else None
     if str in choices:
         return value
     if nearly is not None:

@@ -62,6 +62,10 @@ class NumberError(ValueError):
         self.suggestion = suggestion
 
 
+class TooLargeError(NumberError):
+    """An integer of more digits than anything here counts."""
+
+
 def plain(text: str, mark: Mark = ".") -> str | None:
     """The number as Python writes it, read with this decimal mark; None if it is not one.
 
@@ -105,7 +109,7 @@ def read_integer(text: str) -> int:
     except InvalidOperation:
         raise NumberError(f"{shown(text)} has an exponent beyond all computing.") from None
     if exact and exact.adjusted() >= MOST_DIGITS:
-        raise NumberError(f"{shown(text)} is too large: {MOST_DIGITS} digits are the most.")
+        raise TooLargeError(f"{shown(text)} is too large: {MOST_DIGITS} digits are the most.")
     if exact != exact.to_integral_value():
         raise NumberError(f"{shown(text)} is not an integer.")
     return int(exact)

@@ -167,6 +167,7 @@ def test_commands_that_open_no_model_do_not_take_the_option(say, place, name):
 
 
 @pytest.mark.filterwarnings("ignore:.*names code of its own")  # which says that it is not executed
+@pytest.mark.filterwarnings("ignore:.*own code")
 def test_a_hugging_face_folder_runs_no_code(say, place):
     pytest.importorskip("transformers")
     folder = place / "theirs"

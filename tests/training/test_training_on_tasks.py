@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from seals import unsealed
 
 from glassformer.data.batches import IGNORE
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tokenizer import SymbolTokenizer
-from glassformer.errors import ConfigError
+from glassformer.errors import ConfigError, RunError
 from glassformer.generation import SamplingConfig, generate
 from glassformer.models.presets import preset
 from glassformer.training import session
@@ -170,6 +171,9 @@ def test_a_checkpoint_of_another_task_is_refused(runs):
     trained = runs.train(on_task(changes={"training.max_steps": 3}))
     config = Path(trained.run.path) / "config.json"
     config.write_text(config.read_text().replace('"kind": "copy"', '"kind": "sort"'))
+    with pytest.raises(RunError, match=r"config\.json has changed"):
+        session.resume(type(trained.run).open(trained.run.path))
+    unsealed(trained.run.path, trained.run.path)
     with pytest.raises(OtherDataError, match="not those that it was trained on"):
         session.resume(type(trained.run).open(trained.run.path))
 
