@@ -131,7 +131,7 @@ def test_values_that_are_no_text_are_taken_as_they_are():
         ("doors", "１２", "doors: '１２' is not written with the digits 0 to 9. Write 12."),
         ("doors", "٣", "Write 3."),
         ("doors", "0x10", "doors is '0x10'; expected a valid integer"),
-        ("doors", "9" * 40, "expected a valid integer"),
+        ("doors", "9" * 40, "is too large"),
         ("length", "1,5", "length: '1,5' has a decimal comma. Write 1.5."),
         ("length", "4,129", "length: '4,129' can be read as 4129 or as 4.129"),
         ("trailer", "1,5", "trailer: '1,5' has a decimal comma"),
@@ -328,3 +328,11 @@ def test_a_message_repeats_a_long_value_in_part_and_lists_so_many_complaints():
     with pytest.raises(ConfigError, match=r"for 9999 reasons:(?s:.)*and 9,949 more\.$") as caught:
         parse_assignments(["x"] * 9_999)
     assert len(str(caught.value).splitlines()) == 52
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_free_form_option_that_is_not_finite_is_refused_by_name(text):
+    from glassformer.models.presets import preset
+
+    with pytest.raises(ConfigError, match=r"options\.power is .*; expected a finite number"):
+        preset("gpt-nano").model.override({"norm.options.power": text})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -54,7 +55,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _refuse_with_every_reason(self) -> Self:
-        found = list(self.complaints())
+        found = [*_not_finite(self), *self.complaints()]
         if found:
             raise ValueError(encodable("\n".join(found)))
         return self
@@ -125,6 +126,15 @@ def parse(text: str, *, toml: bool = False) -> Any:
     if deep:
         raise ValueError(f"it is nested more than {DEEPEST} levels deep")
     return value
+
+
+def _not_finite(config: Config) -> Iterator[str]:
+    """A complaint for each number in free-form options that JSON cannot hold; typed fields check their own."""
+    for name, value in config:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if isinstance(inner, float) and not math.isfinite(inner):
+                    yield f"{name}.{key} is {inner}; expected a finite number."
 
 
 def encodable(text: str) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from glassformer.charts.drawing import Drawing
+from glassformer.charts.export import write
 from glassformer.charts.figures import Figure
 from glassformer.charts.page import Page, Section
 from glassformer.charts.table import Table, escaped
@@ -241,7 +242,5 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}. Choose another folder for the report.") from error
+    """Whole or not at all, and never through a link that lies in the place of the file."""
+    write(path, text.encode(), what="report")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from glassformer.errors import GlassformerError
+from glassformer.untrusted import open_to_append
 
 FILE = "report-errors.txt"
 
@@ -55,8 +56,8 @@ class Failures:
         reason = f"{type(error).__name__}: {error}".strip().removesuffix(":").splitlines()[0]
         self.reasons[what] = reason
         if self.file is not None:
-            with contextlib.suppress(OSError), self.file.open("a", encoding="utf-8") as file:
-                file.write(f"{what}\n{''.join(traceback.format_exception(error))}\n")
+            with contextlib.suppress(OSError), open_to_append(self.file) as file:
+                file.write(f"{what}\n{''.join(traceback.format_exception(error))}\n".encode(errors="backslashreplace"))
         return f"This could not be made ({reason}). The whole error is in {FILE}, beside this report."
 
     def sentence(self) -> str:

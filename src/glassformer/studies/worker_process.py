@@ -18,6 +18,7 @@ from typing import Any
 
 import glassformer
 from glassformer import trust
+from glassformer.untrusted import open_to_append
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -47,7 +48,7 @@ class Worker:
         self.run: str | None = None
         self.ready = False
         self.log = log
-        with log.open("ab") as said:
+        with open_to_append(log) as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "glassformer.studies.worker", str(study.absolute())],
                 stdin=subprocess.PIPE,
