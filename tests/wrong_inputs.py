@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import os
 import sys
 import types
 import typing
@@ -293,4 +294,8 @@ def _members(annotation: Any) -> list[Any]:
 if __name__ == "__main__":
     import pytest
 
-    sys.exit(pytest.main(["-q", "-s", "-m", "slow", str(Path(__file__).parent / "cli/test_generated_wrong_inputs.py")]))
+    tests = str(Path(__file__).parent / "cli/test_generated_wrong_inputs.py")
+    if len(sys.argv) > 1:  # so many, spread over all
+        os.environ["GLASSFORMER_WRONG_INPUTS"] = sys.argv[1]
+        sys.exit(pytest.main(["-q", "-s", f"{tests}::test_wrong_inputs_of_every_kind_are_refused_or_fine"]))
+    sys.exit(pytest.main(["-q", "-s", "-m", "slow", tests]))

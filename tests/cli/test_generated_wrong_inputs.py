@@ -18,8 +18,8 @@ from wrong_inputs import Case
 from glassformer.cli import main as cli
 from glassformer.cli import scale
 
-TRIED = 100
-"""By default."""
+TRIED = int(os.environ.get("GLASSFORMER_WRONG_INPUTS", "100"))
+"""Of the quick suite; ``python tests/wrong_inputs.py 1000`` tries so many."""
 
 
 @pytest.fixture
