@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,12 +96,12 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """``open_page(path, **context_options)`` opens an HTML file with the network cut, and waits until it has started.
+@contextmanager
+def quiet_pages(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """``opened(path, **context_options)``: an HTML file, with the network cut, once it has started.
 
-    The test fails at its end if a page asked for anything but its own file, wrote an error or a warning to the
-    console, or threw.
+    At the end no page may have asked for anything but its own file, written an error or a warning to the console, or
+    thrown.
     """
     complaints: list[str] = []
     contexts: list[BrowserContext] = []
@@ -132,3 +133,25 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """``open_page(path, **context_options)``: a page of the test's own; see :func:`quiet_pages`."""
+    with quiet_pages(chromium) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def open_shared(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """The same for tests of one file that share a page, each leaving it as the others can use it."""
+    with quiet_pages(chromium) as opened:
+        tabs: dict[str, Page] = {}
+
+        def shared(path: Path, **options: Any) -> Page:
+            key = f"{path} {options}"
+            if key not in tabs:
+                tabs[key] = opened(path, **options)
+            return tabs[key]
+
+        yield shared
