@@ -35,7 +35,9 @@ at_further_edges = pytest.mark.slow(reason="fifteen promises at each edge: ten s
 
 
 @pytest.mark.parametrize("promise", PROMISES)
-@pytest.mark.parametrize("model", [pytest.param(each, marks=() if each in FIRST else in_further_uses) for each in PARTS])
+@pytest.mark.parametrize(
+    "model", [pytest.param(each, marks=() if each in FIRST else in_further_uses) for each in PARTS]
+)
 def test_every_registered_part_keeps_its_contract(model, promise):
     PROMISES[promise](PARTS[model])
 

@@ -125,6 +125,7 @@ def test_the_points_that_epoch_dropped_are_named_as_influential_and_left_in(of_e
     assert "They are in the fit." in sentence
 
 
+@pytest.mark.slow(reason="a second whole investigation of 240 points")
 def test_influential_points_are_left_out_only_when_asked_and_are_told_then(glassformer_data, of_epoch):
     dropped = investigate(of_epoch.fit.points, draws=100, target=5.76e23, drop_influential=True)
     assert len(dropped.fit.points) == 240
@@ -182,7 +183,10 @@ def test_away_from_the_fit_the_surface_is_the_least_that_an_independent_search_f
         assert surfaces._least(fitted, np.array([[alpha, beta]]))[0] == pytest.approx(known.fun, rel=1e-4)
 
 
-@pytest.mark.parametrize("objective", [Squares(), asymmetric()])
+many_starts = pytest.mark.slow(reason="an objective that is searched from more starts")
+
+
+@pytest.mark.parametrize("objective", [Squares(), pytest.param(asymmetric(), marks=many_starts)])
 def test_a_saved_fit_is_made_again_to_the_last_digit(tmp_path, objective):
     found = investigate(planted(5, 4), objective=objective, draws=100, target=1e22)
     path = write_fit(found, tmp_path / "fit.json", draws=100, facts={"command": "none"})
