@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 
 # The same cases on every machine and in every run, and none fails by the clock; `make test-full` explores new ones.
@@ -95,40 +96,91 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+class Tabs:
+    """Tabs of the browser that are used again: a new one costs more than most of the pages shown in it."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._free: dict[str, list[Page]] = {}
+
+    @contextmanager
+    def quiet(self) -> Iterator[Callable[..., Page]]:
+        """``opened(path, **context_options)``: an HTML file, with the network cut, once it has started.
+
+        At the end no page may have asked for anything but its own file, written an error or a warning to the console,
+        or thrown.
+        """
+        complaints: list[str] = []
+        used: list[tuple[str, Page, dict[str, Callable[..., None]]]] = []
+
+        def opened(path: Path, **options: Any) -> Page:
+            chosen = {"offline": True, "viewport": {"width": 1280, "height": 900}, **options}
+            tab = self._tab(chosen)
+            address = path.resolve().as_uri()
+
+            def request(asked: Request) -> None:
+                # these never leave the page: its own data, and frames written inside it
+                if asked.url.split("#")[0] != address and not asked.url.startswith(("data:", "blob:", "about:srcdoc")):
+                    complaints.append(f"asked for {asked.url}")
+
+            def console(message: ConsoleMessage) -> None:
+                if message.type in {"error", "warning"}:
+                    complaints.append(f"console {message.type}: {message.text}")
+
+            def threw(error: Exception) -> None:
+                complaints.append(f"threw {error}")
+
+            listeners: dict[str, Callable[..., None]] = {"request": request, "console": console, "pageerror": threw}
+            for event, listener in listeners.items():
+                tab.on(event, listener)  # type: ignore[call-overload]
+            used.append((str(chosen), tab, listeners))
+            tab.goto(address)
+            tab.wait_for_selector("html[data-ready=true]", state="attached")
+            return tab
+
+        yield opened
+        for options, tab, listeners in used:
+            tab.goto("about:blank")
+            for event, listener in listeners.items():
+                tab.remove_listener(event, listener)
+            self._free.setdefault(options, []).append(tab)
+        assert complaints == []
+
+    def _tab(self, options: dict[str, Any]) -> Page:
+        """A tab as if it were new: of these options, of their size, the mouse in the corner."""
+        free = self._free.get(str(options))
+        if free:
+            tab = free.pop()
+            tab.set_viewport_size(options["viewport"])
+            tab.mouse.move(0, 0)
+            return tab
+        tab = self._browser.new_context(**options).new_page()
+        tab.set_default_timeout(10_000)
+        return tab
+
+
+@pytest.fixture(scope="session")
+def tabs(chromium: Browser) -> Tabs:
+    return Tabs(chromium)
+
+
 @pytest.fixture
-def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """``open_page(path, **context_options)`` opens an HTML file with the network cut, and waits until it has started.
+def open_page(tabs: Tabs) -> Iterator[Callable[..., Page]]:
+    """``open_page(path, **context_options)``: a page of the test's own; see :meth:`Tabs.quiet`."""
+    with tabs.quiet() as opened:
+        yield opened
 
-    The test fails at its end if a page asked for anything but its own file, wrote an error or a warning to the
-    console, or threw.
-    """
-    complaints: list[str] = []
-    contexts: list[BrowserContext] = []
 
-    def opened(path: Path, **options: Any) -> Page:
-        context = chromium.new_context(**{"offline": True, "viewport": {"width": 1280, "height": 900}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        address = path.resolve().as_uri()
+@pytest.fixture(scope="module")
+def open_shared(tabs: Tabs) -> Iterator[Callable[..., Page]]:
+    """The same for tests of one file that share a page, each leaving it as the others can use it."""
+    with tabs.quiet() as opened:
+        shown: dict[str, Page] = {}
 
-        def request(asked: Request) -> None:
-            # these never leave the page: its own data, and frames written inside it
-            if asked.url.split("#")[0] != address and not asked.url.startswith(("data:", "blob:", "about:srcdoc")):
-                complaints.append(f"asked for {asked.url}")
+        def shared(path: Path, **options: Any) -> Page:
+            key = f"{path} {options}"
+            if key not in shown:
+                shown[key] = opened(path, **options)
+            return shown[key]
 
-        def console(message: ConsoleMessage) -> None:
-            if message.type in {"error", "warning"}:
-                complaints.append(f"console {message.type}: {message.text}")
-
-        page.on("request", request)
-        page.on("console", console)
-        page.on("pageerror", lambda error: complaints.append(f"threw {error}"))
-        page.goto(address)
-        page.wait_for_selector("html[data-ready=true]", state="attached")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield shared

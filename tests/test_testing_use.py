@@ -22,6 +22,13 @@ PARTS = [
 USE = ("costs_are_counted", "trains_with_every_optimizer", "saved_equals_loaded")
 
 
+@pytest.mark.parametrize("promise", USE)
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_parts_with_odd_weights_can_be_used(kind, name, promise):
+    PROMISES[promise](next(iter(part_configs(kind, name, part_files=[ODD]).values())))
+
+
+@pytest.mark.slow(reason="every promise of nine parts: what depends on the kinds of their weights is quick, above")
 @pytest.mark.parametrize("promise", PROMISES)
 @pytest.mark.parametrize(("kind", "name"), PARTS)
 def test_parts_with_odd_weights_keep_their_contract(kind, name, promise):

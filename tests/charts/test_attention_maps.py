@@ -229,7 +229,13 @@ def test_shrinking_keeps_the_largest_weight_of_each_block():
     assert pooled(np.arange(35).reshape(5, 7), 3).tolist() == [[16, 19, 20], [30, 33, 34]]
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        ".svg",
+        *(pytest.param(each, marks=pytest.mark.slow(reason="the same picture again")) for each in (".pdf", ".png")),
+    ],
+)
 def test_the_bird_s_eye_grid_saves_as_every_kind_of_picture(figure, suffix, tmp_path):
     start = {".svg": b"<svg", ".pdf": b"%PDF", ".png": b"\x89PNG"}[suffix]
     assert figure.save(tmp_path / f"heads{suffix}", frame=0).read_bytes().startswith(start)

@@ -82,7 +82,7 @@ def test_a_query_that_may_look_nowhere_gets_weights_of_zero_in_python_and_in_the
     assert number(readout(tab, "weights").split(": ")[-1]) == 0
 
 
-@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("grouped", [True, pytest.param(False, marks=pytest.mark.slow(reason="the same page again"))])
 def test_the_page_computes_what_numpy_computes(show, grouped):
     figure, *parts = pairs(grouped)
     tab = show(figure)

@@ -134,8 +134,17 @@ def test_labels_of_large_matrices_are_thinned_and_do_not_overlap(tmp_path, open_
     assert page.locator(".gf-readout").inner_text() == "token 200, token 200: 1"
 
 
-@pytest.mark.parametrize("side", [6, 80])
-@pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
+@pytest.mark.parametrize(
+    ("side", "suffix"),
+    [
+        (6, ".svg"),
+        (80, ".png"),
+        *(
+            pytest.param(side, suffix, marks=pytest.mark.slow(reason="more pictures; test_export makes each kind"))
+            for side, suffix in ((6, ".pdf"), (6, ".png"), (80, ".svg"), (80, ".pdf"))
+        ),
+    ],
+)
 def test_every_size_saves_as_every_kind_of_picture(side, suffix, tmp_path):
     labels = [f"“token” {i % 5}\n" for i in range(side)]
     matrix = np.random.default_rng(0).random((side, side))

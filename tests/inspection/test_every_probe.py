@@ -283,13 +283,18 @@ def linear(x, weight, bias):
 
 FULL_SIZE = ("tiny-transformer", "nanogpt-shakespeare-cpu")
 PRESETS = {name: preset(name).model if name in FULL_SIZE else shrunk(preset(name).model) for name in preset_names()}
-PARTS = {
-    f"{kind}-{name}-{variant}".replace(" ", "_"): config
+OURS = [
+    (kind, name)
     for kind in ("attention", "cross-attention", "feedforward", "norm", "positions")
     for name, cls in registered(kind).items()
     if cls.__module__.startswith("glassformer.parts.")  # not what another test registered
+]
+PARTS = {
+    f"{kind}-{name}-{variant}".replace(" ", "_"): config
+    for kind, name in OURS
     for variant, config in part_configs(kind, name).items()
 }
+FIRST = {f"{kind}-{name}-{next(iter(part_configs(kind, name)))}".replace(" ", "_") for kind, name in OURS}
 SMALL = ModelConfig.build(
     {"vocab_size": 23, "max_seq_len": 12, "d_model": 24, "n_layers": 2, "attention": {"n_heads": 4}}
 )
@@ -336,8 +341,12 @@ MODELS = PRESETS | PARTS | {name: SMALL.override(changes) for name, changes in O
 NEVER = ("embedding.token_vectors", "embedding.position_vectors")  # of a model without tokens, without added positions
 
 
+in_further_uses = pytest.mark.slow(reason="every activation in every further use of a part")
+EVERY = [pytest.param(name, marks=in_further_uses if name in PARTS.keys() - FIRST else ()) for name in MODELS]
+
+
 @pytest.mark.parametrize("pads", ["no pads", "pads at the left", "pads at the right", "a row of pads"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_activation_is_what_the_formulas_give(name, pads):
     check(MODELS[name].to_json(), pads)
 
@@ -369,7 +378,7 @@ def check(config, pads):
         )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_trace_s_logits_are_those_of_the_fast_path(name):
     model = random_model(MODELS[name])
     case = random_case(MODELS[name], 2, longest(MODELS[name])).ragged(left=2)

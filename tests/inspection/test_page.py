@@ -20,36 +20,55 @@ from glassformer.runs.folder import Run
 TEXT = "bad hedge fig abc bad"
 STEPS = [0, 4, 8, 12]
 
+another_page = pytest.mark.slow(reason="a whole page more in the browser")
+
 
 @pytest.fixture(scope="module")
-def pages(language_run, translator_run, gpt2_folder, tmp_path_factory):
-    """The path of the page about each."""
-    folder = tmp_path_factory.mktemp("pages")
-    subjects = {
-        "language": (open_subject(language_run.path, checkpoint="all"), TEXT),
-        "translator": (open_subject(translator_run.path, checkpoint="all"), "one two three four"),
-        "gpt2": (open_subject(gpt2_folder), "the cat then"),
-    }
-    return {
-        name: inspect(subject, text=text).save(folder / f"{name}.html") for name, (subject, text) in subjects.items()
-    }
+def language_page(language_run, tmp_path_factory):
+    """The path of the page about the language model."""
+    subject = open_subject(language_run.path, checkpoint="all")
+    return inspect(subject, text=TEXT).save(tmp_path_factory.mktemp("pages") / "language.html")
+
+
+@pytest.fixture(scope="module")
+def translator_page(translator_run, tmp_path_factory):
+    """The path of the page about the translator."""
+    subject = open_subject(translator_run.path, checkpoint="all")
+    return inspect(subject, text="one two three four").save(tmp_path_factory.mktemp("pages") / "translator.html")
+
+
+@pytest.fixture(scope="module")
+def gpt2_page(gpt2_folder, tmp_path_factory):
+    """The path of the page about the GPT-2."""
+    return inspect(open_subject(gpt2_folder), text="the cat then").save(tmp_path_factory.mktemp("pages") / "gpt2.html")
+
+
+def drawn(tab):
+    """The page with everything on it drawn."""
+    tab.evaluate("() => { for (const figure of document.querySelectorAll('.gf-figure')) figure.scrollIntoView(); }")
+    for figure in tab.locator(".gf-figure").all():
+        figure.scroll_into_view_if_needed()
+    tab.wait_for_function(
+        "() => [...document.querySelectorAll('.gf-figure')].every(figure => figure.dataset.ready === 'true')"
+    )
+    return tab
 
 
 @pytest.fixture
 def open_drawn(open_page):
-    """A page with everything on it drawn."""
+    return lambda path: drawn(open_page(path, viewport={"width": 1280, "height": 1600}))
 
-    def opened(path):
-        tab = open_page(path, viewport={"width": 1280, "height": 1600})
-        tab.evaluate("() => { for (const figure of document.querySelectorAll('.gf-figure')) figure.scrollIntoView(); }")
-        for figure in tab.locator(".gf-figure").all():
-            figure.scroll_into_view_if_needed()
-        tab.wait_for_function(
-            "() => [...document.querySelectorAll('.gf-figure')].every(figure => figure.dataset.ready === 'true')"
-        )
-        return tab
 
-    return opened
+@pytest.fixture(scope="module")
+def language_tab(language_page, open_shared):
+    """The page about the language model, drawn; its tests share it."""
+    return drawn(open_shared(language_page, viewport={"width": 1280, "height": 1600}))
+
+
+@pytest.fixture(scope="module")
+def translator_tab(translator_page, open_shared):
+    """The page about the translator, drawn; its tests share it."""
+    return drawn(open_shared(translator_page, viewport={"width": 1280, "height": 1600}))
 
 
 def figure(tab, title):
@@ -67,22 +86,29 @@ def hovered(tab, cells, row, column, shape):
     return float(said.rsplit(" ", 1)[1].replace("−", "-"))
 
 
-@pytest.mark.parametrize("name", ["language", "translator", "gpt2"])
-def test_every_chapter_is_there_and_draws_without_an_error(pages, open_drawn, name):
-    tab = open_drawn(pages[name])  # errors in the console and requests fail the test at its end
+@pytest.mark.parametrize("name", ["language", "translator"])
+def test_every_chapter_is_there_and_draws_without_an_error(name, request):
+    tab = request.getfixturevalue(f"{name}_tab")  # errors in the console and requests fail the tests at their end
+    has_every_chapter(tab)
+    assert tab.locator(".gf-missing").all_inner_texts() == []
+
+
+@pytest.mark.slow(reason="imports transformers to write a GPT-2; test_subjects opens the same one")
+def test_every_chapter_of_a_gpt2_draws_without_an_error(gpt2_page, open_drawn):
+    tab = open_drawn(gpt2_page)
+    has_every_chapter(tab)
+    (missing,) = tab.locator(".gf-missing").all_inner_texts()
+    assert "no record of its training" in missing
+
+
+def has_every_chapter(tab):
     assert tab.locator("h2").all_inner_texts() == [chapter.title for chapter in CHAPTERS]
     for index in range(len(CHAPTERS)):
         assert tab.locator(f"#section-{index}").locator(".gf-figure, .gf-missing").count() > 0
-    missing = tab.locator(".gf-missing").all_inner_texts()
-    if name == "gpt2":
-        assert len(missing) == 1
-        assert "no record of its training" in missing[0]
-    else:
-        assert missing == []
 
 
-def test_the_slider_shows_what_each_head_did_at_each_checkpoint(pages, open_drawn, language_run):
-    tab = open_drawn(pages["language"])
+def test_the_slider_shows_what_each_head_did_at_each_checkpoint(language_tab, language_run):
+    tab = language_tab
     subject = open_subject(language_run.path, checkpoint="all")
     reading = subject.read(TEXT)
     maps = figure(tab, "Self-attention")
@@ -96,8 +122,8 @@ def test_the_slider_shows_what_each_head_did_at_each_checkpoint(pages, open_draw
             assert said == pytest.approx(weights[row, column], abs=1e-3)
 
 
-def test_the_slider_moves_the_lens_and_the_lines_too(pages, open_drawn, language_run):
-    tab = open_drawn(pages["language"])
+def test_the_slider_moves_the_lens_and_the_lines_too(language_tab, language_run):
+    tab = language_tab
     subject = open_subject(language_run.path, checkpoint="all")
     reading = subject.read(TEXT)
     lens = figure(tab, "Logit lens")
@@ -113,8 +139,8 @@ def test_the_slider_moves_the_lens_and_the_lines_too(pages, open_drawn, language
     assert len(drawings) == len(STEPS)
 
 
-def test_each_attention_of_a_translator_has_its_own_numbers_and_steps(pages, open_drawn, translator_run):
-    tab = open_drawn(pages["translator"])
+def test_each_attention_of_a_translator_has_its_own_numbers_and_steps(translator_tab, translator_run):
+    tab = translator_tab
     subject = open_subject(translator_run.path)
     reading = subject.read("one two three four")
     weights = subject.trace(reading)["decoder.blocks.0.cross_attention.weights"][0, 0].numpy()
@@ -131,20 +157,21 @@ def test_each_attention_of_a_translator_has_its_own_numbers_and_steps(pages, ope
     assert other.get_by_label("layer", exact=True).locator("option:checked").inner_text() == "layer 0"
 
 
-def test_the_theme_is_switched_for_everything_at_once(pages, open_drawn):
-    tab = open_drawn(pages["language"])
+def test_the_theme_is_switched_for_everything_at_once(language_tab):
+    tab = language_tab
     body = "() => getComputedStyle(document.body).backgroundColor"
     title = figure(tab, "The residual stream, station by station").locator("svg text").first
     before = (tab.evaluate(body), title.get_attribute("fill"))
     tab.locator(".gf-theme").click()
     tab.wait_for_timeout(500)
     after = (tab.evaluate(body), title.get_attribute("fill"))
+    tab.locator(".gf-theme").click()  # as the other tests know it
     assert before[0] != after[0]
     assert before[1] != after[1]
 
 
-def test_a_gradient_row_that_is_clicked_gets_its_line(pages, open_drawn, language_run):
-    tab = open_drawn(pages["language"])
+def test_a_gradient_row_that_is_clicked_gets_its_line(language_tab, language_run):
+    tab = language_tab
     gradients = figure(tab, "Gradients over the training")
     found = training_gradients(language_run)
     assert found.steps.tolist() == [1, 2, 4, 6, 8, 10, 12]
@@ -166,10 +193,11 @@ def test_two_runs_stand_side_by_side_each_at_its_own_checkpoints(language_run, o
     for step in (6, 12):
         weights = {name: weight * step / 12 for name, weight in subject.model.named_weights().items()}
         save_checkpoint(other.checkpoints, step, {"model": weights}, {}, is_best=False)
+    text = "bad hedge"
     both = [open_subject(path, checkpoint="all") for path in (language_run.path, other.path)]
-    tab = open_drawn(inspect(*both, text=TEXT).save(tmp_path / "both.html"))
+    tab = open_drawn(inspect(*both, text=text).save(tmp_path / "both.html"))
     assert tab.locator("#gf-frame").get_attribute("max") == "4"  # 0, 4, 6, 8 and 12
-    reading = both[1].read(TEXT)
+    reading = both[1].read(text)
     maps = figure(tab, "Self-attention").nth(1)
     for frame, step in ((0, 0), (1, 0), (2, 6), (3, 6), (4, 12)):
         tab.locator("#gf-frame").fill(str(frame))
@@ -211,10 +239,10 @@ def test_chosen_layers_alone_are_shown(language_run):
     "changes",
     [
         {"sublayers": "feedforward"},
-        {"sublayers": "attention"},
-        {"positions.kind": "none"},
+        pytest.param({"sublayers": "attention"}, marks=another_page),
+        pytest.param({"positions.kind": "none"}, marks=another_page),
         {"norm.placement": "none", "residual": "none", "positions.kind": "rotary"},
-        {"n_layers": 0},
+        pytest.param({"n_layers": 0}, marks=another_page),
     ],
     ids=str,
 )
@@ -279,8 +307,8 @@ def test_a_model_that_diverged_throughout_has_its_gradients_shown_and_a_reason_f
     assert "no loss, for the model has diverged" in tab.locator(".gf-facts").inner_text()
 
 
-def test_every_control_is_reached_with_the_tab_key(pages, open_drawn):
-    tab = open_drawn(pages["language"])
+def test_every_control_is_reached_with_the_tab_key(language_tab):
+    tab = language_tab
     tab.evaluate("() => { scrollTo(0, 0); document.activeElement.blur(); }")
     controls = """() => [...document.querySelectorAll('a[href], button, select, input, [tabindex="0"]')].filter(
         (one) => one.tabIndex >= 0 && one.checkVisibility() && !(one.type === 'radio' && !one.checked))"""
@@ -299,6 +327,7 @@ def test_every_control_is_reached_with_the_tab_key(pages, open_drawn):
     assert tab.evaluate(lacking) == []
 
 
+@pytest.mark.slow(reason="a page of 16 heads; tests/charts measures a page of every kind of figure")
 def test_nothing_is_wider_than_the_window_not_even_with_many_heads(language_run, open_drawn, tmp_path):
     subject = open_subject(language_run.path)
     subject.model = build(subject.model.config.override({"d_model": 64, "attention.n_heads": 16})).eval()

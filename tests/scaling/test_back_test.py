@@ -88,6 +88,7 @@ def test_where_the_law_bends_intervals_miss_and_are_widened_until_they_hold(croo
     assert "So intervals are widened, at 10 times the largest budget by a factor of" in history.sentence()
 
 
+@pytest.mark.slow(reason="12 fits, each back-tested; that bent laws are widened is quick, above")
 def test_calibrated_intervals_hold_runs_at_ten_times_the_compute_more_often() -> None:
     """12 laws with a bend that the formula does not know."""
     plain = widened = 0
@@ -103,8 +104,9 @@ def test_calibrated_intervals_hold_runs_at_ten_times_the_compute_more_often() ->
     assert widened >= 9
 
 
-def test_a_law_that_holds_is_hardly_widened() -> None:
-    slopes = [back_test(fit(planted(seed), starts=4), draws=100, hide=3).slope for seed in range(6)]
+@pytest.mark.parametrize("laws", [3, pytest.param(6, marks=pytest.mark.slow(reason="six fits, each back-tested"))])
+def test_a_law_that_holds_is_hardly_widened(laws: int) -> None:
+    slopes = [back_test(fit(planted(seed), starts=4), draws=100, hide=3).slope for seed in range(laws)]
     assert np.median(slopes) < 0.35
 
 

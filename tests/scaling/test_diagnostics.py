@@ -29,10 +29,11 @@ def test_the_five_points_that_besiroglu_dropped_are_named_by_a_rule_that_does_no
     assert len(fit(points[kept]).influential) == 0
 
 
-def test_clean_points_are_seldom_called_influential():
-    named = [len(fit(planted(seed), starts=6).influential) for seed in range(40)]
-    print(f"{sum(count > 0 for count in named)} of 40 clean sets name a point")
-    assert sum(count > 0 for count in named) <= 2
+@pytest.mark.parametrize(("sets", "most"), [(10, 1), pytest.param(40, 2, marks=pytest.mark.slow(reason="40 fits"))])
+def test_clean_points_are_seldom_called_influential(sets, most):
+    named = [len(fit(planted(seed), starts=6).influential) for seed in range(sets)]
+    print(f"{sum(count > 0 for count in named)} of {sets} clean sets name a point")
+    assert sum(count > 0 for count in named) <= most
 
 
 def test_a_spoilt_point_far_out_is_called_influential():

@@ -57,6 +57,11 @@ def found():
 
 
 @pytest.fixture(scope="module")
+def small():
+    return investigate(planted(5, 4), objective=Squares(), draws=100)
+
+
+@pytest.fixture(scope="module")
 def of_epoch(glassformer_data):
     points = read_points(glassformer_data / "scaling" / "epoch_chinchilla" / "svg_extracted_data.csv")
     return investigate(points, draws=100, target=5.76e23)
@@ -111,10 +116,11 @@ def test_the_target_s_interval_holds_the_planted_truth(found):
     assert low < law.parameters < high
 
 
-def test_the_target_is_ten_times_the_largest_budget_unless_given():
-    assert investigate(planted(5, 4), draws=100).target == pytest.approx(1e22)
+def test_the_target_is_ten_times_the_largest_budget_unless_given(small):
+    assert small.target == pytest.approx(1e22)
 
 
+@pytest.mark.slow(reason="an investigation of 240 points; test_diagnostics names the same five")
 def test_the_points_that_epoch_dropped_are_named_as_influential_and_left_in(of_epoch):
     points = of_epoch.fit.points
     highest = set(np.argsort(points.loss)[-5:].tolist())
@@ -125,6 +131,7 @@ def test_the_points_that_epoch_dropped_are_named_as_influential_and_left_in(of_e
     assert "They are in the fit." in sentence
 
 
+@pytest.mark.slow(reason="a second whole investigation of 240 points")
 def test_influential_points_are_left_out_only_when_asked_and_are_told_then(glassformer_data, of_epoch):
     dropped = investigate(of_epoch.fit.points, draws=100, target=5.76e23, drop_influential=True)
     assert len(dropped.fit.points) == 240
@@ -145,6 +152,7 @@ def test_a_fit_without_two_exponents_or_a_best_size_has_a_page_that_says_so():
     assert text.count('class="gf-missing"') >= 3
 
 
+@pytest.mark.slow(reason="another whole investigation; test_fitting fits formulas of one's own")
 def test_a_formula_of_one_s_own_has_intervals_of_its_best_size():
     found = investigate(planted(), "E + A/N**alpha + B/D**alpha", draws=100, target=1e22)
     low, high = found.best.parameters_interval
@@ -182,14 +190,17 @@ def test_away_from_the_fit_the_surface_is_the_least_that_an_independent_search_f
         assert surfaces._least(fitted, np.array([[alpha, beta]]))[0] == pytest.approx(known.fun, rel=1e-4)
 
 
-@pytest.mark.parametrize("objective", [Squares(), asymmetric()])
-def test_a_saved_fit_is_made_again_to_the_last_digit(tmp_path, objective):
-    found = investigate(planted(5, 4), objective=objective, draws=100, target=1e22)
+many_starts = pytest.mark.slow(reason="an objective that is searched from more starts")
+
+
+@pytest.mark.parametrize("objective", [Squares(), pytest.param(asymmetric(), marks=many_starts)])
+def test_a_saved_fit_is_made_again_to_the_last_digit(tmp_path, small, objective):
+    found = small if objective == Squares() else investigate(planted(5, 4), objective=objective, draws=100)
     path = write_fit(found, tmp_path / "fit.json", draws=100, facts={"command": "none"})
     saved = read_fit(path)
     assert saved.fit.parameters == found.fit.parameters
     assert saved.fit.objective == found.fit.objective
-    assert (saved.draws, saved.seed, saved.target) == (100, 0, 1e22)
+    assert (saved.draws, saved.seed, saved.target) == (100, 0, found.target)
     again = bootstrap(saved.fit, draws=saved.draws, seed=saved.seed)
     np.testing.assert_array_equal(again.parameters, found.bootstrap.parameters)
 

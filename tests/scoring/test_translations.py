@@ -248,6 +248,7 @@ def test_other_sentences_of_the_same_kind_score_within_the_interval(german):
     assert abs(rest.value - score.value) < width  # two draws differ by up to √2 half-widths in 95 of 100 cases
 
 
+@pytest.mark.slow(reason="rests on the clock of the processor")
 def test_all_measures_of_a_thousand_sentences_take_a_moment(german, translations):
     score_translations(translations[:10], german[:10])  # imports
     started = time.process_time()

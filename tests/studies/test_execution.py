@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,16 +24,9 @@ from glassformer.studies.processes import LocalProcesses
 from glassformer.studies.reuse import reuse
 from glassformer.studies.summary import summarise
 from glassformer.studies.worker import make
+from glassformer.training import session
 
 FAULTS = Path(__file__).parents[2] / "benchmarks" / "study_faults.py"
-ALONE = """
-import sys
-from pathlib import Path
-from glassformer.training import session
-from glassformer.training.config import RunConfig
-config = RunConfig.build(__import__("json").loads(sys.argv[1]))
-session.start(config, root=Path(sys.argv[2]), name="alone", command=["test"]).train()
-"""
 
 
 def silent(record) -> None:
@@ -109,8 +101,10 @@ def test_many_are_one_though_a_worker_is_killed_and_diverged_and_failed_runs_are
     assert Driver(study, executor).run() is None  # nothing is left: no worker is started
 
     config = next(planned.config for planned in study.plan if planned.variant == "bare")
-    command = [sys.executable, "-c", ALONE, json.dumps(config.to_dict()), str(tmp_path / "alone")]
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker of two has
+    session.start(config, root=tmp_path / "alone", name="alone", command=["test"]).train()
+    torch.set_num_threads(threads)
     (alone,) = list_runs(tmp_path / "alone")
     assert_same_run(Run.open(by_variant["bare"].run), Run.open(alone), measured)
 

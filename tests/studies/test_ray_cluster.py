@@ -148,6 +148,7 @@ class Unheld(FileLock):
         return True
 
 
+@pytest.mark.slow(reason="a Ray cluster: fifteen seconds until its processes have begun")
 def test_nodes_without_the_folder_send_back_what_they_made(cluster, create, design, monkeypatch):
     study, other = (create(design(["model.n_layers=1"], seeds=[0], set={"training.max_steps": 60})) for _ in range(2))
     monkeypatch.setattr(ray_cluster, "FileLock", Unheld)

@@ -64,20 +64,31 @@ def trained(design, tmp_path_factory):
     return study
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(trained, monkeypatch):
+    """The charts' own files take most of a report's time; those of the study that was trained are looked at."""
+    monkeypatch.setattr("glassformer.studies.report.PICTURES", (".json",))
+
+
+def drawn(tab):
+    """The report with everything on it drawn."""
+    for figure in tab.locator(".gf-figure").all():
+        figure.scroll_into_view_if_needed()
+    tab.wait_for_function(
+        "() => [...document.querySelectorAll('.gf-figure')].every(figure => figure.dataset.ready === 'true')"
+    )
+    return tab
+
+
 @pytest.fixture
 def shown(open_page):
-    """A report in the browser, everything on it drawn."""
+    return lambda path, **options: drawn(open_page(path, **options))
 
-    def shown(path, **options):
-        tab = open_page(path, **options)
-        for figure in tab.locator(".gf-figure").all():
-            figure.scroll_into_view_if_needed()
-        tab.wait_for_function(
-            "() => [...document.querySelectorAll('.gf-figure')].every(figure => figure.dataset.ready === 'true')"
-        )
-        return tab
 
-    return shown
+@pytest.fixture(scope="module")
+def tab_of_trained(trained, open_shared):
+    """The report of the study that was trained, as it was opened; tests that only read share it."""
+    return drawn(open_shared(trained.path / "report.html"))
 
 
 def table(tab, title) -> list[list[str]]:
@@ -86,8 +97,8 @@ def table(tab, title) -> list[list[str]]:
     return [row.locator("th, td").all_inner_texts() for row in rows]
 
 
-def test_the_page_holds_the_numbers_of_the_comparison(trained, shown):
-    tab = shown(trained.path / "report.html")
+def test_the_page_holds_the_numbers_of_the_comparison(trained, tab_of_trained):
+    tab = tab_of_trained
     losses = trained.losses()
     expected = compare(losses.pop("base"), losses)
     rows = {cells[0]: cells for cells in table(tab, "Paired differences")[1:]}
@@ -141,12 +152,13 @@ def test_csv_has_every_digit_and_markdown_the_same_table(trained):
         assert (trained.path / picture).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_every_row_opens_beside_the_base_on_the_same_text(trained, shown, open_page):
-    tab = shown(trained.path / "report.html")
+def test_every_row_opens_beside_the_base_on_the_same_text(trained, tab_of_trained, open_page):
+    tab = tab_of_trained
     links = [link.get_attribute("href") for link in tab.locator("main table a").all()]
     pages = {trained.path / unquote(link) for link in links}
     assert len(pages) == 2  # the diverged variant has none, and says why
     assert "at no seed did both its run and the base's finish" in tab.locator("main").inner_text()
+    texts = set()
     for path in pages:
         opened = open_page(path)
         headings = opened.locator("h1").inner_text()
@@ -154,7 +166,7 @@ def test_every_row_opens_beside_the_base_on_the_same_text(trained, shown, open_p
         read = opened.locator(".gf-facts div", has_text="text").first.inner_text()
         assert "16 tokens" in opened.locator(".gf-facts").inner_text()
         assert read
-    texts = {open_page(path).locator(".gf-facts dd").first.inner_text() for path in pages}
+        texts.add(opened.locator(".gf-facts dd").first.inner_text())
     assert len(texts) == 1
 
 
@@ -178,8 +190,8 @@ def test_the_report_can_be_read_with_the_keyboard_and_sorted(trained, shown):
     assert set(names[2:]) == {"base", "wild"}  # without a number: last
 
 
-def test_no_number_without_its_circumstances(trained, shown):
-    text = shown(trained.path / "report.html").locator("body").inner_text()
+def test_no_number_without_its_circumstances(trained, tab_of_trained):
+    text = tab_of_trained.locator("body").inner_text()
     assert "a decoder of 2 layers, width 16, on words.txt, 8 steps, 3 seeds" in text
     for fact in circumstances(gather(trained)).values():
         assert fact in text
@@ -198,7 +210,7 @@ def test_costs_are_counted_by_the_runs_own_records(trained):
     assert numbers.parameters("a|b <i>") < numbers.parameters("base")
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow(reason="another report")), 2])
 def test_with_fewer_than_three_seeds_no_interval_is_shown_and_why(create, design, shown, n):
     study = create(design(["model.residual=none"], seeds=n))
     recorded(study, {"base": [1.0, 1.1], "residual=none": [1.5, 1.7]})
@@ -246,6 +258,7 @@ def test_an_undecided_question_is_said_to_be_with_what_would_settle_it(create, d
     assert line.sentence() in tab.locator("#section-1").inner_text()
 
 
+@pytest.mark.slow(reason="a report of eight variants")
 def test_many_variants_have_a_panel_each(create, design, shown):
     study = create(design(["model.n_layers=1|3|4|5|6|7|8"], seeds=3))
     losses = {name: [1.0 + place / 10 + seed / 7 + place * seed / 90 for seed in range(3)] for place, name in

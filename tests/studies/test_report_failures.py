@@ -76,7 +76,16 @@ def raising(error):
     return fail
 
 
-@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
+another_report = pytest.mark.slow(reason="a report for each kind of error; two of them are quick")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(error, id=kind, marks=() if kind in ("an exit", "markup") else another_report)
+        for kind, error in ERRORS.items()
+    ],
+)
 def test_a_page_that_raises_says_so_and_the_rest_stands(study, tmp_path, monkeypatch, error):
     monkeypatch.setattr("glassformer.studies.opened_rows.inspect", raising(error))
     failures = Failures()
