@@ -251,7 +251,7 @@ def one_thread():
     [
         (signal.SIGINT, 130),
         pytest.param(
-            signal.SIGTERM, 143, marks=pytest.mark.slow(reason="a process that trains; Ctrl-C is handled alike")
+            signal.SIGTERM, 143, marks=pytest.mark.slow(reason="a process; Ctrl-C is handled alike")
         ),
     ],
 )

@@ -179,7 +179,7 @@ def test_whatever_the_parts_the_tree_equals_whole_sequences(changes):
 
 
 def test_an_ensemble_takes_the_mean_of_the_probabilities():
-    models, rows = [halfway(0), halfway(1)], sentences(15)
+    models, rows = [halfway(0), halfway(1)], sentences(8)
     config = BeamSearchConfig(max_length=12)
     together = search(models, rows, max_length=12)
     for row, found in zip(rows, together, strict=True):
