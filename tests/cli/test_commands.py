@@ -250,9 +250,7 @@ def one_thread():
     ("number", "status"),
     [
         (signal.SIGINT, 130),
-        pytest.param(
-            signal.SIGTERM, 143, marks=pytest.mark.slow(reason="a process; Ctrl-C is handled alike")
-        ),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow(reason="a process; Ctrl-C is handled alike")),
     ],
 )
 def test_a_signal_saves_leaves_and_the_run_resumes_to_the_same_end(place, small, say, one_thread, number, status):

@@ -58,15 +58,15 @@ def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--budget", "soon"], "expected FLOPs (1e14, '3 PF-days') or time"),
+        (["--budget", "soon"], "Examples: 1e14 or '3 PF-days' (FLOPs)"),
         (["--budget", "1e6"], "does not pay for a ladder"),
         (["--budget", "6e9", "--set", "training.max_steps=5"], "each rung has its own length"),
         (["--budget", "6e9", "--vary", "model.residul=none"], "Did you mean 'residual'?"),
         (["--budget", "6e9", "--vary", "model.d_model=64", "--dry-run"], "each rung has its own"),
-        (["--budget", "1e60"], "1e+24 at most"),
+        (["--budget", "1e60"], "1e+24 FLOPs at most"),
         (["--budget", "1e20"], "the text is too short"),
         (["--budget", "6e9", "--target", "far"], "--target"),
-        (["--budget", "6e9", "--target", "0.1x"], "expected FLOPs (1e15) or a multiple above 1 (10x)"),
+        (["--budget", "6e9", "--target", "0.1x"], "expected FLOPs (1e15, at most 1e+30) or a multiple above 1 (10x"),
     ],
 )
 def test_wrong_inputs_are_told_and_leave_nothing_behind(say, place, options, message):

@@ -194,7 +194,7 @@ def as_case(page: Path):
     return pytest.param(page, id=name, marks=[] if name in QUICK else [slow])
 
 
-@pytest.mark.parametrize("page", map(as_case, PAGES))
+@pytest.mark.parametrize("page", [as_case(page) for page in PAGES])
 def test_the_page_runs_as_it_stands(page, programs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GLASSFORMER_RUNS", raising=False)

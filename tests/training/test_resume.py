@@ -58,7 +58,7 @@ def translator_cases():
             yield pytest.param(base, changes, id=f"{base}-{name}", marks=[] if quick else [slow])
 
 
-@pytest.mark.parametrize(("base", "changes"), translator_cases())
+@pytest.mark.parametrize(("base", "changes"), [*translator_cases()])
 def test_a_resumed_translator_equals_an_uninterrupted_one(runs, configure, resume, assert_same_end, base, changes):
     config = configure(changes, base=base)
     whole = runs.train(config)
