@@ -31,7 +31,7 @@ PIP     := $(if $(filter locked,$(VERSIONS)),PIP_CONSTRAINT=$(LOCKED) PIP_BUILD_
 UPGRADE := $(if $(filter newest,$(VERSIONS)),--upgrade --upgrade-strategy eager)
 STAMP   := $(VENV)/.glassformer-installed-$(VERSIONS)
 
-.PHONY: help demo test test-quick test-full check format lock bench wheel setup clean
+.PHONY: help demo test test-quick test-docs test-full check format lock bench wheel setup clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is to make
@@ -47,8 +47,11 @@ test: setup ## run the tests
 test-quick: setup ## run a part of the tests that uses every dependency, in about a minute
 	@OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) -m "quick and not slow"
 
+test-docs: setup ## run the code of every page of the documentation
+	@OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) --dist load -m "slow or not slow" tests/docs
+
 test-full: setup ## run the tests, the slow ones too
-	@OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) -m "slow or not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST) --hypothesis-profile=exploring -m "slow or not slow"
 
 check: setup ## lint, formatting and types
 	@$(BIN)/ruff check .

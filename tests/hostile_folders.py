@@ -467,9 +467,13 @@ def _train(config: RunConfig, name: str, root: Path) -> Path:
     return trainer.run.path
 
 
+TABLES = ("/results.json", "/results.csv", "/runs.csv")
+"""Of a study, written before its pages."""
+
+
 def wrong(case: Case, outcome: outcomes.Outcome) -> list[str]:
     """Every promise that the outcome breaks. A neighbour is never harmed; a study's table may stand without pages."""
-    left = tuple(path for path in outcome.left if not path.endswith("/results.json"))
+    left = tuple(path for path in outcome.left if not path.endswith(TABLES))
     found = outcomes.faults(replace(outcome, left=left))
     if outcome.seconds > outcomes.LIMIT:
         found.append(f"it took {outcome.seconds:.0f} s of the processor")

@@ -246,7 +246,13 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow(reason="a process; Ctrl-C is handled alike")),
+    ],
+)
 def test_a_signal_saves_leaves_and_the_run_resumes_to_the_same_end(place, small, say, one_thread, number, status):
     steps = ("--steps", 200, *small, "--set", "training.checkpoints.every=none", "--set", "model.dropout=0.1")
     child = process(place, *TRAIN, *steps)
@@ -293,6 +299,7 @@ def test_a_second_ctrl_c_leaves_at_once(place, small):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow(reason="a process that trains; tests/cli/test_wrong_inputs.py holds the lock itself")
 def test_the_run_in_use_is_refused_from_another_process(place, small, say):
     child = process(place, *TRAIN, "--steps", 100_000, *small)
     wait_for(child, lambda: updates(place) >= 1, "update")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import random
-import subprocess
 import sys
 
 import ctranslate2
 import pytest
 import sentencepiece
 import torch
+from ctranslate2.converters.transformers import main as ct2_transformers_converter
 from transformers import AutoTokenizer, MarianConfig, MarianMTModel
 
 from glassformer.data.sentence_bpe import SentenceBytePairTokenizer
@@ -108,14 +108,13 @@ def test_a_run_goes_out_and_comes_back_the_same_translator(place, say, joint):
     assert imported.config["data"] | {"max_length": 32} == run.config["data"]
 
 
-def test_the_folder_translates_with_transformers_and_with_ctranslate2(place, say, joint):
+def test_the_folder_translates_with_transformers_and_with_ctranslate2(place, say, joint, monkeypatch):
     """Text to text, through the tokenizer in the folder and the converter's own command."""
     run = make_run(place / "runs", joint, **{"norm.bias": False})
     assert say("convert", run.path, "--to-hf", "out").status == 0
     tokenizer, model = AutoTokenizer.from_pretrained("out"), MarianMTModel.from_pretrained("out").eval()
-    command = "from ctranslate2.converters.transformers import main; main()"
-    words = [sys.executable, "-c", command, "--model", "out", "--output_dir", "ct2"]
-    subprocess.run(words, check=True, capture_output=True)
+    monkeypatch.setattr(sys, "argv", ["ct2-transformers-converter", "--model", "out", "--output_dir", "ct2"])
+    ct2_transformers_converter()
     translator = ctranslate2.Translator("ct2", device="cpu", intra_threads=1)
     texts = sentences(25, 2)
     batch = tokenizer(texts, return_tensors="pt", padding=True)

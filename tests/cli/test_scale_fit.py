@@ -78,11 +78,12 @@ def test_columns_and_rows_of_a_strange_table_can_be_named(say, place):
     table += [(1e8, 1e9, 9.9, "bad")] * 3
     write(place / "strange.csv", table, ("Größe", "seen", "val", "kind"))
     named = ("--columns", "N=Größe", "--columns", "D=seen", "--columns", "loss=val", "--where", "kind=good")
-    said = say("scale", "fit", "strange.csv", *named, "--objective", "squares", *SHORT)
+    said = say("scale", "fit", "strange.csv", *named, "--objective", "squares", "--formula", "E + A/N**alpha", *SHORT)
     assert said.status == 0, said.err
     assert "24 rows of 24 runs; squares on ln L" in said.out
 
 
+@pytest.mark.slow(reason="two whole fits; tests/scaling/test_fit_page.py leaves out the same points")
 def test_influential_points_are_named_and_kept_or_left_out_when_asked(say, place):
     table = [(n, d, loss * (1.3 if i == 5 else 1)) for i, (n, d, loss) in enumerate(rows(36))]
     write(place / "runs.csv", table)

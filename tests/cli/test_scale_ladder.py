@@ -37,7 +37,7 @@ def test_a_plan_says_what_each_rung_costs_and_promises_and_runs_nothing(say, pla
 
 def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
     (place / "words.txt").write_text((place / "words.txt").read_text() * 20)
-    said = say(*WORDS, "--budget", "6e9", "--verify")
+    said = say(*WORDS, "--budget", "6e9", "--verify", "--workers", 1)
     assert said.status == 0, said.err
     (study,) = (place / "studies").iterdir()
     told = json.loads((study / "learned.json").read_text())
@@ -48,7 +48,7 @@ def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
     for part in ("The law: L = E + a/C^α", "the design promised", "Back-test", "Next: "):
         assert part in said.out
     assert (study / "ladder.html").stat().st_size > 100_000
-    again = say(*WORDS, "--budget", "6e9", "--verify")
+    again = say(*WORDS, "--budget", "6e9", "--verify", "--workers", 1)
     assert again.status == 0, again.err
     assert "runs to make" not in again.out
     assert "training the target" not in again.out

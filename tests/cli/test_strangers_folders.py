@@ -136,7 +136,7 @@ BESIDE = {
     "presets": "presets",
     "claims": "claims",
     "train": "train nanogpt-shakespeare-cpu --data words.txt --steps 2 {small}",
-    "study": "study nanogpt-shakespeare-cpu --data words.txt --steps 2 --seeds 1 --no-report {small} "
+    "study": "study nanogpt-shakespeare-cpu --data words.txt --steps 2 --seeds 1 --no-report --workers 1 {small} "
     "--vary model.residual=none",
     "latest": "sample latest -n 2",
     "scale fit of all": "scale fit runs",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -14,6 +13,7 @@ import time
 
 import pytest
 
+from glassformer.cli.main import main
 from glassformer.runs.folder import list_runs
 from glassformer.studies.folder import Study
 
@@ -25,8 +25,30 @@ def the_study(place) -> Study:
     return Study.open("latest", root=place / "studies")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, shared_cache, small):
+    """A study of two runs, made with ``OMP_NUM_THREADS=2`` in its environment; to be copied, not touched."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("GLASSFORMER_CACHE", str(shared_cache))
+        patch.setenv("OMP_NUM_THREADS", "2")
+        patch.delenv("GLASSFORMER_STUDIES", raising=False)
+        patch.setattr("glassformer.speed.SECONDS", 0.01)
+        (folder / "words.txt").write_text("the residual stream carries a sum of what each layer wrote.\n" * 100)
+        assert main([*shlex.split(ONE), "--seeds", "1", "--steps", "8", "--workers", "1", *map(str, small)]) == 0
+    return folder
+
+
+@pytest.fixture
+def a_study(place, made) -> Study:
+    """A copy of the study of two runs, and its text, in the working directory."""
+    shutil.copytree(made, place, dirs_exist_ok=True)
+    return the_study(place)
+
+
 def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(say, place, small):
-    words = [*shlex.split(ONE), "--seeds", 1, "--steps", 8, "--name", "skip", *small]
+    words = [*shlex.split(ONE), "--seeds", 1, "--steps", 8, "--name", "skip", "--workers", 1, *small]
     said = say(*words)
     assert (said.status, said.err) == (0, "")
     study = the_study(place)
@@ -47,9 +69,7 @@ def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(sa
     assert [arm["loss"] for arm in results["arms"]] == losses
     assert str(place) not in (study.path / "results.json").read_text()
 
-    again = say(
-        *words[:-2], *small[-2:], "--vary", "model.sublayers=attention,model.residual=attention", "--workers", 1
-    )
+    again = say(*words[:-2], *small[-2:], "--vary", "model.sublayers=attention,model.residual=attention")
     assert again.status == 0, again.err
     assert "base, seed 0: reuses" in again.out
     assert "1 to make, 1 at a time" in again.out
@@ -63,12 +83,16 @@ def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(sa
     assert (the_study(place).path / "report.html").stat().st_size > 100_000
 
 
-def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(say, place, small):
+@pytest.mark.parametrize(
+    ("workers", "steps"),
+    [(1, 200), pytest.param(2, 400, marks=pytest.mark.slow(reason="two workers, which train until both have saved"))],
+)
+def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(say, place, small, workers, steps):
     command = [sys.executable, "-m", "glassformer"]
-    words = [*shlex.split(ONE), "--seeds", "1", "--steps", "400", *map(str, small)]
+    words = [*shlex.split(ONE), "--seeds", "1", "--steps", str(steps), *map(str, small), "--workers", str(workers)]
     driver = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while len({path.parent for path in place.glob("studies/*/runs/*/checkpoints/step-*")}) < 2:
+    while len({path.parent for path in place.glob("studies/*/runs/*/checkpoints/step-*")}) < workers:
         assert time.monotonic() < deadline, "no run has begun"
         assert driver.poll() is None, "it ended before it could be stopped"
         time.sleep(0.05)
@@ -80,24 +104,24 @@ def test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end(say, place, small):
     assert f"glassformer study {study.name}" in out
     runs = list_runs(study.runs)
     reached = [max(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*")) for run in runs]
-    assert all(0 < step < 400 for step in reached)
+    assert len(reached) == workers
+    assert all(0 < step < steps for step in reached)
     said = say("study", "latest", "--no-report", "--workers", 1)
     assert said.status == 0, said.out + said.err
-    assert [(outcome.status, outcome.steps) for outcome in study.outcomes()] == [("finished", 400)] * 2
-    assert list_runs(study.runs) == runs
+    assert [(outcome.status, outcome.steps) for outcome in study.outcomes()] == [("finished", steps)] * 2
+    assert len(list_runs(study.runs)) == 2
+    assert set(runs) <= set(list_runs(study.runs))
 
 
-def test_a_run_that_fails_is_told_after_the_table_and_tried_again(say, place, small):
-    words = [*shlex.split(ONE), "--seeds", 1, "--steps", 8, *small, "--workers", 1]
-    assert say(*words).status == 0
-    study = the_study(place)
+def test_a_run_that_fails_is_told_after_the_table_and_tried_again(say, a_study):
+    study = a_study
     planned = study.plan[1]
     run = study.run_of(planned)
     (study.path / "outcomes" / f"{planned.slot}.json").unlink()
     shutil.rmtree(run.path)
     run.path.mkdir()
     (run.path / "config.json").write_text("{}")  # a run that nobody can go on with
-    said = say("study", "latest", "--no-report", "--fresh")
+    said = say("study", "latest", "--no-report", "--fresh", "--workers", 1)
     assert said.status == 2
     assert "1 of 2 runs failed, and are in no comparison" in said.err
     assert "residual=none, seed 0: " in said.err
@@ -233,11 +257,8 @@ def test_a_damaged_study_is_said_to_be(say, place, small, case):
     assert list_runs(study.runs) == []
 
 
-def test_workers_have_one_thread_whatever_the_environment_says(say, place, small, monkeypatch):
-    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "2")
-    said = say(*shlex.split(ONE), "--seeds", 1, "--steps", 2, *small, "--workers", 1)
-    assert said.status == 0, said.err
-    for path in list_runs(the_study(place).runs):
+def test_workers_have_one_thread_whatever_the_environment_says(a_study):
+    for path in list_runs(a_study.runs):
         environment = json.loads((path / "environment.json").read_text())
         assert environment["machine"]["threads"] == 1
         assert environment["variables"]["OMP_NUM_THREADS"] == "1"

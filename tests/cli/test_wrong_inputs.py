@@ -416,7 +416,14 @@ def test_a_run_in_use_is_left_alone(say, place, run):
     assert f"is being trained already, by process {os.getpid()}" in message
 
 
-REAL = ["unknown command", "a width of 10^9", "three mistakes at once", "binary file", "every checkpoint damaged"]
+REAL = [
+    "unknown command",
+    "every checkpoint damaged",
+    *(
+        pytest.param(name, marks=pytest.mark.slow(reason="a process that imports torch, as another case's does"))
+        for name in ("a width of 10^9", "three mistakes at once", "binary file")
+    ),
+]
 
 
 @pytest.mark.parametrize("name", REAL)

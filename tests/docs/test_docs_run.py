@@ -36,6 +36,7 @@ write_client = runpy.run_path(str(SERVER))["write_client"]
 PAGES = [
     page for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))) if page.exists()
 ]
+QUICK = {"README.md", "CONTRIBUTING.md", "docs/your-own-part.md", "docs/safety.md", "docs/command-line.md"}
 RUNNABLE = ("python", "pycon", "bash", "console")
 SECONDS = 300  # for one shell block
 
@@ -186,7 +187,14 @@ def programs():
         server.wait()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def as_case(page: Path):
+    """The page as a case of its own; the first pages of a reader are in every run of the tests."""
+    name = page.relative_to(ROOT).as_posix()
+    slow = pytest.mark.slow(reason="the page trains or fits for seconds; `make test-docs` runs it")
+    return pytest.param(page, id=name, marks=[] if name in QUICK else [slow])
+
+
+@pytest.mark.parametrize("page", [as_case(page) for page in PAGES])
 def test_the_page_runs_as_it_stands(page, programs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GLASSFORMER_RUNS", raising=False)

@@ -179,7 +179,7 @@ def test_whatever_the_parts_the_tree_equals_whole_sequences(changes):
 
 
 def test_an_ensemble_takes_the_mean_of_the_probabilities():
-    models, rows = [halfway(0), halfway(1)], sentences(15)
+    models, rows = [halfway(0), halfway(1)], sentences(8)
     config = BeamSearchConfig(max_length=12)
     together = search(models, rows, max_length=12)
     for row, found in zip(rows, together, strict=True):
@@ -192,7 +192,15 @@ def test_an_ensemble_takes_the_mean_of_the_probabilities():
     assert [each[0].tokens for each in twice] == [each[0].tokens for each in alone[0]]
 
 
-@pytest.mark.parametrize(("sample", "count"), [(False, 250), (True, 100)], ids=["search", "sample"])
+@pytest.mark.parametrize(
+    ("sample", "count"),
+    [
+        (False, 80),
+        (True, 50),
+        pytest.param(False, 250, marks=pytest.mark.slow(reason="the same with many more sentences")),
+    ],
+    ids=["search", "sample", "search among many"],
+)
 def test_a_sentence_s_result_does_not_depend_on_its_neighbours(sample, count):
     model, rows = halfway(), sentences(count, longest=8)
     options = {"max_length": 8, "beam_size": 4, "n_best": 2, "sample": sample}

@@ -49,8 +49,16 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("changes", PAIRS.values(), ids=PAIRS)
-@pytest.mark.parametrize("base", ["transformer-small", "transformer-tiny"])
+def translator_cases():
+    """Every change to one preset, and the plain and the bf16 run of the other; the rest of that one is slow."""
+    slow = pytest.mark.slow(reason="trains three times; the change is tried with transformer-tiny")
+    for base in ("transformer-small", "transformer-tiny"):
+        for name, changes in PAIRS.items():
+            quick = base == "transformer-tiny" or name in ("plain", "bf16")
+            yield pytest.param(base, changes, id=f"{base}-{name}", marks=[] if quick else [slow])
+
+
+@pytest.mark.parametrize(("base", "changes"), [*translator_cases()])
 def test_a_resumed_translator_equals_an_uninterrupted_one(runs, configure, resume, assert_same_end, base, changes):
     config = configure(changes, base=base)
     whole = runs.train(config)
