@@ -17,7 +17,8 @@ DIST        ?= dist
 TORCH       ?= torch>=2.11,<2.14
 TORCH_INDEX ?=
 INSTALL     ?= -e .[dev]
-PYTEST      ?= -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+WORKERS     ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2> /dev/null || echo 2); [ $$n -lt 8 ] && echo $$((n + 1)) || echo 8)
+PYTEST      ?= -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 ifeq ($(filter $(VERSIONS),locked newest),)
 $(error VERSIONS is '$(VERSIONS)'; expected is locked or newest)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from slow_cases import SLOW
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -50,7 +51,11 @@ QUICK = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the quick part; and no test is slow without a reason."""
     here = Path(__file__).parent
+    reasons = {f"tests/{name}": reason for reason, names in SLOW.items() for name in names}
     for item in items:
+        for name, reason in reasons.items():
+            if item.nodeid.startswith(name):
+                item.add_marker(pytest.mark.slow(reason=reason))
         if item.path.is_relative_to(here) and item.path.relative_to(here).as_posix() in QUICK:
             item.add_marker("quick")
         slow = item.get_closest_marker("slow")
