@@ -7,7 +7,7 @@ by its own nature says so where it stands: ``@pytest.mark.slow(reason=...)``.
 from __future__ import annotations
 
 SLOW = {
-    "a study is stopped, resumed, extended and repaired in real processes; studies/test_execution kills its workers in the quick suite": (
+    "stops, extends or repairs a study in real processes; studies/test_execution kills its workers": (
         "cli/test_study.py::test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end",
         "cli/test_study.py::test_a_run_that_fails_is_told_after_the_table_and_tried_again",
         "cli/test_study.py::test_seeds_are_added_until_the_table_is_decided",
@@ -76,5 +76,25 @@ SLOW = {
         "training/test_extrapolation.py::test_intervals_hold_the_final_loss_of_curves_of_the_known_form[inverse-sqrt]",
         "training/test_extrapolation.py::test_intervals_hold_the_final_loss_of_curves_of_the_known_form[constant]",
         "scoring/test_translations.py::test_the_interval_surrounds",
+    ),
+    "runs a page whose commands train; `make test-docs`, which CI runs as well": (
+        "docs/test_docs_run.py::test_the_page_runs_as_it_stands[README.md]",
+        "docs/test_docs_run.py::test_the_page_runs_as_it_stands[docs/your-own-part.md]",
+    ),
+    "measures this machine in a process of its own": (
+        "test_speed.py::test_another_process_reads_what_this_one_measured",
+        "test_speed.py::test_freed_memory_can_be_kept_where_glibc_is",
+    ),
+    "one more of its kind": (
+        "data/test_translation.py::test_multi30k_is_padded_little[limit0",
+        "models/test_compiled_graph.py::test_the_compiled_graph_is_that_of_a_model_without_probes[nanogpt-shakespeare-cpu]",
+        "studies/test_report_failures.py::test_a_report_that_is_written_again",
+        "scaling/test_fit_page.py::test_a_fit_without_two_exponents",
+        "scaling/test_fit_page.py::test_the_target_is_ten_times",
+        "cli/test_study.py::test_workers_have_one_thread",
+        "runs/test_folder.py::test_two_processes_never_get_the_same_folder",
+        "inspection/test_page.py::test_a_text_of_one_token",
+        "cli/test_scale_plan.py::test_a_plan_is_trained_by_the_command_it_ends_with[plan.toml]",
+        "training/test_trainer.py::test_a_run_gives_the_same_first_second",
     ),
 }
