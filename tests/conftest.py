@@ -51,6 +51,9 @@ QUICK = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the quick part; and no test is slow without a reason."""
     here = Path(__file__).parent
+    items.sort(
+        key=lambda item: not item.path.name.startswith("test_testing")
+    )  # the longest file first: none waits for it
     reasons = {f"tests/{name}": reason for reason, names in SLOW.items() for name in names}
     for item in items:
         for name, reason in reasons.items():

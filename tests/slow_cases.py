@@ -96,5 +96,9 @@ SLOW = {
         "inspection/test_page.py::test_a_text_of_one_token",
         "cli/test_scale_plan.py::test_a_plan_is_trained_by_the_command_it_ends_with[plan.toml]",
         "training/test_trainer.py::test_a_run_gives_the_same_first_second",
+        "generation/test_translation.py::test_each_line_has_its_translation",
+        "claims/test_claim.py::test_every_set_of_parts_has_a_verdict",
+        "scaling/test_fit_page.py::test_the_page_has_every_section_and_every_chart",
+        "models/test_compiled_graph.py::test_one_operation_more",
     ),
 }
