@@ -122,7 +122,7 @@ def read_amount(text: str) -> tuple[float, str]:
     ((3.0, 'PF-days'), (1000000.0, ''), (1500000000.0, 'tokens'))
 
     Raises:
-        NumberError: there is no number in front, or it could be two.
+        NumberError: the text does not begin with a number, or the number can be read in two ways.
     """
     number, unit = split_amount(text)
     try:

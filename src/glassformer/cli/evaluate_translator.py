@@ -171,7 +171,7 @@ def pairs_of(config: TranslationConfig, data: str, splits: Sequence[str] = ()) -
 
 
 def _report_empty(sets: Mapping[str, list[Pair]]) -> None:
-    """Pairs with an empty side are scored like all others, as sacreBLEU does; the user is told how many there are."""
+    """Pairs with an empty side are scored like all others, as sacreBLEU does; their number is reported."""
     for name, pairs in sets.items():
         for side in ("source", "target"):
             if empty := sum(not getattr(pair, side).strip() for pair in pairs):
