@@ -31,7 +31,7 @@ from glassformer.errors import GlassformerError
 from glassformer.runs.folder import Run
 from glassformer.training.config import RunConfig
 from glassformer.training.extrapolation import Extrapolation, Forecast
-from glassformer.training.learning_curve import Rates
+from glassformer.training.learning_curve import LearningRateCurve
 from glassformer.training.schedules import rates
 from glassformer.training.session import run_config
 
@@ -44,7 +44,7 @@ class Finished:
     """A finished run: its group, its schedule, its records, its final validation loss."""
 
     group: str
-    rates: Rates
+    rates: LearningRateCurve
     records: list[dict[str, Any]]
     final: float
 

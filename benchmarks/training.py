@@ -30,8 +30,8 @@ from glassformer.models.decoder import Decoder
 from glassformer.models.formulas import flops_per_token
 from glassformer.models.interop import save_gpt2
 from glassformer.models.presets import preset
-from glassformer.training.acceleration import choose
 from glassformer.training.config import RunConfig
+from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import clip_gradients, gradient_norm
@@ -172,17 +172,17 @@ def tokens_per_step(config: RunConfig) -> int:
 def our_step(config: RunConfig, inputs: Tensor, targets: Tensor) -> Step:
     """What the trainer does in one update, on the path that it would choose here."""
     model, training = built(config), config.training
-    acceleration = choose(
+    execution = choose(
         config, Shape(training.batch_size, config.seq_len, tokens_per_step(config), tokens_per_step(config))
     )
-    model.set_attention_path(acceleration.attention_path)
+    model.set_attention_path(execution.attention_path)
     optimizer = Optimizer(training.optimizer, model)
-    gradient = GradientStep(model, acceleration, precision=training.precision, seed=0)
+    gradient = GradientStep(model, execution, precision=training.precision, seed=0)
     assert training.grad_clip is not None
     limit = training.grad_clip
 
     def step() -> None:
-        with speed.use_fast_matmul(acceleration.fast_matmul):
+        with speed.use_fast_matmul(execution.fast_matmul):
             optimizer.zero_grad()
             gradient(0, TokenBatch(inputs, targets, np.zeros(len(inputs), dtype=np.int64)))
             clip_gradients(optimizer.parameters, gradient_norm(optimizer.parameters), limit)

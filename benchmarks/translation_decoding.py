@@ -60,7 +60,7 @@ def main() -> None:
     data, (source, target) = Path(os.environ["GLASSFORMER_DATA"]) / "multi30k", arguments.direction.split("-")
     lines = read(data / f"test_2016_flickr.{source}.gz")[: arguments.sentences]
     if arguments.run:
-        from glassformer.cli.searching import open_translators
+        from glassformer.cli.decoding_options import open_translators
 
         opened = open_translators(arguments.run, None, None, runs=arguments.runs, device="cpu")[0]
         compare(arguments.run, opened.model, opened.tokenizer, lines, LONGEST, arguments)

@@ -32,8 +32,8 @@ from glassformer.models.marian_export import save_marian
 from glassformer.models.marian_layout import SpecialIds
 from glassformer.models.presets import preset
 from glassformer.parts.positions import sinusoids
-from glassformer.training.acceleration import choose
 from glassformer.training.config import RunConfig
+from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.samples import PairSamples, prepare_samples
 from glassformer.training.step import GradientStep
@@ -146,13 +146,13 @@ def built(config: RunConfig) -> EncoderDecoder:
 def our_step(config: RunConfig, samples: PairSamples, batches: Sequence[PairBatch]) -> Step:
     """What the trainer does in one update, on the path that it would choose here, for every batch."""
     model, training = built(config), config.training
-    acceleration = choose(config, samples)
-    model.set_attention_path(acceleration.attention_path)
+    execution = choose(config, samples)
+    model.set_attention_path(execution.attention_path)
     optimizer = Optimizer(training.optimizer, model)
-    gradient = GradientStep(model, acceleration, precision=training.precision, seed=0)
+    gradient = GradientStep(model, execution, precision=training.precision, seed=0)
 
     def steps() -> None:
-        with speed.use_fast_matmul(acceleration.fast_matmul):
+        with speed.use_fast_matmul(execution.fast_matmul):
             for number, batch in enumerate(batches):
                 optimizer.zero_grad()
                 gradient(number, batch)

@@ -54,7 +54,7 @@ class Config(BaseModel):
         yield from ()
 
     @model_validator(mode="after")
-    def _refuse_with_every_reason(self) -> Self:
+    def _check_every_field(self) -> Self:
         found = [*_not_finite(self), *self.complaints()]
         if found:
             raise ValueError(encodable("\n".join(found)))

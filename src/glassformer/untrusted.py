@@ -137,7 +137,7 @@ def parse_json(content: bytes, *, lenient: bool = False) -> Any:
             text,
             object_pairs_hook=_object,
             parse_int=int if lenient else _integer,
-            parse_constant=_refuse_constant,
+            parse_constant=_reject_constant,
         )
     except RecursionError:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
@@ -164,7 +164,7 @@ def _integer(digits: str) -> int:
     return value
 
 
-def _refuse_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number in JSON")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.heat_map import HeatMap
 from glassformer.charts.page import Column, Page, Section, as_json
 from glassformer.errors import DataError
@@ -193,7 +193,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 
 
 @dataclass(frozen=True)
-class Result(Pictured):
+class Result(Drawable):
     number: float
 
     @classmethod

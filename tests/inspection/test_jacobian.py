@@ -15,7 +15,7 @@ from glassformer.inspection.jacobian import (
     jacobian_spectrum,
     without_skips,
 )
-from glassformer.inspection.stations import stack_of
+from glassformer.inspection.residual_points import stack_of
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.parts.blocks import Block

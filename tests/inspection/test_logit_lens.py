@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from glassformer.charts.theme import THEMES
 from glassformer.errors import ConfigError, DataError
 from glassformer.inspection.logit_lens import _lines, lens_logits, logit_lens
-from glassformer.inspection.stations import stations
+from glassformer.inspection.residual_points import residual_points
 from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names
 from glassformer.testing import shrunk
@@ -43,7 +43,7 @@ def traced(config=TINY, *, batch=1, **options):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_last_row_is_the_models_own_answer_exactly(name):
     trace = traced(MODELS[name])
-    last = stations(trace, each="block")[-1]
+    last = residual_points(trace, each="block")[-1]
     assert torch.equal(lens_logits(trace, last), trace.logits[0])
     result = logit_lens(trace, top=3)
     best = trace.logits[0].softmax(-1).topk(3)
@@ -121,7 +121,7 @@ def test_the_model_is_left_as_it_was():
     trace = traced(TINY.override({"norm.kind": "batchnorm"}))
     model = trace.model.train()
     statistics = model.final_norm.features.running_mean.clone()
-    assert torch.equal(lens_logits(trace, stations(trace, each="block")[-1]), trace.logits[0])
+    assert torch.equal(lens_logits(trace, residual_points(trace, each="block")[-1]), trace.logits[0])
     assert all(module.training for module in model.modules())
     assert torch.equal(model.final_norm.features.running_mean, statistics)
 

@@ -113,9 +113,9 @@ def test_the_slider_shows_what_each_head_did_at_each_checkpoint(language_tab, la
     reading = subject.read(TEXT)
     maps = figure(tab, "Self-attention")
     maps.get_by_role("button", name="layer 1, head 1,").click()
-    for frame, moment in enumerate(subject.moments()):
+    for frame, snapshot in enumerate(subject.snapshots()):
         tab.locator("#gf-frame").fill(str(frame))
-        assert f"step {moment.step}" in tab.locator(".gf-frame-name").inner_text()
+        assert f"step {snapshot.step}" in tab.locator(".gf-frame-name").inner_text()
         weights = subject.trace(reading)["blocks.1.attention.weights"][0, 1].numpy()
         for row, column in ((17, 4), (5, 5), (20, 0)):
             said = hovered(tab, maps.locator(".gf-zoom .gf-cells"), row, column, weights.shape)
@@ -129,7 +129,7 @@ def test_the_slider_moves_the_lens_and_the_lines_too(language_tab, language_run)
     lens = figure(tab, "Logit lens")
     stream = figure(tab, "The residual stream, station by station").locator("svg").first
     drawings = set()
-    for frame, _ in enumerate(subject.moments()):
+    for frame, _ in enumerate(subject.snapshots()):
         tab.locator("#gf-frame").fill(str(frame))
         tab.wait_for_timeout(100)
         best = subject.token_label(int(subject.trace(reading).logits[0, 3].argmax()))
@@ -210,8 +210,8 @@ def test_two_runs_stand_side_by_side_each_at_its_own_checkpoints(language_run, o
 
 
 def weights_at(subject, step, reading):
-    for moment in subject.moments():
-        if moment.step == step:
+    for snapshot in subject.snapshots():
+        if snapshot.step == step:
             return subject.trace(reading)["blocks.0.attention.weights"][0, 0].numpy()
     raise AssertionError(step)
 

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from glassformer.charts.theme import THEMES
 from glassformer.errors import ConfigError, DataError
+from glassformer.inspection.residual_points import residual_points, sublayers
 from glassformer.inspection.residual_stream import _lines, residual_stream
-from glassformer.inspection.stations import stations, sublayers
 from glassformer.models.config import ModelConfig
 from glassformer.testing.cases import random_case
 from glassformer.testing.comparing import random_model
@@ -25,22 +25,22 @@ def traced(changes=None, **options):
 
 
 def test_stations_are_read_in_order_and_by_name():
-    assert [place.name for place in stations(traced())] == [
+    assert [place.name for place in residual_points(traced())] == [
         "embedding", "0 attention", "0 feed-forward", "1 attention", "1 feed-forward", "final norm",
     ]  # fmt: skip
-    assert [place.probe for place in stations(traced(), each="block")] == [
+    assert [place.probe for place in residual_points(traced(), each="block")] == [
         "embedding.output", "blocks.0.after_feedforward", "blocks.1.after_feedforward",
     ]  # fmt: skip
 
 
 def test_an_absent_sublayer_or_norm_has_no_station():
-    attention_only = stations(traced({"sublayers": "attention", "norm.final": False}))
+    attention_only = residual_points(traced({"sublayers": "attention", "norm.final": False}))
     assert [place.name for place in attention_only] == ["embedding", "0 attention", "1 attention"]
-    no_norm = stations(traced({"sublayers": "feedforward", "norm.kind": "none"}))
+    no_norm = residual_points(traced({"sublayers": "feedforward", "norm.kind": "none"}))
     assert [place.name for place in no_norm] == ["embedding", "0 feed-forward", "1 feed-forward"]
-    blocks = stations(traced({"sublayers": "attention"}), each="block")
+    blocks = residual_points(traced({"sublayers": "attention"}), each="block")
     assert [place.probe for place in blocks][1:] == ["blocks.0.after_attention", "blocks.1.after_attention"]
-    assert [place.name for place in stations(traced({"n_layers": 0}))] == ["embedding", "final norm"]
+    assert [place.name for place in residual_points(traced({"n_layers": 0}))] == ["embedding", "final norm"]
 
 
 @pytest.mark.parametrize("placement", ["pre", "post", "none"])
@@ -73,8 +73,8 @@ def test_both_stacks_of_a_translator_are_measured():
     trace = traced(TRANSLATOR)
     encoder = residual_stream(trace, side="encoder", source=list("abcdefghi"))
     decoder = residual_stream(trace)
-    assert encoder.stations == ("embedding", "0 attention", "0 feed-forward", "final norm")
-    assert decoder.stations[1:4] == ("0 attention", "0 cross-attention", "0 feed-forward")
+    assert encoder.residual_points == ("embedding", "0 attention", "0 feed-forward", "final norm")
+    assert decoder.residual_points[1:4] == ("0 attention", "0 cross-attention", "0 feed-forward")
     assert encoder.norms.shape == (4, 9)
     assert encoder.tokens == tuple("abcdefghi")
     expected = trace["decoder.blocks.0.cross_attention.output"][0].norm(dim=-1)
@@ -91,7 +91,7 @@ def test_every_sublayer_is_found_with_its_skip():
 def test_the_table_has_a_line_for_each_station():
     result = residual_stream(traced())
     lines = result.table().splitlines()
-    assert len(lines) == 1 + len(result.stations)
+    assert len(lines) == 1 + len(result.residual_points)
     assert lines[2].startswith("0 attention")
     assert f"{float(result.norms[1].mean()):.3f}" in lines[2]
     assert "nan" not in result.table()

@@ -32,9 +32,9 @@ def copy(language_run, tmp_path):
 def test_all_moments_are_the_start_and_every_checkpoint(language_run):
     subject = open_subject(language_run.path, checkpoint="all")
     found = []
-    for moment in subject.moments():
+    for snapshot in subject.snapshots():
         weights = {name: weight.clone() for name, weight in subject.model.named_weights().items()}
-        found.append((moment.step, moment.label, weights))
+        found.append((snapshot.step, snapshot.label, weights))
     assert [step for step, _, _ in found] == [0, 4, 8, 12]
     assert [label for _, label, _ in found][:2] == ["step 0, the start", "step 4"]
     start = build_model(run_config(language_run)).named_weights()
@@ -47,9 +47,9 @@ def test_all_moments_are_the_start_and_every_checkpoint(language_run):
 @pytest.mark.parametrize("checkpoint", ["latest", "best", "8", "average-2"])
 def test_one_moment_has_the_weights_that_sampling_would_use(language_run, checkpoint):
     subject = open_subject(language_run.path, checkpoint=checkpoint)
-    (moment,) = subject.moments()
+    (snapshot,) = subject.snapshots()
     expected = open_model(language_run, checkpoint)
-    assert moment.step == expected.step
+    assert snapshot.step == expected.step
     for name, weight in expected.model.named_weights().items():
         assert torch.equal(subject.model.named_weights()[name], weight)
 
@@ -57,14 +57,14 @@ def test_one_moment_has_the_weights_that_sampling_would_use(language_run, checkp
 def test_a_damaged_checkpoint_is_passed_over_and_told(copy):
     damage(list_checkpoints(copy.checkpoints)[1])
     subject = open_subject(copy.path, checkpoint="all")
-    assert [moment.step for moment in subject.moments()] == [0, 4, 12]
+    assert [snapshot.step for snapshot in subject.snapshots()] == [0, 4, 12]
     assert "step-00000008" in " ".join(subject.warnings)
 
 
 def test_a_damaged_newest_checkpoint_still_opens_the_run(copy):
     damage(list_checkpoints(copy.checkpoints)[-1])
     subject = open_subject(copy.path)
-    assert [moment.step for moment in subject.moments()] == [8]
+    assert [snapshot.step for snapshot in subject.snapshots()] == [8]
     assert subject.warnings
 
 
@@ -80,7 +80,7 @@ def test_many_checkpoints_are_thinned_and_it_is_said(copy):
     for step in range(13, 43):
         save_checkpoint(copy.checkpoints, step, {"model": weights}, {}, is_best=False)
     subject = open_subject(copy.path, checkpoint="all")
-    steps = [moment.step for moment in subject.chosen]
+    steps = [snapshot.step for snapshot in subject.chosen]
     assert len(steps) == MOST_MOMENTS
     assert (steps[0], steps[-1]) == (0, 42)
     assert "34 moments; 12 of them" in subject.warnings[0]
@@ -117,7 +117,7 @@ def test_a_translator_reads_its_own_translation_unless_given_one(translator_run)
 
 def test_a_gpt2_folder_is_opened_as_it_is(gpt2_folder):
     subject = open_subject(gpt2_folder)
-    assert [moment.label for moment in subject.moments()] == ["as imported"]
+    assert [snapshot.label for snapshot in subject.snapshots()] == ["as imported"]
     reading = subject.read("then the")
     assert reading.tokens == ["th", "e", "n", "␣", "th", "e"]
     theirs = GPT2LMHeadModel.from_pretrained(gpt2_folder).eval()

@@ -177,11 +177,11 @@ def test_more_tokens_than_the_context_are_refused():
 
 def test_a_norm_over_the_batch_says_so():
     for changes in ({"norm.kind": "batchnorm"}, {"attention.qk_norm": "batchnorm"}):
-        assert BASE.override(changes).normalises_over_batch
-    assert not BASE.normalises_over_batch
+        assert BASE.override(changes).uses_batch_statistics
+    assert not BASE.uses_batch_statistics
     assert not BASE.override(
         {"norm.kind": "batchnorm", "norm.placement": "none", "norm.final": False}
-    ).normalises_over_batch
+    ).uses_batch_statistics
 
 
 @pytest.mark.parametrize("name", [name for name in preset_names() if not preset(name).model.has_encoder])

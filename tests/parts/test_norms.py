@@ -63,7 +63,7 @@ def test_batchnorm_mixes_tokens_in_training_and_not_in_evaluation():
     assert not torch.allclose(norm(x)[:, 0], norm(other)[:, 0])
     norm.eval()
     assert torch.equal(norm(x)[:, 0], norm(other)[:, 0])
-    assert norm.over_batch
+    assert norm.uses_batch_statistics
 
 
 @pytest.mark.parametrize("norm", [LayerNorm, AnnotatedLayerNorm, SequenceBatchNorm])

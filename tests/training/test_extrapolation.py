@@ -41,7 +41,7 @@ def learning(schedule, seed, *, steps=STEPS, until=1.0, final_only=False):
 
 def heard(records, schedule, steps=STEPS):
     extrapolation = Extrapolation(rates(schedule, steps, 64))
-    return [forecast for record in records if (forecast := extrapolation.hear(record))], extrapolation
+    return [forecast for record in records if (forecast := extrapolation.observe(record))], extrapolation
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
@@ -114,7 +114,7 @@ def test_earlier_forecasts_that_were_wrong_widen_the_interval():
 
 def test_a_run_that_ends_with_its_time_is_not_forecast():
     extrapolation = Extrapolation(None)
-    assert all(extrapolation.hear(record) is None for record in learning(SCHEDULES["cosine"], 0))
+    assert all(extrapolation.observe(record) is None for record in learning(SCHEDULES["cosine"], 0))
     assert "moment in time" in extrapolation.silence
 
 
@@ -193,7 +193,7 @@ def test_a_training_records_its_forecasts_and_observers_hear_them(runs, configur
     assert all(record["final_step"] == 40 and record["low"] < record["loss"] < record["high"] for record in found)
     again = Extrapolation(rates(trainer.config.training.schedule, 40, trainer.config.model.d_model))
     records = [record for record in trainer.run.metrics() if record["kind"] in ("train", "validation")]
-    assert [forecast.to_record() for record in records if (forecast := again.hear(record))] == found
+    assert [forecast.to_record() for record in records if (forecast := again.observe(record))] == found
 
 
 @pytest.mark.parametrize("step", [10, 21, 33])

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
-from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import OptimizerConfig
+from glassformer.training.execution import ExecutionConfig
 from glassformer.training.objectives import IGNORE
 from glassformer.training.optimizers import Optimizer
-from glassformer.training.step import GradientStep, cut
+from glassformer.training.step import GradientStep, split_micro_batches
 from glassformer.training.telemetry import clip_gradients, gradient_norm
 
 
@@ -30,7 +30,7 @@ def accumulating(model, micro_batch_size, *, seed=0, label_smoothing=0.0):
 
     def step(number, inputs, targets):
         tokens = micro_batch_size * inputs.shape[1]
-        path = Acceleration("cpu", False, "explicit", False, tokens, 1, ())
+        path = ExecutionConfig("cpu", False, "explicit", False, tokens, 1, ())
         take = GradientStep(model, path, precision="fp32", seed=seed, label_smoothing=label_smoothing)
         return take(number, Rows(inputs, targets)).objective
 
@@ -149,7 +149,7 @@ def test_micro_batches_of_one_step_draw_different_dropout():
     model = small_model(dropout=0.5)
     inputs, targets = batch(1, 6)
     seen = []
-    path = Acceleration("cpu", False, "explicit", False, 6, 1, ())
+    path = ExecutionConfig("cpu", False, "explicit", False, 6, 1, ())
     step = GradientStep(model, path, precision="fp32", seed=0)
     add = step._add_gradient
 
@@ -185,6 +185,6 @@ def test_the_smoothed_gradient_is_that_of_the_dense_target(smoothing):
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 100))
 def test_a_batch_is_cut_into_pieces_that_hold_every_row_once_and_fit(n_rows, positions, tokens):
     rows = torch.arange(n_rows)[:, None].expand(-1, positions)
-    pieces = cut(Rows(rows, rows), tokens)
+    pieces = split_micro_batches(Rows(rows, rows), tokens)
     assert torch.equal(torch.cat([piece.targets for piece in pieces]), rows)
     assert all(piece.targets.numel() <= max(tokens, positions) for piece in pieces)

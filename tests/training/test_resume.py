@@ -94,7 +94,7 @@ def test_resumed_equals_uninterrupted_when_compiled(runs, configure, resume, ass
     config = configure(changes | {"training.compile": "on"})
     whole = runs.train(config)
     resumed, _ = resume(runs.train_until(config, 7).run)
-    assert resumed.acceleration.compile
+    assert resumed.execution.compile
     assert_same_end(resumed, whole)
 
 
@@ -217,10 +217,10 @@ def test_the_best_checkpoint_is_the_one_of_the_lowest_validation_loss_and_outliv
 
 def test_a_resumed_run_takes_the_recorded_path(runs, configure, monkeypatch):
     stopped = runs.train_until(configure({"training.micro_batch_size": "none"}), 7)
-    recorded = stopped.acceleration
-    monkeypatch.setattr("glassformer.training.acceleration.CACHE_SIZED", 1)  # would choose micro-batches of 1 now
+    recorded = stopped.execution
+    monkeypatch.setattr("glassformer.training.execution.CACHE_SIZED", 1)  # would choose micro-batches of 1 now
     trainer, _ = session.resume(stopped.run)
-    assert trainer.acceleration == recorded
+    assert trainer.execution == recorded
     chosen_now = session.choose(trainer.config, trainer.samples)
     assert chosen_now.micro_batch_tokens == trainer.config.seq_len != recorded.micro_batch_tokens
     trainer.train()

@@ -24,7 +24,7 @@ def autograd(trainer, step):
     batch = trainer.samples.data.batch(step, seed=training.seed, batch_size=training.batch_size, seq_len=12)
     model = session.build_model(trainer.config).train()
     model.load_weights(trainer.model.named_weights())
-    model.set_attention_path(trainer.acceleration.attention_path)
+    model.set_attention_path(trainer.execution.attention_path)
     loss = model_loss(model, batch) / batch.targets.numel()
     named = dict(model.named_parameters())
     return loss.item(), dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))

@@ -14,7 +14,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names
 from glassformer.registry import load_part_file
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
-from glassformer.training import acceleration, session
+from glassformer.training import execution, session
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import prepare_samples
 
@@ -337,18 +337,18 @@ def test_a_device_that_is_not_there_is_refused(runs, configure, device):
     refused(runs, configure({"training.device": device}), ConfigError, f"training.device is '{device}'")
 
 
-# ------------------------------------------------------------------------------------------------- acceleration
+# ------------------------------------------------------------------------------------------------- execution
 
 
 @pytest.mark.parametrize("batch", [1, 7, 12, 64, 10**9])
 def test_the_micro_batch_divides_the_batch_and_fits_the_cache(configure, batch):
     config = configure({"training.batch_size": batch, "training.micro_batch_size": "none"})
-    chosen = acceleration.choose(config, prepare_samples(config))
+    chosen = execution.choose(config, prepare_samples(config))
     micro, rest = divmod(chosen.micro_batch_tokens, config.seq_len)
     assert rest == 0
     assert batch % micro == 0
-    assert micro == 1 or 4 * config.model.d_ff * config.seq_len * micro <= acceleration.CACHE_SIZED
-    assert acceleration.Acceleration.from_dict(json.loads(json.dumps(chosen.to_dict()))) == chosen
+    assert micro == 1 or 4 * config.model.d_ff * config.seq_len * micro <= execution.CACHE_SIZED
+    assert execution.ExecutionConfig.from_dict(json.loads(json.dumps(chosen.to_dict()))) == chosen
 
 
 def test_a_configuration_read_back_is_the_same(configure):

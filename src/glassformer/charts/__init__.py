@@ -7,7 +7,7 @@ from glassformer.charts.attention_steps import AttentionSteps
 from glassformer.charts.depth_by_step import DepthByStep
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.export import save_chart
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.heat_map import HeatMap
 from glassformer.charts.loss import loss_chart
 from glassformer.charts.page import Column, Page, Section
@@ -18,11 +18,11 @@ __all__ = [
     "AttentionSteps",
     "Column",
     "DepthByStep",
+    "Drawable",
     "Drawing",
     "Figure",
     "HeatMap",
     "Page",
-    "Pictured",
     "Section",
     "TokenGrid",
     "loss_chart",

@@ -62,7 +62,7 @@ class Figure(ABC):
         return cls.scripts or (cls.component.replace("-", "_") + ".js",)
 
 
-class Pictured(ABC):
+class Drawable(ABC):
     """A result of an inspection that shows itself.
 
     Results of one kind that come from the checkpoints of a run, on the same text and from models of the same shape,

@@ -58,7 +58,7 @@ def loss_chart(
 
     look = find_theme(theme)
     losses = {name: {kind: finite_losses(records, kind) for kind in KINDS} for name, records in runs.items()}
-    _refuse_empty(losses)
+    _check_not_empty(losses)
 
     single = len(losses) == 1
     series = [KINDS[kind] for kind in KINDS if _any(losses, kind)] if single else list(losses)
@@ -166,7 +166,7 @@ def _any(losses: Mapping[str, Mapping[str, tuple[Any, Any]]], kind: str) -> bool
     return any(len(of[kind][0]) for of in losses.values())
 
 
-def _refuse_empty(losses: Mapping[str, Mapping[str, tuple[Any, Any]]]) -> None:
+def _check_not_empty(losses: Mapping[str, Mapping[str, tuple[Any, Any]]]) -> None:
     if not losses:
         raise RunError("A loss chart needs at least one run; it got none.")
     empty = [name for name, of in losses.items() if not any(len(steps) for steps, _ in of.values())]

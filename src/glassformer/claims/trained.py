@@ -11,7 +11,7 @@ from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.training.opening import open_model
 from glassformer.training.run_data import open_samples
-from glassformer.training.samples import Samples
+from glassformer.training.samples import TrainingData
 from glassformer.training.session import build_model
 
 
@@ -35,7 +35,7 @@ def untrained_models(study: Study, arm: str) -> dict[int, Decoder]:
     return found
 
 
-def base_samples(study: Study) -> Samples:
+def base_samples(study: Study) -> TrainingData:
     """The data that the base's runs were trained on. Raises :class:`DataError` if they are not there any more."""
     run = next(Run.open(each.run) for each in study.outcomes() if each.variant == BASE and each.run is not None)
     return open_samples(run, study.config.base)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassformer import places
-from glassformer.cli.sentences import refuse_unwritable, unwritable
+from glassformer.cli.sentences import check_writable, unwritable
 from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError
 
@@ -64,7 +64,7 @@ def claims(
         _make_place_for(write)
     folder = folder or places.claims_folder()
     if deciding:
-        _refuse_useless(ids or [], {"--data": data, "--workers": workers, "--studies": studies})
+        _check_options(ids or [], {"--data": data, "--workers": workers, "--studies": studies})
         _decide(ids or [], "full" if full else "quick", folder, _laboratory(data, workers, studies, console), console)
     if write is not None:
         _write(write, folder, console)
@@ -72,7 +72,7 @@ def claims(
         _list(folder, console)
 
 
-def _refuse_useless(ids: list[str], options: dict[str, object]) -> None:
+def _check_options(ids: list[str], options: dict[str, object]) -> None:
     """Raise :class:`ConfigError` for options of training where nothing is trained."""
     from glassformer.claims.registry import claims as named
 
@@ -160,7 +160,7 @@ def _make_place_for(page: Path) -> None:
         page.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise unwritable(page, error) from error
-    refuse_unwritable(page)
+    check_writable(page)
 
 
 def _write(path: Path, folder: Path, console: Terminal) -> None:

@@ -22,7 +22,7 @@ OPTIONAL = {  # package -> (the extra that brings it, what it is for)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that is slow or missing (or worth knowing), and what to do about it."""
 
     kind: str  # "slow", "missing" or "note"
@@ -82,7 +82,7 @@ def examine(*, fresh: bool) -> dict[str, Any]:
     }
 
 
-def advise(report: dict[str, Any]) -> Iterator[Finding]:
+def advise(report: dict[str, Any]) -> Iterator[Diagnosis]:
     """What follows from what was found, the weightiest first."""
     yield from _about_the_device(report)
     yield from _about_the_cpu(report)
@@ -90,17 +90,17 @@ def advise(report: dict[str, Any]) -> Iterator[Finding]:
     for name, there in report["packages"].items():
         if not there:
             extra, purpose = OPTIONAL[name]
-            yield Finding("missing", f"{name} is not installed: {purpose}.", f"pip install 'glassformer[{extra}]'")
+            yield Diagnosis("missing", f"{name} is not installed: {purpose}.", f"pip install 'glassformer[{extra}]'")
 
 
-def _about_the_device(report: dict[str, Any]) -> Iterator[Finding]:
+def _about_the_device(report: dict[str, Any]) -> Iterator[Diagnosis]:
     from glassformer.models.presets import preset
 
     here, speed = report["machine"], report["measured"][report["device"]]
     fp32, bf16 = speed["fp32_flops"], speed["bf16_flops"]
     if not here["gpus"]:
         if report["nvidia_driver"]:
-            yield Finding(
+            yield Diagnosis(
                 "missing",
                 f"There is an NVIDIA driver, but torch {here['torch']} ({here['torch_build']} build) sees no GPU.",
                 "Install a CUDA build of torch: https://pytorch.org/get-started/locally/",
@@ -109,51 +109,51 @@ def _about_the_device(report: dict[str, Any]) -> Iterator[Finding]:
         size, recipe = nanogpt.n_parameters, nanogpt.recipe
         tokens = recipe["training.max_steps"] * recipe["training.batch_size"] * nanogpt.model.max_seq_len
         hours = 6 * size * tokens / (0.5 * max(fp32, bf16)) / 3600
-        yield Finding(
+        yield Diagnosis(
             "slow",
             f"No GPU. At half of the matmul peak measured here, `nanogpt-shakespeare` ({size / 1e6:.1f} M parameters, "
             f"{tokens / 1e6:.0f} M tokens) takes {hours:.1f} hours.",
             "Start with `glassformer demo` and `nanogpt-shakespeare-cpu`: minutes.",
         )
     if bf16 > 1.3 * fp32:
-        yield Finding(
+        yield Diagnosis(
             "note",
             f"bf16 matrix products are {bf16 / fp32:.1f} times as fast as fp32 here.",
             "Train with --set training.precision=bf16 where its rounding is acceptable.",
         )
     elif bf16 < fp32:
-        yield Finding(
+        yield Diagnosis(
             "slow",
             f"bf16 is slower than fp32 here ({bf16 / fp32:.2f} times its speed): no matrix instructions for it.",
             "Stay with fp32, the default.",
         )
 
 
-def _about_the_cpu(report: dict[str, Any]) -> Iterator[Finding]:
+def _about_the_cpu(report: dict[str, Any]) -> Iterator[Diagnosis]:
     here, fast = report["machine"], report["fast_matmul"]
     if here["compiler"] is None:
-        yield Finding(
+        yield Diagnosis(
             "missing",
             "No C++ compiler, so torch.compile cannot work on this CPU; training and decoding take the eager path.",
             "apt-get install g++ (Linux), xcode-select --install (macOS), Visual Studio Build Tools (Windows)",
         )
     if here["threads"] < here["cores"]:
         because = f"OMP_NUM_THREADS={report['omp_num_threads']}" if report["omp_num_threads"] else "torch's own choice"
-        yield Finding(
+        yield Diagnosis(
             "slow",
             f"torch uses {here['threads']} of {here['cores']} cores ({because}).",
             f"export OMP_NUM_THREADS={here['cores']}, unless other processes need the rest.",
         )
     if here["threads"] > here["cores"]:
-        yield Finding(
+        yield Diagnosis(
             "slow",
             f"torch uses {here['threads']} threads on {here['cores']} cores: they wait for each other.",
             f"export OMP_NUM_THREADS={here['cores']}",
         )
     if not fast["use"] and not here["gpus"]:
-        yield Finding("note", f"fp32 products take torch's default path: {fast['reason']}.", "Nothing to do.")
+        yield Diagnosis("note", f"fp32 products take torch's default path: {fast['reason']}.", "Nothing to do.")
     if here["memory"] is not None and here["memory"] < 4e9:
-        yield Finding(
+        yield Diagnosis(
             "slow",
             f"{readable_bytes(here['memory'])} of memory: training a model of the size of GPT-2 will not fit "
             "(16 bytes a parameter, and activations).",
@@ -161,30 +161,30 @@ def _about_the_cpu(report: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _about_the_places(report: dict[str, Any]) -> Iterator[Finding]:
+def _about_the_places(report: dict[str, Any]) -> Iterator[Diagnosis]:
     places = report["places"]
     for what, variable in (("runs", "GLASSFORMER_RUNS"), ("cache", "GLASSFORMER_CACHE")):
         if places[f"{what}_free_bytes"] < 2e9:
-            yield Finding(
+            yield Diagnosis(
                 "missing",
                 f"Only {readable_bytes(places[f'{what}_free_bytes'])} free for {what}, in {places[what]}.",
                 f"Free some, or point {variable} to another disk.",
             )
     if places["provided_data"] is None:
-        yield Finding(
+        yield Diagnosis(
             "note",
             "GLASSFORMER_DATA is not set: `python-stdlib` needs no download, other named data is fetched once.",
             "Without a network, put the files in a folder and let GLASSFORMER_DATA name it.",
         )
     elif not places["provided_data_exists"]:
-        yield Finding(
+        yield Diagnosis(
             "missing",
             f"GLASSFORMER_DATA names {places['provided_data']}, and there is no such folder.",
             "Correct the variable or unset it.",
         )
 
 
-def _show(report: dict[str, Any], findings: list[Finding]) -> None:
+def _show(report: dict[str, Any], findings: list[Diagnosis]) -> None:
     from rich.table import Table
     from rich.text import Text
 

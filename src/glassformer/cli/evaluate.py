@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from glassformer.cli import searching as options
+from glassformer.cli import decoding_options as options
 from glassformer.cli.terminal import Terminal, emit_json, warn
 from glassformer.errors import ConfigError
 from glassformer.runs.folder import Run

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glassformer.cli.searching import describe, translating
+from glassformer.cli.decoding_options import describe, translating
 from glassformer.cli.sentences import one_line, unwritable, write_lines
 from glassformer.cli.terminal import Terminal, emit_json, warn
 from glassformer.data.pairs import BUILT_IN, DATES, Pair

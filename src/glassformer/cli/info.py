@@ -46,7 +46,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Count a model's parameters, FLOPs and bytes."""
-    _refuse_unknown(("--dtype", dtype, DTYPES), ("--optimizer", optimizer, OPTIMIZERS), ("--path", path, PATHS))
+    _check_known(("--dtype", dtype, DTYPES), ("--optimizer", optimizer, OPTIMIZERS), ("--path", path, PATHS))
     import torch
 
     from glassformer.models.costs import costs
@@ -127,7 +127,7 @@ def _model_settings(assignments: list[str]) -> dict[str, str]:
     return {name.removeprefix("model."): value for name, value in parse_assignments(assignments).items()}
 
 
-def _refuse_unknown(*options: tuple[str, str, tuple[str, ...]]) -> None:
+def _check_known(*options: tuple[str, str, tuple[str, ...]]) -> None:
     complaints = [
         f"{option} is '{value}'; expected one of {', '.join(known)}."
         for option, value, known in options

@@ -80,7 +80,7 @@ def write_lines(lines: list[str], path: Path | None) -> None:
         raise unwritable(path, error) from error
 
 
-def refuse_unwritable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Find out before the work whether a file can be written. Raises :class:`DataError` if not."""
     try:
         if path.is_dir():

@@ -117,7 +117,7 @@ def _begin(
         check_name(config.name, "study")
         checked = _check(config, workers, on, console)
         return Study.create(checked.config, data=checked.data, command=sys.argv, root=root), checked
-    _refuse_unknown(what, root or places.studies_folder())
+    _check_known(what, root or places.studies_folder())
     study = Study.open(what, root=root)
     checked = _check(study.config, workers, on, console)
     if not all(began_with(study, arm, fingerprint) for arm, fingerprint in checked.data.items()):
@@ -190,7 +190,7 @@ def _is_study_file(path: Path) -> bool:
     return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys() & KEYS.keys())
 
 
-def _refuse_unknown(what: str, root: Path) -> None:
+def _check_known(what: str, root: Path) -> None:
     """Raise :class:`RunError` for what is neither a preset nor a study."""
     from glassformer.studies.folder import find_study, list_studies
 

@@ -19,7 +19,7 @@ from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.synthetic_tasks import TASKS
 from glassformer.training.effects import check_effects
 from glassformer.training.recipes import SUFFIXES, configuration
-from glassformer.training.trainer import Outcome, Trainer
+from glassformer.training.trainer import Trainer, TrainingResult
 
 
 def train(
@@ -90,7 +90,7 @@ def introduce(trainer: Trainer, console: Terminal, model: str) -> None:
     console.print(f"run {trainer.run.path}", style="dim")
 
 
-def watch(trainer: Trainer, console: Terminal, *, show_gradients: bool = False) -> Outcome:
+def watch(trainer: Trainer, console: Terminal, *, show_gradients: bool = False) -> TrainingResult:
     """Train, drawn in the terminal."""
     training = trainer.config.training
     with LiveTraining(console, max_seconds=training.max_seconds, show_gradients=show_gradients) as live:
@@ -98,7 +98,7 @@ def watch(trainer: Trainer, console: Terminal, *, show_gradients: bool = False) 
         return trainer.train()
 
 
-def conclude(trainer: Trainer, outcome: Outcome, console: Terminal) -> None:
+def conclude(trainer: Trainer, outcome: TrainingResult, console: Terminal) -> None:
     """How it ended, and what to do next."""
     verb = f"stopped by {outcome.reason} and saved" if outcome.interrupted else outcome.reason
     when = f" at step {outcome.step:,} after {outcome.seconds:.0f} s of training{best_in_words(outcome)}"
@@ -122,7 +122,7 @@ def conclude(trainer: Trainer, outcome: Outcome, console: Terminal) -> None:
     console.print(f"  draw its loss   glassformer chart {name}")
 
 
-def best_in_words(outcome: Outcome) -> str:
+def best_in_words(outcome: TrainingResult) -> str:
     """The loss of the checkpoint "best", which the commands below use; without one, that they use the latest."""
     if outcome.best_loss is None:
         return "; no validation after an update was finite, or there was none: the latest checkpoint is used"

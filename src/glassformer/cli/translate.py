@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from glassformer.cli import searching as options
+from glassformer.cli import decoding_options as options
 from glassformer.cli.alignment import draw_alignment, pharaoh
-from glassformer.cli.searching import decoding_config, describe, open_translators, search_config, translating
-from glassformer.cli.sentences import one_line, read_sentences, refuse_unwritable, write_lines
+from glassformer.cli.decoding_options import decoding_config, describe, open_translators, search_config, translating
+from glassformer.cli.sentences import check_writable, one_line, read_sentences, write_lines
 from glassformer.cli.terminal import emit, warn
 from glassformer.errors import ConfigError, GlassformerError
 from glassformer.strict_json import strict_json
@@ -76,7 +76,7 @@ def translate(
     if text and input_ is not None:
         raise ConfigError("--text and --input both say what to translate; give one of them.", subject="command")
     if output is not None:
-        refuse_unwritable(output)
+        check_writable(output)
     search = search_config(
         {
             "beam": beam,

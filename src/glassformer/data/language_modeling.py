@@ -154,7 +154,7 @@ class LanguageModelingData:
             self.validation, batch_size=batch_size, seq_len=seq_len, max_tokens=max_tokens, name="validation"
         )
 
-    def refuse_shorter(self, seq_len: int) -> None:
+    def check_long_enough(self, seq_len: int) -> None:
         """Raise :class:`DataError` unless both splits hold a window of ``seq_len`` tokens and the one after them."""
         for name, tokens in (("training", self.train), ("validation", self.validation)):
             if len(tokens) <= seq_len:

@@ -102,7 +102,7 @@ class BatchLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EpochPlan:
     """Numbers of pairs, batch after batch."""
 
     order: Ints
@@ -131,9 +131,9 @@ class PairSchedule:
         self._lengths = source_lengths, target_lengths
         self._seed, self._limit = seed, limit
         self._epoch_ends: list[int] = []  # the step after the last of each epoch that was planned so far
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, EpochPlan] = {}
 
-    def plan(self, epoch: int) -> Plan:
+    def plan(self, epoch: int) -> EpochPlan:
         """The batches of an epoch, counted from 0."""
         if epoch not in self._plans:
             plan = plan_epoch(*self._lengths, seed=self._seed, epoch=epoch, limit=self._limit)
@@ -152,7 +152,7 @@ class PairSchedule:
         return epoch, step - (ends[epoch - 1] if epoch else 0)
 
 
-def plan_epoch(source_lengths: Ints, target_lengths: Ints, *, seed: int, epoch: int, limit: BatchLimit) -> Plan:
+def plan_epoch(source_lengths: Ints, target_lengths: Ints, *, seed: int, epoch: int, limit: BatchLimit) -> EpochPlan:
     """The batches of an epoch (see the module): a pure function of its arguments."""
     n = len(source_lengths)
     order = _random_order(n, seed=seed, epoch=epoch, use=0)
@@ -171,17 +171,17 @@ def plan_epoch(source_lengths: Ints, target_lengths: Ints, *, seed: int, epoch: 
     return _shuffled(order, starts, _random_order(len(starts), seed=seed, epoch=epoch, use=1))
 
 
-def plan_in_order(source_lengths: Ints, target_lengths: Ints, chosen: Ints, *, limit: BatchLimit) -> Plan:
+def plan_in_order(source_lengths: Ints, target_lengths: Ints, chosen: Ints, *, limit: BatchLimit) -> EpochPlan:
     """The chosen pairs, the longest first, in batches: always the same."""
     sources, targets = source_lengths[chosen], target_lengths[chosen]
     longest = np.maximum(sources, targets)
     by_length = np.lexsort((_there_and_back(sources, targets), -longest))
     longest = longest[by_length]
     starts = _cut(longest, 0, len(chosen), limit)
-    return Plan(chosen[by_length], np.append(starts[1:], len(chosen)))
+    return EpochPlan(chosen[by_length], np.append(starts[1:], len(chosen)))
 
 
-def n_positions(plan: Plan, lengths: Ints) -> int:
+def n_positions(plan: EpochPlan, lengths: Ints) -> int:
     """Positions that the rows of one side have, pads included, over all batches."""
     starts = np.concatenate(([0], plan.ends[:-1]))
     return int((np.maximum.reduceat(lengths[plan.order], starts) * np.diff(plan.ends, prepend=0)).sum())
@@ -266,9 +266,9 @@ def _cut(longest: Ints, start: int, stop: int, limit: BatchLimit) -> Ints:
     return np.array(starts, dtype=np.int64)
 
 
-def _shuffled(order: Ints, starts: Ints, by: Ints) -> Plan:
+def _shuffled(order: Ints, starts: Ints, by: Ints) -> EpochPlan:
     """The batches that begin at ``starts``, in the order ``by``."""
     sizes = np.diff(starts, append=len(order))[by]
     ends = np.cumsum(sizes)
     places = np.arange(len(order)) + np.repeat(starts[by] - (ends - sizes), sizes)
-    return Plan(order[places], ends)
+    return EpochPlan(order[places], ends)

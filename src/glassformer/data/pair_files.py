@@ -108,7 +108,7 @@ class TabSeparated(PairFile):
         """A line each. A blank line is a pair of two empty sides."""
         rows = [(number, line.split("\t")) for number, line in enumerate(_lines(self.paths[0]), 1)]
         rows = [(number, cells if cells != [""] else ["", ""]) for number, cells in rows]
-        _refuse_lines(
+        _check_lines(
             self.paths[0],
             {
                 "no TAB": [number for number, cells in rows if len(cells) < 2],
@@ -139,7 +139,7 @@ class JsonLines(PairFile):
         advice = (
             "Expected is an object a line with the texts under two keys; source_column and target_column name them."
         )
-        _refuse_lines(self.paths[0], problems, advice)
+        _check_lines(self.paths[0], problems, advice)
         yield from rows
 
 
@@ -240,7 +240,7 @@ def _from_json(line: str) -> Any:
         return None
 
 
-def _refuse_lines(path: Path, problems: Mapping[str, list[int]], advice: str) -> None:
+def _check_lines(path: Path, problems: Mapping[str, list[int]], advice: str) -> None:
     """Raise with every problem, and the first lines of each, if there are any."""
     found = [f"{problem}: {_listed(lines)}" for problem, lines in problems.items() if lines]
     if found:

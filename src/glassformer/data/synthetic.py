@@ -87,7 +87,7 @@ class SyntheticData:
         self.config = config
         self.task = config.rules
         self.tokenizer = SymbolTokenizer(self.task.names)
-        self._refuse_too_few()
+        self._check_enough()
 
     @property
     def vocab_size(self) -> int:
@@ -173,7 +173,7 @@ class SyntheticData:
             code = (code ^ (code >> np.uint64(shift))) * np.uint64(factor)
         return np.asarray(code >> np.uint64(64 - HELD_OUT_BITS) == 0)
 
-    def _refuse_too_few(self) -> None:
+    def _check_enough(self) -> None:
         sample = self._draw(TRAIN, 0, 4_096)
         if self.is_held_out(sample).all():
             raise DataError(_too_few(f"of {self.config.kind}", "every one is kept for validation"))

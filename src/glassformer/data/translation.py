@@ -17,10 +17,10 @@ import numpy.typing as npt
 from glassformer.data.downloads import sha256_of
 from glassformer.data.pair_batching import (
     BatchLimit,
+    EpochPlan,
     Ints,
     PairBatch,
     PairSchedule,
-    Plan,
     n_positions,
     pair_batch,
     plan_in_order,
@@ -185,7 +185,7 @@ class TranslationData:
             self._schedules[seed, limit] = PairSchedule(source.lengths, target.lengths, seed=seed, limit=limit)
         return self._schedules[seed, limit]
 
-    def _first_epoch(self, seed: int, batch_size: int | None, batch_tokens: int | None) -> Plan:
+    def _first_epoch(self, seed: int, batch_size: int | None, batch_tokens: int | None) -> EpochPlan:
         return self._schedule(seed, BatchLimit(batch_size, batch_tokens)).plan(0)
 
     def _batch_of(self, rows: Ints, split: str) -> PairBatch:

@@ -202,7 +202,7 @@ def _compiled_step(model: Decoder) -> Program:
 
     def step(tokens: Tensor, slots: Tensor, ruler: Tensor, cache: KVCache) -> Tensor:
         context = model.slot_context(slots, len(ruler), cache.starts)
-        return model.unembed(model.run(tokens, context, cache)[:, -1])
+        return model.unembed(model.run_blocks(tokens, context, cache)[:, -1])
 
     # torch keeps compiled programs with the code object, and checks before each call (its guards) which of them fits.
     # The engine knows which one fits, and the checks cost a tenth of a small model's step; so each program gets a

@@ -81,7 +81,7 @@ class Translator:
     ) -> None:
         models = [models] if isinstance(models, EncoderDecoder) else list(models)
         decoding = decoding or DecodingConfig()
-        _refuse_misfits(models, tokenizer, decoding, batch_tokens)
+        _check_fit(models, tokenizer, decoding, batch_tokens)
         self.tokenizer = tokenizer
         self.config = config or BeamSearchConfig()
         self.batch_tokens = batch_tokens or BATCH_TOKENS
@@ -199,7 +199,7 @@ def _nothing() -> Hypothesis:
     return Hypothesis([], float("-inf"), float("-inf"), [], finished=False)
 
 
-def _refuse_misfits(
+def _check_fit(
     models: Sequence[EncoderDecoder], tokenizer: PairTokenizer, decoding: DecodingConfig, batch_tokens: int | None
 ) -> None:
     complaints = []

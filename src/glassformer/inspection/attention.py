@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.errors import ConfigError
 from glassformer.inspection.attention_scores import cross_attention_measures, divergence, self_attention_measures
-from glassformer.inspection.stations import Side, kept, labels, stack_of, token_ids
+from glassformer.inspection.residual_points import Side, kept, labels, stack_of, token_ids
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.trace import Trace
 
@@ -29,7 +29,7 @@ WITH_UNITS = ("entropy (nats)", "mean distance (tokens)")
 
 
 @dataclass(frozen=True)
-class AttentionPatterns(Pictured):
+class AttentionPatterns(Drawable):
     """The weights of every head on one text, and their measures.
 
     Attributes:

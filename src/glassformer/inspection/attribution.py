@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.errors import DataError
 from glassformer.inspection.frozen_norms import FrozenNorm, freeze
-from glassformer.inspection.stations import FINAL_NORM, Sublayer, kept, labels, stack_of, sublayers, token_ids
+from glassformer.inspection.residual_points import FINAL_NORM, Sublayer, kept, labels, stack_of, sublayers, token_ids
 from glassformer.models.trace import Trace
 from glassformer.parts.attention import MultiHeadAttention
 
@@ -54,7 +54,7 @@ class Component:
 
 
 @dataclass(frozen=True)
-class LogitAttribution(Pictured):
+class LogitAttribution(Drawable):
     """What each component adds to the logit of a token, at each position of one sequence.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from glassformer.charts.figures import Pictured
+from glassformer.charts.figures import Drawable
 from glassformer.errors import ConfigError, RunError
 from glassformer.inspection.attention import attention_layers, attention_patterns
 from glassformer.inspection.attribution import logit_attribution
@@ -17,9 +17,9 @@ from glassformer.inspection.norm_comparison import compare_norms
 from glassformer.inspection.normalisation import model_norms
 from glassformer.inspection.positions import Positions, positions
 from glassformer.inspection.projections import queries_keys_values
+from glassformer.inspection.residual_points import Side
 from glassformer.inspection.residual_stream import residual_stream
-from glassformer.inspection.stations import Side
-from glassformer.inspection.subjects import Reading, Subject
+from glassformer.inspection.subjects import EncodedInput, InspectedModel
 from glassformer.models.trace import Trace
 
 WIDEST_JACOBIAN = 512
@@ -27,15 +27,15 @@ WIDEST_JACOBIAN = 512
 
 
 @dataclass(frozen=True)
-class Look:
+class ChapterContext:
     """One subject at one moment, having read the text.
 
     Attributes:
         layers: the layers whose attention is shown, from 0; None for all.
     """
 
-    subject: Subject
-    reading: Reading
+    subject: InspectedModel
+    reading: EncodedInput
     trace: Trace
     layers: Sequence[int] | None = None
 
@@ -60,24 +60,24 @@ class Chapter:
 
     title: str
     text: str
-    look: Callable[[Look], Sequence[Pictured]]
-    newest_only: Callable[[Subject], bool] = lambda _subject: False
+    look: Callable[[ChapterContext], Sequence[Drawable]]
+    newest_only: Callable[[InspectedModel], bool] = lambda _subject: False
     of_activations: bool = True
 
 
-def _always(_subject: Subject) -> bool:
+def _always(_subject: InspectedModel) -> bool:
     return True
 
 
-def _attention(look: Look) -> list[Pictured]:
+def _attention(look: ChapterContext) -> list[Drawable]:
     return [attention_patterns(look.trace, **kind) for kind in _kinds_of_attention(look)]
 
 
-def _steps_of_attention(look: Look) -> list[Pictured]:
+def _steps_of_attention(look: ChapterContext) -> list[Drawable]:
     return [queries_keys_values(look.trace, **kind) for kind in _kinds_of_attention(look)]
 
 
-def _kinds_of_attention(look: Look) -> Iterator[dict[str, Any]]:
+def _kinds_of_attention(look: ChapterContext) -> Iterator[dict[str, Any]]:
     """What is asked of attention: each kind that the model has, and of its layers those that are wanted."""
     kinds: list[tuple[Side, bool]] = [(side, False) for side in look.sides]
     if look.subject.model.config.has_encoder:
@@ -90,18 +90,18 @@ def _kinds_of_attention(look: Look) -> Iterator[dict[str, Any]]:
             yield {"side": side, "cross": cross, "layers": wanted, **read}
 
 
-def _stream(look: Look) -> list[Pictured]:
+def _stream(look: ChapterContext) -> list[Drawable]:
     return [
         residual_stream(look.trace, side=side, tokens=look.reading.tokens, source=look.reading.source)
         for side in look.sides
     ]
 
 
-def _attribution(look: Look) -> list[Pictured]:
+def _attribution(look: ChapterContext) -> list[Drawable]:
     return [logit_attribution(look.trace, targets=look.reading.targets[0], tokens=look.reading.tokens)]
 
 
-def _lens(look: Look) -> list[Pictured]:
+def _lens(look: ChapterContext) -> list[Drawable]:
     return [
         logit_lens(
             look.trace,
@@ -112,7 +112,7 @@ def _lens(look: Look) -> list[Pictured]:
     ]
 
 
-def _positions(look: Look) -> list[Positions]:
+def _positions(look: ChapterContext) -> list[Positions]:
     found = [positions(look.subject.model, side=side) for side in look.sides]
     if all(each.missing for each in found):
         raise ConfigError(found[0].missing, subject="inspection")
@@ -122,12 +122,12 @@ def _positions(look: Look) -> list[Positions]:
     return found
 
 
-def _positions_are_fixed(subject: Subject) -> bool:
+def _positions_are_fixed(subject: InspectedModel) -> bool:
     """Whether training cannot move them: nothing of them is a parameter."""
     return not any("embedding.positions." in name for name in subject.model.named_weights())
 
 
-def _gradients(look: Look) -> list[Pictured]:
+def _gradients(look: ChapterContext) -> list[Drawable]:
     if look.subject.run is None:
         raise RunError(
             f"{look.subject.name} is a Hugging Face folder: there is no record of its training. Train a model here to "
@@ -136,18 +136,18 @@ def _gradients(look: Look) -> list[Pictured]:
     return [training_gradients(look.subject.run)]
 
 
-def _norms(look: Look) -> list[Pictured]:
+def _norms(look: ChapterContext) -> list[Drawable]:
     return [
         model_norms(look.trace, side=side, tokens=look.reading.tokens, source=look.reading.source)
         for side in look.sides
     ]
 
 
-def _kinds_of_norm(look: Look) -> list[Pictured]:
+def _kinds_of_norm(look: ChapterContext) -> list[Drawable]:
     return [compare_norms(look.trace, tokens=look.reading.tokens)]
 
 
-def _jacobian(look: Look) -> list[Pictured]:
+def _jacobian(look: ChapterContext) -> list[Drawable]:
     width = look.subject.model.config.d_model
     if width > WIDEST_JACOBIAN:
         raise ConfigError(

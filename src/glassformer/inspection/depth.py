@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Literal, Self
 import torch
 from torch import Tensor
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError
 from glassformer.inspection.panels import line_panels, point
+from glassformer.inspection.residual_points import kept, residual_points
 from glassformer.inspection.residual_stream import similarity
-from glassformer.inspection.stations import kept, stations
 from glassformer.models.config import AttentionConfig, ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.models.trace import Trace
@@ -79,7 +79,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class DepthPicture(Pictured):
+class DepthPicture(Drawable):
     """The measures of every arm.
 
     Attributes:
@@ -173,7 +173,7 @@ def depth_picture(
 
 def stream_measures(trace: Trace) -> Tensor:
     """The four measures at every layer of a decoder's trace of two texts, in the order of MEASURES: [4, layers + 1]."""
-    places = stations(trace, each="block")
+    places = residual_points(trace, each="block")
     embedding = kept(trace, places[0].probe).float()
     assert len(embedding) == 2, f"two texts, not {len(embedding)}"
     columns = []

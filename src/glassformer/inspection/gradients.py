@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.loss import finite_losses, smoothed, tokens_of
 from glassformer.errors import ConfigError, RunError
 from glassformer.runs.folder import Run
@@ -33,7 +33,7 @@ ROUNDING = 1e-6  # share of a sublayer's largest gradient: in float32 a sum is h
 
 
 @dataclass(frozen=True)
-class TrainingGradients(Pictured):
+class TrainingGradients(Drawable):
     """The telemetry of one run.
 
     Attributes:

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError, DataError
 from glassformer.inspection.panels import line_panels, point
-from glassformer.inspection.stations import Side, kept, labels, stack_of, token_ids
+from glassformer.inspection.residual_points import Side, kept, labels, stack_of, token_ids
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.trace import Trace
 from glassformer.parts.attention import Context
@@ -45,7 +45,7 @@ CHUNK = 1 << 24  # floats of the widest activation that are differentiated at on
 
 
 @dataclass(frozen=True)
-class JacobianSpectrum(Pictured):
+class JacobianSpectrum(Drawable):
     """Singular values of the Jacobians of several blocks, the largest first.
 
     Attributes:

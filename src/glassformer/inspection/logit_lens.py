@@ -22,11 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError, DataError
 from glassformer.inspection.panels import line_panels, point
-from glassformer.inspection.stations import FINAL_NORM, Station, kept, labels, stack_of, stations, token_ids
+from glassformer.inspection.residual_points import (
+    FINAL_NORM,
+    ResidualPoint,
+    kept,
+    labels,
+    residual_points,
+    stack_of,
+    token_ids,
+)
 from glassformer.models.trace import Trace
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class LogitLens(Pictured):
+class LogitLens(Drawable):
     """What R layers would answer at T tokens, of one sequence. Logarithms are natural.
 
     Attributes:
@@ -148,7 +156,7 @@ def logit_lens(
     names = labels(trace, tokens, row=row)
     right = _targets(trace, targets, row)
     known = right >= 0
-    places = [place for place in stations(trace, each=each) if place.name != FINAL_NORM]
+    places = [place for place in residual_points(trace, each=each) if place.name != FINAL_NORM]
     final = lens_logits(trace, places[-1], row=row).log_softmax(-1)
     final_probabilities = final.exp()
     final_entropy = -_expected(final_probabilities, final)
@@ -179,7 +187,7 @@ def logit_lens(
 
 
 @torch.no_grad()
-def lens_logits(trace: Trace, place: Station, *, row: int = 0) -> Tensor:
+def lens_logits(trace: Trace, place: ResidualPoint, *, row: int = 0) -> Tensor:
     """A station's vectors through the final norm, if the model has one, and the head: float32 [T, vocab_size]."""
     stack, _ = stack_of(trace)
     x = kept(trace, place.probe)[row][None]  # of the batch's shape, so that the numbers are the model's own

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import DataError
 from glassformer.inspection.normalisation import Spread
 from glassformer.inspection.panels import thinned
-from glassformer.inspection.stations import Side, kept, labels, stack_of
+from glassformer.inspection.residual_points import Side, kept, labels, stack_of
 from glassformer.models.trace import Trace
 from glassformer.parts.norms import LayerNorm, RMSNorm, SequenceBatchNorm
 
@@ -43,7 +43,7 @@ MOST_TOKENS, MOST_FEATURES = 64, 64  # that are drawn: evenly spaced where there
 
 
 @dataclass(frozen=True)
-class NormComparison(Pictured):
+class NormComparison(Drawable):
     """What each kind of norm makes of the same activations.
 
     Attributes:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor, nn
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError
 from glassformer.inspection.panels import line_panels, point
-from glassformer.inspection.stations import Side, kept, labels, stack_of, stations, sublayers
+from glassformer.inspection.residual_points import Side, kept, labels, residual_points, stack_of, sublayers
 from glassformer.models.trace import Trace
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class ModelNorms(Pictured):
+class ModelNorms(Drawable):
     """What went into every norm of a model's residual stream, and what came out.
 
     Attributes:
@@ -157,7 +157,7 @@ def model_norms(
             y = sublayer.output(trace)
             found[f"{name}_norm"] = (x + y if sublayer.skip else y, kept(trace, sublayer.after.probe))
     if not isinstance(stack.final_norm, nn.Identity):
-        last = stations(trace, side)[-2]  # the station before the final norm's own
+        last = residual_points(trace, side)[-2]  # the station before the final norm's own
         found[f"{prefix}final_norm"] = (kept(trace, last.probe), kept(trace, f"{prefix}final"))
     if not found:
         raise ConfigError("The model has no norms, so there is nothing to be seen of them.", subject="inspection")

@@ -16,18 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glassformer import __version__
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.page import Column, Page, Section
 from glassformer.errors import ConfigError, GlassformerError
-from glassformer.inspection.chapters import CHAPTERS, Chapter, Look
-from glassformer.inspection.subjects import Moment, Reading, Subject
+from glassformer.inspection.chapters import CHAPTERS, Chapter, ChapterContext
+from glassformer.inspection.subjects import EncodedInput, InspectedModel, Snapshot
 
 SHOWN = 300
 """Characters of the text that the page's head repeats."""
 
 
 @dataclass
-class Story:
+class SubjectResult:
     """What came of looking at one subject: its moments, and figures or a reason for each chapter.
 
     Attributes:
@@ -35,16 +35,16 @@ class Story:
         losses: of the text at each moment, nats per token; NaN where no next token is known, or the model diverged.
     """
 
-    subject: Subject
-    reading: Reading
-    moments: list[Moment] = field(default_factory=list)
+    subject: InspectedModel
+    reading: EncodedInput
+    snapshots: list[Snapshot] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     figures: dict[str, list[Figure]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
 
 def inspect(
-    *subjects: Subject,
+    *subjects: InspectedModel,
     text: str,
     target: str | None = None,
     layers: Sequence[int] | None = None,
@@ -66,69 +66,71 @@ def inspect(
     """
     if not 1 <= len(subjects) <= 2:
         raise ConfigError(f"a page is about one model or sets two side by side; {len(subjects)} came.", subject="page")
-    _refuse_layers(subjects, layers)
+    _check_layers(subjects, layers)
     readings = [subject.read(text, target) for subject in subjects]
-    stories = [
-        _look_at(subject, reading, layers, chapters) for subject, reading in zip(subjects, readings, strict=True)
+    results = [
+        _inspect_one(subject, reading, layers, chapters) for subject, reading in zip(subjects, readings, strict=True)
     ]
-    steps = sorted({moment.step for story in stories for moment in story.moments})
+    steps = sorted({snapshot.step for result in results for snapshot in result.snapshots})
     return Page(
-        " and ".join(story.subject.name for story in stories),
-        [_section(chapter, stories, steps) for chapter in chapters],
-        facts=_facts(stories, text),
-        frames=_frame_names(stories, steps),
+        " and ".join(result.subject.name for result in results),
+        [_section(chapter, results, steps) for chapter in chapters],
+        facts=_facts(results, text),
+        frames=_frame_names(results, steps),
         frame_title="training step",
     )
 
 
-def _look_at(subject: Subject, reading: Reading, layers: Sequence[int] | None, chapters: Sequence[Chapter]) -> Story:
+def _inspect_one(
+    subject: InspectedModel, reading: EncodedInput, layers: Sequence[int] | None, chapters: Sequence[Chapter]
+) -> SubjectResult:
     """All chapters, moment by moment, so that only one pass is in memory at a time."""
-    story = Story(subject, reading)
-    results: dict[str, list[Sequence[Pictured]]] = {chapter.title: [] for chapter in chapters}
+    result = SubjectResult(subject, reading)
+    results: dict[str, list[Sequence[Drawable]]] = {chapter.title: [] for chapter in chapters}
 
-    def write(chapter: Chapter, look: Look) -> None:
-        if chapter.title not in story.missing:
+    def write(chapter: Chapter, look: ChapterContext) -> None:
+        if chapter.title not in result.missing:
             try:
                 results[chapter.title].append(chapter.look(look))
             except ConfigError as error:
-                story.missing[chapter.title] = " ".join(map(_sentence, error.complaints))
+                result.missing[chapter.title] = " ".join(map(_sentence, error.complaints))
             except GlassformerError as error:
-                story.missing[chapter.title] = str(error)
+                result.missing[chapter.title] = str(error)
 
-    newest: Look | None = None
-    for moment in subject.moments():
-        look = Look(subject, reading, subject.trace(reading), layers)
+    newest: ChapterContext | None = None
+    for snapshot in subject.snapshots():
+        look = ChapterContext(subject, reading, subject.trace(reading), layers)
         if (place := look.trace.first_not_finite()) is not None:
-            diverged, last = _diverged(subject, moment, place), (moment, look)
+            diverged, last = _diverged(subject, snapshot, place), (snapshot, look)
             subject.warnings.append(diverged)
             continue
         newest = look
-        story.moments.append(moment)
-        story.losses.append(_loss(look.trace.logits, reading.targets))
+        result.snapshots.append(snapshot)
+        result.losses.append(_loss(look.trace.logits, reading.targets))
         for chapter in chapters:
             if not chapter.newest_only(subject):
                 write(chapter, look)
     if newest is None:  # what does not look at activations is all the more of interest
-        story.moments, story.losses, newest = [last[0]], [math.nan], last[1]
+        result.snapshots, result.losses, newest = [last[0]], [math.nan], last[1]
         reason = f"At {last[0].label} the model has diverged: what it computes is not finite, and cannot be drawn."
-        story.missing = {chapter.title: reason for chapter in chapters if chapter.of_activations}
-    elif moment is not story.moments[-1]:  # later ones have diverged, and the model has their weights
-        subject.take_weights_of(story.moments[-1])
+        result.missing = {chapter.title: reason for chapter in chapters if chapter.of_activations}
+    elif snapshot is not result.snapshots[-1]:  # later ones have diverged, and the model has their weights
+        subject.take_weights_of(result.snapshots[-1])
     for chapter in chapters:
         if chapter.newest_only(subject):
             write(chapter, newest)
-        if chapter.title not in story.missing:
-            story.figures[chapter.title] = [
+        if chapter.title not in result.missing:
+            result.figures[chapter.title] = [
                 figure
                 for alike in zip(*results[chapter.title], strict=True)
                 for figure in type(alike[0]).figures_of(alike)
             ]
-    return story
+    return result
 
 
-def _diverged(subject: Subject, moment: Moment, place: str) -> str:
+def _diverged(subject: InspectedModel, snapshot: Snapshot, place: str) -> str:
     return (
-        f"{subject.name}, {moment.label}: '{place}' is not finite (NaN or infinite), the first activation that is not. "
+        f"{subject.name}, {snapshot.label}: '{place}' is the first activation that is not finite (NaN or infinite). "
         "The weights have diverged or are damaged, and there is nothing to be drawn of them; look at an earlier "
         "checkpoint."
     )
@@ -139,67 +141,67 @@ def _sentence(complaint: str) -> str:
     return complaint[:1].upper() + complaint[1:] if complaint.split(maxsplit=1)[0].isalpha() else complaint
 
 
-def _section(chapter: Chapter, stories: Sequence[Story], steps: Sequence[int]) -> Section:
+def _section(chapter: Chapter, results: Sequence[SubjectResult], steps: Sequence[int]) -> Section:
     """One chapter of all subjects; each shows its newest moment that is not later than the slider's."""
     columns = []
-    for story in stories:
-        own = [moment.step for moment in story.moments]
+    for result in results:
+        own = [snapshot.step for snapshot in result.snapshots]
         at = [max(0, bisect.bisect_right(own, step) - 1) for step in steps]
-        title = story.subject.name if len(stories) > 1 else ""
+        title = result.subject.name if len(results) > 1 else ""
         columns.append(
-            Column(title, story.figures.get(chapter.title, ()), at, missing=story.missing.get(chapter.title, ""))
+            Column(title, result.figures.get(chapter.title, ()), at, missing=result.missing.get(chapter.title, ""))
         )
     return Section(chapter.title, chapter.text, columns=columns)
 
 
-def _frame_names(stories: Sequence[Story], steps: Sequence[int]) -> list[str]:
+def _frame_names(results: Sequence[SubjectResult], steps: Sequence[int]) -> list[str]:
     """What the slider says: the step, and the losses on the text."""
     names = []
     for step in steps:
-        moments = [[moment for moment in story.moments if moment.step <= step] for story in stories]
-        label = next((found[-1].label for found in moments if found and found[-1].step == step), f"step {step:,}")
-        losses = [story.losses[max(0, len(found) - 1)] for story, found in zip(stories, moments, strict=True)]
+        snapshots = [[snapshot for snapshot in result.snapshots if snapshot.step <= step] for result in results]
+        label = next((found[-1].label for found in snapshots if found and found[-1].step == step), f"step {step:,}")
+        losses = [result.losses[max(0, len(found) - 1)] for result, found in zip(results, snapshots, strict=True)]
         told = " and ".join("–" if math.isnan(loss) else f"{loss:.3f}" for loss in losses)
         names.append(label if all(map(math.isnan, losses)) else f"{label} · loss on this text {told}")
     return names
 
 
-def _facts(stories: Sequence[Story], text: str) -> dict[str, str]:
+def _facts(results: Sequence[SubjectResult], text: str) -> dict[str, str]:
     facts = {"text": text if len(text) <= SHOWN else text[:SHOWN] + " …"}
-    for story in stories:
-        prefix = f"{story.subject.name}: " if len(stories) > 1 else ""
-        for name, value in _about(story).items():
+    for result in results:
+        prefix = f"{result.subject.name}: " if len(results) > 1 else ""
+        for name, value in _about(result).items():
             facts[prefix + name] = value
     return facts | {
         "made with": f"glassformer {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
 
 
-def _about(story: Story) -> dict[str, str]:
+def _about(result: SubjectResult) -> dict[str, str]:
     """The circumstances of one subject's pictures."""
-    model, config = story.subject.model, story.subject.model.config
+    model, config = result.subject.model, result.subject.model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     layers = f"{config.n_encoder_layers} + {config.n_layers}" if config.has_encoder else f"{config.n_layers}"
     heads = f"{config.attention.n_heads} heads of {config.d_head}" if config.has_attention else "no attention"
-    count = len(story.reading.tokens)
+    count = len(result.reading.tokens)
     read = f"{count} token{'s' if count > 1 else ''}"
-    if story.reading.source is not None:
-        read = f"{len(story.reading.source)} source tokens, {count} target tokens: {' '.join(story.reading.tokens)}"
-    left_out = {"left out": " ".join(story.subject.warnings)} if story.subject.warnings else {}
+    if result.reading.source is not None:
+        read = f"{len(result.reading.source)} source tokens, {count} target tokens: {' '.join(result.reading.tokens)}"
+    left_out = {"left out": " ".join(result.subject.warnings)} if result.subject.warnings else {}
     return {
         "model": f"{layers} layers, d_model {config.d_model}, {heads}, positions {config.positions.kind}, "
         f"norm {config.norm.kind} ({config.norm.placement}), {parameters:,} parameters",
-        "read": f"{read}; {_losses_said(story)}",
+        "read": f"{read}; {_losses_said(result)}",
         **left_out,
     }
 
 
-def _losses_said(story: Story) -> str:
-    last = story.losses[-1]
+def _losses_said(result: SubjectResult) -> str:
+    last = result.losses[-1]
     if math.isnan(last):
-        known = bool((story.reading.targets >= 0).any())
+        known = bool((result.reading.targets >= 0).any())
         return "no loss, for the model has diverged" if known else "no loss, for no next token is known"
-    return f"loss on them {last:.4f} nats a token ({story.moments[-1].label})"
+    return f"loss on them {last:.4f} nats a token ({result.snapshots[-1].label})"
 
 
 def _loss(logits: Tensor, targets: Tensor) -> float:
@@ -210,7 +212,7 @@ def _loss(logits: Tensor, targets: Tensor) -> float:
     return float(F.cross_entropy(logits[0].float().cpu()[known], targets[0][known]))
 
 
-def _refuse_layers(subjects: Sequence[Subject], layers: Sequence[int] | None) -> None:
+def _check_layers(subjects: Sequence[InspectedModel], layers: Sequence[int] | None) -> None:
     most = {
         subject.name: max(subject.model.config.n_layers, subject.model.config.n_encoder_layers or 0)
         for subject in subjects

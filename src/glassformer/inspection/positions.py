@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError, nearest
 from glassformer.inspection.panels import Row, line_panels, point, thinned
@@ -121,7 +121,7 @@ class PositionVectors:
 
 
 @dataclass(frozen=True)
-class Positions(Pictured):
+class Positions(Drawable):
     """One encoding, by what it does; what it does not do is None.
 
     Attributes:

@@ -17,10 +17,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.errors import ConfigError
 from glassformer.inspection.attention import attention_layers, attention_name, attention_title
-from glassformer.inspection.stations import Side, kept, labels
+from glassformer.inspection.residual_points import Side, kept, labels
 from glassformer.models.trace import Trace
 from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.cross_attention import CrossAttention
@@ -199,7 +199,7 @@ def head_steps(
 
 
 @dataclass(frozen=True)
-class QueriesKeysValues(Pictured):
+class QueriesKeysValues(Drawable):
     """What the scores of every head are made of: enough to go through a head's steps by hand.
 
     Attributes:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from glassformer.charts.figures import Figure, Pictured
+from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.inspection.panels import line_panels, point
-from glassformer.inspection.stations import FINAL_NORM, Side, kept, labels, stations, sublayers
+from glassformer.inspection.residual_points import FINAL_NORM, Side, kept, labels, residual_points, sublayers
 from glassformer.models.trace import Trace
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class ResidualStream(Pictured):
+class ResidualStream(Drawable):
     """One stack's stream over one sequence, at N stations and T tokens. Norms are Euclidean, over d_model.
 
     Attributes:
@@ -47,7 +47,7 @@ class ResidualStream(Pictured):
     """
 
     side: Side
-    stations: tuple[str, ...]
+    residual_points: tuple[str, ...]
     norms: Tensor
     to_embedding: Tensor
     to_before: Tensor
@@ -62,10 +62,10 @@ class ResidualStream(Pictured):
 
     def table(self) -> str:
         """A line for each station, of the means over tokens."""
-        width = max(map(len, self.stations))
+        width = max(map(len, self.residual_points))
         lines = [f"{'station':<{width}}  {'norm':>9}  {'added':>7}  {'~ embedding':>11}  {'~ before':>8}"]
         means = {quantity: self.mean(quantity).tolist() for quantity in QUANTITIES}
-        for index, station in enumerate(self.stations):
+        for index, station in enumerate(self.residual_points):
             norm, added, to_embedding, to_before = (means[quantity][index] for quantity in QUANTITIES)
             lines.append(f"{station:<{width}}  {norm:9.3f}  {added:7.3f}  {to_embedding:11.3f}  {to_before:8.3f}")
         return "\n".join(lines).replace("nan", "  –")
@@ -90,7 +90,7 @@ class ResidualStream(Pictured):
             HeatMap(
                 compared.numpy(),  # [F, 2, N, T]
                 title=f"Similarity{of}, token by token",
-                rows=first.stations,
+                rows=first.residual_points,
                 columns=first.tokens,
                 choices={"compared with": ["the embedding", "the station before"]},
                 row_title="station",
@@ -123,7 +123,7 @@ def residual_stream(
         DataError: as many texts as there are no tokens; a row that is not there.
     """
     names = labels(trace, source if side == "encoder" else tokens, side, row)
-    places = stations(trace, side)
+    places = residual_points(trace, side)
     stream = torch.stack([kept(trace, place.probe)[row] for place in places]).float()  # [N, T, d_model]
     norms = stream.norm(dim=-1)
     nothing = torch.full_like(norms[:1], torch.nan)
@@ -132,7 +132,7 @@ def residual_stream(
         added[index + 1] = sublayer.output(trace)[row].float().norm(dim=-1) / norms[index]
     return ResidualStream(
         side=side,
-        stations=tuple(place.name for place in places),
+        residual_points=tuple(place.name for place in places),
         norms=norms.cpu(),
         to_embedding=similarity(stream, stream[:1]).cpu(),
         to_before=torch.cat((nothing, similarity(stream[1:], stream[:-1]))).cpu(),
@@ -156,9 +156,9 @@ def _lines(results: Sequence[ResidualStream], theme: Theme) -> alt.TopLevelMixin
         point(frame, words, "", station, values)
         for frame, result in enumerate(results)
         for quantity, words in QUANTITIES.items()
-        for station, values in zip(result.stations, getattr(result, quantity), strict=True)
+        for station, values in zip(result.residual_points, getattr(result, quantity), strict=True)
         # the final norm sets a length of its own, beside which the stream's would be flat
         if not values.isnan().any() and (quantity, station) != ("norms", FINAL_NORM)
     ]
-    names = results[0].stations
+    names = results[0].residual_points
     return line_panels(rows, theme, panels=list(QUANTITIES.values()), series=[""], names=names, n_frames=len(results))

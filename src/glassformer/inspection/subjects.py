@@ -24,7 +24,7 @@ from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.runs.manifest import step_of
 from glassformer.runs.seal import CONFIG
-from glassformer.training.acceleration import find_device
+from glassformer.training.execution import find_device
 from glassformer.training.importing import open_folder
 from glassformer.training.opening import read_weights
 from glassformer.training.session import build_model, run_config
@@ -36,7 +36,7 @@ MOST_MOMENTS = 12  # of one page: more cannot be told apart on its slider
 
 
 @dataclass(frozen=True)
-class Moment:
+class Snapshot:
     """A point of a training at which there are weights; ``path`` is their checkpoint, None where there is none."""
 
     step: int
@@ -45,7 +45,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodedInput:
     """A text as a model reads it, a batch of one.
 
     Attributes:
@@ -78,12 +78,12 @@ class Reading:
 
 
 @dataclass
-class Subject:
+class InspectedModel:
     """A model that is opened to be looked at.
 
     Attributes:
         name: the run's, or the folder's.
-        model: in evaluation mode; its weights are those of the moment that :meth:`moments` gave last.
+        model: in evaluation mode; its weights are those of the moment that :meth:`snapshots` gave last.
         run: None for a model that was not trained here.
         chosen: the moments asked for, earliest first.
         warnings: damaged checkpoints that were passed over.
@@ -93,30 +93,30 @@ class Subject:
     model: Decoder | EncoderDecoder
     tokenizer: Tokenizer | PairTokenizer
     run: Run | None = None
-    chosen: list[Moment] = field(default_factory=lambda: [Moment(0, "as imported")])
+    chosen: list[Snapshot] = field(default_factory=lambda: [Snapshot(0, "as imported")])
     warnings: list[str] = field(default_factory=list)
 
-    def moments(self) -> Iterator[Moment]:
+    def snapshots(self) -> Iterator[Snapshot]:
         """Each moment in turn, the model's weights set to those it had then. A damaged checkpoint is passed over.
 
         Raises:
             CheckpointError: every one of them is damaged.
         """
         usable = 0
-        for moment in self.chosen:
+        for snapshot in self.chosen:
             try:
-                self.take_weights_of(moment)
+                self.take_weights_of(snapshot)
             except CheckpointError as error:
                 self.warnings.append(str(error))
                 continue
             usable += 1
-            yield moment
+            yield snapshot
         if not usable:
             raise CheckpointError("\n".join([f"No checkpoint of {self.name} can be used:", *self.warnings]))
 
     def trace(
         self,
-        reading: Reading,
+        reading: EncodedInput,
         *,
         only: Sequence[str] = ("*",),
         gradients: Objective | None = None,
@@ -126,7 +126,7 @@ class Subject:
         arguments = [ids.to(self.model.device) for ids in reading.arguments]
         return self.model.trace(*arguments, only=only, gradients=gradients, interventions=interventions)
 
-    def read(self, text: str, target: str | None = None) -> Reading:
+    def read(self, text: str, target: str | None = None) -> EncodedInput:
         """A text as the model reads it; a translator also reads its translation, its own (greedy) unless given.
 
         Raises:
@@ -139,9 +139,9 @@ class Subject:
         if target is not None:
             raise DataError(f"{self.name} is a language model: it reads one text, and a target is a translator's.")
         ids = self.tokenizer.encode(text)
-        self._refuse_length(len(ids), "text")
+        self._check_length(len(ids), "text")
         tokens = [readable(self.tokenizer.token_text(int(token))) for token in ids]
-        return Reading((_row(ids),), _row([*ids[1:], -1]), tokens)
+        return EncodedInput((_row(ids),), _row([*ids[1:], -1]), tokens)
 
     def token_label(self, token: int) -> str:
         """A token that the model may predict, for display."""
@@ -149,9 +149,11 @@ class Subject:
             return self.tokenizer.target.pieces([token])[0]
         return readable(self.tokenizer.token_text(token))
 
-    def _read_pair(self, tokenizer: PairTokenizer, model: EncoderDecoder, text: str, target: str | None) -> Reading:
+    def _read_pair(
+        self, tokenizer: PairTokenizer, model: EncoderDecoder, text: str, target: str | None
+    ) -> EncodedInput:
         source = tokenizer.source.encode(text)
-        self._refuse_length(len(source) and len(source) + 1, "source")  # with its end
+        self._check_length(len(source) and len(source) + 1, "source")  # with its end
         if target is None:
             config = BeamSearchConfig.build({"beam_size": 1})
             target_ids = translate(model, tokenizer, [text], config)[0].hypotheses[0].tokens
@@ -159,16 +161,16 @@ class Subject:
         else:
             target_ids = tokenizer.target.encode(target)
         start, end = tokenizer.target.start_id, tokenizer.target.end_id
-        self._refuse_length(len(target_ids) + 1, "target")
+        self._check_length(len(target_ids) + 1, "target")
         source, inputs = [*source, tokenizer.source.end_id], [start, *target_ids]
-        return Reading(
+        return EncodedInput(
             (_row(source), _row(inputs)),
             _row([*target_ids, end]),
             tokenizer.target.pieces(inputs),
             tokenizer.source.pieces(source),
         )
 
-    def _refuse_length(self, length: int, what: str) -> None:
+    def _check_length(self, length: int, what: str) -> None:
         longest = self.model.config.max_seq_len
         if length == 0:
             raise DataError(f"The {what} is empty; give {self.name} at least one token to read.")
@@ -178,14 +180,14 @@ class Subject:
                 "one."
             )
 
-    def take_weights_of(self, moment: Moment) -> None:
+    def take_weights_of(self, snapshot: Snapshot) -> None:
         """Set the model's weights to those it had then.
 
         Raises:
             CheckpointError: its checkpoint is damaged.
         """
-        if moment.path is not None:
-            self.model.load_weights(load_checkpoint(moment.path).tensors["model"])
+        if snapshot.path is not None:
+            self.model.load_weights(load_checkpoint(snapshot.path).tensors["model"])
         elif len(self.chosen) > 1:  # the start: a pure function of configuration and seed
             assert self.run is not None
             self.model.load_weights(build_model(run_config(self.run)).named_weights())
@@ -198,7 +200,7 @@ def open_subject(
     runs: Path | None = None,
     device: str = "auto",
     trust_parts: bool = False,
-) -> Subject:
+) -> InspectedModel:
     """A run of ours by its path or name, or a Hugging Face folder (or hub name) with a GPT-2 or Marian.
 
     Args:
@@ -217,7 +219,7 @@ def open_subject(
             raise CheckpointError(
                 f"{folder} is a Hugging Face folder: it has no checkpoint {checkpoint!r}, only one model."
             )
-        return Subject(folder.name, model.to(find_device(device)), tokenizer)
+        return InspectedModel(folder.name, model.to(find_device(device)), tokenizer)
     run = Run.open(source, root=runs)
     config = run_config(run, trust_parts=trust_parts)
     tokenizer = (load_pair_tokenizer if config.model.has_encoder else load_tokenizer)(run.tokenizer)
@@ -225,9 +227,9 @@ def open_subject(
     check_held(config.model, weights)
     model = build_model(config)
     model.load_weights(weights)
-    subject = Subject(run.name, model.to(find_device(device)).eval(), tokenizer, run)
+    subject = InspectedModel(run.name, model.to(find_device(device)).eval(), tokenizer, run)
     subject.warnings = warnings
-    subject.chosen = _all_moments(run, subject.warnings) if checkpoint == ALL else [Moment(step, _label(step))]
+    subject.chosen = _all_snapshots(run, subject.warnings) if checkpoint == ALL else [Snapshot(step, _label(step))]
     return subject
 
 
@@ -236,17 +238,17 @@ def readable(token: str) -> str:
     return visible(token).replace(" ", "␣")
 
 
-def _all_moments(run: Run, warnings: list[str]) -> list[Moment]:
+def _all_snapshots(run: Run, warnings: list[str]) -> list[Snapshot]:
     """The start and every checkpoint; ``warnings`` is told if some are left out."""
     paths = list_checkpoints(run.checkpoints)
-    moments = [Moment(step_of(path), _label(step_of(path)), path) for path in paths]
-    if moments[0].step > 0:  # an imported run begins with the weights that it was given
-        moments.insert(0, Moment(0, "step 0, the start"))
-    if len(moments) <= MOST_MOMENTS:
-        return moments
-    kept = np.linspace(0, len(moments) - 1, MOST_MOMENTS).round().astype(int)
-    warnings.append(f"{run.name} has {len(moments)} moments; {len(kept)} of them are shown, evenly spaced.")
-    return [moments[index] for index in kept]
+    snapshots = [Snapshot(step_of(path), _label(step_of(path)), path) for path in paths]
+    if snapshots[0].step > 0:  # an imported run begins with the weights that it was given
+        snapshots.insert(0, Snapshot(0, "step 0, the start"))
+    if len(snapshots) <= MOST_MOMENTS:
+        return snapshots
+    kept = np.linspace(0, len(snapshots) - 1, MOST_MOMENTS).round().astype(int)
+    warnings.append(f"{run.name} has {len(snapshots)} moments; {len(kept)} of them are shown, evenly spaced.")
+    return [snapshots[index] for index in kept]
 
 
 def _label(step: int) -> str:

@@ -308,11 +308,11 @@ class ModelConfig(Config):
         return (self.n_encoder_layers or 0) * (attention + feedforward)
 
     @property
-    def normalises_over_batch(self) -> bool:
+    def uses_batch_statistics(self) -> bool:
         """Whether training mixes tokens through batch statistics, so that it is not causal."""
         used = [self.norm.kind] if self.norm.placement != "none" or self.norm.final else []
         used += [self.attention.qk_norm] if self.has_attention else []
-        return any(getattr(find("norm", kind), "over_batch", False) for kind in used)
+        return any(getattr(find("norm", kind), "uses_batch_statistics", False) for kind in used)
 
 
 def _divisors(n: int) -> str:

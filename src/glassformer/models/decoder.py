@@ -48,7 +48,7 @@ class Decoder(Stack, Transformer):
     def hidden(self, tokens: Tensor, *, padding: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """The same up to the head: [B, T, d_model] after the final norm."""
         if cache is None:
-            return self.run(tokens, self.context(tokens, padding))
-        hidden = self.run(tokens, self.cached_context(tokens, cache), cache)
+            return self.run_blocks(tokens, self.context(tokens, padding))
+        hidden = self.run_blocks(tokens, self.cached_context(tokens, cache), cache)
         cache.length += tokens.shape[1]
         return hidden

@@ -67,7 +67,7 @@ class EncoderDecoder(Transformer):
 
     def encode(self, source: Tensor, source_padding: Tensor | None = None) -> Memory:
         """Source ids [B, S] → what the decoder looks at."""
-        hidden = self.encoder.run(source, self.encoder.context(source, source_padding))
+        hidden = self.encoder.run_blocks(source, self.encoder.context(source, source_padding))
         if source_padding is None:
             return Memory(hidden)
         return Memory(hidden, additive(cross_mask(source_padding)[:, None], hidden.dtype))
@@ -78,8 +78,8 @@ class EncoderDecoder(Transformer):
         With a cache (``model.decoder.make_cache``), the target continues what is in it.
         """
         if cache is None:
-            return self.decoder.run(target, self.decoder.context(target), memory=memory)
-        hidden = self.decoder.run(target, self.decoder.cached_context(target, cache), cache, memory)
+            return self.decoder.run_blocks(target, self.decoder.context(target), memory=memory)
+        hidden = self.decoder.run_blocks(target, self.decoder.cached_context(target, cache), cache, memory)
         cache.length += target.shape[1]
         return hidden
 

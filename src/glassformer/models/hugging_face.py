@@ -160,7 +160,7 @@ def check_own_code(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def refuse_misfits(folder: Path, complaints: Iterable[str]) -> None:
+def check_fit(folder: Path, complaints: Iterable[str]) -> None:
     """Raise :class:`DataError` naming the weights that do not fit, if there are any."""
     told = list(complaints)
     if told:

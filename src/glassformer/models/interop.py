@@ -18,11 +18,11 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.counting import build_on_meta
 from glassformer.models.decoder import Decoder
 from glassformer.models.hugging_face import (
+    check_fit,
     find_folder,
     misfits,
     read_json,
     read_tensors,
-    refuse_misfits,
     write_folder,
     wrong_types,
 )
@@ -53,7 +53,7 @@ def load_gpt2(source: str | Path) -> Decoder:
     settings = read_json(folder / "config.json")
     config = config_from_gpt2(settings)
     tensors = dict(_without_prefix(read_tensors(folder)))
-    refuse_misfits(folder, wrong_types(tensors))
+    check_fit(folder, wrong_types(tensors))
     try:
         check_held(config, tensors)
     except CheckpointError as error:
@@ -151,7 +151,7 @@ def _weights_from(tensors: dict[str, Tensor], model: Decoder, folder: Path) -> d
             complaints.append(f"{theirs} has the shape {list(came)}; config.json says {list(wanted)}")
         weights[ours] = tensor
     complaints += [f"{name} has no place in the model" for name in sorted(tensors)]
-    refuse_misfits(folder, complaints)
+    check_fit(folder, complaints)
     return weights
 
 

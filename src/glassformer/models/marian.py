@@ -19,7 +19,7 @@ from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig, PositionConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.hugging_face import find_folder, read_json, read_tensors, refuse_misfits, wrong_types
+from glassformer.models.hugging_face import check_fit, find_folder, read_json, read_tensors, wrong_types
 from glassformer.models.marian_layout import (
     ACTIVATIONS,
     BIAS,
@@ -61,13 +61,13 @@ def load_marian(source: str | Path, *, ids: SpecialIds | None = None, joint: boo
             subject="Hugging Face model",
         )
     read = read_tensors(folder)
-    refuse_misfits(folder, wrong_types(read))
+    check_fit(folder, wrong_types(read))
     tensors = {
         name if name in (HEAD, BIAS) else "model." + name.removeprefix("model."): tensor.float()
         for name, tensor in read.items()
     }
     complaints = list(_wrong_shapes(tensors, config))
-    refuse_misfits(folder, complaints)
+    check_fit(folder, complaints)
     check_shape(config)
     check_memory(config)  # the tables of positions are made first, before the model
     vectors = _token_vectors(tensors, config, folder)
@@ -77,7 +77,7 @@ def load_marian(source: str | Path, *, ids: SpecialIds | None = None, joint: boo
     with torch.random.fork_rng(devices=[]):
         model = build(config)
     assert isinstance(model, EncoderDecoder)
-    refuse_misfits(folder, _fill(model, tensors, vectors, tables))
+    check_fit(folder, _fill(model, tensors, vectors, tables))
     return model.eval()
 
 
@@ -192,7 +192,7 @@ def _token_vectors(tensors: dict[str, Tensor], config: ModelConfig, folder: Path
         if config.embedding.source == "target":
             found["encoder"] = head
     names = {"encoder": embedding_name("encoder"), "decoder": embedding_name("decoder"), "head": HEAD}
-    refuse_misfits(folder, [f"{names[place]} is missing" for place, matrix in found.items() if matrix is None])
+    check_fit(folder, [f"{names[place]} is missing" for place, matrix in found.items() if matrix is None])
     vectors = {place: matrix for place, matrix in found.items() if matrix is not None}
     for place, setting, said in (
         ("encoder", "share_encoder_decoder_embeddings", config.embedding.source == "target"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.errors import DataError
-from glassformer.models.building import make_block, make_norm, make_positions
+from glassformer.models.assemble import make_block, make_norm, make_positions
 from glassformer.models.config import ModelConfig
 from glassformer.parts.attention import Context
 from glassformer.parts.cache import KVCache
@@ -46,7 +46,7 @@ class Stack(nn.Module):
         self.final_norm = make_norm(config) if config.norm.final else nn.Identity()
         self.final = Probe()
 
-    def run(
+    def run_blocks(
         self, tokens: Tensor, context: Context, cache: KVCache | None = None, memory: Memory | None = None
     ) -> Tensor:
         """The layers themselves, in a context that is ready: nothing here looks at a value."""
@@ -67,7 +67,7 @@ class Stack(nn.Module):
             DataError: more tokens than ``max_seq_len``.
         """
         length = tokens.shape[1]
-        self.refuse_longer(length)
+        self.check_length(length)
         index = torch.arange(length, device=tokens.device)
         positions = index
         if padding is not None:
@@ -85,7 +85,7 @@ class Stack(nn.Module):
         start, end = cache.length, cache.length + tokens.shape[1]
         if end > cache.capacity:
             raise DataError(f"The cache has room for {cache.capacity} tokens and would hold {end}; make a larger one.")
-        self.refuse_longer(end)
+        self.check_length(end)
         slots = torch.arange(start, end, device=tokens.device)
         if cache.starts is None and end - start == 1 and not self._biases_scores:
             return Context(self.embedding.positions, slots, causal=False, slots=slots, visible=end)
@@ -149,7 +149,7 @@ class Stack(nn.Module):
         zero = torch.zeros(1, dtype=torch.long, device=self.device)
         return self.embedding.positions.bias(zero, zero) is not None
 
-    def refuse_longer(self, length: int) -> None:
+    def check_length(self, length: int) -> None:
         """Raise :class:`DataError` if a sequence of this length does not fit the model."""
         if length > self.config.max_seq_len:
             raise DataError(

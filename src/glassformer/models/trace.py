@@ -116,7 +116,7 @@ def trace(
         ConfigError: a pattern or an intervention that matches nothing, with the nearest name.
         DataError: token ids that are not whole numbers [B, T] of the vocabulary, or too many of them.
     """
-    _refuse_strange_ids(model, arguments)
+    _check_ids(model, arguments)
     matching_probes(model, *only)  # a misspelt name is told before anything runs
     kept: dict[str, Tensor] = {}
 
@@ -187,7 +187,7 @@ def _objective(logits: Tensor, wanted: Objective) -> Tensor:
     return value.squeeze()
 
 
-def _refuse_strange_ids(model: Transformer, arguments: Sequence[Tensor | None]) -> None:
+def _check_ids(model: Transformer, arguments: Sequence[Tensor | None]) -> None:
     """Token ids come first, one tensor for each sequence of the model's family."""
     config = model.config
     sizes = {"source": config.encoder_vocab_size, "target": config.vocab_size}

@@ -54,9 +54,9 @@ class Intervention:
         if self.head is None and self.tokens is None:
             return self._changed(name, activation)
         if self.head is not None:
-            self._refuse_beyond(name, activation, HEADS, self.head)
+            self._check_in_range(name, activation, HEADS, self.head)
         for token in self.tokens or ():
-            self._refuse_beyond(name, activation, TOKENS, token)
+            self._check_in_range(name, activation, TOKENS, token)
         tokens = slice(None) if self.tokens is None else list(self.tokens)
         part = activation if self.head is None else activation.select(HEADS, self.head).unsqueeze(HEADS)
         new = self._changed(name, part)[..., tokens, :] if self.sees_all else self._changed(name, part[..., tokens, :])
@@ -77,7 +77,7 @@ class Intervention:
                 "broadcasts to it."
             ) from error
 
-    def _refuse_beyond(self, name: str, activation: Tensor, axis: int, index: int) -> None:
+    def _check_in_range(self, name: str, activation: Tensor, axis: int, index: int) -> None:
         size, what = activation.shape[axis], "head" if axis == HEADS else "token"
         if not -size <= index < size:
             raise ConfigError(

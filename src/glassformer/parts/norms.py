@@ -52,7 +52,7 @@ class SequenceBatchNorm(nn.Module):
     where it uses running statistics. It is the one norm with state that is not a parameter.
     """
 
-    over_batch = True
+    uses_batch_statistics = True
 
     def __init__(self, d_model: int, *, eps: float = 1e-5, bias: bool = True) -> None:
         super().__init__()

@@ -15,10 +15,10 @@ from glassformer.models.costs import costs
 from glassformer.models.counting import build_on_meta
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.matching import match
-from glassformer.training.acceleration import Acceleration, choose, find_device
 from glassformer.training.config import RunConfig
-from glassformer.training.memory import TOKEN_BYTES, refuse_too_large
-from glassformer.training.samples import PrepareProgress, Samples, prepare_samples
+from glassformer.training.execution import ExecutionConfig, choose, find_device
+from glassformer.training.memory import TOKEN_BYTES, check_training_memory
+from glassformer.training.samples import PrepareProgress, TrainingData, prepare_samples
 from glassformer.training.start_warnings import start_warnings
 from glassformer.training.telemetry import summary_writer
 
@@ -72,9 +72,9 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
         speed.matmul_peak(device=device)
         for name in config.arms:
             with _telling(name, complaints):
-                acceleration, size = _trial(config.arm(name), samples[name])
-                if acceleration.device != device:
-                    raise ConfigError(f"training.device is {acceleration.device}, and the base's {device}.")
+                execution, size = _trial(config.arm(name), samples[name])
+                if execution.device != device:
+                    raise ConfigError(f"training.device is {execution.device}, and the base's {device}.")
                 needed = max(needed, size)
     if complaints:
         raise ConfigError(dict.fromkeys(complaints), subject="study")
@@ -92,9 +92,9 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     )
 
 
-def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str, Samples]:
+def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str, TrainingData]:
     """The data of every arm, prepared now or found prepared."""
-    samples: dict[str, Samples] = {}
+    samples: dict[str, TrainingData] = {}
     complaints: list[str] = []
     for name in config.arms:
         with _telling(name, complaints):
@@ -105,7 +105,7 @@ def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str,
     return samples
 
 
-def _warnings(config: StudyConfig, samples: Mapping[str, Samples]) -> list[str]:
+def _warnings(config: StudyConfig, samples: Mapping[str, TrainingData]) -> list[str]:
     """What each run warns of at its start: the base's, and what only a variant's has."""
     known = start_warnings(config.base, samples[BASE])
     of_variants = {name: start_warnings(config.arm(name), samples[name]) for name in config.variants}
@@ -131,18 +131,18 @@ def _unequal_starts(config: StudyConfig) -> list[str]:
     ]
 
 
-def _trial(config: RunConfig, samples: Samples) -> tuple[Acceleration, int]:
+def _trial(config: RunConfig, samples: TrainingData) -> tuple[ExecutionConfig, int]:
     """All that starting a run would refuse, without a folder; the path it would take and the bytes it would need."""
     config = samples.with_vocabulary(config)
-    acceleration = choose(config, samples)
-    refuse_too_large(config, samples, acceleration)
+    execution = choose(config, samples)
+    check_training_memory(config, samples, execution)
     if config.training.telemetry.tensorboard:
         summary_writer()
     build_on_meta(config.model)
-    rows = max(1, acceleration.micro_batch_tokens // samples.positions)
+    rows = max(1, execution.micro_batch_tokens // samples.positions)
     optimizer = config.training.optimizer.kind
     cost = costs(config.model, batch_size=rows, seq_len=samples.positions, optimizer=optimizer, momentum=True)
-    return acceleration, cost.training_bytes + samples.most_tokens * TOKEN_BYTES
+    return execution, cost.training_bytes + samples.most_tokens * TOKEN_BYTES
 
 
 @contextlib.contextmanager

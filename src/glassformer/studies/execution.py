@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import Outcome, failed
-from glassformer.training.interruption import Interruption
+from glassformer.training.signals import SignalHandler
 
 LOST_IN_A_ROW = 10
 """Times that a run may take its process with it, without getting further, before it counts as failed."""
@@ -98,7 +98,7 @@ class Driver:
         Raises:
             RunError: another process runs this study, or no worker can be started.
         """
-        with self.study.driving(), Interruption() as interruption:
+        with self.study.driving(), SignalHandler() as interruption:
             try:
                 self._submit()
                 while self._open and interruption.requested is None:

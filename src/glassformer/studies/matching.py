@@ -20,7 +20,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.formulas import flops_per_token, parameters
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import Samples
+from glassformer.training.samples import TrainingData
 
 CLOSE = 0.005
 """Relative difference in parameters that is close enough to look no further."""
@@ -35,7 +35,7 @@ D_MODEL, D_FF = "model.d_model", "model.feedforward.d_ff"
 Changes = dict[str, Any]
 
 
-def match(config: StudyConfig, samples: Mapping[str, Samples]) -> StudyConfig:
+def match(config: StudyConfig, samples: Mapping[str, TrainingData]) -> StudyConfig:
     """The study with every variant adjusted, and what was adjusted in ``adjusted``.
 
     Args:
@@ -62,7 +62,7 @@ def match(config: StudyConfig, samples: Mapping[str, Samples]) -> StudyConfig:
     return StudyConfig.build(config.to_dict() | {"variants": variants, "adjusted": adjusted})
 
 
-def _matched(config: StudyConfig, name: str, samples: Mapping[str, Samples]) -> tuple[Changes, str]:
+def _matched(config: StudyConfig, name: str, samples: Mapping[str, TrainingData]) -> tuple[Changes, str]:
     base, variant = (samples[arm].with_vocabulary(config.arm(arm)) for arm in (BASE, name))
     varied = set(config.variants[name])
     if config.matched == "parameters":
@@ -158,7 +158,7 @@ def _with_model(model: ModelConfig, changes: Changes) -> ModelConfig:
 
 
 def match_flops(
-    base: RunConfig, variant: RunConfig, base_samples: Samples, variant_samples: Samples, varied: set[str]
+    base: RunConfig, variant: RunConfig, base_samples: TrainingData, variant_samples: TrainingData, varied: set[str]
 ) -> tuple[Changes, str]:
     """The number of steps in which the variant spends the base's FLOPs, and a sentence about it."""
     steps = base.training.max_steps
@@ -176,7 +176,7 @@ def match_flops(
     )
 
 
-def _flops_per_step(config: RunConfig, samples: Samples) -> float:
+def _flops_per_step(config: RunConfig, samples: TrainingData) -> float:
     positions = samples.tokens_per_step * samples.positions_per_token
     return positions * flops_per_token(config.model, samples.positions).training
 

@@ -19,7 +19,7 @@ from glassformer.studies.report_failures import Failures
 from glassformer.studies.report_numbers import Numbers
 from glassformer.studies.wording import seeds_listed
 from glassformer.training.run_data import open_samples
-from glassformer.training.samples import PairSamples, Samples, TaskSamples, TextSamples
+from glassformer.training.samples import PairSamples, TaskSamples, TextSamples, TrainingData
 
 FOLDER = "opened"
 READ = 64
@@ -71,7 +71,7 @@ def open_rows(numbers: Numbers, folder: Path, failures: Failures | None = None) 
     return rows
 
 
-def example(samples: Samples, longest: int = READ) -> Example:
+def example(samples: TrainingData, longest: int = READ) -> Example:
     """What is read: the first tokens of the validation text (at most ``longest``), its first problem or pair."""
     if isinstance(samples, TextSamples):
         data = samples.data

@@ -25,8 +25,8 @@ from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.statistics import Comparison, compare
-from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
+from glassformer.training.execution import ExecutionConfig
 from glassformer.training.objectives import evaluate
 from glassformer.training.run_data import OtherDataError, open_samples
 from glassformer.training.session import build_model
@@ -121,8 +121,8 @@ def loss_without(run: Run, variant: RunConfig) -> float | None:
     checkpoint, _ = latest_checkpoint(run.checkpoints)
     samples = open_samples(run, variant)
     model = transplanted(checkpoint.tensors["model"], samples.with_vocabulary(variant))
-    acceleration = Acceleration.from_dict(checkpoint.state["acceleration"])
-    batches = samples.validation(acceleration.micro_batch_tokens)
+    execution = ExecutionConfig.from_dict(checkpoint.state["acceleration"])
+    batches = samples.validation(execution.micro_batch_tokens)
     loss = evaluate(model, batches, precision=variant.training.precision).loss
     return loss if math.isfinite(loss) else None
 

@@ -157,4 +157,4 @@ class Continuation:
     def read_at(self, slot: int, tokens: Tensor) -> Tensor:
         """The same for tokens [B, 1] of a known slot, in a step whose shapes never change."""
         context = self._stack.slot_context(torch.tensor([slot]), self._cache.capacity, self._cache.starts)
-        return self._model.unembed(self._stack.run(tokens, context, self._cache, self._memory))
+        return self._model.unembed(self._stack.run_blocks(tokens, context, self._cache, self._memory))

@@ -14,7 +14,7 @@ import torch
 
 from glassformer.data.synthetic_tokenizer import SymbolTokenizer
 from glassformer.inspection.page import inspect
-from glassformer.inspection.subjects import Subject
+from glassformer.inspection.subjects import InspectedModel
 from glassformer.models.build import Model
 from glassformer.models.config import ModelConfig
 from glassformer.models.costs import costs
@@ -95,7 +95,7 @@ def opens_as_a_page(config: ModelConfig) -> None:
     assert isinstance(model, Decoder)
     tokenizer = SymbolTokenizer([chr(ord("a") + index) for index in range(config.vocab_size)])
     text = tokenizer.decode([index % config.vocab_size for index in range(longest(config, 6))])
-    inspect(Subject("part", model, tokenizer), text=text)
+    inspect(InspectedModel("part", model, tokenizer), text=text)
 
 
 def _update(model: Model, optimizer: Optimizer, case: Case) -> dict[str, dict[str, float]]:

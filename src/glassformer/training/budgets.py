@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from glassformer.training.config import TrainingConfig
-from glassformer.training.samples import Shape
+from glassformer.training.samples import BatchShape
 
 
-def budget_ends(training: TrainingConfig, samples: Shape) -> dict[str, int]:
+def budget_ends(training: TrainingConfig, samples: BatchShape) -> dict[str, int]:
     """The step at which each budget that is set is used up; a budget of seconds has none."""
     ends = {} if training.max_steps is None else {"max_steps": training.max_steps}
     if training.max_tokens is not None:
@@ -18,6 +18,6 @@ def budget_ends(training: TrainingConfig, samples: Shape) -> dict[str, int]:
     return ends
 
 
-def total_steps(training: TrainingConfig, samples: Shape) -> int | None:
+def total_steps(training: TrainingConfig, samples: BatchShape) -> int | None:
     """The step at which the first of them ends the run; None where only time does."""
     return min(budget_ends(training, samples).values(), default=None)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from glassformer.training.learning_curve import Curve, Floats, Rates, predict
+from glassformer.training.learning_curve import Curve, Floats, LearningRateCurve, predict
 
 FROM = 0.15
 """Of the steps: before this nothing is forecast, so that there is some distance to go by."""
@@ -76,7 +76,7 @@ class Extrapolation:
         silence: why the last validation brought no forecast; empty if it did.
     """
 
-    def __init__(self, rates: Rates | None) -> None:
+    def __init__(self, rates: LearningRateCurve | None) -> None:
         """With the schedule up to the end, or None where only time ends the run: then it says nothing."""
         self.rates = rates
         self.silence = "the run ends at a moment in time, and at which step is not known" if rates is None else ""
@@ -86,7 +86,7 @@ class Extrapolation:
         self._recorded_at = 0
         self._curves: list[tuple[int, Curve]] = []  # earlier forecasts, by the step at which they were made
 
-    def hear(self, record: Mapping[str, Any]) -> Forecast | None:
+    def observe(self, record: Mapping[str, Any]) -> Forecast | None:
         """Take note of a training or validation record (others say nothing); a forecast where one is due."""
         kind = record.get("kind")
         if self.rates is None or kind not in ("train", "validation"):
@@ -107,7 +107,7 @@ class Extrapolation:
             self._validation.append((step, y))
         return self._forecast(step, self.rates)
 
-    def _forecast(self, step: int, rates: Rates) -> Forecast | None:
+    def _forecast(self, step: int, rates: LearningRateCurve) -> Forecast | None:
         """At a validation: a forecast, or the reason why there is none."""
         last = rates.last_step
         training, validation = np.array(self._training), np.array(self._validation)
@@ -124,7 +124,7 @@ class Extrapolation:
             curve = predict(training, validation, rates, np.geomspace(step + 1, last, HORIZONS))
             widened, checked = self._back_test()
             self._curves.append((step, curve))
-            return self._say(step, last, curve, widened, checked)
+            return self._emit(step, last, curve, widened, checked)
         return None
 
     def _enough(self) -> bool:
@@ -144,7 +144,7 @@ class Extrapolation:
             squares.append(float(np.mean([((y - mean) / sd) ** 2 for y, mean, sd in expected])))
         return max(1.0, math.sqrt((EASE + sum(squares)) / (EASE + len(squares)))), len(squares)
 
-    def _say(self, step: int, last: int, curve: Curve, widened: float, checked: int) -> Forecast:
+    def _emit(self, step: int, last: int, curve: Curve, widened: float, checked: int) -> Forecast:
         assert self._floor is not None
         mean, reach = float(curve.mean[-1]), QUANTILE * widened * float(curve.sd[-1])
         loss, low, high = (max(0.0, math.exp(y) - self._floor) for y in (mean, mean - reach, mean + reach))

@@ -56,7 +56,7 @@ KNOTS = 4_096
 
 
 @dataclass(frozen=True)
-class Rates:
+class LearningRateCurve:
     """A learning-rate schedule from its first to its last step, relative to its peak.
 
     Attributes:
@@ -70,7 +70,7 @@ class Rates:
     fallen: Floats
 
     @classmethod
-    def of(cls, factor: Callable[[int], float], total_steps: int) -> Rates:
+    def of(cls, factor: Callable[[int], float], total_steps: int) -> LearningRateCurve:
         """Of a schedule: ``factor(i)`` is the learning rate of update i, from 0, in any unit."""
         at = np.unique(np.linspace(0, total_steps - 1, min(total_steps, KNOTS)).round().astype(np.int64))
         rate = np.array([factor(int(i)) for i in at])
@@ -111,7 +111,7 @@ class Curve:
         return tuple(float(np.interp(np.log(step), x, each)) for each in (self.mean, self.sd))  # type: ignore[return-value]
 
 
-def predict(training: Floats, validation: Floats, rates: Rates, targets: Floats) -> Curve:
+def predict(training: Floats, validation: Floats, rates: LearningRateCurve, targets: Floats) -> Curve:
     """Expect the validation loss at later steps.
 
     Args:

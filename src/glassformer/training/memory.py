@@ -8,9 +8,9 @@ from glassformer import machine
 from glassformer.errors import TrainingError
 from glassformer.models.costs import costs
 from glassformer.models.memory import activation_bytes
-from glassformer.training.acceleration import Acceleration
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import Shape
+from glassformer.training.execution import ExecutionConfig
+from glassformer.training.samples import BatchShape
 
 SMALLER = {
     False: "training.batch_size, training.micro_batch_size or training.seq_len",
@@ -22,16 +22,16 @@ TOKEN_BYTES = 3 * 8
 """Of a batch's token: its window, its input and its target, each int64."""
 
 
-def refuse_too_large(config: RunConfig, samples: Shape, acceleration: Acceleration) -> None:
+def check_training_memory(config: RunConfig, samples: BatchShape, execution: ExecutionConfig) -> None:
     """Raise :class:`TrainingError` if the training needs more memory than its device has."""
-    there = device_memory(acceleration.device)
+    there = device_memory(execution.device)
     if there is None:
         return
     training = config.training
     state = costs(config.model, optimizer=training.optimizer.kind, momentum=True)
     kept = state.weight_bytes + state.gradient_bytes + state.optimizer_bytes
     tokens = samples.most_tokens * TOKEN_BYTES
-    rows = max(1, acceleration.micro_batch_tokens // samples.positions)
+    rows = max(1, execution.micro_batch_tokens // samples.positions)
     activations = 0
     if kept + tokens <= there:
         size = 2 if training.precision == "bf16" else 4
@@ -47,7 +47,7 @@ def refuse_too_large(config: RunConfig, samples: Shape, acceleration: Accelerati
     }
     shown = ", ".join(f"{_gigabytes(size)} for {what}" for what, size in parts.items() if size > needed / 100)
     raise TrainingError(
-        f"This training needs about {_gigabytes(needed)} of memory ({shown}), and {acceleration.device} has "
+        f"This training needs about {_gigabytes(needed)} of memory ({shown}), and {execution.device} has "
         f"{_gigabytes(there)}. Choose a smaller model, {SMALLER[config.model.has_encoder]}."
     )
 

@@ -15,8 +15,8 @@ from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint, open_checkpoint
 from glassformer.runs.folder import Run
-from glassformer.training.acceleration import find_device
 from glassformer.training.config import RunConfig
+from glassformer.training.execution import find_device
 from glassformer.training.session import build_model, run_config
 
 AVERAGE = "average-"

@@ -57,7 +57,7 @@ def configuration(
     if Path(model).suffix not in SUFFIXES:
         return _of_preset(model, changes)
     base = read_run_file(Path(model))
-    _refuse_data_of_another_kind(model, base.model, changes)
+    _check_data_kind(model, base.model, changes)
     to_task, from_task = "data.kind" in changes, isinstance(base.data, SyntheticConfig)
     if to_task != from_task and (to_task or "data.source" in changes):  # data of the other kind, from their defaults
         other = SyntheticConfig() if to_task else DataConfig()
@@ -128,11 +128,11 @@ def _changes(data: str | None, steps: int | None, seed: int | None, settings: Ma
 
 def _of_preset(name: str, changes: Mapping[str, Any]) -> RunConfig:
     chosen = preset(name)
-    _refuse_data_of_another_kind(name, chosen.model, changes)
+    _check_data_kind(name, chosen.model, changes)
     return with_recipe(chosen, changes)
 
 
-def _refuse_data_of_another_kind(model: str, chosen: ModelConfig, wanted: Mapping[str, Any]) -> None:
+def _check_data_kind(model: str, chosen: ModelConfig, wanted: Mapping[str, Any]) -> None:
     """Built-in data that the model cannot learn from. Of files, their reader knows."""
     source, task = str(wanted.get("data.source", "")), wanted.get("data.kind")
     if source and task is not None:

@@ -33,7 +33,7 @@ from glassformer.errors import DataError
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import PairSamples, PrepareProgress, Samples, TextSamples, prepare_samples
+from glassformer.training.samples import PairSamples, PrepareProgress, TextSamples, TrainingData, prepare_samples
 
 FOLDERS = "folders"
 """In the data event: where relative paths were looked up, and the same seen from the run's folder."""
@@ -60,8 +60,8 @@ def recorded_data(run: Run) -> Record | None:
     return next((event for event in events if isinstance(event.get("fingerprint"), str)), None)
 
 
-def describe_data(run: Run, config: RunConfig, samples: Samples) -> dict[str, Any]:
-    """What a run records of its data: :meth:`Samples.describe`, and where relative paths lead from."""
+def describe_data(run: Run, config: RunConfig, samples: TrainingData) -> dict[str, Any]:
+    """What a run records of its data: :meth:`TrainingData.describe`, and where relative paths lead from."""
     described = samples.describe()
     if not isinstance(config.data, SyntheticConfig) and _relative_paths(config.data):
         here = Path.cwd()
@@ -74,7 +74,7 @@ def describe_data(run: Run, config: RunConfig, samples: Samples) -> dict[str, An
     return described
 
 
-def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None = None) -> Samples:
+def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None = None) -> TrainingData:
     """The data that a run was trained on, in the tokens of its own tokenizer.
 
     Args:
@@ -154,7 +154,7 @@ def _in_own_tokens(
     return samples
 
 
-def _check_as_recorded(run: Run, config: RunConfig, recorded: Record, samples: Samples) -> None:
+def _check_as_recorded(run: Run, config: RunConfig, recorded: Record, samples: TrainingData) -> None:
     """Raise :class:`OtherDataError` if a number that a run of before recorded is another now."""
     now = samples.describe()
     different = [

@@ -26,7 +26,7 @@ VALIDATION_TOKENS = 4_096
 """Positions of one forward pass when pairs are validated."""
 
 
-class Shape(Protocol):
+class BatchShape(Protocol):
     """How large a run's batches are: all that choosing a path through them needs to know.
 
     Attributes:
@@ -43,7 +43,7 @@ class Shape(Protocol):
     steps_per_epoch: float
 
 
-class Samples(Shape, ABC):
+class TrainingData(BatchShape, ABC):
     """The batches of a run. A training batch is a pure function of the run's configuration and the step.
 
     Attributes:
@@ -51,7 +51,7 @@ class Samples(Shape, ABC):
         positions_per_token: positions that a model computes for each token to predict.
     """
 
-    have_right_answers = False
+    has_exact_answers = False
     positions_per_token = 1.0
     recorded_fingerprint: str | None = None
     """What the run that they were opened again for calls its data, where that is another name than today's."""
@@ -104,7 +104,7 @@ class Samples(Shape, ABC):
         """Of the notes, what happened just now: that what had been prepared was damaged, and was prepared again."""
         return []
 
-    def refuse_other_vocabulary(self, config: RunConfig, name: str) -> None:
+    def check_vocabulary(self, config: RunConfig, name: str) -> None:
         """Raise :class:`CheckpointError` if the run's model was made for another vocabulary than the data now have."""
         now = self.with_vocabulary(config).model
         for before, after in (
@@ -118,7 +118,7 @@ class Samples(Shape, ABC):
                 )
 
 
-class TextSamples(Samples):
+class TextSamples(TrainingData):
     """Windows of a text, for a language model."""
 
     def __init__(self, config: RunConfig, data: LanguageModelingData) -> None:
@@ -127,7 +127,7 @@ class TextSamples(Samples):
         self.rows, self.positions = config.training.batch_size, config.seq_len
         self.tokens_per_step = self.most_tokens = self.rows * self.positions
         self.steps_per_epoch = (len(data.train) - 1) / self.tokens_per_step
-        data.refuse_shorter(config.seq_len)
+        data.check_long_enough(config.seq_len)
 
     def batch(self, step: int) -> Batch:
         return self.data.batch(step, seed=self.training.seed, batch_size=self.rows, seq_len=self.seq_len)
@@ -184,7 +184,7 @@ class TextSamples(Samples):
         return self.data.warnings
 
 
-class PairSamples(Samples):
+class PairSamples(TrainingData):
     """Sentences and their translations."""
 
     def __init__(self, config: RunConfig, data: TranslationData) -> None:
@@ -265,10 +265,10 @@ class PairSamples(Samples):
         return self.data.warnings
 
 
-class TaskSamples(Samples):
+class TaskSamples(TrainingData):
     """Problems whose right answers are known."""
 
-    have_right_answers = True
+    has_exact_answers = True
 
     def __init__(self, config: RunConfig, data: SyntheticData) -> None:
         self.data, self.training = data, config.training
@@ -338,7 +338,7 @@ def _identity(data: LanguageModelingData | TranslationData) -> dict[str, Any]:
 
 def prepare_samples(
     config: RunConfig, progress: PrepareProgress | None = None, *, tokenizer: Tokenizer | PairTokenizer | None = None
-) -> Samples:
+) -> TrainingData:
     """The samples of a new run, prepared now or found prepared; those of a run that has begun are opened by
     :func:`glassformer.training.run_data.open_samples`.
 

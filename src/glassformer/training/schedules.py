@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from glassformer.training.config import ScheduleConfig
-from glassformer.training.learning_curve import Rates
+from glassformer.training.learning_curve import LearningRateCurve
 
 
 def factor(config: ScheduleConfig, step: int, progress: float, d_model: int) -> float:
@@ -40,6 +40,6 @@ def noam(step: int, d_model: int, warmup: int) -> float:
     return float(d_model**-0.5 * min(step**-0.5, step * warmup**-1.5))
 
 
-def rates(config: ScheduleConfig, total_steps: int, d_model: int) -> Rates:
+def rates(config: ScheduleConfig, total_steps: int, d_model: int) -> LearningRateCurve:
     """The whole schedule of a run that ends after so many steps."""
-    return Rates.of(lambda step: factor(config, step, step / total_steps, d_model), total_steps)
+    return LearningRateCurve.of(lambda step: factor(config, step, step / total_steps, d_model), total_steps)

@@ -19,11 +19,11 @@ from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
 from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
-from glassformer.training.acceleration import Acceleration, choose
 from glassformer.training.config import RunConfig
-from glassformer.training.memory import refuse_too_large
+from glassformer.training.execution import ExecutionConfig, choose
+from glassformer.training.memory import check_training_memory
 from glassformer.training.run_data import describe_data, open_samples, recorded_data
-from glassformer.training.samples import PrepareProgress, Samples, prepare_samples
+from glassformer.training.samples import PrepareProgress, TrainingData, prepare_samples
 from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
 from glassformer.trust import trusting_parts
@@ -50,8 +50,8 @@ def start(
     check_part_names(config.model.part_files)
     samples = prepare_samples(config, prepare_progress)
     config = samples.with_vocabulary(config)
-    acceleration = choose(config, samples)
-    refuse_too_large(config, samples, acceleration)
+    execution = choose(config, samples)
+    check_training_memory(config, samples, execution)
     if config.training.telemetry.tensorboard:
         summary_writer()
     model = build_model(config)  # the last that can refuse: from here on there is a folder
@@ -62,7 +62,7 @@ def start(
     except (OSError, GlassformerError):  # a full disk, say: nothing has been trained that could be lost
         shutil.rmtree(run.path, ignore_errors=True)
         raise
-    return _trainer(run, config, samples, model, acceleration, observers)
+    return _trainer(run, config, samples, model, execution, observers)
 
 
 def resume(
@@ -91,16 +91,16 @@ def resume(
                 f"The run {run.name} was imported: it has weights, and no training to go on with. "
                 "It can be used, evaluated and exported."
             )
-    acceleration = Acceleration.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
-    samples.refuse_other_vocabulary(config, run.name)
+    execution = ExecutionConfig.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
+    samples.check_vocabulary(config, run.name)
     run.metrics()  # what is damaged there is refused before anything is written
-    refuse_too_large(config, samples, acceleration)
+    check_training_memory(config, samples, execution)
     if checkpoint is not None:
         check_held(config.model, checkpoint.tensors["model"])
     model = build_model(config)
     if checkpoint is None and not begun:
         _furnish(run, config, samples)  # it was killed while its folder was being filled
-    trainer = _trainer(run, config, samples, model, acceleration, observers)
+    trainer = _trainer(run, config, samples, model, execution, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
     return trainer, [*samples.warnings, *warnings]
@@ -145,17 +145,17 @@ def entropies(run: Run) -> dict[str, float]:
 def _trainer(
     run: Run,
     config: RunConfig,
-    samples: Samples,
+    samples: TrainingData,
     model: Decoder | EncoderDecoder,
-    acceleration: Acceleration,
+    execution: ExecutionConfig,
     observers: Sequence[Observer],
 ) -> Trainer:
     if config.training.telemetry.tensorboard:
         observers = [*observers, tensorboard(run.path / "tensorboard")]
-    return Trainer(run, config, samples, model, acceleration, observers)
+    return Trainer(run, config, samples, model, execution, observers)
 
 
-def _furnish(run: Run, config: RunConfig, samples: Samples) -> None:
+def _furnish(run: Run, config: RunConfig, samples: TrainingData) -> None:
     """What a run's folder holds from its beginning: the parts, the tokenizer, what the text is."""
     keep_part_files(config.model.part_files, run.path)
     samples.save_tokenizer(run.tokenizer)

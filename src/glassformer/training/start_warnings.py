@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from glassformer.training.budgets import budget_ends, total_steps
 from glassformer.training.config import RunConfig, TelemetryConfig, TrainingConfig
 from glassformer.training.effects import idle_in_training
-from glassformer.training.samples import Samples
+from glassformer.training.samples import TrainingData
 from glassformer.training.schedules import noam
 
 TOO_LOW_FOR_NOAM, TOO_HIGH_FOR_ADAM = 0.1, 0.1
 """The paper's factor before its formula is 1; the step of Adam is about the learning rate itself."""
 
 
-def start_warnings(config: RunConfig, samples: Samples) -> list[str]:
+def start_warnings(config: RunConfig, samples: TrainingData) -> list[str]:
     """Every warning about a run on these data, in no special order."""
     steps = total_steps(config.training, samples)
     found = [*_of_the_rate(config), *_of_the_batch(config, samples), *idle_in_training(config)]
@@ -56,7 +56,7 @@ def _of_the_rate(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _of_the_batch(config: RunConfig, samples: Samples) -> Iterator[str]:
+def _of_the_batch(config: RunConfig, samples: TrainingData) -> Iterator[str]:
     training, epoch = config.training, samples.steps_per_epoch
     if config.model.has_encoder:
         if epoch == 1 and (training.batch_tokens is not None or samples.rows < training.batch_size):
@@ -73,7 +73,7 @@ def _of_the_batch(config: RunConfig, samples: Samples) -> Iterator[str]:
         )
 
 
-def _of_the_budgets(training: TrainingConfig, samples: Samples, steps: int) -> Iterator[str]:
+def _of_the_budgets(training: TrainingConfig, samples: TrainingData, steps: int) -> Iterator[str]:
     """A budget that was chosen, and that the default number of steps ends before it is used up."""
     if training.max_steps != _default(TrainingConfig, "max_steps"):
         return

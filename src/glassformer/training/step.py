@@ -12,8 +12,8 @@ from torch.func import functional_call, grad_and_value
 
 from glassformer.data.batches import Batch
 from glassformer.models.transformer import Transformer
-from glassformer.training.acceleration import Acceleration
 from glassformer.training.cross_entropy import head_cross_entropy
+from glassformer.training.execution import ExecutionConfig
 from glassformer.training.noise_scale import NoiseMeasurement, parts
 from glassformer.training.objectives import summed_losses
 
@@ -47,21 +47,27 @@ class GradientStep:
     """
 
     def __init__(
-        self, model: Transformer, acceleration: Acceleration, *, precision: str, seed: int, label_smoothing: float = 0.0
+        self,
+        model: Transformer,
+        execution: ExecutionConfig,
+        *,
+        precision: str,
+        seed: int,
+        label_smoothing: float = 0.0,
     ) -> None:
         self.model = model
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.micro_batch_tokens = acceleration.micro_batch_tokens
-        self.device = torch.device(acceleration.device)
+        self.micro_batch_tokens = execution.micro_batch_tokens
+        self.device = torch.device(execution.device)
         self.bf16 = precision == "bf16"
         self.label_smoothing = label_smoothing
         self.seed = seed
         self.fell_back: str | None = None  # whoever reads it sets it back to None
-        self._add_gradient = self._compiled() if acceleration.compile else self._backward
+        self._add_gradient = self._compiled() if execution.compile else self._backward
 
     def __call__(self, step: int, batch: Batch, *, noise: NoiseMeasurement | None = None) -> StepLoss:
         """The batch of update ``step`` → its mean losses; ``noise`` looks at the gradients in between, if given."""
-        pieces = cut(batch, self.micro_batch_tokens)
+        pieces = split_micro_batches(batch, self.micro_batch_tokens)
         if noise is not None and len(pieces) == 1:
             self._measure_in_parts(step, batch, noise)
             noise = None
@@ -151,7 +157,7 @@ class GradientStep:
         return add_gradient
 
 
-def cut(batch: Batch, tokens: int) -> list[Batch]:
+def split_micro_batches(batch: Batch, tokens: int) -> list[Batch]:
     """A batch in the fewest pieces of at most ``tokens`` positions each (but at least a row), as even as can be.
 
     A sequence counts by its longest side, source or target.

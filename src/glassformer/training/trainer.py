@@ -21,17 +21,17 @@ from glassformer.models.formulas import flops_per_token
 from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
-from glassformer.training.acceleration import Acceleration
 from glassformer.training.budgets import total_steps
 from glassformer.training.config import RunConfig
+from glassformer.training.execution import ExecutionConfig
 from glassformer.training.extrapolation import Extrapolation
-from glassformer.training.interruption import Interruption
 from glassformer.training.noise_scale import NoiseMeasurement
 from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.progress import Progress
-from glassformer.training.samples import Samples
+from glassformer.training.samples import TrainingData
 from glassformer.training.schedules import factor, rates
+from glassformer.training.signals import SignalHandler
 from glassformer.training.start_warnings import start_warnings
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import (
@@ -46,7 +46,7 @@ from glassformer.training.telemetry import (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """How a training ended.
 
     Attributes:
@@ -78,20 +78,20 @@ class Trainer:
 
     run: Run
     config: RunConfig
-    samples: Samples
+    samples: TrainingData
     model: Transformer
-    acceleration: Acceleration
+    execution: ExecutionConfig
     observers: Sequence[Observer] = ()
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         training = self.config.training
-        self.model.to(self.acceleration.device)
-        self.model.set_attention_path(self.acceleration.attention_path)
+        self.model.to(self.execution.device)
+        self.model.set_attention_path(self.execution.attention_path)
         self.optimizer = Optimizer(training.optimizer, self.model)
         self.gradient = GradientStep(
             self.model,
-            self.acceleration,
+            self.execution,
             precision=training.precision,
             seed=training.seed,
             label_smoothing=training.label_smoothing,
@@ -107,21 +107,21 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------------------- the loop
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainingResult:
         """Train until a budget is used up, patience ends or a signal comes; the run's folder then holds everything.
 
         Raises:
             TrainingError: the loss or the gradient is not finite; the state before that update is saved.
             RunError: another process trains this run, or its folder cannot be written.
         """
-        torch.set_num_threads(self.acceleration.threads)
-        if self.acceleration.device.startswith("cpu"):
+        torch.set_num_threads(self.execution.threads)
+        if self.execution.device.startswith("cpu"):
             speed.keep_freed_memory()
         with (
             self.run.lock(),
             self.run.metrics_writer() as self._writer,
-            Interruption() as interruption,
-            speed.use_fast_matmul(self.acceleration.fast_matmul),
+            SignalHandler() as interruption,
+            speed.use_fast_matmul(self.execution.fast_matmul),
         ):
             self._ticked = time.perf_counter()
             self._restart_rates()
@@ -139,7 +139,7 @@ class Trainer:
                 reason = self.ended() or interruption.requested
             self._save()
             outcome = self._outcome(reason)
-            self._say({"event": "end", "step": outcome.step, "reason": reason, "seconds": outcome.seconds})
+            self._emit({"event": "end", "step": outcome.step, "reason": reason, "seconds": outcome.seconds})
         return outcome
 
     def _update(self) -> None:
@@ -157,7 +157,7 @@ class Trainer:
             self.gradient.fell_back = None
         norm = gradient_norm(self.optimizer.parameters)
         if not (math.isfinite(loss.objective) and math.isfinite(norm)):
-            self._refuse_not_finite(loss.objective, float(norm), batch, statistics)
+            self._check_finite(loss.objective, float(norm), batch, statistics)
         if progress.step == 0:
             self._warn_of_dead_parameters()
         telemetry = self._parameter_telemetry()
@@ -174,9 +174,9 @@ class Trainer:
         progress.objective_sum += loss.objective * batch.n_tokens
         progress.token_sum += batch.n_tokens
         if telemetry is not None:
-            self._say({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
+            self._emit({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
         if noise is not None and noise.measured:
-            self._say(noise.to_record(progress.step, rows=len(batch.targets)))
+            self._emit(noise.to_record(progress.step, rows=len(batch.targets)))
         if progress.step % training.telemetry.log_every == 0 or progress.step == self.total_steps:
             self._say_loss(rate, float(norm))
 
@@ -191,7 +191,7 @@ class Trainer:
             self._save()
 
     def ended(self) -> str | None:
-        """Why there is nothing more to train, as :class:`Outcome` says it; None while there is."""
+        """Why there is nothing more to train, as :class:`TrainingResult` says it; None while there is."""
         training, progress = self.config.training, self.progress
         if training.patience is not None and progress.since_best >= training.patience:
             return "stopped early"
@@ -216,14 +216,14 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------------- saying
 
-    def _say(self, record: Record) -> None:
+    def _emit(self, record: Record) -> None:
         """To the run's metrics and to whoever looks on."""
         self._writer.append(record)
         for observer in self.observers:
             observer(record)
-        forecast = None if self._extrapolation is None else self._extrapolation.hear(record)
+        forecast = None if self._extrapolation is None else self._extrapolation.observe(record)
         if forecast is not None:
-            self._say(forecast.to_record())
+            self._emit(forecast.to_record())
 
     def _new_extrapolation(self) -> Extrapolation | None:
         """One that has heard what the run has recorded so far; None where it is not asked for."""
@@ -233,17 +233,17 @@ class Trainer:
         end = None if training.max_seconds is not None else self.total_steps  # a schedule may follow the time
         made = Extrapolation(None if end is None else rates(training.schedule, end, self.config.model.d_model))
         for record in self.run.metrics():
-            made.hear(record)
+            made.observe(record)
         return made
 
     def _announce(self) -> None:
-        self._say(
+        self._emit(
             {
                 "event": "start",
                 "step": self.progress.step,
                 "total_steps": self.total_steps,
                 "parameters_in_all": sum(p.numel() for p in self.model.parameters()),
-                "acceleration": self.acceleration.to_dict(),
+                "acceleration": self.execution.to_dict(),
             }
         )
         if self.progress.step == 0:
@@ -265,7 +265,7 @@ class Trainer:
         loss, objective = progress.nll_sum / n_tokens, progress.objective_sum / n_tokens
         progress.nll_sum, progress.objective_sum, progress.token_sum = 0.0, 0.0, 0
         smoothed = {"objective": objective} if self.config.training.label_smoothing else {}
-        self._say(
+        self._emit(
             {
                 "kind": "train",
                 "step": progress.step,
@@ -287,7 +287,7 @@ class Trainer:
     def _peak(self) -> float:
         """FLOP/s of a large matrix product on this machine, measured once."""
         dtype = torch.bfloat16 if self.config.training.precision == "bf16" else torch.float32
-        return speed.matmul_peak(dtype, self.acceleration.device)
+        return speed.matmul_peak(dtype, self.execution.device)
 
     def _validate(self) -> None:
         """The loss on the validation batches, always the same; a new best is saved.
@@ -296,8 +296,8 @@ class Trainer:
         that there is always a trained checkpoint to call "best".
         """
         training, progress = self.config.training, self.progress
-        batches = self.samples.validation(self.acceleration.micro_batch_tokens)
-        answers = self.samples.have_right_answers
+        batches = self.samples.validation(self.execution.micro_batch_tokens)
+        answers = self.samples.has_exact_answers
         result = evaluate(self.model, batches, precision=training.precision, accuracy=answers)
         lowest = progress.best_loss is None or result.loss < progress.best_loss
         is_best = progress.step > 0 and math.isfinite(result.loss) and lowest
@@ -306,7 +306,7 @@ class Trainer:
         elif progress.step > 0:
             progress.since_best += 1
         self._tick()
-        self._say(
+        self._emit(
             {
                 "kind": "validation",
                 "step": progress.step,
@@ -329,12 +329,12 @@ class Trainer:
         """Of the run so far, those that a resumed run measured again left out."""
         return [record for record in self.run.metrics() if record.get("kind") == "validation"]
 
-    def _outcome(self, reason: str) -> Outcome:
+    def _outcome(self, reason: str) -> TrainingResult:
         validations = self._validations()
         best = [record["step"] for record in validations if record["best"] and record["step"] > 0]
         first = [record["loss"] for record in validations if record["step"] == 0 and math.isfinite(record["loss"])]
         progress = self.progress
-        return Outcome(
+        return TrainingResult(
             reason,
             progress.step,
             progress.best_loss if best else None,
@@ -360,9 +360,9 @@ class Trainer:
             self._warn(message, parameter=name)
 
     def _warn(self, message: str, **details: str) -> None:
-        self._say({"event": "warning", "step": self.progress.step, "message": message, **details})
+        self._emit({"event": "warning", "step": self.progress.step, "message": message, **details})
 
-    def _refuse_not_finite(self, loss: float, norm: float, batch: Batch, statistics: list[Tensor]) -> None:
+    def _check_finite(self, loss: float, norm: float, batch: Batch, statistics: list[Tensor]) -> None:
         what = "loss" if not math.isfinite(loss) else "gradient"
         arguments = [None if each is None else each.to(self.model.device) for each in batch.arguments]
         where = first_bad_module(self.model, arguments)
@@ -375,7 +375,7 @@ class Trainer:
             f"{self.run.path}. Lower training.optimizer.learning_rate, lengthen the warm-up, or use "
             "training.precision=fp32."
         )
-        self._say({"event": "not finite", "step": self.progress.step, "message": message})
+        self._emit({"event": "not finite", "step": self.progress.step, "message": message})
         raise TrainingError(message)
 
     # ---------------------------------------------------------------------------------------- saving
@@ -392,7 +392,7 @@ class Trainer:
             {
                 "progress": vars(self.progress),
                 "data": self.samples.fingerprint,
-                "acceleration": self.acceleration.to_dict(),
+                "acceleration": self.execution.to_dict(),
             },
             is_best=is_best,
             seal=self._seal,

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from glassformer import speed
 from glassformer.data.batches import Batch
-from glassformer.training.acceleration import choose
 from glassformer.training.config import RunConfig
+from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
-from glassformer.training.samples import Shape
+from glassformer.training.samples import BatchShape
 from glassformer.training.session import build_model
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import clip_gradients, gradient_norm
@@ -20,8 +20,8 @@ UPDATES = 3
 """Timed after those that warm up; the fastest counts, since a busy machine only looks slower."""
 
 
-class Batches(Shape, Protocol):
-    """What an update needs of :class:`~glassformer.training.samples.Samples`."""
+class Batches(BatchShape, Protocol):
+    """What an update needs of :class:`~glassformer.training.samples.TrainingData`."""
 
     def batch(self, step: int) -> Batch:
         """Of a step."""
@@ -29,13 +29,13 @@ class Batches(Shape, Protocol):
 
 def update_seconds(config: RunConfig, batches: Batches) -> float:
     """The fastest of a few updates, in seconds, with torch's threads as they are."""
-    acceleration = choose(config, batches)
-    model = build_model(config).to(acceleration.device)
-    model.set_attention_path(acceleration.attention_path)
+    execution = choose(config, batches)
+    model = build_model(config).to(execution.device)
+    model.set_attention_path(execution.attention_path)
     optimizer = Optimizer(config.training.optimizer, model)
-    gradient = GradientStep(model, acceleration, precision=config.training.precision, seed=0)
+    gradient = GradientStep(model, execution, precision=config.training.precision, seed=0)
     best = float("inf")
-    with speed.use_fast_matmul(acceleration.fast_matmul):
+    with speed.use_fast_matmul(execution.fast_matmul):
         for step in range(WARM_UP + UPDATES):
             batch = batches.batch(step)
             began = time.perf_counter()

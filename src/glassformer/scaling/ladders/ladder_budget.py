@@ -9,7 +9,7 @@ from glassformer.numbers import split_amount
 from glassformer.scaling.ladders.ladder_rungs import Run
 from glassformer.scaling.laws.units import UNITS, amount, unit_of
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import Samples
+from glassformer.training.samples import TrainingData
 from glassformer.training.update_time import update_seconds
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0} | {"sec": 1.0, "second": 1.0, "seconds": 1.0}
@@ -86,7 +86,7 @@ class Pace:
         return run.steps * update + 2 * validated * forward + START
 
 
-def pace_of(base: RunConfig, samples: Samples, small: Run, large: Run) -> Pace:
+def pace_of(base: RunConfig, samples: TrainingData, small: Run, large: Run) -> Pace:
     """Measured with a small and a large model of a ladder: a few updates of each, with torch's threads as they are."""
     times = []
     for run in (small, large):

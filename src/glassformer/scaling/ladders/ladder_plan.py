@@ -35,7 +35,7 @@ from glassformer.scaling.ladders.ladder_rungs import (
 )
 from glassformer.scaling.laws.units import flops
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import PrepareProgress, Samples
+from glassformer.training.samples import PrepareProgress, TrainingData
 
 REACH = 10.0
 """How far beyond its largest rung a ladder looks, unless a target is given; and how large the run is that verifies it.
@@ -200,7 +200,7 @@ def plan_ladder(request: LadderRequest, *, workers: int | None = None, progress:
         ConfigError: the budget is too small, or the request makes no sense; with what to do.
         GlassformerError: the data cannot be had.
     """
-    from glassformer.training.acceleration import find_device
+    from glassformer.training.execution import find_device
     from glassformer.training.samples import prepare_samples
 
     budget = read_budget(request.budget)
@@ -267,7 +267,7 @@ def _pace(family: Family, guess: float, device: str) -> Pace:
         return pace_of(family.base, family.samples, family.at(guess * SMALLEST), family.at(guess))
 
 
-def _repetition(target: Run, verification: Run, samples: Samples) -> list[str]:
+def _repetition(target: Run, verification: Run, samples: TrainingData) -> list[str]:
     """A note for a large run that sees its text more than once."""
     named = {"target": target} | ({} if verification == target else {"verifying run": verification})
     return [

@@ -26,7 +26,7 @@ from glassformer.scaling.laws.hyperparameters import DEEPSEEK_BATCH
 from glassformer.scaling.plans.shapes import Shape, by_width
 from glassformer.training.config import RunConfig
 from glassformer.training.recipes import configuration
-from glassformer.training.samples import Samples
+from glassformer.training.samples import TrainingData
 
 RATE = 0.5
 """Peak learning rate times d_model."""
@@ -156,7 +156,7 @@ class Family:
     """
 
     base: RunConfig
-    samples: Samples
+    samples: TrainingData
     rate_set: bool = False
     ratio: float = PATH
 

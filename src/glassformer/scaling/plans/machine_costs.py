@@ -22,8 +22,8 @@ from glassformer.models.formulas import flops_per_token
 from glassformer.scaling.plans.plan import Traced
 from glassformer.scaling.plans.plan_settings import Steps
 from glassformer.scaling.wording import YEAR, long
-from glassformer.training.acceleration import choose, expected_seconds, find_device
 from glassformer.training.config import RunConfig
+from glassformer.training.execution import choose, expected_seconds, find_device
 from glassformer.training.memory import TOKEN_BYTES, device_memory
 from glassformer.training.update_time import update_seconds
 

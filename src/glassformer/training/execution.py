@@ -15,7 +15,7 @@ from glassformer import machine, speed
 from glassformer.errors import CheckpointError, ConfigError, shown
 from glassformer.models.formulas import flops_per_token
 from glassformer.training.config import RunConfig
-from glassformer.training.samples import Shape
+from glassformer.training.samples import BatchShape
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
@@ -30,7 +30,7 @@ COMPILE_GAIN = 0.15
 
 
 @dataclass(frozen=True)
-class Acceleration:
+class ExecutionConfig:
     """The path taken.
 
     Attributes:
@@ -56,7 +56,7 @@ class Acceleration:
         return asdict(self) | {"reasons": list(self.reasons)}
 
     @classmethod
-    def from_dict(cls, tree: dict[str, Any]) -> Acceleration:
+    def from_dict(cls, tree: dict[str, Any]) -> ExecutionConfig:
         """What :meth:`to_dict` gave. Raises :class:`CheckpointError` for anything else, as a damaged file may hold."""
         if wrong := list(_complaints(tree)):
             raise CheckpointError(
@@ -90,7 +90,7 @@ def _complaints(tree: Any) -> Iterator[str]:
             yield f"{name} is {shown(tree[name])}"
 
 
-def choose(config: RunConfig, samples: Shape) -> Acceleration:
+def choose(config: RunConfig, samples: BatchShape) -> ExecutionConfig:
     """The fastest path known for this model, this run's length and this machine."""
     training, reasons = config.training, []
     device = find_device(training.device)
@@ -114,7 +114,7 @@ def choose(config: RunConfig, samples: Shape) -> Acceleration:
     compile_it, why = _compile(config, samples, device)
     reasons.append(why)
     tokens = micro * samples.positions
-    return Acceleration(device, fast_matmul, path, compile_it, tokens, torch.get_num_threads(), tuple(reasons))
+    return ExecutionConfig(device, fast_matmul, path, compile_it, tokens, torch.get_num_threads(), tuple(reasons))
 
 
 def find_device(asked: str) -> str:
@@ -134,7 +134,7 @@ def find_device(asked: str) -> str:
     return asked
 
 
-def _micro_batch_size(config: RunConfig, samples: Shape, on_cpu: bool) -> int:
+def _micro_batch_size(config: RunConfig, samples: BatchShape, on_cpu: bool) -> int:
     """Rows: the largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
     batch = samples.rows
     if not on_cpu:
@@ -145,7 +145,7 @@ def _micro_batch_size(config: RunConfig, samples: Shape, on_cpu: bool) -> int:
     return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
 
 
-def _compile(config: RunConfig, samples: Shape, device: str) -> tuple[bool, str]:
+def _compile(config: RunConfig, samples: BatchShape, device: str) -> tuple[bool, str]:
     training = config.training
     if training.compile == "off":
         return False, "compile off: asked for"
@@ -163,7 +163,7 @@ def _compile(config: RunConfig, samples: Shape, device: str) -> tuple[bool, str]
     return True, f"compile on: a run of about {expected:.0f} s wins back its {COMPILE_SECONDS:.0f} s"
 
 
-def expected_seconds(config: RunConfig, samples: Shape, device: str) -> float:
+def expected_seconds(config: RunConfig, samples: BatchShape, device: str) -> float:
     """A rough guess of the training time, from FLOPs and this machine's measured peak."""
     training = config.training
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32

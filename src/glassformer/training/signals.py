@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
-class Interruption:
+class SignalHandler:
     """Inside the block a first signal only sets :attr:`requested`; a second ends the process with 128 + its number."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -27,7 +27,7 @@ EMBEDDING, FINAL_NORM = "embedding", "final norm"
 
 
 @dataclass(frozen=True)
-class Station:
+class ResidualPoint:
     """A place where the stream can be read.
 
     Attributes:
@@ -59,8 +59,8 @@ class Sublayer:
     norm: nn.Module
     placement: Placement
     skip: bool
-    before: Station
-    after: Station
+    before: ResidualPoint
+    after: ResidualPoint
     probe: str
 
     @property
@@ -104,11 +104,11 @@ def sublayers(trace: Trace, side: Side = "decoder") -> list[Sublayer]:
     """Every sublayer of a stack, in the order of the forward pass."""
     stack, prefix = stack_of(trace, side)
     found: list[Sublayer] = []
-    before = Station(EMBEDDING, f"{prefix}embedding.output")
+    before = ResidualPoint(EMBEDDING, f"{prefix}embedding.output")
     for layer, block in enumerate(stack.blocks):
         assert isinstance(block, Block)
         for kind, name, skip in _present(block):
-            after = Station(f"{layer} {kind}", f"{prefix}blocks.{layer}.after_{name}")
+            after = ResidualPoint(f"{layer} {kind}", f"{prefix}blocks.{layer}.after_{name}")
             module, norm = block.get_submodule(name), block.get_submodule(f"{name}_norm")
             probe = f"{prefix}blocks.{layer}.{name}."
             found.append(Sublayer(layer, kind, module, norm, block.placement, skip, before, after, probe))
@@ -116,7 +116,9 @@ def sublayers(trace: Trace, side: Side = "decoder") -> list[Sublayer]:
     return found
 
 
-def stations(trace: Trace, side: Side = "decoder", *, each: Literal["sublayer", "block"] = "sublayer") -> list[Station]:
+def residual_points(
+    trace: Trace, side: Side = "decoder", *, each: Literal["sublayer", "block"] = "sublayer"
+) -> list[ResidualPoint]:
     """The places to read a stack's stream at, in the order of the forward pass.
 
     Args:
@@ -125,11 +127,11 @@ def stations(trace: Trace, side: Side = "decoder", *, each: Literal["sublayer", 
     """
     stack, prefix = stack_of(trace, side)
     inside = sublayers(trace, side)
-    embedding = Station(EMBEDDING, f"{prefix}embedding.output")
+    embedding = ResidualPoint(EMBEDDING, f"{prefix}embedding.output")
     if each == "block":
-        last = {sublayer.layer: Station(f"layer {sublayer.layer}", sublayer.after.probe) for sublayer in inside}
+        last = {sublayer.layer: ResidualPoint(f"layer {sublayer.layer}", sublayer.after.probe) for sublayer in inside}
         return [embedding, *last.values()]
-    final = [] if isinstance(stack.final_norm, nn.Identity) else [Station(FINAL_NORM, f"{prefix}final")]
+    final = [] if isinstance(stack.final_norm, nn.Identity) else [ResidualPoint(FINAL_NORM, f"{prefix}final")]
     return [embedding, *(sublayer.after for sublayer in inside), *final]
 
 

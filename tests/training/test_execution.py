@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from glassformer.errors import CheckpointError, ConfigError
-from glassformer.training.acceleration import Acceleration
+from glassformer.training.execution import ExecutionConfig
 from glassformer.training.progress import Progress
 
-PATH = Acceleration("cpu", False, "fused", False, 64, 1, ("a reason",))
+PATH = ExecutionConfig("cpu", False, "fused", False, 64, 1, ("a reason",))
 
 
 def test_a_path_comes_back_as_it_was_written():
-    assert Acceleration.from_dict(PATH.to_dict()) == PATH
+    assert ExecutionConfig.from_dict(PATH.to_dict()) == PATH
 
 
 @pytest.mark.parametrize("odd", [None, [], {}, "abc", -1, 0.5, 10**40, True, [[1]]], ids=str)
@@ -23,21 +23,21 @@ def test_a_path_comes_back_as_it_was_written():
 def test_an_odd_value_in_a_path_is_a_damaged_checkpoint_or_a_device_that_is_not_here(name, odd):
     tree = PATH.to_dict() | {name: odd}
     if (name in ("fast_matmul", "compile") and odd is True) or (name == "reasons" and odd == []):
-        Acceleration.from_dict(tree)
+        ExecutionConfig.from_dict(tree)
         return
     with pytest.raises((CheckpointError, ConfigError), match=rf"{name} is|training.device is"):
-        Acceleration.from_dict(tree)
+        ExecutionConfig.from_dict(tree)
 
 
 @pytest.mark.parametrize("tree", [None, [], "abc", 3, {}, {"device": "cpu"}, PATH.to_dict() | {"more": 1}], ids=str)
 def test_another_thing_than_a_path_is_a_damaged_checkpoint(tree):
     with pytest.raises(CheckpointError, match="'acceleration', is damaged"):
-        Acceleration.from_dict(tree)
+        ExecutionConfig.from_dict(tree)
 
 
 def test_a_run_of_a_machine_with_a_gpu_says_what_is_missing_here():
     with pytest.raises(ConfigError, match="finds none on this machine"):
-        Acceleration.from_dict(PATH.to_dict() | {"device": "mps" if torch.cuda.is_available() else "cuda:7"})
+        ExecutionConfig.from_dict(PATH.to_dict() | {"device": "mps" if torch.cuda.is_available() else "cuda:7"})
 
 
 @pytest.mark.parametrize("odd", [[], {}, "abc", -1, 10**400, True, "NaN"])
