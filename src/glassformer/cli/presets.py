@@ -13,6 +13,7 @@ def presets(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON array.")] = False,
 ) -> None:
     """List the models that can be named."""
+    from glassformer.models.family import family_of
     from glassformer.models.presets import preset, preset_names
 
     found = [preset(name) for name in preset_names()]
@@ -38,9 +39,10 @@ def presets(
     console = Terminal(soft_wrap=False)
     for each in found:
         model = each.model
-        layers = f"{model.n_layers} layers"
-        if model.has_encoder:
-            layers = f"{model.n_encoder_layers} + {layers} (encoder + decoder)"
+        family = family_of(model)
+        layers = f"{family.describe_layers(model)} layers"
+        if len(family.sides) > 1:
+            layers += f" ({' + '.join(family.sides)})"
         sizes = (
             f"{each.n_parameters:,} parameters: {layers}, {model.attention.n_heads} heads, "
             f"width {model.d_model}, context {model.max_seq_len}"

@@ -181,7 +181,7 @@ def _about(result: SubjectResult) -> dict[str, str]:
     """The circumstances of one subject's pictures."""
     model, config = result.subject.model, result.subject.model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    layers = f"{config.n_encoder_layers} + {config.n_layers}" if config.has_encoder else f"{config.n_layers}"
+    layers = model.family.describe_layers(config)
     heads = f"{config.attention.n_heads} heads of {config.d_head}" if config.has_attention else "no attention"
     count = len(result.reading.tokens)
     read = f"{count} token{'s' if count > 1 else ''}"
@@ -214,7 +214,7 @@ def _loss(logits: Tensor, targets: Tensor) -> float:
 
 def _check_layers(subjects: Sequence[InspectedModel], layers: Sequence[int] | None) -> None:
     most = {
-        subject.name: max(subject.model.config.n_layers, subject.model.config.n_encoder_layers or 0)
+        subject.name: max(stack.n_layers(subject.model.config) for stack in subject.model.family.stacks)
         for subject in subjects
     }
     complaints = [
