@@ -203,7 +203,7 @@ def _whose_flops(result: Costs) -> str:
 
 def _in_words(config: ModelConfig) -> str:
     """The shape and the choices in a few lines, a stack in each."""
-    heads = f"{config.attention.n_heads} heads of {config.d_head}"
+    heads = f"{counted(config.attention.n_heads, 'head')} of {config.d_head}"
     if config.n_kv_heads != config.attention.n_heads:
         heads += f" ({config.n_kv_heads} for keys and values)"
     norm = f"{config.norm.kind} ({config.norm.placement}{', final' if config.norm.final else ''})"

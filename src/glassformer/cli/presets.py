@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.terminal import emit_json
+from glassformer.wording import counted
 
 
 def presets(
@@ -40,11 +41,11 @@ def presets(
     for each in found:
         model = each.model
         family = family_of(model)
-        layers = f"{family.describe_layers(model)} layers"
+        layers = family.describe_layers(model)
         if len(family.sides) > 1:
             layers += f" ({' + '.join(family.sides)})"
         sizes = (
-            f"{each.n_parameters:,} parameters: {layers}, {model.attention.n_heads} heads, "
+            f"{each.n_parameters:,} parameters: {layers}, {counted(model.attention.n_heads, 'head')}, "
             f"width {model.d_model}, context {model.max_seq_len}"
         )
         console.print(Text.assemble((f"{each.name:<26}", "bold"), sizes))

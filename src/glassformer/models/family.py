@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from glassformer.errors import ConfigError, nearest
+from glassformer.wording import counted
 
 if TYPE_CHECKING:  # a configuration asks its family; and the command line asks one without torch
     from torch import nn
@@ -126,8 +127,11 @@ class Family:
             yield f"attention.cross={config.attention.cross} has no effect: {without}."
 
     def describe_layers(self, config: ModelConfig) -> str:
-        """The number of blocks of each stack, in words."""
-        return " + ".join(str(stack.n_layers(config)) for stack in self.stacks)
+        """The number of blocks of each stack, in words: "1 layer", "6 + 6 layers"."""
+        *others, last = (stack.n_layers(config) for stack in self.stacks)
+        if not others:
+            return counted(last, "layer")
+        return f"{' + '.join(map(str, [*others, last]))} layers"
 
     def stack(self, side: str | None = None) -> StackSpec:
         """The stack of this side; the one that the head reads unless given.
