@@ -340,5 +340,5 @@ def test_two_runs_are_two_pictures_with_their_names(run, train):
     other = training_gradients(train("other", {"training.max_steps": 2}))
     figures = type(other).figures_of([training_gradients(run), other])
     assert [figure.title for figure in figures] == [
-        f"Gradients over the training, {each.name}" for each in (run, other)
+        f"Gradients during training, {each.name}" for each in (run, other)
     ]
