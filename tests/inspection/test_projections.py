@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from glassformer.errors import ConfigError
-from glassformer.inspection.projections import QueriesKeysValues, head_steps, queries_keys_values, slices
+from glassformer.inspection.projections import slices
+from glassformer.inspection.queries_keys_values import QueriesKeysValues, head_steps, queries_keys_values
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
 from glassformer.parts.attention import MultiHeadAttention

@@ -12,7 +12,7 @@ import torch
 
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
 from glassformer.claims.laboratory import Laboratory
-from glassformer.inspection.positions import PositionVectors
+from glassformer.inspection.position_vectors import PositionVectors
 from glassformer.parts.positions import sinusoids
 
 WIDTHS = (64, 128, 512)
