@@ -56,10 +56,10 @@ def head_steps(
     attention, known = _attentions(trace, side, cross=cross), attention_layers(trace, side, cross=cross)
     complaints = []
     if layer not in known:
-        complaints.append(f"There is no attention in a layer {layer}; there is in {', '.join(map(str, known))}.")
+        complaints.append(f"layer {layer} has no attention; those that have are {', '.join(map(str, known))}.")
     n_heads = attention[0].n_heads
     if not 0 <= head < n_heads:
-        complaints.append(f"There is no head {head}; the {n_heads} heads are 0 to {n_heads - 1}.")
+        complaints.append(f"head {head} does not exist; the {n_heads} heads are 0 to {n_heads - 1}.")
     if complaints:
         raise ConfigError(complaints, subject="inspection")
     part = attention[known.index(layer)]
