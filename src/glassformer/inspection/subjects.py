@@ -15,7 +15,7 @@ from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokeni
 from glassformer.data.tokenizers import Tokenizer, load_tokenizer
 from glassformer.errors import CheckpointError, DataError
 from glassformer.generation import BeamSearchConfig, translate
-from glassformer.models.decoder import Decoder
+from glassformer.models.build import Model
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.size import check_held
 from glassformer.models.trace import Objective, Trace
@@ -90,7 +90,7 @@ class InspectedModel:
     """
 
     name: str
-    model: Decoder | EncoderDecoder
+    model: Model
     tokenizer: Tokenizer | PairTokenizer
     run: Run | None = None
     chosen: list[Snapshot] = field(default_factory=lambda: [Snapshot(0, "as imported")])
@@ -212,6 +212,7 @@ def open_subject(
         RunError: it is neither; CheckpointError: the run has no such checkpoint.
         DataError, ConfigError: a folder whose files are missing, damaged, or of another kind of model.
     """
+    model: Model
     folder = Path(source).expanduser()
     if folder.is_dir() and _is_hugging_face(folder):
         model, tokenizer = open_folder(folder)
