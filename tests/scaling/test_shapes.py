@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.models.counting import build_on_meta, count_parameters
-from glassformer.models.formulas import parameters
+from glassformer.models.counting import build_on_meta, count_parameters, parameters
 from glassformer.models.presets import preset, preset_names
 from glassformer.scaling.laws.counting import counts
 from glassformer.scaling.plans.shapes import by_width, nearest_shape, smallest

@@ -70,7 +70,7 @@ def counts(model: ModelConfig, seq_len: int | None = None) -> Counts:
     Raises:
         ConfigError: the sequence is longer than the context, or has no token.
     """
-    from glassformer.models.formulas import flops_per_token, parameters
+    from glassformer.models.counting import flops_per_token, parameters
 
     length = model.max_seq_len if seq_len is None else seq_len
     if not 1 <= length <= model.max_seq_len:
