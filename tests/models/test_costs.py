@@ -15,8 +15,7 @@ from models.closed_forms import (
     kaplan_parameters,
     palm_flops_per_token,
 )
-from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from models.whole_models import counted_flops, kept_bytes, lengths_of
 
 from glassformer.errors import ConfigError, DataError
 from glassformer.models.build import build
@@ -103,61 +102,17 @@ def many(n):
     return settings(max_examples=n, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 
 
-def whole(config):
-    """The model with all its layers, on the meta device: counted as it stands, to be compared with."""
-    return build_on_meta(config)
-
-
-def run(model, batch_size, *lengths):
-    """A forward pass in training mode with its loss; ``lengths`` are of a source, if there is one, and of the target."""
-    tokens = [torch.zeros(batch_size, length, dtype=torch.long, device=model.device) for length in lengths]
-    model.train(batch_size * min(lengths) > 1)
-    return F.cross_entropy(model(*tokens).flatten(0, 1), tokens[-1].flatten().clone())
-
-
-def counted_flops(model, batch_size, *lengths, backward=False):
-    """By torch's own counter, on the explicit path."""
-    model.set_attention_path("explicit")
-    with FlopCounterMode(display=False) as counter:
-        loss = run(model, batch_size, *lengths)
-        if backward:
-            loss.backward()
-    return counter.get_total_flops()
-
-
-def kept_bytes(model, path, batch_size, *lengths):
-    """Bytes of the storages that autograd keeps in a pass on the CPU, each once, without weights."""
-    weights = {id(storage): storage for storage in (each.untyped_storage() for each in model.parameters())}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if id(storage) not in weights:
-            kept[id(storage)] = storage
-        return tensor
-
-    model.set_attention_path(path)
-    tables = {id(storage) for storage in (each.untyped_storage() for each in model.buffers())}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        run(model, batch_size, *lengths)
-    return sum(storage.nbytes() for key, storage in kept.items() if key not in tables)
-
-
-def lengths_of(config, seq_len, source_len):
-    return (source_len, seq_len) if config.has_encoder else (seq_len,)
-
-
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_have_the_parameters_they_say(name):
     chosen = preset(name)
-    model = whole(chosen.model)
+    model = build_on_meta(chosen.model)
     assert parameters(chosen.model).total == chosen.n_parameters == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_cost_the_flops_that_torch_counts(name):
     config = preset(name).model
-    model, flops = whole(config), flops_per_token(config, 16)
+    model, flops = build_on_meta(config), flops_per_token(config, 16)
     assert isinstance(model, EncoderDecoder if config.has_encoder else Decoder)
     lengths = lengths_of(config, 16, 16)
     assert flops.forward * 32 == counted_flops(model, 2, *lengths)
