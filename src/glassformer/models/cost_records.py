@@ -27,7 +27,9 @@ class Parameters:
     @property
     def total(self) -> int:
         """All of them."""
-        return sum(asdict(self).values()) - self.matrices
+        embeddings = self.token_embedding + self.position_embedding
+        attentions = self.attention + self.cross_attention
+        return embeddings + attentions + self.feedforward + self.norms + self.head
 
 
 @dataclass(frozen=True)
