@@ -26,7 +26,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.stack import Stack
 from glassformer.parts.cache import KVCache
-from glassformer.parts.masks import causal_mask
+from glassformer.parts.patterns import Causal
 
 LONGEST = 16  # tokens on a side, in a model with a context long enough
 
@@ -108,7 +108,7 @@ class Case:
         read = self.source if to_source and self.source is not None else self.tokens
         index = torch.arange(read.shape[1])
         everything = torch.ones(1, 1, 1, len(index), dtype=torch.bool)
-        visible = everything if to_source else causal_mask(index, index)
+        visible = everything if to_source else Causal().dense(index, index)
         if self.padding is not None and read is self._padded_side:
             visible = visible & ~self.padding[:, None, None, :]
             if "cross_attention" not in name:
