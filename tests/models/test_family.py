@@ -47,7 +47,8 @@ def test_only_the_encoder_is_named_in_json():
 def test_naming_the_usual_family_changes_nothing():
     for name, config in CONFIGS.items():
         named = ModelConfig.build(config.to_dict() | {"family": name})
-        assert named == config and named.to_json() == config.to_json()
+        assert named == config
+        assert named.to_json() == config.to_json()
 
 
 def test_an_override_changes_the_family():

@@ -17,6 +17,7 @@ from glassformer.models.counting import (
     flops_per_token,
     parameters,
 )
+from glassformer.models.family import family_of
 
 Optimizer = Literal["adamw", "adam", "muon", "sgd"]
 
@@ -81,7 +82,7 @@ def costs(
         DataError: a sequence is longer than the context, or has a source and the model no encoder.
     """
     seq_len = seq_len or config.max_seq_len
-    if config.has_encoder:
+    if len(family_of(config).inputs(config)) > 1:
         source_len = source_len or seq_len
     elif source_len is not None:
         raise DataError(f"A source of {source_len} tokens is an encoder's, and this model has none (n_encoder_layers).")

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from torch import nn
+from glassformer.errors import ConfigError, nearest
+from glassformer.wording import counted
 
-if TYPE_CHECKING:  # a configuration asks its family
+if TYPE_CHECKING:  # a configuration asks its family; and the command line asks one without torch
+    from torch import nn
+
     from glassformer.models.config import ModelConfig
     from glassformer.models.stack import Stack
 
@@ -87,9 +90,10 @@ class Family:
 
     Attributes:
         name: as in ``ModelConfig.family``.
-        words: what messages call a model of it.
+        words: what messages call a model of it, with its article.
         stacks: in the order in which they run; the head reads the last.
-        generates: whether its models write text, token after token.
+        generates: whether the logits at a position are of the next token, so that a model writes text, one token after
+            the other; of the token at the position itself otherwise.
     """
 
     name: FamilyName
@@ -123,12 +127,29 @@ class Family:
             yield f"attention.cross={config.attention.cross} has no effect: {without}."
 
     def describe_layers(self, config: ModelConfig) -> str:
-        """The number of blocks of each stack, in words."""
-        return " + ".join(str(stack.n_layers(config)) for stack in self.stacks)
+        """The number of blocks of each stack, in words: "1 layer", "6 + 6 layers"."""
+        *others, last = (stack.n_layers(config) for stack in self.stacks)
+        if not others:
+            return counted(last, "layer")
+        return f"{' + '.join(map(str, [*others, last]))} layers"
 
-    def stack(self, side: Side) -> StackSpec | None:
-        """The stack of this name; None if there is none."""
-        return next((stack for stack in self.stacks if stack.side == side), None)
+    def stack(self, side: str | None = None) -> StackSpec:
+        """The stack of this side; the one that the head reads unless given.
+
+        Raises:
+            ConfigError: there is no such stack.
+        """
+        if side is None:
+            return self.stacks[-1]
+        found = [stack for stack in self.stacks if stack.side == side]
+        if not found:
+            hint = "Leave side out." if side in get_args(Side) else nearest(side, self.sides)
+            raise ConfigError(f"there is no {side} in {self.words}. {hint}", subject="inspection")
+        return found[0]
+
+    def stack_named(self, name: str) -> StackSpec:
+        """The stack that a module, weight or activation of this name is in; the last one for those of the head."""
+        return next((stack for stack in self.stacks if name.startswith(stack.prefix)), self.stacks[-1])
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -140,7 +161,7 @@ class DecoderFamily(Family):
     """One causal stack and a head: a GPT."""
 
     name = "decoder"
-    words = "decoder-only model"
+    words = "a decoder-only model"
     stacks = (StackSpec("decoder"),)
 
 
@@ -148,7 +169,7 @@ class EncoderFamily(Family):
     """One stack in which every token sees every other, and a head: a BERT."""
 
     name = "encoder"
-    words = "encoder-only model"
+    words = "an encoder-only model"
     stacks = (StackSpec("encoder", causal=False),)
     generates = False
 
@@ -157,7 +178,7 @@ class EncoderDecoderFamily(Family):
     """Two stacks, the second attending to the first, and a head: the original Transformer."""
 
     name = "encoder-decoder"
-    words = "encoder-decoder model"
+    words = "an encoder-decoder model"
     stacks = (
         StackSpec("encoder", "encoder.", causal=False, depth="n_encoder_layers"),
         StackSpec("decoder", "decoder.", cross=True, reads=1),

@@ -38,7 +38,7 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
     if next(model.parameters()).device.type == "meta":
         return  # shapes without values
     feeds_a_skip = tuple(last for sublayer, last in LAST_OF_SUBLAYER.items() if config.residual in ("both", sublayer))
-    stacks = family_of(config).stacks
+    family = family_of(config)
     with torch.random.fork_rng(devices=[]):
         for name, module in model.named_modules():
             reset = getattr(module, "reset_parameters", None)
@@ -47,8 +47,8 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
             _manual_seed(module, _seed_of(name, seed))
             reset()
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
-                stack = next((stack for stack in stacks if name.startswith(stack.prefix)), stacks[-1])
-                _start(module, config, n_skips=stack.n_skips(config) if name.endswith(feeds_a_skip) else 0)
+                n_skips = family.stack_named(name).n_skips(config)
+                _start(module, config, n_skips=n_skips if name.endswith(feeds_a_skip) else 0)
             std = config.initialisation.embedding_std
             if std is not None and name.endswith(TOKEN_MATRICES):
                 nn.init.normal_(module.weight, mean=0.0, std=std)

@@ -14,6 +14,7 @@ from glassformer import machine
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models.config import ModelConfig
 from glassformer.models.counting import buffer_bytes, parameters
+from glassformer.models.family import family_of
 
 MOST_VALUES = 2**58
 """Of one matrix: more bytes than torch can address."""
@@ -41,7 +42,7 @@ def _sides(config: ModelConfig) -> dict[str, int]:
     """What d_model is multiplied by in a matrix or a table."""
     return {
         "vocab_size (with pad_vocab_to)": config.padded_vocab_size,
-        "source_vocab_size (with pad_vocab_to)": config.padded_source_vocab_size if config.has_encoder else 0,
+        "source_vocab_size (with pad_vocab_to)": sum(source.rows for source in family_of(config).inputs(config)[:-1]),
         "max_seq_len": config.max_seq_len,
         "d_model": config.d_model,
         "feedforward.d_ff": config.d_ff,

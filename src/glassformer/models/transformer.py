@@ -43,7 +43,7 @@ class Transformer(nn.Module):
 
     @property
     def family(self) -> Family:
-        """What its stacks and inputs are."""
+        """Which stacks it has, what they read, and how they are wired."""
         return family_of(self.config)
 
     def hidden(self, *arguments: Any, **options: Any) -> Tensor:
