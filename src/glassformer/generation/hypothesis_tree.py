@@ -89,7 +89,7 @@ class HypothesisTree:
             if n_nodes > reader.cache.capacity:
                 self._move(reader, None, max(1 + FIRST_LEVELS * self.width, 2 * reader.cache.capacity))
             stack = reader.model.decoder
-            context = stack.masked_context(self._positions[slots], self._positions, self._on_path[:, None], slots)
+            context = stack.masked_context(self._positions[slots], self._positions, self._on_path, slots)
             hidden.append(stack.run_blocks(self._newest, context, reader.cache, reader.memory))
             reader.cache.length = n_nodes
         return hidden

@@ -248,7 +248,7 @@ def attention_layers(trace: Trace, side: Side | None, *, cross: bool, wanted: Se
         return layers
     if strange := [str(layer) for layer in wanted if layer not in layers]:
         raise ConfigError(
-            f"Without attention, or without a block: layer {', '.join(strange)}; layers with attention: "
+            f"There is no attention in layer {', '.join(strange)}; layers with attention: "
             f"{', '.join(map(str, layers))}.",
             subject="inspection",
         )

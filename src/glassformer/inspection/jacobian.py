@@ -29,11 +29,10 @@ from glassformer.inspection.panels import line_panels, point
 from glassformer.inspection.residual_points import kept, labels, token_ids
 from glassformer.models.family import Side, StackSpec
 from glassformer.models.trace import Trace
-from glassformer.parts.attention import Context
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import LayerCache
+from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import LayerMemory, Memory
-from glassformer.parts.masks import additive, causal_mask, cross_mask
 
 if TYPE_CHECKING:
     import altair as alt
@@ -219,17 +218,16 @@ def _of_sequence(block: Block, x: Tensor, context: Context, memory: LayerMemory 
 def _of_token(block: Block, x: Tensor, context: Context, memory: LayerMemory | None, *, position: int) -> Function:
     """The block at one token alone: of the others only keys and values count, and they are computed once."""
     index = torch.arange(len(x), device=x.device)
-    mask = context.mask
-    if mask is None and context.causal:
-        mask = additive(causal_mask(index, index), x.dtype)
-    whole = replace(context, mask=mask, slots=index, visible=len(x))
+    whole = replace(context, slots=index, visible=len(x))
     others = _OtherTokens(position)
     with torch.no_grad():
         block(x[None], whole, others, memory)
     alone = replace(
         whole,
         positions=context.positions[..., position : position + 1],
-        mask=mask if mask is None or mask.shape[-2] == 1 else mask[..., position : position + 1, :],
+        bias=None if context.bias is None else context.bias[..., position : position + 1, :],
+        queries=index[position : position + 1],
+        keys=index,
         slots=index[position : position + 1],
     )
     return lambda vector: block(vector[None, None], alone, others, memory)[0, 0], x[position]
@@ -267,8 +265,7 @@ def _block_inputs(trace: Trace, stack: StackSpec, row: int) -> tuple[Context, Me
         return context, None
     encoder = trace.model.family.stacks[0]
     hidden, pads = kept(trace, f"{encoder.prefix}final")[row : row + 1], trace.padding_of(encoder)
-    mask = None if pads is None else additive(cross_mask(pads[row : row + 1])[:, None], hidden.dtype)
-    return context, Memory(hidden, mask)
+    return context, Memory.of(hidden, None if pads is None else pads[row : row + 1])
 
 
 def _lines(results: Sequence[JacobianSpectrum], theme: Theme) -> alt.TopLevelMixin:
