@@ -15,6 +15,7 @@ from glassformer.parts.cache import KVCache
 from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import Memory
 from glassformer.parts.embeddings import Embedding
+from glassformer.parts.losses import Losses, add_losses
 from glassformer.parts.patterns import Causal, Everything, LeftPadding, Listed, Padding, Pattern
 from glassformer.parts.probes import Probe
 
@@ -50,12 +51,19 @@ class Stack(nn.Module):
         self, tokens: Tensor, context: Context, cache: KVCache | None = None, memory: Memory | None = None
     ) -> Tensor:
         """The layers themselves, in a context that is ready: nothing here looks at a value."""
+        return self.run_blocks_with_losses(tokens, context, cache, memory)[0]
+
+    def run_blocks_with_losses(
+        self, tokens: Tensor, context: Context, cache: KVCache | None = None, memory: Memory | None = None
+    ) -> tuple[Tensor, Losses]:
+        """The same, and the sums of the layers' auxiliary losses."""
+        losses: Losses = {}
         x = self.embedding(tokens, context.positions)
         for index, block in enumerate(self.blocks):
             layer_cache = cache.layers[index] if cache is not None and cache.layers else None
-            x = block(x, context, layer_cache, None if memory is None else memory.layer(index))
-        final: Tensor = self.final(self.final_norm(x))
-        return final
+            x, own = block(x, context, layer_cache, None if memory is None else memory.layer(index), with_losses=True)
+            losses = add_losses(losses, own)
+        return self.final(self.final_norm(x)), losses
 
     def context(self, tokens: Tensor, padding: Tensor | None = None) -> Context:
         """Positions and masks of a whole sequence.
