@@ -270,3 +270,16 @@ def test_a_source_beyond_the_context_or_without_an_encoder_is_refused():
 def test_a_sequence_beyond_the_context_is_refused():
     with pytest.raises(DataError, match="33.*32"):
         costs(BASE, seq_len=33)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"d_model": 10**9}, "no matrix can be so large"),
+        ({"max_seq_len": 10**9, "positions.kind": "none"}, "cannot be counted: Storage size calculation overflowed"),
+    ],
+    ids=str,
+)
+def test_what_torch_cannot_address_is_refused(changes, reason):
+    with pytest.raises(ConfigError, match=reason):
+        costs(BASE.override(changes), path="explicit")

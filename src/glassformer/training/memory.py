@@ -1,4 +1,4 @@
-"""Whether a training fits the memory there is: asked by formula, before anything of its size is made."""
+"""Whether a training fits the memory there is: counted before anything of its size is made."""
 
 from __future__ import annotations
 
