@@ -238,7 +238,7 @@ PARTS = {
     ),
     "part that refuses its options": (
         f"{TRAIN} {PART}-narrow",
-        "refuses its options.*unexpected keyword argument 'eps'",
+        "options.*unexpected keyword argument 'eps'",
         file(
             "own.py",
             HEAD + "@register('norm', 'own-narrow')\nclass Narrow(nn.Identity):\n    def __init__(self, d): ...\n",

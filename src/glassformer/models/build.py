@@ -16,7 +16,7 @@ def build(config: ModelConfig) -> Model:
     """A model of the configuration's family, its starting weights drawn from torch's default generator.
 
     Raises:
-        ConfigError: a registered part refuses the options given for it, or the model is too large for this machine.
+        ConfigError: a registered part does not take its options, or the model is too large for this machine.
     """
     check_shape(config)
     if torch.get_default_device().type != "meta":  # there, shapes take no memory

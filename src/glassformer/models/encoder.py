@@ -21,7 +21,7 @@ class Encoder(Stack, Transformer):
     """A BERT, whatever its parts.
 
     Raises:
-        ConfigError: a registered part refuses the options given for it.
+        ConfigError: a registered part does not take the options given for it.
     """
 
     def __init__(self, config: ModelConfig) -> None:

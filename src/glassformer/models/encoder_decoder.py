@@ -1,9 +1,9 @@
-"""The Transformer of "Attention Is All You Need" (Vaswani et al. 2017): an encoder, and a decoder that looks at it.
+"""The Transformer of "Attention Is All You Need" (Vaswani et al. 2017): an encoder, and a decoder that attends to it.
 
 source [B, S] → encoder: every token sees the whole sentence           → memory [B, S, d_model]
 target [B, T] → decoder: every token sees those before, and the memory → logits [B, T, vocab_size]
 
-What a token may look at, for a source of three tokens and a pad and a target of three:
+What a token may attend to, for a source of three tokens and a pad and a target of three:
 
     encoder                  decoder, itself       decoder, the memory
       s0 s1 s2 pad             t0 t1 t2              s0 s1 s2 pad
@@ -32,7 +32,7 @@ class EncoderDecoder(Transformer):
     """A translator, whatever its parts.
 
     Raises:
-        ConfigError: a registered part refuses the options given for it.
+        ConfigError: a registered part does not take the options given for it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -72,7 +72,7 @@ class EncoderDecoder(Transformer):
         return hidden, add_losses(of_encoder, losses)
 
     def encode(self, source: Tensor, source_padding: Tensor | None = None) -> Memory:
-        """Source ids [B, S] → what the decoder looks at."""
+        """Source ids [B, S] → what the decoder attends to."""
         return Memory.of(self._encode(source, source_padding)[0], source_padding)
 
     def _encode(self, source: Tensor, source_padding: Tensor | None) -> tuple[Tensor, Losses]:

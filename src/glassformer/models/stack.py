@@ -26,8 +26,8 @@ class Stack(nn.Module):
     Args:
         rows: of the token table.
         n_layers: number of blocks.
-        causal: whether a token sees only itself and what came before; an encoder's sees the whole sentence.
-        cross: whether the blocks also look at a memory, an encoder's output.
+        causal: whether a token attends to itself and the tokens before it only; an encoder's attends to all.
+        cross: whether the blocks also attend to a memory, an encoder's output.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Stack(nn.Module):
     def run_blocks(
         self, tokens: Tensor, context: Context, cache: KVCache | None = None, memory: Memory | None = None
     ) -> Tensor:
-        """The layers themselves, in a context that is ready: nothing here looks at a value."""
+        """The layers themselves, in a context that is ready: no value of a tensor decides anything here."""
         return self.run_blocks_with_losses(tokens, context, cache, memory)[0]
 
     def run_blocks_with_losses(
@@ -107,7 +107,7 @@ class Stack(nn.Module):
         return self._context_of_slots(query_positions, key_positions, pattern, slots, queries=slots, keys=keys)
 
     def masked_context(self, query_positions: Tensor, key_positions: Tensor, visible: Tensor, slots: Tensor) -> Context:
-        """Tokens at ``slots`` [T] of a cache that see what ``visible`` says of its first S slots.
+        """Tokens at ``slots`` [T] of a cache that attend to those of its first S slots that ``visible`` marks.
 
         Args:
             query_positions, key_positions: [T] or [B, T]; [S] or [B, S].
@@ -172,6 +172,6 @@ class Stack(nn.Module):
         """Raise :class:`DataError` if a sequence of this length does not fit the model."""
         if length > self.config.max_seq_len:
             raise DataError(
-                f"The model looks at {self.config.max_seq_len} tokens (max_seq_len), and was given {length}; "
-                "give it fewer, or let generation slide its window."
+                f"The sequence has {length} tokens, and the context length is {self.config.max_seq_len} (max_seq_len); "
+                "shorten it, or let generation slide its window."
             )

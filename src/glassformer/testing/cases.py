@@ -4,7 +4,7 @@
 a batch has         for a decoder or an encoder  for an encoder-decoder
 =================== ============================ ====================================
 ``tokens`` [B, T]   what it reads                the target, which it continues
-``source`` [B, S]   None                         the sentence it looks at
+``source`` [B, S]   None                         the sequence it attends to
 ``padding``         the pads among ``tokens``    the pads in ``source``
 =================== ============================ ====================================
 
@@ -109,7 +109,7 @@ class Case:
         return Case(longer, None, padding), slice(ends[0], ends[0] + self.tokens.shape[1])
 
     def visible(self, name: str, family: Family) -> Tensor:
-        """What the attention of this name may look at: bool, broadcastable to [B, 1, query, key]."""
+        """What the attention of this name may attend to: bool, broadcastable to [B, 1, query, key]."""
         stack, cross = family.stack_named(name), "cross_attention" in name
         keys = family.stacks[0] if cross else stack
         read = (self.tokens if self.source is None else self.source, self.tokens)[keys.reads]
@@ -138,7 +138,7 @@ def longest(config: ModelConfig, at_most: int = LONGEST) -> int:
 
 
 class Continuation:
-    """Logits piece by piece through a cache; what a translator looks at is computed once, keys and values too."""
+    """Logits piece by piece through a cache; what a translator attends to is computed once, keys and values too."""
 
     def __init__(self, model: Model, case: Case, cache: KVCache) -> None:
         self._model, self._stack, self._cache = model, model.family.stack().module(model), cache
