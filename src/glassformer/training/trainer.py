@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,9 +171,7 @@ class Trainer:
         progress.step += 1
         progress.tokens += batch.n_tokens
         # 4. what is said of it
-        progress.nll_sum += loss.nll * batch.n_tokens
-        progress.objective_sum += loss.objective * batch.n_tokens
-        progress.token_sum += batch.n_tokens
+        progress.add(batch.n_tokens, loss.nll, loss.objective, loss.auxiliary)
         if telemetry is not None:
             self._emit({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
         if noise is not None and noise.measured:
@@ -263,14 +262,16 @@ class Trainer:
         self._restart_rates()
         n_tokens = max(1, progress.token_sum)
         loss, objective = progress.nll_sum / n_tokens, progress.objective_sum / n_tokens
-        progress.nll_sum, progress.objective_sum, progress.token_sum = 0.0, 0.0, 0
-        smoothed = {"objective": objective} if self.config.training.label_smoothing else {}
+        auxiliary = {name: total / n_tokens for name, total in progress.auxiliary_sums.items()}
+        progress.nll_sum, progress.objective_sum, progress.token_sum, progress.auxiliary_sums = 0.0, 0.0, 0, {}
+        further: dict[str, Any] = {"objective": objective} if self.config.training.label_smoothing or auxiliary else {}
+        further |= {"auxiliary": auxiliary} if auxiliary else {}
         self._emit(
             {
                 "kind": "train",
                 "step": progress.step,
                 "loss": loss,
-                **smoothed,
+                **further,
                 "bits_per_byte": loss / math.log(2) / self.samples.bytes_per_token("train"),
                 "learning_rate": rate,
                 "gradient_norm": norm,
@@ -390,7 +391,7 @@ class Trainer:
             self.progress.step,
             self.tensors(),
             {
-                "progress": vars(self.progress),
+                "progress": self.progress.state(),
                 "data": self.samples.fingerprint,
                 "acceleration": self.execution.to_dict(),
             },
