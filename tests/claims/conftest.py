@@ -9,6 +9,7 @@ import pytest
 
 from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.verdicts import Circumstances
+from glassformer.studies.runner import StudyRunner
 
 SMALL = {
     "model.d_model": 16,
@@ -49,7 +50,7 @@ def text(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def laboratory(text) -> Laboratory:
     """Tiny models on the small text; its studies are kept for the whole session."""
-    return Laboratory(str(text), settings=SMALL, workers=2)
+    return Laboratory(str(text), StudyRunner(workers=2), settings=SMALL)
 
 
 @pytest.fixture(scope="session")

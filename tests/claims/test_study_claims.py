@@ -13,11 +13,12 @@ import pytest
 from glassformer.claims import residual_study
 from glassformer.claims.claim import Budget, Outcome
 from glassformer.claims.deciding import decide
-from glassformer.claims.laboratory import Laboratory, StoppedError, local_text, records
+from glassformer.claims.laboratory import Laboratory, local_text, records
 from glassformer.claims.registry import IDS, claim
 from glassformer.errors import ConfigError, RunError
 from glassformer.studies.execution import Report
 from glassformer.studies.folder import Study
+from glassformer.studies.runner import StoppedError, StudyRunner
 from glassformer.studies.worker import make
 
 TINY = {
@@ -34,7 +35,7 @@ class InThisProcess:
 
     count = 1
 
-    def __init__(self, study, _checked, _workers):
+    def __init__(self, study, _checked):
         self.study, self.queue = study, collections.deque()
 
     def submit(self, run):
@@ -49,10 +50,16 @@ class InThisProcess:
         self.queue.clear()
 
 
+def with_runner(laboratory, **changes):
+    """The same, its runner changed, and nothing counted."""
+    runner = dataclasses.replace(laboratory.runner, **changes)
+    return dataclasses.replace(laboratory, runner=runner, n_runs=0, n_reused=0)
+
+
 @pytest.fixture(scope="module")
 def here(laboratory):
     """The small laboratory, its runs made in this process."""
-    return dataclasses.replace(laboratory, employ=InThisProcess)
+    return with_runner(laboratory, make_executor=InThisProcess)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -85,10 +92,10 @@ def test_claims_share_their_studies_and_a_study_is_made_once(here):
 
 def test_real_processes_make_the_same_runs(text, here, tmp_path):
     budget = Budget(seeds=1, steps=6)
-    elsewhere = Laboratory(str(text), studies=tmp_path / "studies", settings=here.settings, workers=1)
+    elsewhere = Laboratory(str(text), StudyRunner(workers=1, studies=tmp_path / "studies"), settings=here.settings)
     found = [
         each.study("claim-tried", each.base(budget), {"none": {"model.residual": "none"}}, budget)
-        for each in (elsewhere, dataclasses.replace(here, studies=tmp_path / "others"))
+        for each in (elsewhere, with_runner(here, studies=tmp_path / "others"))
     ]
     assert found[0].losses() == found[1].losses()
 
@@ -99,7 +106,7 @@ def test_a_run_that_fails_is_told_and_not_left_out(here, monkeypatch, tmp_path):
 
     monkeypatch.setattr("glassformer.training.session.start", refuse)
     budget = Budget(seeds=1, steps=5)
-    mine = dataclasses.replace(here, studies=tmp_path)
+    mine = with_runner(here, studies=tmp_path)
     study = "claim-failing", here.base(budget), {"none": {"model.residual": "none"}}, budget
     with pytest.raises(RunError, match=r"2 of 2 runs .* failed(.|\n)*there is no room"):
         mine.study(*study)
@@ -119,9 +126,9 @@ def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):
     budget = Budget(seeds=1, steps=7)
     study = "claim-stopped", here.base(budget), {"none": {"model.residual": "none"}}, budget
     with pytest.raises(StoppedError, match="1 of 2 runs are left") as error:
-        dataclasses.replace(here, studies=tmp_path, employ=Interrupted).study(*study)
+        with_runner(here, studies=tmp_path, make_executor=Interrupted).study(*study)
     assert error.value.signal == "SIGTERM"
-    mine = dataclasses.replace(here, studies=tmp_path, n_runs=0, n_reused=0)
+    mine = with_runner(here, studies=tmp_path)
     assert mine.study(*study).waiting() == []
     assert (mine.n_runs, mine.n_reused) == (2, 1)
 

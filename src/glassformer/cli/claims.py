@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from glassformer.claims.claim import BudgetName
     from glassformer.claims.laboratory import Laboratory
     from glassformer.claims.verdicts import Verdict
-    from glassformer.studies.execution import Observer
-    from glassformer.studies.folder import Study
 
 STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "dim"}
 HOW = {True: "holds", False: "does not hold", None: "not told apart at this budget"}
@@ -85,23 +81,16 @@ def _check_options(ids: list[str], options: dict[str, object]) -> None:
 
 def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Terminal) -> Laboratory:
     from glassformer.claims.laboratory import Laboratory, local_text
-    from glassformer.studies.live import LiveStudy
+    from glassformer.cli.study import study_runner
 
-    @contextmanager
-    def watch(study: Study) -> Iterator[Observer]:
-        """The live table in a terminal; elsewhere a line when a run ends."""
-        console.print(f"study {study.path}, {len(study.waiting())} of {len(study.plan)} runs to make", style="dim")
-        with LiveStudy(console, study) as live:
-            yield live
-
-    return Laboratory(data or local_text(), studies=studies, workers=workers, watch=watch)
+    return Laboratory(data or local_text(), study_runner(console, workers=workers, studies=studies))
 
 
 def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Terminal) -> None:
     from glassformer.claims.deciding import decide
-    from glassformer.claims.laboratory import StoppedError
     from glassformer.claims.registry import IDS
     from glassformer.claims.registry import claims as named
+    from glassformer.studies.runner import StoppedError
 
     chosen = named(ids or IDS)
     start = time.perf_counter()

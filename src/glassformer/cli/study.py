@@ -6,7 +6,6 @@ import contextlib
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -20,12 +19,13 @@ from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
 from glassformer.numbers import read_integer
+from glassformer.studies.wording import counted
 
 if TYPE_CHECKING:
     from glassformer.studies.checking import Checked
     from glassformer.studies.design import StudyConfig
-    from glassformer.studies.execution import Executor
     from glassformer.studies.folder import Study
+    from glassformer.studies.runner import StudyRunner
 
 
 def study(
@@ -88,8 +88,8 @@ def study(
     given |= {option: True for option, on in (("grid", grid), ("until_decided", until_decided)) if on}
     with _reaching(on):
         opened, checked = _begin(what, given, workers, on, studies, console)
-        maker = Maker(checked, workers, on, studies or places.studies_folder(), fresh, console)
-        conclude(maker.make(opened), console, report=report)
+        runner = study_runner(console, workers=workers, on=on, studies=studies, fresh=fresh)
+        run_and_conclude(opened, checked, runner, console, report=report)
 
 
 @contextlib.contextmanager
@@ -122,30 +122,20 @@ def _begin(
     checked = _check(study.config, workers, on, console)
     if not all(began_with(study, arm, fingerprint) for arm, fingerprint in checked.data.items()):
         raise RunError(f"The data of the study {study.name} have changed since it began; put them back to go on.")
-    study.forget_failures()
     return study, checked
 
 
 def _check(config: StudyConfig, workers: int | None, on: str | None, console: Terminal) -> Checked:
     """Refuse what cannot run here, before there is a folder."""
     from glassformer.studies.checking import check
+    from glassformer.studies.runner import count_workers
 
     with preparing(console) as progress:
         checked = check(config, progress=progress)
-    _count(checked, workers, on, n_runs=config.n_runs)
+    count_workers(checked, workers, on, n_runs=config.n_runs)
     for note in checked.notes:
         console.print(Text(note, style="dim"))
     return checked
-
-
-def _count(checked: Checked, workers: int | None, on: str | None, *, n_runs: int) -> int:
-    """Runs at a time, here or on the Ray cluster. Raises :class:`ConfigError` when more are asked for than fit."""
-    from glassformer.studies import checking, ray_cluster
-
-    if on is None:
-        return checking.worker_count(workers, n_runs=n_runs, device=checked.device, run_bytes=checked.run_bytes)
-    gpu = checked.device.startswith("cuda")
-    return ray_cluster.places(workers, n_runs=n_runs, gpu=gpu, run_bytes=checked.run_bytes)
 
 
 def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
@@ -218,94 +208,40 @@ def _settings(assignments: list[str]) -> dict[str, str]:
     return parse_assignments(assignments)
 
 
-@dataclass(frozen=True)
-class Maker:
-    """Reuses what is there, and makes the rest.
+def run_and_conclude(study: Study, checked: Checked, runner: StudyRunner, console: Terminal, *, report: bool) -> None:
+    """Run a study, then print its table and write its report; a signal ends the command, and the study is saved."""
+    _introduce(study, console)
+    result = runner.run(study, checked)
+    if result.stopped is not None:
+        left = f": {len(result.study.waiting())} of {result.study.config.n_runs} runs are left"
+        console.print(Text.assemble((f"stopped by {result.stopped} and saved", "bold"), left))
+        console.print(f"  resume with   {command_of(study)}")
+        raise typer.Exit(130 if result.stopped == "SIGINT" else 143)
+    conclude(result.study, console, report=report)
 
-    Attributes:
-        workers, on: how many at a time, and where; chosen for the machine, and here, if None.
-        studies: the folder in which runs that can be used again are looked for.
-    """
 
-    checked: Checked
-    workers: int | None
-    on: str | None
-    studies: Path
-    fresh: bool
-    console: Terminal
+def study_runner(console: Terminal, **options: Any) -> StudyRunner:
+    """A runner that draws the study, and prints its notes."""
+    from glassformer.studies.live import LiveStudy
+    from glassformer.studies.runner import StudyRunner
 
-    def make(self, study: Study) -> Study:
-        """Make every run, and where seeds are to be added, those of the added ones. Gives the study with all seeds."""
-        from glassformer.studies.deciding import until_decided
+    return StudyRunner(
+        watch=lambda study: LiveStudy(console, study),
+        report=lambda note: console.print(Text(note, style="dim")),
+        **options,
+    )
 
-        self._introduce(study)
-        if study.config.until_decided is None:
-            signal = self.train(study)
-        else:
-            study, signal = until_decided(study, self.train)
-        if signal is not None:
-            left = len(study.waiting())
-            left_of = f": {left} of {study.config.n_runs} runs are left"
-            self.console.print(Text.assemble((f"stopped by {signal} and saved", "bold"), left_of))
-            self.console.print(f"  go on with it   {command_of(study)}")
-            raise typer.Exit(130 if signal == "SIGINT" else 143)
-        return study
 
-    def _introduce(self, study: Study) -> None:
-        config, rule = study.config, study.config.until_decided
-        about = (
-            f"  the base and {len(config.variants)} variant{'s' * (len(config.variants) != 1)} × "
-            f"{len(config.seeds)} seed{'s' * (len(config.seeds) != 1)}: {config.n_runs} runs"
+def _introduce(study: Study, console: Terminal) -> None:
+    config, rule = study.config, study.config.until_decided
+    variants, seeds = counted(len(config.variants), "variant"), counted(len(config.seeds), "seed")
+    about = f"  baseline and {variants} × {seeds}: {counted(config.n_runs, 'run')}"
+    console.print(Text.assemble((study.name, "bold"), about))
+    if rule is not None:
+        margin = "" if rule.margin is None else f" or equivalent within ±{rule.margin:g} nats"
+        console.print(
+            f"seeds are added until every variant is shown to differ{margin}: {rule.budget_seeds} at most", style="dim"
         )
-        self.console.print(Text.assemble((study.name, "bold"), about))
-        if rule is not None:
-            margin = "" if rule.margin is None else f", or shown to differ by less than {rule.margin:g} nats"
-            self.console.print(
-                f"seeds are added until every variant is shown to differ{margin}: {rule.budget_seeds} at most",
-                style="dim",
-            )
-        self.console.print(f"study {study.path}", style="dim")
-        for variant, note in config.adjusted.items():
-            self.console.print(Text(f"  {variant}: matched in {config.matched}: {note}", style="dim"))
-
-    def train(self, study: Study) -> str | None:
-        """Make the runs that have no outcome; gives the signal that stopped it, or None."""
-        from glassformer.studies.execution import Driver
-        from glassformer.studies.live import LiveStudy
-        from glassformer.studies.reuse import reuse
-
-        if not self.fresh:
-            reused = reuse(
-                study,
-                runs=places.runs_folder(),
-                studies=self.studies,
-                threads=self.checked.threads,
-                report=self._tell,
-            )
-            for outcome in reused:
-                self.console.print(Text(f"  {outcome.variant}, seed {outcome.seed}: reuses {outcome.run}", style="dim"))
-        if not study.waiting():
-            return None
-        with LiveStudy(self.console, study) as live:
-            return Driver(study, self._executor(study), [live]).run()
-
-    def _executor(self, study: Study) -> Executor:
-        """Processes here, or stations on the Ray cluster."""
-        from glassformer.studies.processes import LocalProcesses
-        from glassformer.studies.ray_cluster import RayCluster
-
-        checked, waiting = self.checked, len(study.waiting())
-        count = _count(checked, self.workers, self.on, n_runs=waiting)
-        executor: Executor
-        if self.on is None:
-            executor = LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
-        else:
-            gpu = checked.device.startswith("cuda")
-            executor = RayCluster(study, count, checked.threads, gpu, checked.run_bytes, self._tell)
-        here = "" if self.on is None else f" on the Ray cluster ({self.on})"
-        threads = "" if checked.threads is None else f", {checked.threads} thread each"
-        self.console.print(f"{waiting} to make, {count} at a time{threads}{here}", style="dim")
-        return executor
-
-    def _tell(self, note: str) -> None:
-        self.console.print(Text(note, style="dim"))
+    console.print(f"study {study.path}", style="dim")
+    for variant, note in config.adjusted.items():
+        console.print(Text(f"  {variant}: matched in {config.matched}: {note}", style="dim"))

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.terminal import Terminal, warn
-from glassformer.errors import GlassformerError
 
 if TYPE_CHECKING:
     from glassformer.studies.deciding import Standing
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
-    """The table, the report, and what to do next. Raises :class:`GlassformerError` when runs failed."""
+    """The table, the report, and what to do next. Raises :class:`RunError` when runs failed."""
+    from glassformer.studies.runner import check_failures
     from glassformer.studies.summary import summarise
 
     summary = summarise(study)
@@ -43,13 +43,7 @@ def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
 
         failures = Noted()
         console.print(Text.assemble("report ", (str(write_report(study, failures=failures)), "bold")))
-    failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
-    if failed:
-        reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
-        raise GlassformerError(
-            f"{len(failed)} of {study.config.n_runs} runs failed, and are in no comparison:\n{reasons}\n"
-            f"{command_of(study)} tries them again; what the workers said is in {study.logs}."
-        )
+    check_failures(study, command_of(study))
     if failures is not None:
         warn_of(failures)
 
