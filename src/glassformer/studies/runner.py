@@ -30,6 +30,11 @@ Watch = Callable[[Study], AbstractContextManager[Observer | None]]
 """Makes what observes a study while its runs are trained."""
 
 
+def unobserved(_study: Study) -> AbstractContextManager[None]:
+    """No observer."""
+    return nullcontext()
+
+
 class StoppedError(RunError):
     """A signal stopped a study, which is saved. ``signal`` is its name."""
 
@@ -88,7 +93,7 @@ class StudyRunner:
     runs: Path | None = None
     studies: Path | None = None
     fresh: bool = False
-    watch: Watch = lambda _study: nullcontext()
+    watch: Watch = unobserved
     report: Callable[[str], None] = lambda _note: None
     make_executor: Callable[[Study, Checked], Executor] | None = None
 
