@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.verdicts import Circumstances
 from glassformer.studies.runner import StudyRunner
 
@@ -48,9 +48,9 @@ def text(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def laboratory(text) -> Laboratory:
+def claim_studies(text) -> ClaimStudies:
     """Tiny models on the small text; its studies are kept for the whole session."""
-    return Laboratory(str(text), StudyRunner(workers=2), settings=SMALL)
+    return ClaimStudies(str(text), StudyRunner(workers=2), settings=SMALL)
 
 
 @pytest.fixture(scope="session")

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import os
 import signal
 from typing import get_args
 
 import pytest
+from executors import InThisProcess
 
 from glassformer.claims import residual_study
-from glassformer.claims.claim import Budget, Outcome
-from glassformer.claims.deciding import decide
-from glassformer.claims.laboratory import Laboratory, local_text, records
+from glassformer.claims.claim import Budget, Verdict
+from glassformer.claims.claim_studies import ClaimStudies, local_text, records
+from glassformer.claims.decide import decide
 from glassformer.claims.registry import IDS, claim
 from glassformer.errors import ConfigError, RunError
-from glassformer.studies.execution import Report
 from glassformer.studies.folder import Study
 from glassformer.studies.runner import StoppedError, StudyRunner
-from glassformer.studies.worker import make
 
 TINY = {
     "scale-sqrt-dk": Budget(seeds=1, steps=8, levels=(2, 4)),
@@ -30,53 +28,33 @@ USUAL = Budget(seeds=1, steps=8, levels=(1,))
 STUDIES = [name for name in IDS if claim(name).kind == "study" or claim(name).full.steps]
 
 
-class InThisProcess:
-    """An executor that makes one run after the other here, without the seconds that a process takes to begin."""
-
-    count = 1
-
-    def __init__(self, study, _checked):
-        self.study, self.queue = study, collections.deque()
-
-    def submit(self, run):
-        self.queue.append(run)
-
-    def next(self, timeout):
-        run = self.queue.popleft()
-        make(self.study, self.study.by_slot[run], lambda _record: None)
-        return Report(run, "done")
-
-    def stop(self):
-        self.queue.clear()
-
-
-def with_runner(laboratory, **changes):
+def with_runner(claim_studies, **changes):
     """The same, its runner changed, and nothing counted."""
-    runner = dataclasses.replace(laboratory.runner, **changes)
-    return dataclasses.replace(laboratory, runner=runner, n_runs=0, n_reused=0)
+    runner = dataclasses.replace(claim_studies.runner, **changes)
+    return dataclasses.replace(claim_studies, runner=runner, n_runs=0, n_reused=0)
 
 
 @pytest.fixture(scope="module")
-def here(laboratory):
+def here(claim_studies):
     """The small laboratory, its runs made in this process."""
-    return with_runner(laboratory, make_executor=InThisProcess)
+    return with_runner(claim_studies, make_executor=lambda study, _checked: InThisProcess(study))
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_it_is_decided_from_its_studies(name, here):
     decided = claim(name)
     budget = TINY.get(name, USUAL)
-    finding = decided.decide(budget, here)
-    assert finding.verdict in get_args(Outcome)
-    assert finding.sentence
-    assert finding.condition
-    assert finding.evidence
-    for path in finding.evidence:
+    result = decided.decide(budget, here)
+    assert result.verdict in get_args(Verdict)
+    assert result.sentence
+    assert result.condition
+    assert result.evidence
+    for path in result.evidence:
         study = Study.open(path)
-        assert study.waiting() == []
+        assert study.pending() == []
         assert len(study.plan) == len(study.config.arms) * budget.seeds
         assert {each.status for each in study.outcomes()} == {"finished"}
-    assert all(each.interval is None for each in finding.numbers.values() if each.unit == "nats")  # at most two seeds
+    assert all(each.interval is None for each in result.numbers.values() if each.unit == "nats")  # at most two seeds
 
 
 def test_claims_share_their_studies_and_a_study_is_made_once(here):
@@ -92,7 +70,7 @@ def test_claims_share_their_studies_and_a_study_is_made_once(here):
 
 def test_real_processes_make_the_same_runs(text, here, tmp_path):
     budget = Budget(seeds=1, steps=6)
-    elsewhere = Laboratory(str(text), StudyRunner(workers=1, studies=tmp_path / "studies"), settings=here.settings)
+    elsewhere = ClaimStudies(str(text), StudyRunner(workers=1, studies=tmp_path / "studies"), settings=here.settings)
     found = [
         each.study("claim-tried", each.base(budget), {"none": {"model.residual": "none"}}, budget)
         for each in (elsewhere, with_runner(here, studies=tmp_path / "others"))
@@ -113,7 +91,7 @@ def test_a_run_that_fails_is_told_and_not_left_out(here, monkeypatch, tmp_path):
     monkeypatch.undo()
     made = mine.study(*study)  # the same once more tries them again, in the same folder
     assert list(tmp_path.iterdir()) == [made.path]
-    assert made.waiting() == []
+    assert made.pending() == []
 
 
 def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):
@@ -126,10 +104,10 @@ def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):
     budget = Budget(seeds=1, steps=7)
     study = "claim-stopped", here.base(budget), {"none": {"model.residual": "none"}}, budget
     with pytest.raises(StoppedError, match="1 of 2 runs are left") as error:
-        with_runner(here, studies=tmp_path, make_executor=Interrupted).study(*study)
+        with_runner(here, studies=tmp_path, make_executor=lambda study, _checked: Interrupted(study)).study(*study)
     assert error.value.signal == "SIGTERM"
     mine = with_runner(here, studies=tmp_path)
-    assert mine.study(*study).waiting() == []
+    assert mine.study(*study).pending() == []
     assert (mine.n_runs, mine.n_reused) == (2, 1)
 
 

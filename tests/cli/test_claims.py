@@ -51,7 +51,7 @@ def test_several_claims_are_decided_in_one_command_with_the_total_time(say, plac
 
 def test_a_claim_that_takes_training_makes_its_studies_once(say, place, monkeypatch):
     small = {"model.d_model": 16, "model.max_seq_len": 16, "training.batch_size": 4}
-    monkeypatch.setattr("glassformer.claims.laboratory.RECIPE", small)
+    monkeypatch.setattr("glassformer.claims.claim_studies.RECIPE", small)
     monkeypatch.setattr(
         "glassformer.claims.q_only.CLAIM",
         q_only.Claim(**(vars(q_only.CLAIM) | {"quick": Budget(seeds=3, steps=6)})),

@@ -117,7 +117,7 @@ def test_a_run_that_fails_is_told_after_the_table_and_tried_again(say, a_study):
     study = a_study
     planned = study.plan[1]
     run = study.run_of(planned)
-    (study.path / "outcomes" / f"{planned.slot}.json").unlink()
+    (study.path / "outcomes" / f"{planned.run_key}.json").unlink()
     shutil.rmtree(run.path)
     run.path.mkdir()
     (run.path / "config.json").write_text("{}")  # a run that nobody can go on with

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from glassformer.errors import DataError, RunError
-from glassformer.studies.outcomes import Curve, Outcome
+from glassformer.studies.outcomes import Curve, RunOutcome
 from glassformer.studies.power import power_line
 from glassformer.studies.report import write_report
 from glassformer.studies.report_charts import _curve_rows
@@ -21,13 +21,9 @@ from glassformer.studies.report_text import answers, circumstances
 from glassformer.studies.sequential import decide
 from glassformer.studies.statistics import compare
 from glassformer.studies.summary import summarise
-from glassformer.studies.worker import make
+from glassformer.studies.worker import train_run
 
 WILD = {"training.optimizer.learning_rate": 1e30, "training.grad_clip": None}
-
-
-def silent(record) -> None:
-    pass
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -39,12 +35,12 @@ def recorded(study, losses) -> None:
     for planned in study.plan:
         loss = losses[planned.variant][planned.seed]
         if loss == "failed":
-            study.record(planned, Outcome(planned.variant, planned.seed, None, "failed", reason="<b>no</b> memory"))
+            study.record(planned, RunOutcome(planned.variant, planned.seed, None, "failed", reason="<b>no</b> memory"))
             continue
         curve = Curve((0, 4, 8), (4.0, None if loss is None else loss + 0.2, loss), (0.0, 1.0, 2.0))
         status = "diverged" if loss is None else "finished"
         study.record(
-            planned, Outcome(planned.variant, planned.seed, None, status, loss, 8, 2.0, curve, reason="finished")
+            planned, RunOutcome(planned.variant, planned.seed, None, status, loss, 8, 2.0, curve, reason="finished")
         )
 
 
@@ -59,7 +55,7 @@ def trained(design, tmp_path_factory):
     root = tmp_path_factory.mktemp("report") / "studies"
     study = Study.create(checked.config, data=checked.data, command=["glassformer", "study", "it"], root=root)
     for planned in study.plan:
-        make(study, planned, silent)
+        train_run(study, planned)
     write_report(study)
     return study
 
@@ -283,7 +279,7 @@ def test_a_study_that_is_not_done_says_what_is_missing(create, design, shown):
     study = create(design(["model.residual=none"], seeds=2))
     with pytest.raises(RunError, match="0 of 4 runs have ended"):
         write_report(study)
-    outcome = Outcome("base", 0, None, "finished", 1.0, 8, 2.0, Curve((0, 8), (4.0, 1.0), (0.0, 2.0)))
+    outcome = RunOutcome("base", 0, None, "finished", 1.0, 8, 2.0, Curve((0, 8), (4.0, 1.0), (0.0, 2.0)))
     study.record(study.plan[0], outcome)
     tab = shown(write_report(study))
     assert "3 of 4 runs have not ended yet" in tab.locator("#section-0").inner_text()
@@ -338,7 +334,7 @@ def test_a_run_that_diverged_is_not_counted_as_having_reached_the_base(create, d
     recorded(study, {"base": [3.0, 3.0], "residual=none": [2.5, 2.5]})
     low = Curve((0, 4, 8), (4.0, 2.0, None), (0.0, 1.0, 2.0))
     study.record(
-        study.by_slot["residual=none.seed-1"], Outcome("residual=none", 1, None, "diverged", None, 8, 2.0, low)
+        study.run_by_key["residual=none.seed-1"], RunOutcome("residual=none", 1, None, "diverged", None, 8, 2.0, low)
     )
     numbers = gather(study)
     assert numbers.runs_of("residual=none")[1].reached_steps is not None  # it was there, and then it was gone

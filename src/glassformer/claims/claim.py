@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from glassformer.claims.laboratory import Laboratory
+    from glassformer.claims.claim_studies import ClaimStudies
 
 Kind = Literal["exact", "measured", "study"]
 """exact: mathematics, computed to rounding; measured: untrained models; study: models are trained, paired by seed."""
 
-Outcome = Literal["supported", "refuted", "depends", "undecided"]
+Verdict = Literal["supported", "refuted", "depends", "undecided"]
 BudgetName = Literal["quick", "full"]
 
 NOTES = "the study notes behind this project"
@@ -43,7 +43,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Number:
+class Measurement:
     """A measured number with its unit, and its 95 % interval over seeds where it has one.
 
     The value is None where there is none to give (every run diverged, say).
@@ -67,15 +67,15 @@ class Number:
         return f"{self.value:.4g}{unit} (95 % interval {low:.4g} to {high:.4g})"
 
 
-def number(value: float, unit: str = "", interval: tuple[float, float] | None = None) -> Number:
-    """A :class:`Number`; what is not finite becomes None, and an interval that is not is left out."""
+def measurement(value: float, unit: str = "", interval: tuple[float, float] | None = None) -> Measurement:
+    """A :class:`Measurement`; what is not finite becomes None, and an interval that is not is left out."""
     if interval is not None and not all(math.isfinite(each) for each in interval):
         interval = None
-    return Number(value if math.isfinite(value) else None, unit, interval)
+    return Measurement(value if math.isfinite(value) else None, unit, interval)
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimResult:
     """What deciding a claim found.
 
     Attributes:
@@ -89,16 +89,16 @@ class Finding:
     parts: Mapping[str, bool | None]
     sentence: str
     condition: str
-    numbers: Mapping[str, Number]
+    numbers: Mapping[str, Measurement]
     evidence: tuple[Path, ...] = ()
 
     @property
-    def verdict(self) -> Outcome:
+    def verdict(self) -> Verdict:
         """What follows from the parts."""
         return verdict_of(self.parts)
 
 
-def verdict_of(parts: Mapping[str, bool | None]) -> Outcome:
+def verdict_of(parts: Mapping[str, bool | None]) -> Verdict:
     """Supported if every part holds, refuted if none does, depends if some do and some do not; undecided if parts
     that are not told apart leave it open.
 
@@ -114,7 +114,7 @@ def verdict_of(parts: Mapping[str, bool | None]) -> Outcome:
     return "supported" if found == {True} else "refuted"
 
 
-Decide = Callable[[Budget, "Laboratory"], Finding]
+Decide = Callable[[Budget, "ClaimStudies"], ClaimResult]
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,29 @@ from statistics import fmean
 
 import numpy as np
 
-from glassformer.claims.claim import Number
+from glassformer.claims.claim import Measurement
 from glassformer.studies.paired import paired_t
 from glassformer.studies.statistics import FEWEST_PAIRS, Losses, compare
 
 
-def mean_over_seeds(values: Iterable[float | None], unit: str = "nats") -> Number:
+def mean_over_seeds(values: Iterable[float | None], unit: str = "nats") -> Measurement:
     """The mean of the values that are there, with its t interval where they are FEWEST_PAIRS or more and differ."""
     known = [float(value) for value in values if value is not None and math.isfinite(value)]
     if not known:
-        return Number(None, unit)
+        return Measurement(None, unit)
     if len(known) < FEWEST_PAIRS or np.ptp(known) == 0:
-        return Number(fmean(known), unit)
+        return Measurement(fmean(known), unit)
     test = paired_t(known)
-    return Number(float(test.mean), unit, (float(test.low), float(test.high)))
+    return Measurement(float(test.mean), unit, (float(test.low), float(test.high)))
 
 
-def difference(base: Losses, variant: Losses, unit: str = "nats") -> Number:
+def difference(base: Losses, variant: Losses, unit: str = "nats") -> Measurement:
     """Variant − base, paired by seed, with its t interval; pairs in which a run diverged are left out."""
     row = compare(base, {"variant": variant}).row("variant")
-    return Number(row.mean, unit, row.interval)
+    return Measurement(row.mean, unit, row.interval)
 
 
-def exceeds(measured: Number, threshold: float) -> bool | None:
+def exceeds(measured: Measurement, threshold: float) -> bool | None:
     """Whether a number is above a threshold: its whole interval above it, below it, or (None) neither.
 
     A number without an interval says nothing here.
@@ -63,7 +63,7 @@ def costs_more(base: Losses, variant: Losses, threshold: float = 0.0) -> bool | 
     return None if (more is False and diverged(variant)) or (more is True and diverged(base)) else more
 
 
-def falls_short(measured: Number, threshold: float) -> bool | None:
+def falls_short(measured: Measurement, threshold: float) -> bool | None:
     """Whether a number is below a threshold, by its whole interval."""
     above = exceeds(measured, threshold)
     return None if above is None else not above
@@ -79,12 +79,12 @@ def diverged(losses: Losses) -> int:
     return sum(loss is None for loss in losses.values())
 
 
-def worded(measured: Number, form: str = ".3f") -> str:
+def worded(measured: Measurement, form: str = ".3f") -> str:
     """A value for a sentence, without its unit; said in words where there is none, for every run diverged."""
     return "no finite number of" if measured.value is None else f"{measured.value:{form}}"
 
 
-def signed(measured: Number) -> str:
+def signed(measured: Measurement) -> str:
     """A difference for a sentence, with its sign and its interval.
 
     >>> signed(Number(0.4127, "nats", (0.3, 0.5)))

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from glassformer.claims.claim import Claim
-from glassformer.claims.laboratory import MODEL, RECIPE
-from glassformer.claims.verdicts import Verdict
+from glassformer.claims.claim_studies import MODEL, RECIPE
+from glassformer.claims.verdicts import VerdictRecord
 from glassformer.studies.variation import shown
 
 HOW = {True: "holds", False: "does not hold", None: "not told apart"}
@@ -21,7 +21,7 @@ cannot tell. Intervals are 95 % t intervals over seeds, paired by seed where the
 there is none."""
 
 
-def page(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+def page(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[VerdictRecord]]) -> str:
     """The page: a table, then a section for each claim.
 
     Args:
@@ -30,7 +30,7 @@ def page(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[Verdict]]) -> 
     return "\n".join(_lines(claims, verdicts)) + "\n"
 
 
-def _lines(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
+def _lines(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[VerdictRecord]]) -> Iterator[str]:
     yield "# Claims, put to the test"
     yield ""
     yield "Made by `glassformer claims --write` from recorded verdicts; not written by hand."
@@ -54,7 +54,7 @@ def _lines(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[Verdict]]) -
         yield from _section(claim, verdicts.get(claim.id, ()))
 
 
-def _section(claim: Claim, verdicts: Sequence[Verdict]) -> Iterator[str]:
+def _section(claim: Claim, verdicts: Sequence[VerdictRecord]) -> Iterator[str]:
     yield ""
     yield f"## {claim.id}"
     yield ""
@@ -74,13 +74,13 @@ def _section(claim: Claim, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield ""
         yield "| measured | |"
         yield "|---|---|"
-        for name, number in verdict.numbers.items():
-            yield f"| {_cell(name)} | {_cell(str(number))} |"
+        for name, measurement in verdict.numbers.items():
+            yield f"| {_cell(name)} | {_cell(str(measurement))} |"
         yield ""
         yield _circumstances(verdict)
 
 
-def _circumstances(verdict: Verdict) -> str:
+def _circumstances(verdict: VerdictRecord) -> str:
     about = verdict.circumstances
     spent = [f"{about.seeds} seed{'s' * (about.seeds != 1)}"]
     spent += [f"{about.steps:,} steps"] if about.steps else []

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.inspection.positions import PositionVectors
 from glassformer.parts.positions import sinusoids
 
@@ -23,12 +23,12 @@ def grows_until(d_model: int, length: int) -> int:
     return PositionVectors(sinusoids(torch.arange(length), d_model).double()).by_gap.grows_until
 
 
-def judge(found: Mapping[int, int], length: int) -> Finding:
+def judge(found: Mapping[int, int], length: int) -> ClaimResult:
     """For each width: whether the distance grows up to some gap (above 1), and whether up to the largest."""
     least = min(found.values())
     told = ", ".join(f"{gap} at d = {width}" for width, gap in found.items())
     whole = least >= length - 1
-    return Finding(
+    return ClaimResult(
         {
             "the distance grows over the first gaps": least > 1,
             f"it grows up to the largest gap, {length - 1}": whole,
@@ -39,11 +39,11 @@ def judge(found: Mapping[int, int], length: int) -> Finding:
         if whole
         else "Among neighbours further apart is further apart; of distant positions the one further away may well have "
         "the nearer vector.",
-        {f"grows until a gap of, at d = {width}": number(gap, "positions") for width, gap in found.items()},
+        {f"grows until a gap of, at d = {width}": measurement(gap, "positions") for width, gap in found.items()},
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` is how many positions."""
     (length,) = budget.levels
     return judge({width: grows_until(width, length) for width in WIDTHS}, length)

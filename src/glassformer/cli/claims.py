@@ -18,8 +18,8 @@ from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:
     from glassformer.claims.claim import BudgetName
-    from glassformer.claims.laboratory import Laboratory
-    from glassformer.claims.verdicts import Verdict
+    from glassformer.claims.claim_studies import ClaimStudies
+    from glassformer.claims.verdicts import VerdictRecord
 
 STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "dim"}
 HOW = {True: "holds", False: "does not hold", None: "not told apart at this budget"}
@@ -61,7 +61,9 @@ def claims(
     folder = folder or places.claims_folder()
     if deciding:
         _check_options(ids or [], {"--data": data, "--workers": workers, "--studies": studies})
-        _decide(ids or [], "full" if full else "quick", folder, _laboratory(data, workers, studies, console), console)
+        _decide(
+            ids or [], "full" if full else "quick", folder, _claim_studies(data, workers, studies, console), console
+        )
     if write is not None:
         _write(write, folder, console)
     elif not deciding:
@@ -79,15 +81,15 @@ def _check_options(ids: list[str], options: dict[str, object]) -> None:
         )
 
 
-def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Terminal) -> Laboratory:
-    from glassformer.claims.laboratory import Laboratory, local_text
+def _claim_studies(data: str | None, workers: int | None, studies: Path | None, console: Terminal) -> ClaimStudies:
+    from glassformer.claims.claim_studies import ClaimStudies, local_text
     from glassformer.cli.study import study_runner
 
-    return Laboratory(data or local_text(), study_runner(console, workers=workers, studies=studies))
+    return ClaimStudies(data or local_text(), study_runner(console, workers=workers, studies=studies))
 
 
-def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Terminal) -> None:
-    from glassformer.claims.deciding import decide
+def _decide(ids: list[str], budget: BudgetName, folder: Path, claim_studies: ClaimStudies, console: Terminal) -> None:
+    from glassformer.claims.decide import decide
     from glassformer.claims.registry import IDS
     from glassformer.claims.registry import claims as named
     from glassformer.studies.runner import StoppedError
@@ -97,7 +99,7 @@ def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Labora
     for claim in chosen:
         console.print(Text.assemble((claim.id, "bold"), f"  {claim.statement}"))
         try:
-            verdict = decide(claim, budget, laboratory, folder=folder, command=_command())
+            verdict = decide(claim, budget, claim_studies, folder=folder, command=_command())
         except StoppedError as stopped:
             console.print(Text(str(stopped)))
             raise typer.Exit(130 if stopped.signal == "SIGINT" else 143) from None
@@ -107,7 +109,7 @@ def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Labora
     console.print(Text.assemble((f"{about}, in {seconds:,.1f} s", "bold"), f"; verdicts in {folder}"))
 
 
-def _show(verdict: Verdict, console: Terminal) -> None:
+def _show(verdict: VerdictRecord, console: Terminal) -> None:
     """The verdict, what is true, under which condition, and every number."""
     console.print(Text(f"  {verdict.verdict}", f"bold {STYLES[verdict.verdict]}"))
     for part, holds in verdict.parts.items():

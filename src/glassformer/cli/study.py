@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -79,6 +77,8 @@ def study(
     ] = True,
 ) -> None:
     """Train a base and variants of it with several seeds, and compare them, paired by seed."""
+    from glassformer.studies.ray_connection import connected
+
     console = Terminal()
     options: dict[str, Any] = {
         "vary": vary, "data": data, "seeds": seeds, "steps": steps, "set": set_, "matched": matched, "name": name,
@@ -86,22 +86,10 @@ def study(
     }  # fmt: skip
     given = {option: value for option, value in options.items() if value is not None}
     given |= {option: True for option, on in (("grid", grid), ("until_decided", until_decided)) if on}
-    with _reaching(on):
+    with connected(on):
         opened, checked = _begin(what, given, workers, on, studies, console)
         runner = study_runner(console, workers=workers, on=on, studies=studies, fresh=fresh)
         run_and_conclude(opened, checked, runner, console, report=report)
-
-
-@contextlib.contextmanager
-def _reaching(on: str | None) -> Iterator[None]:
-    """Be connected to the Ray cluster that is meant, if one is, from before anything is prepared."""
-    if on is None:
-        yield
-        return
-    from glassformer.studies.ray_cluster import connected
-
-    with connected(on):
-        yield
 
 
 def _begin(
@@ -141,7 +129,7 @@ def _check(config: StudyConfig, workers: int | None, on: str | None, console: Te
 def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
     """The new study that the command line describes; None where it names one that is there."""
     from glassformer.studies import design
-    from glassformer.studies.reading import SUFFIXES, read_study
+    from glassformer.studies.study_file import SUFFIXES, read_study
 
     if given and Path(what).suffix in SUFFIXES and _is_study_file(Path(what)):
         listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
@@ -169,7 +157,7 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
 
 def _is_study_file(path: Path) -> bool:
     """Whether a file describes a study: Python always does; TOML unless it has what only a single run's file has."""
-    from glassformer.studies.reading import KEYS
+    from glassformer.studies.study_file import KEYS
 
     if path.suffix == ".py":
         return True
@@ -182,7 +170,7 @@ def _is_study_file(path: Path) -> bool:
 
 def _check_known(what: str, root: Path) -> None:
     """Raise :class:`RunError` for what is neither a preset nor a study."""
-    from glassformer.studies.folder import find_study, list_studies
+    from glassformer.studies.lookup import find_study, list_studies
 
     if find_study(what, root) is None:
         if what == "latest":
@@ -213,7 +201,7 @@ def run_and_conclude(study: Study, checked: Checked, runner: StudyRunner, consol
     _introduce(study, console)
     result = runner.run(study, checked)
     if result.stopped is not None:
-        left = f": {len(result.study.waiting())} of {result.study.config.n_runs} runs are left"
+        left = f": {len(result.study.pending())} of {result.study.config.n_runs} runs are left"
         console.print(Text.assemble((f"stopped by {result.stopped} and saved", "bold"), left))
         console.print(f"  resume with   {command_of(study)}")
         raise typer.Exit(130 if result.stopped == "SIGINT" else 143)

@@ -14,7 +14,7 @@ from glassformer import places
 from glassformer.cli.terminal import Terminal, warn
 
 if TYPE_CHECKING:
-    from glassformer.studies.deciding import Standing
+    from glassformer.studies.adding_seeds import SequentialResult
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
     from glassformer.studies.report_failures import Failures
@@ -33,8 +33,8 @@ def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
     console.print(_table(summary))
     for row in summary.comparison.rows:
         console.print(Text(f"  {summary.sentence(row)}"))
-    if summary.standings:
-        console.print(Text(_ending(study.config, summary.standings), style="dim"))
+    if summary.sequential_results:
+        console.print(Text(_ending(study.config, summary.sequential_results), style="dim"))
     console.print(f"{study.path / 'results.json'}", style="dim")
     failures: Failures | None = None
     if report and any(arm.finished for arm in summary.arms):
@@ -55,11 +55,13 @@ def warn_of(failures: Failures) -> None:
         raise typer.Exit(1)
 
 
-def _ending(config: StudyConfig, standings: Sequence[Standing]) -> str:
+def _ending(config: StudyConfig, sequential_results: Sequence[SequentialResult]) -> str:
     """Why no more seeds were added, and what is not shown."""
     from glassformer.studies.summary import NOT_FIXED
 
-    open_ones = [standing.decision.variant for standing in standings if not standing.settled]
+    open_ones = [
+        sequential_result.decision.variant for sequential_result in sequential_results if not sequential_result.settled
+    ]
     if not open_ones:
         return f"Every variant is settled after {len(config.seeds)} seeds. {NOT_FIXED}"
     return f"Not settled after {len(config.seeds)} seeds: {', '.join(open_ones)}. {NOT_FIXED}"
@@ -71,7 +73,7 @@ def _table(summary: Summary) -> Table:
     diverged = any(arm.count("diverged") for arm in summary.arms)
     table = Table(box=None, padding=(0, 2))
     table.add_column("variant")
-    holds = ", valid at every look" if summary.standings else ""
+    holds = ", valid at every look" if summary.sequential_results else ""
     for heading in ("n", "validation loss", "difference", f"95 % interval{holds}"):
         table.add_column(heading, justify="right", no_wrap=True)  # a narrow terminal cuts the names instead
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
@@ -79,8 +81,8 @@ def _table(summary: Summary) -> Table:
             table.add_column(heading, justify="right")
     rows = {row.variant: row for row in summary.comparison.rows}
     for arm in summary.arms:
-        standing = summary.standing(arm.name)
-        row = rows.get(arm.name) if standing is None else standing.decision
+        sequential_result = summary.sequential_result(arm.name)
+        row = rows.get(arm.name) if sequential_result is None else sequential_result.decision
         interval = None if row is None else row.interval
         loss = arm.loss if row is None else _paired_loss(rows[arm.name])
         cells = [

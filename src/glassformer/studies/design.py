@@ -27,7 +27,7 @@ from glassformer.training.recipes import configuration
 
 BASE = "base"
 MOST_RUNS = 10_000
-LONGEST_SLOT = 60  # bytes of a variant's name in a folder's; the seed and the moment come behind it
+LONGEST_NAME = 60  # bytes of a variant's name in a folder's; the seed and the moment come behind it
 
 Matched = Literal["none", "parameters", "flops", "seconds"]
 
@@ -96,12 +96,12 @@ class StudyConfig(Config):
             return  # to build them all would take minutes
         yield from self._complaints_about_the_budget()
         built = {self.base.to_json(): BASE}
-        slots = {slot_name(BASE): BASE}
+        run_keys = {safe_name(BASE): BASE}
         for name, changes in self.variants.items():
             yield from self._complaints_about(name, changes, built)
-            if (slot := slot_name(name)) in slots:
-                yield f"the variants {slots[slot]!r} and {name!r} would share the name {slot!r}; rename one."
-            slots.setdefault(slot, name)
+            if (run_key := safe_name(name)) in run_keys:
+                yield f"the variants {run_keys[run_key]!r} and {name!r} would share the name {run_key!r}; rename one."
+            run_keys.setdefault(run_key, name)
 
     def _complaints_about_the_budget(self) -> Iterator[str]:
         if self.until_decided is None:
@@ -151,9 +151,9 @@ class PlannedRun:
     config: RunConfig
 
     @property
-    def slot(self) -> str:
+    def run_key(self) -> str:
         """Its name in the study's folder: one run, ever, has it."""
-        return slot_of(self.variant, self.seed)
+        return run_key_of(self.variant, self.seed)
 
 
 def plan(config: StudyConfig) -> list[PlannedRun]:
@@ -240,17 +240,17 @@ def seeds_of(seeds: int | Sequence[int]) -> list[int]:
     return list(range(seeds))
 
 
-def slot_of(variant: str, seed: int) -> str:
+def run_key_of(variant: str, seed: int) -> str:
     """The name of a variant's run with a seed in the study's folder."""
-    return f"{slot_name(variant)}.seed-{seed}"
+    return f"{safe_name(variant)}.seed-{seed}"
 
 
-def slot_name(variant: str) -> str:
+def safe_name(variant: str) -> str:
     """A variant's name as a folder's can hold it, equal only where the names are equal but for such characters."""
     name = _UNFIT.sub("-", variant).strip("-. ") or "variant"
-    if len(name.encode()) > LONGEST_SLOT:
+    if len(name.encode()) > LONGEST_NAME:
         name = (
-            f"{name.encode()[:LONGEST_SLOT].decode(errors='ignore')}~{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
+            f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}~{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
         )
     return name.casefold()
 

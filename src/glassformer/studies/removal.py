@@ -50,7 +50,7 @@ class Removal:
     reasons: Mapping[str, str]
     other_data: frozenset[str] = frozenset()
 
-    def won_back(self, variant: str) -> float | None:
+    def recovered(self, variant: str) -> float | None:
         """The share of the loss that removing costs a trained model which training without the part wins back.
 
         1: the part was never needed; 0: training cannot make up for it. None where removing costs nothing or is not

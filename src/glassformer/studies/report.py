@@ -20,7 +20,6 @@ from glassformer.charts.page import Page, Section
 from glassformer.charts.table import Table, escaped
 from glassformer.errors import DataError
 from glassformer.studies.folder import Study
-from glassformer.studies.opened_rows import FOLDER, READ, OpenedRow, open_rows
 from glassformer.studies.report_charts import charts
 from glassformer.studies.report_csv import runs_csv, variants_csv
 from glassformer.studies.report_failures import Failures
@@ -32,8 +31,8 @@ from glassformer.studies.report_tables import (
     answers_table,
     costs_table,
     differences_table,
-    opened_table,
     power_table,
+    row_pages_table,
     runs_table,
     set_up_tables,
 )
@@ -45,6 +44,7 @@ from glassformer.studies.report_text import (
     subtitle,
     unfinished,
 )
+from glassformer.studies.row_pages import FOLDER, READ, RowPage, write_row_pages
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
 PICTURES = (".svg", ".pdf")
@@ -97,7 +97,7 @@ def write_report(
     head = {"base": subtitle(study.config)} | {name: facts[name] for name in IN_THE_HEAD if name in facts}
     pictures = {figure.title: f"{CHARTS}/{name}.svg" for name, figure in drawn.items()}
 
-    def written(opened: Sequence[OpenedRow], taken_out: Sequence[Section]) -> Path:
+    def written(opened: Sequence[RowPage], taken_out: Sequence[Section]) -> Path:
         sections = _sections(numbers, drawn, opened, facts, taken_out, undrawn)
         title = question(study.config)
         _write(folder / MARKDOWN, markdown(title, head, sections, pictures))
@@ -109,7 +109,7 @@ def write_report(
         failures.attempt(f"the picture {name}", partial(_save_picture, figure, folder, name), _nothing)
     # 3. what the trained models do
     if open_pages or take_out:
-        opened = open_rows(numbers, folder, failures) if open_pages else []
+        opened = write_row_pages(numbers, folder, failures) if open_pages else []
         path = written(opened, [_removal(study, failures)] if take_out else [])
     return path
 
@@ -134,7 +134,7 @@ def _nothing(reason: str) -> None:
 def _sections(
     numbers: Numbers,
     drawn: Mapping[str, Figure],
-    opened: Sequence[OpenedRow],
+    opened: Sequence[RowPage],
     facts: Mapping[str, str],
     taken_out: Sequence[Section],
     undrawn: str,
@@ -189,12 +189,12 @@ def _sections(
     ]
 
 
-def _answer(found: Sequence[Answer], waiting: str) -> Section:
+def _answer(found: Sequence[Answer], pending: str) -> Section:
     if len(found) > 1:
-        return Section("The answer", "", [answers_table(found)], missing=waiting)
+        return Section("The answer", "", [answers_table(found)], missing=pending)
     (answer,) = found
     opening = "Undecided. " if answer.verdict == "undecided" else ""
-    return Section("The answer", f"{opening}{answer.text}", missing=waiting)
+    return Section("The answer", f"{opening}{answer.text}", missing=pending)
 
 
 def _rule(numbers: Numbers) -> str:
@@ -209,13 +209,13 @@ def _power(found: Sequence[Answer]) -> list[Table]:
     return [power_table(found)] if any(answer.power is not None for answer in found) else []
 
 
-def _opened(opened: Sequence[OpenedRow]) -> Section:
+def _opened(opened: Sequence[RowPage]) -> Section:
     return Section(
         "The pictures behind the rows",
         f"A variant's trained model beside the base's, of one seed, reading the same text: the first {READ} tokens of "
         "what is validated on, or its first problem or pair. These pages are files of their own in the folder "
         f"{FOLDER}, beside this one; everything else is in this file.",
-        [opened_table(opened)],
+        [row_pages_table(opened)],
     )
 
 

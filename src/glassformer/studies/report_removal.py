@@ -42,7 +42,7 @@ def removal_table(found: Removal, *, fixed: bool = True) -> Table:
     headers = [Header("variant", align="left"), *map(Header, names)]
     rows = []
     for row in found.trained.rows:
-        share = found.won_back(row.variant)
+        share = found.recovered(row.variant)
         won = Cell(NOTHING) if share is None else Cell(f"{100 * share:.0f} %", share)
         taken_out = _cells(found.removed, row.variant, fixed)
         if row.variant in found.other_data:

@@ -12,10 +12,10 @@ from textwrap import shorten
 
 from glassformer.charts.table import Cell, Header, Table
 from glassformer.studies.design import BASE
-from glassformer.studies.opened_rows import OpenedRow
 from glassformer.studies.power import MOST_PAIRS
 from glassformer.studies.report_numbers import Numbers, RunNumbers
 from glassformer.studies.report_text import Answer, settings
+from glassformer.studies.row_pages import RowPage
 from glassformer.studies.sequential import Decision
 from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
@@ -207,7 +207,7 @@ def runs_table(numbers: Numbers) -> Table:
     )
 
 
-def opened_table(opened: Sequence[OpenedRow]) -> Table:
+def row_pages_table(opened: Sequence[RowPage]) -> Table:
     """Where the pictures behind each variant are."""
     headers = [Header("variant", align="left"), Header("seed"), Header("page", align="left")]
     rows = [

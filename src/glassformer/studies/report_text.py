@@ -14,7 +14,7 @@ from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.models.config import ModelConfig
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
-from glassformer.studies.deciding import Standing
+from glassformer.studies.adding_seeds import SequentialResult
 from glassformer.studies.design import StudyConfig
 from glassformer.studies.power import PowerLine, power_line
 from glassformer.studies.report_numbers import Numbers, opened
@@ -94,9 +94,9 @@ def answers(numbers: Numbers) -> list[Answer]:
 def unfinished(numbers: Numbers) -> str:
     """What the reader must know of a study whose runs have not all ended well; empty if they have."""
     config = numbers.study.config
-    waiting = config.n_runs - len(numbers.runs)
+    pending = config.n_runs - len(numbers.runs)
     failed = [run.outcome for run in numbers.runs if run.outcome.status == "failed"]
-    told = [f"{waiting} of {config.n_runs} runs have not ended yet, and are in no number here."] if waiting else []
+    told = [f"{pending} of {config.n_runs} runs have not ended yet, and are in no number here."] if pending else []
     if failed:
         reasons = "; ".join(f"{each.variant}, seed {each.seed}: {each.reason}" for each in failed)
         told.append(
@@ -196,9 +196,9 @@ def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
 
 
 def _answer(row: Difference, numbers: Numbers) -> Answer:
-    standing = numbers.summary.standing(row.variant)
-    verdict = _verdict(row) if standing is None or row.mean is None else _standing(standing)
-    return Answer(row.variant, verdict, numbers.summary.sentence(row), None if standing else power_line(row))
+    sequential_result = numbers.summary.sequential_result(row.variant)
+    verdict = _verdict(row) if sequential_result is None or row.mean is None else _sequential_verdict(sequential_result)
+    return Answer(row.variant, verdict, numbers.summary.sentence(row), None if sequential_result else power_line(row))
 
 
 def _verdict(row: Difference) -> str:
@@ -209,12 +209,12 @@ def _verdict(row: Difference) -> str:
     return _direction(row.mean) if row.shown else "undecided"
 
 
-def _standing(standing: Standing) -> str:
-    decision = standing.decision
-    if decision.verdict == "different" or (standing.identical and decision.mean):
+def _sequential_verdict(sequential_result: SequentialResult) -> str:
+    decision = sequential_result.decision
+    if decision.verdict == "different" or (sequential_result.identical and decision.mean):
         assert decision.mean is not None
         return _direction(decision.mean)
-    if standing.identical:
+    if sequential_result.identical:
         return "equals the base"
     return "no difference that matters" if decision.verdict == "equivalent" else "undecided"
 

@@ -17,14 +17,15 @@ from pathlib import Path
 
 from glassformer import places
 from glassformer.errors import RunError
-from glassformer.studies import ray_cluster
+from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
-from glassformer.studies.deciding import until_decided
-from glassformer.studies.execution import Driver, Executor, Observer
 from glassformer.studies.folder import Study
-from glassformer.studies.outcomes import Outcome
-from glassformer.studies.processes import LocalProcesses
+from glassformer.studies.local_processes import LocalProcesses
+from glassformer.studies.outcomes import RunOutcome
+from glassformer.studies.ray_cluster import RayCluster
+from glassformer.studies.ray_connection import worker_limit
 from glassformer.studies.reuse import reuse
+from glassformer.studies.scheduler import Executor, Observer, Scheduler
 
 Watch = Callable[[Study], AbstractContextManager[Observer | None]]
 """Makes what observes a study while its runs are trained."""
@@ -41,7 +42,7 @@ class StoppedError(RunError):
     def __init__(self, signal: str, study: Study) -> None:
         self.signal = signal
         super().__init__(
-            f"{signal} stopped the study {study.path}, which is saved: {len(study.waiting())} of {len(study.plan)} "
+            f"{signal} stopped the study {study.path}, which is saved: {len(study.pending())} of {len(study.plan)} "
             "runs are left. Run the same command to resume it."
         )
 
@@ -58,10 +59,10 @@ class StudyResult:
 
     study: Study
     stopped: str | None
-    reused: tuple[Outcome, ...]
+    reused: tuple[RunOutcome, ...]
 
     @property
-    def failed(self) -> list[Outcome]:
+    def failed(self) -> list[RunOutcome]:
         """Outcomes of the runs that an error ended."""
         return [outcome for outcome in self.study.outcomes() if outcome.status == "failed"]
 
@@ -79,8 +80,8 @@ class StudyRunner:
 
     Attributes:
         workers: runs at a time; as many as fit unless given.
-        on: ``ray`` or ``ray://HOST:PORT``, inside :func:`~glassformer.studies.ray_cluster.connected`; None: processes
-            on this machine.
+        on: ``ray`` or ``ray://HOST:PORT``, inside :func:`~glassformer.studies.ray_connection.connected`; None:
+            processes on this machine.
         runs, studies: folders that are searched for equal runs; :mod:`glassformer.places` unless given.
         fresh: reuse nothing.
         watch: makes what observes the study while it runs.
@@ -104,20 +105,20 @@ class StudyRunner:
             ConfigError: more ``workers`` than fit.
             RunError: another process runs this study, or no worker can be started.
         """
-        reused: list[Outcome] = []
+        reused: list[RunOutcome] = []
 
         def train(study: Study) -> str | None:
             reused.extend(self._reuse(study, checked))
             return self._train(study, checked)
 
-        study.forget_failures()
+        study.clear_failures()
         if study.config.until_decided is None:
             stopped = train(study)
         else:
             study, stopped = until_decided(study, train)
         return StudyResult(study, stopped, tuple(reused))
 
-    def _reuse(self, study: Study, checked: Checked) -> list[Outcome]:
+    def _reuse(self, study: Study, checked: Checked) -> list[RunOutcome]:
         if self.fresh:
             return []
         runs, studies = self.runs or places.runs_folder(), self.studies or places.studies_folder()
@@ -128,7 +129,7 @@ class StudyRunner:
 
     def _train(self, study: Study, checked: Checked) -> str | None:
         """Train what is pending; gives the signal that stopped it, or None."""
-        pending = len(study.waiting())
+        pending = len(study.pending())
         if not pending:
             return None
         executor = (self.make_executor or self._executor)(study, checked)
@@ -136,14 +137,14 @@ class StudyRunner:
         where = "" if self.on is None else f" on the Ray cluster ({self.on})"
         self.report(f"{pending} of {len(study.plan)} runs to train, {executor.count} at a time{threads}{where}")
         with self.watch(study) as observer:
-            return Driver(study, executor, [] if observer is None else [observer]).run()
+            return Scheduler(study, executor, [] if observer is None else [observer]).run()
 
     def _executor(self, study: Study, checked: Checked) -> Executor:
-        count = count_workers(checked, self.workers, self.on, n_runs=len(study.waiting()))
+        count = count_workers(checked, self.workers, self.on, n_runs=len(study.pending()))
         if self.on is None:
             return LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
         gpu = checked.device.startswith("cuda")
-        return ray_cluster.RayCluster(study, count, checked.threads, gpu, checked.run_bytes, self.report)
+        return RayCluster(study, count, checked.threads, gpu, checked.run_bytes, self.report)
 
 
 def count_workers(checked: Checked, workers: int | None, on: str | None, *, n_runs: int) -> int:
@@ -151,7 +152,7 @@ def count_workers(checked: Checked, workers: int | None, on: str | None, *, n_ru
     if on is None:
         return worker_count(workers, n_runs=n_runs, device=checked.device, run_bytes=checked.run_bytes)
     gpu = checked.device.startswith("cuda")
-    return ray_cluster.places(workers, n_runs=n_runs, gpu=gpu, run_bytes=checked.run_bytes)
+    return worker_limit(workers, n_runs=n_runs, gpu=gpu, run_bytes=checked.run_bytes)
 
 
 def check_failures(study: Study, retry: str = "the same command") -> None:

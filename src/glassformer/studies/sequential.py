@@ -47,9 +47,9 @@ from glassformer.studies.statistics import (
     paired_by_seed,
     too_few,
 )
-from glassformer.studies.wording import counted, finding, plain
+from glassformer.studies.wording import counted, difference_clause, plain
 
-Verdict = Literal["different", "equivalent", "undecided"]
+Conclusion = Literal["different", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Decision:
     """What the pairs of one variant decide, and at which look."""
 
     variant: str
-    verdict: Verdict
+    verdict: Conclusion
     n: int
     """Whole pairs at the decision; while undecided, all there are."""
     available: int
@@ -91,7 +91,7 @@ class Decision:
         when = f"decided at n = {pairs}" if self.settled else f"undecided at n = {pairs}"
         family = "valid at every look" + (f" and for all {self.comparisons} variants" if self.comparisons > 1 else "")
         shown = self.verdict == "different"
-        clause = finding(
+        clause = difference_clause(
             self.variant, self.mean, self.interval, shown, self.confidence, quantity, unit, f"{family}; {when}"
         )
         if self.within_margin:
@@ -175,7 +175,7 @@ def _decision(
             undecided = Decision(name, "undecided", n, n, confidence, comparisons, margin, mean, note=note)
             continue
         interval = (float(lows[look - 1]), float(highs[look - 1]))
-        verdict: Verdict = "undecided"
+        verdict: Conclusion = "undecided"
         if not interval[0] <= 0 <= interval[1]:
             verdict = "different"
         elif margin is not None and inside(interval, margin):

@@ -29,7 +29,7 @@ from scipy import stats
 
 from glassformer.errors import ConfigError
 from glassformer.studies.paired import PairedT, hedges_correction, holm, paired_t, without_spread
-from glassformer.studies.wording import counted, finding, percent, probability, seeds_listed, signed
+from glassformer.studies.wording import counted, difference_clause, percent, probability, seeds_listed, signed
 
 Losses = Mapping[int, float | None]
 """A final loss for each seed; None, NaN or an infinity where the run diverged."""
@@ -121,9 +121,10 @@ class Difference:
             return f"On average {self.variant} {moved} (n = {pairs}): {self.note}."
         over = f" over {self.comparisons} variants" if self.comparisons > 1 else ""
         support = f"n = {pairs}, Holm-adjusted p {probability(self.p_holm)}{over}"
-        return (
-            f"{finding(self.variant, self.mean, self.interval, self.shown, self.confidence, quantity, unit, support)}."
+        clause = difference_clause(
+            self.variant, self.mean, self.interval, self.shown, self.confidence, quantity, unit, support
         )
+        return f"{clause}."
 
     def apart(self) -> list[str]:
         """What is in no pair: a sentence for each reason."""

@@ -74,7 +74,7 @@ def probability(p: float) -> str:
     return f"= {p:.1g}" if p < 0.001 else f"= {p:.2g}"
 
 
-def finding(
+def difference_clause(
     name: str,
     mean: float,
     interval: tuple[float, float],

@@ -29,8 +29,9 @@ from glassformer.scaling.ladders.ladder_fit import Band, Learned, learn, rung_po
 from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan
 from glassformer.scaling.ladders.ladder_rungs import Run
 from glassformer.studies.checking import Checked, check
-from glassformer.studies.design import BASE, StudyConfig, slot_name
-from glassformer.studies.folder import Study, list_studies
+from glassformer.studies.design import BASE, StudyConfig, safe_name
+from glassformer.studies.folder import Study
+from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import read_outcome
 from glassformer.studies.runner import StudyRunner, Watch, unobserved
 from glassformer.studies.same_data import began_with
@@ -199,7 +200,7 @@ class Ladder:
                 continue
             if found is None:
                 root = self.study.path / VERIFICATION
-                trainer = start(self._verifying_config(arm), name=slot_name(arm), root=root, observers=observers)
+                trainer = start(self._verifying_config(arm), name=safe_name(arm), root=root, observers=observers)
             else:
                 trainer, _ = resume(found, observers=observers)
             outcome = trainer.train()
@@ -221,7 +222,7 @@ class Ladder:
 
     def _verifying(self, arm: str) -> RunFolder | None:
         paths = [
-            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{slot_name(arm)}-")
+            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{safe_name(arm)}-")
         ]
         return RunFolder.open(paths[0]) if paths else None
 

@@ -24,7 +24,7 @@ Train = Callable[[Study], str | None]
 
 
 @dataclass(frozen=True)
-class Standing:
+class SequentialResult:
     """Where a variant stands: the rule's decision, or that it is the base again."""
 
     decision: Decision
@@ -49,7 +49,7 @@ class Standing:
         return asdict(self.decision) | {"identical": self.identical, "settled": self.settled}
 
 
-def standings(study: Study) -> tuple[Standing, ...]:
+def sequential_results(study: Study) -> tuple[SequentialResult, ...]:
     """Where every variant stands; none for a study whose seeds were fixed beforehand."""
     rule = study.config.until_decided
     if rule is None:
@@ -61,7 +61,7 @@ def standings(study: Study) -> tuple[Standing, ...]:
         variant = losses[decision.variant]
         pairs = paired_by_seed(base, variant, [seed for seed in seeds if seed in base and seed in variant])
         identical = decision.available >= FIRST_LOOK and no_spread(pairs)
-        found.append(Standing(decision, identical))
+        found.append(SequentialResult(decision, identical))
     return tuple(found)
 
 
@@ -79,7 +79,7 @@ def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
     assert study.config.until_decided is not None, "its seeds were fixed beforehand"
     while (signal := train(study)) is None:
         ended = {outcome.status for outcome in study.outcomes()}
-        settled = all(standing.settled for standing in standings(study))
+        settled = all(sequential_result.settled for sequential_result in sequential_results(study))
         if settled or "failed" in ended or len(study.config.seeds) >= study.config.until_decided.budget_seeds:
             break
         study = study.extended([next_seed(study.config)])

@@ -7,31 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glassformer.claims.claim import BudgetName, Claim
-from glassformer.claims.laboratory import Laboratory
-from glassformer.claims.verdicts import Verdict, circumstances, record
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.verdicts import VerdictRecord, circumstances, record
 
 
 def decide(
-    claim: Claim, budget: BudgetName, laboratory: Laboratory, *, folder: Path, command: Sequence[str]
-) -> Verdict:
+    claim: Claim, budget: BudgetName, claim_studies: ClaimStudies, *, folder: Path, command: Sequence[str]
+) -> VerdictRecord:
     """Decide a claim within a budget and keep the verdict in ``folder``.
 
     Raises:
         GlassformerError: a study cannot be made, or was stopped; what was made of it is kept, and found again.
         RunError: the verdict cannot be kept.
     """
-    before = laboratory.n_runs, laboratory.n_reused
+    before = claim_studies.n_runs, claim_studies.n_reused
     start = time.perf_counter()
-    finding = claim.decide(claim.budget(budget), laboratory)
+    result = claim.decide(claim.budget(budget), claim_studies)
     about = circumstances(
         claim,
         budget,
-        data=laboratory.data if finding.evidence else "",
-        runs=laboratory.n_runs - before[0],
-        reused=laboratory.n_reused - before[1],
+        data=claim_studies.data if result.evidence else "",
+        runs=claim_studies.n_runs - before[0],
+        reused=claim_studies.n_reused - before[1],
         seconds=time.perf_counter() - start,
         command=command,
     )
-    verdict = Verdict.of(claim, finding, about)
+    verdict = VerdictRecord.of(claim, result, about)
     record(folder, verdict)
     return verdict

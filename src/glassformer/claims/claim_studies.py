@@ -20,7 +20,8 @@ from glassformer.models.presets import preset
 from glassformer.runs.folder import ENVIRONMENT, Run, read_object
 from glassformer.studies.checking import Checked, check
 from glassformer.studies.design import StudyConfig, study
-from glassformer.studies.folder import Study, list_studies
+from glassformer.studies.folder import Study
+from glassformer.studies.lookup import list_studies
 from glassformer.studies.runner import StudyRunner
 from glassformer.studies.summary import summarise
 from glassformer.training.config import RunConfig
@@ -55,7 +56,7 @@ def local_text() -> str:
 
 
 @dataclass
-class Laboratory:
+class ClaimStudies:
     """Makes the studies of claims.
 
     Attributes:
@@ -95,7 +96,7 @@ class Laboratory:
             StoppedError: a signal stopped it, and it is saved.
         """
         config = study(base, vary=variants, seeds=budget.seeds, name=name, **options)
-        return self.conduct(config)
+        return self.run(config)
 
     def entropies(self, made: Study) -> dict[str, float]:
         """Unigram and bigram entropy of a study's training text, nats per token; empty for data that have none."""
@@ -104,7 +105,7 @@ class Laboratory:
                 return entropies(Run.open(outcome.run))
         return {}
 
-    def conduct(self, config: StudyConfig) -> Study:
+    def run(self, config: StudyConfig) -> Study:
         """Make a study's runs that are not there yet. Raises as :meth:`study` does."""
         checked = check(config)
         root = self.runner.studies or places.studies_folder()
