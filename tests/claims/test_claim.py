@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.claims import judging
-from glassformer.claims.claim import Budget, ClaimResult, Kind, Measurement, Verdict, measurement, verdict_of
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import ClaimResult, Kind, Measurement, Verdict, measurement, verdict_of
 from glassformer.claims.registry import IDS, claim, claims
 from glassformer.errors import ConfigError
 

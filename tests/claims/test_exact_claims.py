@@ -19,7 +19,7 @@ from glassformer.claims import (
     residual_derivative,
     teacher_forcing,
 )
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.claims.exactness import DIFFERENT, EQUAL, equal
 from glassformer.claims.registry import claim
 

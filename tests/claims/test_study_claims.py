@@ -11,7 +11,8 @@ import pytest
 from executors import InThisProcess
 
 from glassformer.claims import residual_study
-from glassformer.claims.claim import Budget, Verdict
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import Verdict
 from glassformer.claims.claim_studies import ClaimStudies, local_text, records
 from glassformer.claims.decide import decide
 from glassformer.claims.registry import IDS, claim

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from glassformer.claims import q_only
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.claims.registry import IDS
 
 

@@ -13,7 +13,7 @@ from glassformer.errors import DataError, RunError
 from glassformer.studies.outcomes import Curve, RunOutcome
 from glassformer.studies.power import power_line
 from glassformer.studies.report import write_report
-from glassformer.studies.report_charts import _curve_rows
+from glassformer.studies.report_curves import _curve_rows
 from glassformer.studies.report_csv import runs_csv, variants_csv
 from glassformer.studies.report_numbers import gather
 from glassformer.studies.report_tables import costs_table

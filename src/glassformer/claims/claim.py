@@ -12,34 +12,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.budget import Budget, BudgetName
+from glassformer.claims.claim_studies import ClaimStudies
 
 Kind = Literal["exact", "measured", "study"]
 """exact: mathematics, computed to rounding; measured: untrained models; study: models are trained, paired by seed."""
 
 Verdict = Literal["supported", "refuted", "depends", "undecided"]
-BudgetName = Literal["quick", "full"]
 
 NOTES = "the study notes behind this project"
 """Where most of the claims are from."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much may be spent on a claim.
-
-    Attributes:
-        seeds: runs of each arm of a study, or random draws of what is measured.
-        steps: updates of each run; 0 where nothing is trained.
-        levels: of the claim's factor (depths, head widths, lengths), as its file says.
-    """
-
-    seeds: int = 1
-    steps: int = 0
-    levels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +98,7 @@ def verdict_of(parts: Mapping[str, bool | None]) -> Verdict:
     return "supported" if found == {True} else "refuted"
 
 
-Decide = Callable[[Budget, "ClaimStudies"], ClaimResult]
+Decide = Callable[[Budget, ClaimStudies], ClaimResult]
 
 
 @dataclass(frozen=True)
@@ -135,8 +119,8 @@ class Claim:
     kind: Kind
     decided_by: str
     decide: Decide = field(repr=False)
-    quick: Budget = Budget()
-    full: Budget = Budget()
+    quick: Budget = field(default_factory=Budget)
+    full: Budget = field(default_factory=Budget)
 
     def budget(self, name: BudgetName) -> Budget:
         """The budget of this name."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import glassformer
 from glassformer import machine, places
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.data.downloads import TINY_SHAKESPEARE
 from glassformer.errors import GlassformerError
 from glassformer.models.presets import preset

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from glassformer.claims.claim import BudgetName, Claim
+from glassformer.claims.budget import BudgetName
+from glassformer.claims.claim import Claim
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.verdicts import VerdictRecord, circumstances, record
 

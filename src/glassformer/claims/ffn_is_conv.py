@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.exactness import equal, relative, relative_measurement
 from glassformer.parts.feedforward import PointwiseConvolution

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed, worded
 from glassformer.claims.trained import trained_models, validation_tokens

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.scaling.laws.kaplan import CRITICAL_BATCH
 from glassformer.scaling.laws.notes import CORRECTIONS, HEAD_WIDTH, Correction

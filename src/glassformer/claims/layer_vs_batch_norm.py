@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, mean_over_seeds, signed
 from glassformer.inspection.norm_comparison import BATCH_EVALUATION, BATCH_TRAINING, LAYER, compare_norms

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import diverged, exceeds, mean_over_seeds, trains
 from glassformer.claims.norm_study import FULL, QUICK, WITHOUT, norm_studies

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import costs_more, difference, exceeds, mean_over_seeds, signed
 from glassformer.studies.curves import mean_loss, shared_steps

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.exactness import equal, relative, relative_measurement
 from glassformer.parts.masks import additive, causal_mask

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from glassformer import places
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, mean_exceeds, mean_over_seeds, signed, worded
 from glassformer.runs.files import replace_durably

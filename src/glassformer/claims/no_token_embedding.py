@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import diverged, falls_short, mean_exceeds, mean_over_seeds
 from glassformer.claims.trained import base_samples

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import costs_more, difference, diverged, mean_over_seeds, signed
 from glassformer.claims.norm_study import FULL, PRE, QUICK, WITHOUT, norm_studies

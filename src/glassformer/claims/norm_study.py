@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.studies.folder import Study
 

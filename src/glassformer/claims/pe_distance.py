@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.inspection.positions import PositionVectors
 from glassformer.parts.positions import sinusoids

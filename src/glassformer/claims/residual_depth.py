@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import all_of, mean_over_seeds, worded
 from glassformer.claims.trained import trained_models, validation_tokens

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.exactness import random_tokens
 from glassformer.inspection.depth import SMALL

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import exceeds, mean_over_seeds
 from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, QUICK, SKIP_REMOVED, residual_studies

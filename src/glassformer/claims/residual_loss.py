@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
 from glassformer.claims.residual_study import (

@@ -13,7 +13,7 @@ Attention removed is what deleting the line ``x = x + output`` does, where ``out
 
 from __future__ import annotations
 
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.studies.folder import Study
 

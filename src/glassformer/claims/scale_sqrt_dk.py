@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import (
     all_of,

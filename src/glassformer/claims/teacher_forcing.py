@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import NOTES, Budget, Claim, ClaimResult
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.exactness import MODEL, build, equal, random_tokens, relative, relative_measurement
 from glassformer.models.decoder import Decoder

@@ -20,7 +20,8 @@ from pydantic import TypeAdapter
 
 import glassformer
 from glassformer import machine
-from glassformer.claims.claim import BudgetName, Claim, ClaimResult, Measurement, Verdict
+from glassformer.claims.budget import BudgetName
+from glassformer.claims.claim import Claim, ClaimResult, Measurement, Verdict
 from glassformer.errors import RunError
 from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import json_bytes, read_object

@@ -17,7 +17,7 @@ from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from glassformer.claims.claim import BudgetName
+    from glassformer.claims.budget import BudgetName
     from glassformer.claims.claim_studies import ClaimStudies
     from glassformer.claims.verdicts import VerdictRecord
 
