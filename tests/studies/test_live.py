@@ -66,6 +66,6 @@ def test_without_a_terminal_there_is_a_line_for_each_run_that_ends_or_is_lost(cr
             )
         )
     assert log.getvalue().splitlines() == [
-        "base.seed-0: its process was killed by SIGKILL; it goes on in another",
+        "base.seed-0: its process was killed by SIGKILL; resumed in another",
         "   1 of 2  base, seed 0: validation loss 1.5000, accuracy 0.250 after 8 steps, 2.0 s",
     ]

@@ -54,8 +54,8 @@ def test_both_ways_of_removing_are_paired_with_the_same_base(finished):
 def test_what_cannot_be_removed_has_a_reason(finished):
     found = removal(finished)
     wide, batch = list(finished.config.variants)[2:]
-    assert "weights that the base has not" in found.reasons[wide]
-    assert "nothing of the model" in found.reasons[batch]
+    assert "weights that the base" in found.reasons[wide]
+    assert "only the training" in found.reasons[batch]
     assert found.recovered(wide) is None
 
 
@@ -64,7 +64,7 @@ def test_a_loss_on_other_data_is_no_measure_of_what_was_removed(base, tmp_path):
     other.write_text("what each layer wrote. " * 100)
     for changes in ({"data.source": str(other)}, {"training.seq_len": 8}):
         variant = base.override({"model.residual": "none", **changes})
-        assert _other_question(base, variant) == "it is validated on other data than the base"
+        assert _other_question(base, variant) == "it is validated on other data than the baseline"
     assert not _other_question(base, base.override({"model.residual": "none", "training.batch_size": 2}))
 
 
@@ -127,9 +127,9 @@ def test_the_report_has_both_in_one_table(finished, tmp_path):
     for row in found.removed.rows:
         assert difference_cell(row.mean, row.interval).text in table
         assert interval_cell(row.interval).text in table
-    assert "weights that the base has not" in removal_section(finished).figures[0].description
+    assert "weights that the base" in removal_section(finished).figures[0].description
     text = write_report(finished, folder=tmp_path, open_pages=False).with_suffix(".md").read_text()
-    assert "Left out of training, or taken out afterwards" in text
+    assert "Trained without the part, or removed after training" in text
 
 
 @pytest.fixture

@@ -91,10 +91,10 @@ def test_a_page_that_raises_says_so_and_the_rest_stands(study, tmp_path, monkeyp
     failures = Failures()
     path = write_report(study, folder=tmp_path, take_out=False, failures=failures)
     assert path == tmp_path / "report.html"
-    assert list(failures.reasons) == ["the page of residual=none"]
+    assert list(failures.reasons) == ["model page of residual=none"]
     assert type(error).__name__ in failures.sentence()
     text = (tmp_path / "report.md").read_text()
-    assert "This could not be made" in text
+    assert "This part could not be created" in text
     assert "Paired differences" in text
     assert "Traceback" in (tmp_path / FILE).read_text()
     assert [row["variant"] for row in rows(tmp_path / "results.csv")] == ["base", "residual=none"]
@@ -104,9 +104,9 @@ def test_a_page_that_raises_says_so_and_the_rest_stands(study, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("place", "what"),
     [
-        ("glassformer.studies.report.charts", "the charts"),
-        ("glassformer.studies.report.removal_section", "what was taken out of the trained base"),
-        ("glassformer.charts.page.Page.save", "the page"),
+        ("glassformer.studies.report.charts", "charts"),
+        ("glassformer.studies.report.removal_section", "removal after training"),
+        ("glassformer.charts.page.Page.save", "report.html"),
     ],
 )
 def test_whatever_fails_the_numbers_are_written(study, tmp_path, monkeypatch, place, what):
@@ -149,8 +149,8 @@ def test_the_command_says_what_is_missing_and_its_status_is_not_0(study, tmp_pat
     out, err = capfd.readouterr()
     assert status == 1
     assert "report.html" in out
-    assert "1 part of the report could not be made" in err
-    assert "the page of residual=none: IndexError" in err
+    assert "1 part of the report could not be" in err
+    assert "model page of residual=none: IndexError" in err
     assert "Traceback" not in err
 
 

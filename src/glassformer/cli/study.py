@@ -1,4 +1,4 @@
-"""``glassformer study``: a base, what to vary about it, and seeds; many runs, and one table."""
+"""``glassformer study``: a baseline, what to vary about it, and seeds; many runs, and one table."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 def study(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="WHAT", help="A preset; a study file (.toml, .py); or a study to go on with, or latest."
-        ),
+        typer.Argument(metavar="WHAT", help="A preset; a study file (.toml, .py); or a study to resume, or latest."),
     ],
     vary: Annotated[
         list[str] | None,
@@ -41,42 +39,42 @@ def study(
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="The text or pairs, as in glassformer train.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="How many seeds (8), or which (0,3,7). 3 unless given.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates of each run (training.max_steps).")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Number of seeds (8), or a list (0,3,7). 3 unless given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps of each run (training.max_steps).")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change any setting of the base. Repeatable."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Change any setting of the baseline. Repeatable."),
     ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="Every combination of what is varied.")] = False,
+    grid: Annotated[bool, typer.Option("--grid", help="Every combination of the varied settings.")] = False,
     matched: Annotated[
-        str | None, typer.Option(help="Make every variant equal to the base in: parameters, flops, seconds.")
+        str | None, typer.Option(help="Match every variant to the baseline in: parameters, flops, seconds.")
     ] = None,
     until_decided: Annotated[
         bool,
         typer.Option("--until-decided", help="Add seeds one at a time until every variant is decided."),
     ] = False,
     budget_seeds: Annotated[
-        int | None, typer.Option(help="With --until-decided: seeds in all, at most; 20 unless given.")
+        int | None, typer.Option(help="With --until-decided: maximum seeds; 20 unless given.")
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(help="With --until-decided: the largest difference that would not matter, nats per token."),
+        typer.Option(help="With --until-decided: equivalence margin, nats per token."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; the preset's unless given.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core unless given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one per core unless given.")] = None,
     on: Annotated[
         str | None,
-        typer.Option(metavar="RAY", help="Where: ray (the Ray cluster of this machine) or ray://HOST:PORT. Else here."),
+        typer.Option(
+            metavar="RAY", help="Ray cluster: ray (this machine's) or ray://HOST:PORT. Default: this machine."
+        ),
     ] = None,
     studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Make every run anew, even where an equal one exists.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Retrain all runs, even where an equal one exists.")] = False,
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Whether to write the report at the end.")
     ] = True,
 ) -> None:
-    """Train a base and variants of it with several seeds, and compare them, paired by seed."""
+    """Train a baseline and variants of it with several seeds, and compare them, paired by seed."""
     from glassformer.studies.ray_connection import connected
 
     console = Terminal()
@@ -95,7 +93,7 @@ def study(
 def _begin(
     what: str, given: dict[str, Any], workers: int | None, on: str | None, root: Path | None, console: Terminal
 ) -> tuple[Study, Checked]:
-    """A new study, or the one that is meant, and what was found out about it."""
+    """A new study, or an existing one, and what was checked about it."""
     from glassformer.runs.folder import check_name
     from glassformer.studies.folder import Study
     from glassformer.studies.same_data import began_with
@@ -109,12 +107,12 @@ def _begin(
     study = Study.open(what, root=root)
     checked = _check(study.config, workers, on, console)
     if not all(began_with(study, arm, fingerprint) for arm, fingerprint in checked.data.items()):
-        raise RunError(f"The data of the study {study.name} have changed since it began; put them back to go on.")
+        raise RunError(f"The data of the study {study.name} have changed since it began; restore them to resume.")
     return study, checked
 
 
 def _check(config: StudyConfig, workers: int | None, on: str | None, console: Terminal) -> Checked:
-    """Refuse what cannot run here, before there is a folder."""
+    """Check that it can run here, before there is a folder."""
     from glassformer.studies.checking import check
     from glassformer.studies.runner import count_workers
 
@@ -134,7 +132,7 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
     if given and Path(what).suffix in SUFFIXES and _is_study_file(Path(what)):
         listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
         raise ConfigError(
-            f"{listed}: {what!r} is a study file, which holds the whole design; change it there, or name a preset or "
+            f"{listed}: {what!r} is a study file, which has the whole design; change it there, or name a preset or "
             "a run's file instead.",
             subject="command",
         )
@@ -149,7 +147,7 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
     if given:
         listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
         raise ConfigError(
-            f"{listed}: only a study of a preset takes its design from the command line; {what!r} is no preset.",
+            f"{listed}: only a study of a preset takes its design from the command line; {what!r} is not a preset.",
             subject="command",
         )
     return read_study(Path(what)) if Path(what).suffix in SUFFIXES else None
@@ -174,10 +172,10 @@ def _check_known(what: str, root: Path) -> None:
 
     if find_study(what, root) is None:
         if what == "latest":
-            raise RunError(f"There is no study in {root} yet, so there is no latest one. Make one first.")
+            raise RunError(f"There is no study in {root} yet, so there is no latest one. Run one first.")
         known = [*preset_names(), *(path.name for path in list_studies(root))]
         raise RunError(
-            f"{what!r} is no preset, no study file (.toml, .py) and no study in {root}. {nearest(what, known)}"
+            f"{what!r} is not a preset, a study file (.toml, .py) or a study in {root}. {nearest(what, known)}"
         )
 
 
@@ -187,7 +185,7 @@ def _seeds(text: str) -> int | list[int]:
         numbers = [read_integer(piece) for piece in text.split(",") if piece.strip()]
         return numbers if "," in text else numbers[0]
     except (ValueError, IndexError):
-        raise ConfigError(f"--seeds is {text!r}; expected how many (8) or which (0,3,7).", subject="command") from None
+        raise ConfigError(f"--seeds is {text!r}; expected a number (8) or a list (0,3,7).", subject="command") from None
 
 
 def _settings(assignments: list[str]) -> dict[str, str]:

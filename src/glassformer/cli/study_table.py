@@ -1,4 +1,4 @@
-"""The end of ``glassformer study``: the table, a sentence for each variant, and what is to be said besides."""
+"""The results of ``glassformer study``: the table, a sentence for each variant, the report."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
 
 
 def warn_of(failures: Failures) -> None:
-    """Say what is missing from a report, and exit with status 1: its numbers are whole, and it is not."""
+    """Name what is missing from a report, and exit with status 1: its numbers are complete, the report is not."""
     if failures.reasons:
         warn(failures.sentence())
         raise typer.Exit(1)
@@ -63,8 +63,8 @@ def _ending(config: StudyConfig, sequential_results: Sequence[SequentialResult])
         sequential_result.decision.variant for sequential_result in sequential_results if not sequential_result.settled
     ]
     if not open_ones:
-        return f"Every variant is settled after {len(config.seeds)} seeds. {NOT_FIXED}"
-    return f"Not settled after {len(config.seeds)} seeds: {', '.join(open_ones)}. {NOT_FIXED}"
+        return f"Every variant is decided after {len(config.seeds)} seeds. {NOT_FIXED}"
+    return f"Inconclusive after {len(config.seeds)} seeds: {', '.join(open_ones)}. {NOT_FIXED}"
 
 
 def _table(summary: Summary) -> Table:
@@ -105,6 +105,6 @@ def _paired_loss(row: Difference) -> float | None:
 
 
 def command_of(study: Study) -> str:
-    """The command that goes on with a study."""
+    """The command that resumes a study."""
     named = study.name if study.path.parent == places.studies_folder() else str(study.path)
     return f"glassformer study {named}"

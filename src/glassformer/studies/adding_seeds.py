@@ -25,7 +25,7 @@ Train = Callable[[Study], str | None]
 
 @dataclass(frozen=True)
 class SequentialResult:
-    """Where a variant stands: the rule's decision, or that it is the base again."""
+    """A variant's decision, or that it is identical to the baseline."""
 
     decision: Decision
     identical: bool
@@ -37,12 +37,12 @@ class SequentialResult:
         return self.identical or self.decision.settled
 
     def sentence(self) -> str:
-        """The decision in plain words."""
+        """The decision as a sentence."""
         if not self.identical:
             return self.decision.sentence()
         mean, pairs = self.decision.mean, counted(self.decision.available, "pair")
-        told = "ends at the base's own loss" if not mean else f"differs from the base by the same {mean:+.4g} nats"
-        return f"{self.decision.variant} {told} in every pair (n = {pairs}): it needs no interval, and no more seeds."
+        by = "equals the baseline" if not mean else f"differs from the baseline by {mean:+.4g} nats"
+        return f"{self.decision.variant} {by} in every pair (n = {pairs}): more seeds would not change that."
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds."""

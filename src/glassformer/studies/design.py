@@ -44,9 +44,9 @@ class UntilDecided(Config):
     """Seeds are added one at a time until every variant is decided: ``studies/sequential.py`` has the rule."""
 
     budget_seeds: Natural = 20
-    """Seeds in all, at most."""
+    """Maximum number of seeds."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The largest difference that would not matter, nats per token; none: only a difference is ever decided."""
+    """Equivalence margin, nats per token; none: only a difference is ever decided."""
 
     @classmethod
     def subject(cls) -> str:
@@ -57,8 +57,8 @@ class UntilDecided(Config):
 
         if not FIRST_LOOK <= self.budget_seeds <= MOST_LOOKS:
             yield (
-                f"budget_seeds is {self.budget_seeds}; expected {FIRST_LOOK} to {MOST_LOOKS}: fewer decide nothing, "
-                "and the rule is not worked out for more."
+                f"budget_seeds is {self.budget_seeds}; expected {FIRST_LOOK} to {MOST_LOOKS}: fewer cannot "
+                "decide, and the boundaries are not computed for more."
             )
 
 
@@ -88,7 +88,7 @@ class StudyConfig(Config):
     def complaints(self) -> Iterator[str]:
         """Every reason of every variant, at once."""
         if not self.variants:
-            yield "there is nothing to compare the base with: give a variant, as in --vary model.residual=none."
+            yield "nothing to compare the baseline with: give a variant, as in --vary model.residual=none."
         if len(set(self.seeds)) < len(self.seeds):
             yield f"seeds has {_twice(self.seeds)} twice."
         if self.n_runs > MOST_RUNS:
@@ -108,7 +108,7 @@ class StudyConfig(Config):
             return
         budget = self.until_decided.budget_seeds
         if len(self.seeds) > budget:
-            yield f"{len(self.seeds)} seeds are planned, and the budget is {budget} (budget_seeds)."
+            yield f"{len(self.seeds)} seeds are planned, and the maximum is {budget} (budget_seeds)."
         elif budget * len(self.arms) > MOST_RUNS:
             yield f"{budget * len(self.arms):,} runs may be needed; at most {MOST_RUNS:,} make one study."
 
@@ -189,8 +189,8 @@ def study(
         data, set, steps: change the base: its text, any setting, its number of updates.
         seeds: how many (0, 1, …), or which.
         grid: every combination of the listed values, instead of one change at a time.
-        until_decided: add seeds one at a time until every variant is decided, ``budget_seeds`` (20) in all at most;
-            ``margin`` is the largest difference that would not matter, nats per token.
+        until_decided: add seeds one at a time until every variant is decided, at most ``budget_seeds`` (20);
+            ``margin`` is the equivalence margin, nats per token.
         name: of the study's folder; the base's unless given.
 
     Raises:
@@ -225,7 +225,7 @@ def study(
     for variant, changed in config.variants.items():
         idle = list(without_effect(config.arm(variant), changed))
         if len(idle) == len(changed):
-            complaints += [f"variant {variant!r} is trained as the base is: {reason}" for reason in idle]
+            complaints += [f"variant {variant!r} trains exactly as the baseline: {reason}" for reason in idle]
     if complaints:
         raise ConfigError(complaints, subject="study")
     return config

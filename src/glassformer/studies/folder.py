@@ -6,9 +6,9 @@
       data.json           the fingerprint of each variant's data
       parts/              copies of the user's part files
       runs/               ordinary runs, one for each variant and seed
-      outcomes/           how each ended: a run without a file here is still to be made, or to be gone on with
-      claims/             locks: who holds one makes that run
-      logs/               what the workers said
+      outcomes/           how each ended: a run without a file here is pending, or can be resumed
+      claims/             locks: whoever holds one trains that run
+      logs/               worker logs
       results.json        the table
 
 There is no other state. A run counts once its outcome is here, which is written in one step, under its claim.
@@ -80,7 +80,7 @@ class Study:
             replace_durably(path / STUDY, json_bytes(config.to_dict()))  # last: a folder with it is a whole study
         except OSError as error:
             raise RunError(
-                f"A folder for the study '{config.name}' cannot be made in {root}: {error.strerror}. "
+                f"A folder for the study '{config.name}' cannot be created in {root}: {error.strerror}. "
                 "Choose another folder for studies, or free this one."
             ) from error
         return cls.open(path)
@@ -119,7 +119,7 @@ class Study:
 
     @property
     def logs(self) -> Path:
-        """The folder of what its workers said."""
+        """The folder of worker logs."""
         return self.path / "logs"
 
     @cached_property
@@ -142,9 +142,7 @@ class Study:
         """The run's folder, if it has been begun."""
         found = [path for path in run_folders(self.runs, planned.run_key) if (path / CONFIG).is_file()]
         if len(found) > 1:  # a run is begun under its claim, once
-            raise RunError(
-                f"{self.path} has {len(found)} folders of one run, {planned.run_key}; move all but one away."
-            )
+            raise RunError(f"{self.path} has {len(found)} folders of the run {planned.run_key}; move all but one away.")
         return Run.open(found[0]) if found else None
 
     def config_of(self, planned: PlannedRun) -> RunConfig:
@@ -165,7 +163,7 @@ class Study:
             return None
         outcome = RunOutcome.from_dict(read_object(path), self.path, file=path)
         if (outcome.variant, outcome.seed) != (planned.variant, planned.seed):
-            raise RunError(f"{path} is damaged (it is of another run): restore it, or delete it to have it made again.")
+            raise RunError(f"{path} is damaged (it is of another run): restore it, or delete it to retrain the run.")
         return outcome
 
     def record(self, planned: PlannedRun, outcome: RunOutcome) -> None:
@@ -243,7 +241,7 @@ class Study:
         try:
             yield
         except OSError as error:
-            raise RunError(f"The study {self.path} cannot be worked on: {error.filename}: {error.strerror}.") from error
+            raise RunError(f"The study {self.path} cannot be used: {error.filename}: {error.strerror}.") from error
 
     def outcomes(self) -> list[RunOutcome]:
         """How every run that has ended did, in the order of the plan."""

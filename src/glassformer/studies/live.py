@@ -49,7 +49,7 @@ class LiveStudy:
             self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {_told(event.outcome)}"))
         elif message.kind == "lost":
             self.messages.pop(message.run, None)
-            self.console.print(Text(f"{message.run}: its process {message.detail}; it goes on in another", "yellow"))
+            self.console.print(Text(f"{message.run}: its process {message.detail}; resumed in another", "yellow"))
         else:
             self.messages[message.run] = message
             if message.validation is not None:

@@ -65,7 +65,7 @@ class RunOutcome:
             outcome = cls(**(tree | {"curve": curve, "run": _run_path(tree, folder)}))
             outcome._check_values()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(f"{file} is damaged ({error}): restore it, or delete it to have it made again.") from error
+            raise RunError(f"{file} is damaged ({error}): restore it, or delete it to retrain the run.") from error
         return outcome
 
     def _check_values(self) -> None:
@@ -78,7 +78,7 @@ class RunOutcome:
         if self.status not in get_args(Status):
             raise ValueError(f"status is {shown(self.status)}")
         if not len(curve.steps) == len(curve.losses) == len(curve.seconds):
-            raise ValueError("its curve has more steps than losses, or fewer")
+            raise ValueError("the lengths of its curve differ")
         known = [value for value in (self.loss, self.accuracy, *curve.losses) if value is not None]
         for value in (self.steps, self.seconds, *known, *curve.steps, *curve.seconds):
             if type(value) not in (int, float):

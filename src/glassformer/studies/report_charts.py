@@ -52,7 +52,7 @@ def differences(numbers: Numbers) -> Drawing:
         if interval is not None
     ]
     confidence = percent(numbers.comparison.confidence)
-    kind = "interval that holds at every look" if numbers.decisions else "t interval"
+    kind = "interval, valid at every look" if numbers.decisions else "t interval"
 
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
@@ -74,7 +74,7 @@ def differences(numbers: Numbers) -> Drawing:
         scale = alt.Scale(nice=True, zero=True)
         x = alt.X(
             "x:Q",
-            title="difference in final validation loss (nats/token); right of 0: worse than the base",
+            title="difference in final validation loss (nats/token); above 0: worse than the baseline",
             axis=axis,
             scale=scale,
         )
@@ -107,9 +107,9 @@ def differences(numbers: Numbers) -> Drawing:
 
     return Drawing(
         build,
-        title="Variant − base, seed by seed",
-        description=f"Dots: variant − base, one for each seed. Diamond and bar: the mean and its {confidence} {kind}; "
-        "no bar where there are too few pairs.",
+        title="Variant − baseline, seed by seed",
+        description=f"Dots: one for each seed. Diamond and bar: the mean and its {confidence} {kind}; no bar where "
+        "there are too few pairs.",
     )
 
 
@@ -179,7 +179,7 @@ def cost(numbers: Numbers, of: Callable[[RunNumbers], float | None], title: str)
     figure = Drawing(
         build,
         title=f"Loss against {title}",
-        description="A dot for each finished run; low and left is good.",
+        description="A dot for each finished run; lower and further left is better.",
     )
     figure.narrow = True
     return figure

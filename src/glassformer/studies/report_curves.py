@@ -101,10 +101,9 @@ def learning_curves(numbers: Numbers) -> Drawing:
 
     return Drawing(
         build,
-        title="Validation loss of every run",
-        description="Validation loss over the steps. Thin: every seed; bold, with points: the mean of finished runs; a "
-        "cross: the last validation of a run that diverged. What is higher than the losses after the first "
-        "validation is cut off.",
+        title="Validation loss of all runs",
+        description="Thin lines: seeds; bold lines with points: means of finished runs; crosses: the last validation "
+        "of diverged runs. The axis leaves out the losses before the first validation after training began.",
     )
 
 

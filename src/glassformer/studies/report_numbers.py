@@ -125,7 +125,7 @@ def gather(study: Study) -> Numbers:
     if not finished:
         ended = f"{len(outcomes)} of {study.config.n_runs} runs have ended, none of them with a loss"
         raise RunError(
-            f"There is nothing to report of {study.name} yet: {ended}. Go on with it: glassformer study {study.path}"
+            f"There is nothing to report on {study.name} yet: {ended}. Resume it: glassformer study {study.path}"
         )
     shared = shared_steps(each.curve.steps for each in finished)
     runs = {run_key: _run_numbers(each, outcomes.get((BASE, each.seed)), shared) for run_key, each in outcomes.items()}

@@ -70,7 +70,7 @@ def reuse(
         except (GlassformerError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             if report is not None:
                 reason = str(error) if isinstance(error, GlassformerError) else "its files are not those of a run."
-                report(f"{path} is passed over: {reason}")
+                report(f"{path} is skipped: {reason}")
             continue
         if outcome is not None and outcome.status == "finished":
             with study.lock_run(planned):

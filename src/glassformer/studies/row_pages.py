@@ -55,7 +55,7 @@ def write_row_pages(numbers: Numbers, folder: Path, failures: Failures | None = 
     for name in numbers.study.config.variants:
         seed = _first_whole_pair(numbers, name)
         if seed is None:
-            rows.append(RowPage(name, missing="at no seed did both its run and the base's finish"))
+            rows.append(RowPage(name, missing="no seed at which both its run and the baseline's finished"))
             continue
         try:
             page = _page(numbers, name, seed)
@@ -63,7 +63,7 @@ def write_row_pages(numbers: Numbers, folder: Path, failures: Failures | None = 
             rows.append(RowPage(name, seed, missing=str(error)))
             continue
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a part of the user's own may raise anything
-            rows.append(RowPage(name, seed, missing=failures.note(f"the page of {name}", error)))
+            rows.append(RowPage(name, seed, missing=failures.note(f"model page of {name}", error)))
             continue
         file = f"{safe_name(name)}.html"
         page.save(folder / FOLDER / file)

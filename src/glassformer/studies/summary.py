@@ -18,8 +18,8 @@ FIXED = ("interval", "t", "p", "p_holm")
 """What a comparison says that only holds for a number of seeds that was fixed beforehand."""
 
 NOT_FIXED = (
-    "Seeds were added one at a time, and each time was looked at. The intervals hold at every look and for all "
-    "variants together; the t interval and its p, which hold only for seeds fixed beforehand, are not shown."
+    "Sequential design: seeds were added one at a time, with a look at the data after each. The intervals are valid "
+    "at every look and simultaneously for all variants; fixed-sample t intervals and p values are omitted."
 )
 
 
