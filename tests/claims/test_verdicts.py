@@ -87,9 +87,9 @@ def test_the_page_has_every_verdict_with_its_numbers_and_circumstances(about):
         "What is true.",
         "Under this condition.",
         "Evidence: the studies `one`",
-        "`glassformer claims x`, 2026-01-02T03:04:05+00:00: 3 seeds; 600 steps; levels 1, 4; 36 runs, 18 of them made",
+        "`glassformer claims x`, 2026-01-02T03:04:05+00:00: 3 seeds; 600 steps; levels 1, 4; 36 runs, 18 of them reused",
         decided[1].statement,
-        "not decided yet",
+        "not tested yet",
     ):
         assert told in written
     assert "```" not in written  # nothing that the documentation's tests would run

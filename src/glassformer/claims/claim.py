@@ -1,9 +1,9 @@
 """What a claim is, what deciding it finds, and how the verdict follows.
 
-A claim is cut into *parts*, each an assertion that numbers can contradict: "at 1 layer it costs 0.39 nats or more". The
-claim's file says, before anything is measured, which number decides each part and where its threshold lies. A part
-holds, does not hold, or is not told apart by the numbers (None: an interval lies on both sides of the threshold). The
-verdict follows from the parts by one rule for all claims, :func:`verdict_of`.
+A claim has *parts*, each an assertion that numbers can contradict: "at 1 layer it costs 0.39 nats or more". The claim's
+file says, before anything is measured, which number decides each part and where its threshold lies. A part holds, does
+not hold, or is inconclusive (None: its interval contains the threshold). The verdict follows from the parts by one rule
+for all claims, :func:`verdict_of`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ClaimResult:
 
 def verdict_of(parts: Mapping[str, bool | None]) -> Verdict:
     """Supported if every part holds, refuted if none does, depends if some do and some do not; undecided if parts
-    that are not told apart leave it open.
+    that are inconclusive leave it open.
 
     >>> verdict_of({"at 1 layer": False, "at 16 layers": True})
     'depends'

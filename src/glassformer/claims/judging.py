@@ -35,7 +35,7 @@ def exceeds(measured: Measurement, threshold: float) -> bool | None:
 
     A number without an interval says nothing here.
 
-    >>> exceeds(Number(0.5, "", (0.4, 0.6)), 0.3), exceeds(Number(0.5, "", (0.4, 0.6)), 0.55)
+    >>> exceeds(Measurement(0.5, "", (0.4, 0.6)), 0.3), exceeds(Measurement(0.5, "", (0.4, 0.6)), 0.55)
     (True, None)
     """
     if measured.interval is None:
@@ -47,7 +47,7 @@ def exceeds(measured: Measurement, threshold: float) -> bool | None:
 def mean_exceeds(values: Losses, threshold: float) -> bool | None:
     """Whether the mean over seeds is above a threshold, by its interval.
 
-    A run that diverged has no value and is worse than any: where one did, the others' mean is never told to be below.
+    A run that diverged has no value and is worse than any: where one did, the others' mean never counts as below.
     """
     above = exceeds(mean_over_seeds(values.values()), threshold)
     return None if above is False and diverged(values) else above
@@ -57,7 +57,7 @@ def costs_more(base: Losses, variant: Losses, threshold: float = 0.0) -> bool | 
     """Whether a variant costs more than a threshold, by the interval of the paired difference.
 
     Pairs with a run that diverged are not among the differences, so the others say too little where such a run speaks
-    against them: a variant with one is never told to cost less, nor to cost more than a base with one.
+    against them: a variant with one never counts as costing less, nor to cost more than a base with one.
     """
     more = exceeds(difference(base, variant), threshold)
     return None if (more is False and diverged(variant)) or (more is True and diverged(base)) else more
@@ -87,15 +87,15 @@ def worded(measured: Measurement, form: str = ".3f") -> str:
 def signed(measured: Measurement) -> str:
     """A difference for a sentence, with its sign and its interval.
 
-    >>> signed(Number(0.4127, "nats", (0.3, 0.5)))
+    >>> signed(Measurement(0.4127, "nats", (0.3, 0.5)))
     '+0.413 nats (95 % interval +0.300 to +0.500)'
     """
     if measured.value is None:
         return "not measurable"
-    told = f"{measured.value:+.3f} {measured.unit}".strip()
+    text = f"{measured.value:+.3f} {measured.unit}".strip()
     if measured.interval is not None:
-        told += f" (95 % interval {measured.interval[0]:+.3f} to {measured.interval[1]:+.3f})"
-    return told.replace("-", "−")
+        text += f" (95 % interval {measured.interval[0]:+.3f} to {measured.interval[1]:+.3f})"
+    return text.replace("-", "−")
 
 
 LEARNED = 0.5

@@ -67,7 +67,7 @@ def measure(seed: int) -> Measured:
 def judge(
     found: Measured, base: Losses | None = None, batch: Losses | None = None, evidence: tuple[Path, ...] = ()
 ) -> ClaimResult:
-    """By the statistics alone; what training with each gives is told beside them."""
+    """By the statistics alone; the losses after training are reported beside them."""
     numbers = {
         "LayerNorm: tokens off mean 0, deviation 1 by at most": measurement(found.layer_tokens),
         "BatchNorm in training: features off mean 0, deviation 1 by at most": measurement(found.batch_features),

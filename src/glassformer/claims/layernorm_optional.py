@@ -36,7 +36,7 @@ def judge(
     """At each depth: training works (``judging.trains``), and it takes more steps to the same loss."""
     parts: dict[str, bool | None] = {}
     numbers: dict[str, Measurement] = {"unigram entropy of the text": measurement(unigram, "nats")}
-    told = []
+    clauses = []
     for depth, arms in depths.items():
         layers = f"{depth} layer{'s' * (depth != 1)}"
         by_seed = {arm: {run.seed: run for run in runs} for arm, runs in arms.items()}
@@ -53,13 +53,13 @@ def judge(
         numbers[f"{layers}: final loss without"] = final
         numbers[f"{layers}: delay"] = later
         numbers[f"{layers}: runs that diverged without"] = measurement(diverged(losses))
-        told.append(
+        clauses.append(
             f"at {layers} it ends at {'no loss' if final.value is None else f'{final.value:.2f} nats'}"
             + ("" if later.value is None else f" and needs {2**later.value:.2g} times the steps to the same loss")
         )
     return ClaimResult(
         parts,
-        f"Without LayerNorm, {'; '.join(told)}.",
+        f"Without LayerNorm, {'; '.join(clauses)}.",
         f"Post-norm against no norm, one learning rate for both. Working means no run diverged, and a loss well below "
         f"the unigram entropy of {unigram:.2f}.",
         numbers,

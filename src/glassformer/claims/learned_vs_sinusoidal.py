@@ -79,7 +79,7 @@ def _whose(small: Measurement, large: Measurement) -> str:
     """Whether the gap is the scale's or the encoding's, as far as the two sizes tell."""
     signs = exceeds(small, 0.0), exceeds(large, 0.0)
     if None in signs:
-        return "Whether the gap is the scale's or the encoding's is not told apart."
+        return "Whether the gap is due to the scale or to the encoding is inconclusive."
     if signs[0] == signs[1]:
         return "The gap has the same sign at both sizes of the tokens, so it is not the scale's alone."
     return "The gap turns round with the size of the tokens: it is the scale's, not the encoding's."

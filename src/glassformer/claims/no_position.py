@@ -102,8 +102,8 @@ def judge(
         f"{bigram:.3f}), {signed(cost)} from the model with them. To a non-causal encoder a sentence without "
         f"positions is a bag of tokens: copying ends at {worded(copying)} nats, where the bag alone leaves "
         f"{floor:.3f} open, and sorting at {worded(sorting, '.4f')} nats.",
-        "The causal mask can tell where a token stands, since each sees another number of tokens; without a mask, "
-        "attention without positions gives the same for every order.",
+        "The causal mask conveys positions, since each token attends to a different number of tokens; without a mask "
+        "and positions, attention is permutation-equivariant.",
         {
             "causal: loss with positions": mean_over_seeds(causal[BASE].values()),
             "causal: loss without": text,

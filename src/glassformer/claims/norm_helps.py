@@ -27,7 +27,7 @@ def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...]
     """At each depth and place of the norm: the loss without it less that with it, against SHARE × CLAIMED."""
     parts: dict[str, bool | None] = {}
     numbers: dict[str, Measurement] = {}
-    told = []
+    clauses = []
     for depth, arms in depths.items():
         layers = f"{depth} layer{'s' * (depth != 1)}"
         without = arms[WITHOUT]
@@ -42,12 +42,12 @@ def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...]
             )
             numbers[f"{layers}: loss, {name}"] = mean_over_seeds(arms[arm].values())
             numbers[f"{layers}: what {name} saves"] = saved
-            told.append(f"{name} at {layers} {signed(saved)}")
+            clauses.append(f"{name} at {layers} {signed(saved)}")
         if lost:
-            told.append(f"at {layers} {lost} of {len(without)} runs diverged without it")
+            clauses.append(f"at {layers} {lost} of {len(without)} runs diverged without it")
     return ClaimResult(
         parts,
-        f"Loss without the norm less loss with it: {'; '.join(told)}. The notes' gain was {CLAIMED:.1f}.",
+        f"Loss without the norm less loss with it: {'; '.join(clauses)}. The notes' gain was {CLAIMED:.1f}.",
         "One learning rate for all, torch's starting weights; measured after the budget's steps.",
         numbers,
         evidence,

@@ -27,14 +27,14 @@ def grows_until(d_model: int, length: int) -> int:
 def judge(found: Mapping[int, int], length: int) -> ClaimResult:
     """For each width: whether the distance grows up to some gap (above 1), and whether up to the largest."""
     least = min(found.values())
-    told = ", ".join(f"{gap} at d = {width}" for width, gap in found.items())
+    gaps = ", ".join(f"{gap} at d = {width}" for width, gap in found.items())
     whole = least >= length - 1
     return ClaimResult(
         {
             "the distance grows over the first gaps": least > 1,
             f"it grows up to the largest gap, {length - 1}": whole,
         },
-        f"The distance grows with the gap until a gap of {told}, of {length - 1} that there are."
+        f"The distance grows with the gap until a gap of {gaps}; the largest gap is {length - 1}."
         + ("" if whole else " Beyond, it goes up and down: each pair of features repeats after its wavelength."),
         f"Up to {length} positions."
         if whole

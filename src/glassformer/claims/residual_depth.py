@@ -81,7 +81,7 @@ def judge(found: Mapping[str, Similarity], evidence: tuple[Path, ...] = ()) -> C
     for name, each in found.items():
         numbers[f"{name}: with the residual"] = mean_over_seeds(each.with_residual, "cosine")
         numbers[f"{name}: without"] = mean_over_seeds(each.without, "cosine")
-    told = "; ".join(
+    clauses = "; ".join(
         f"{name}: {worded(numbers[f'{name}: with the residual'], '.2f')} with it, "
         f"{worded(numbers[f'{name}: without'], '.2f')} without"
         for name in found
@@ -92,7 +92,7 @@ def judge(found: Mapping[str, Similarity], evidence: tuple[Path, ...] = ()) -> C
             "without the residual the output has nothing to do with the input": all_of(list(lost.values())),
             **{f"with the residual it stays close to the input ({name})": is_kept for name, is_kept in kept.items()},
         },
-        f"Cosine similarity of the last layer's output to the embedding: {told}.",
+        f"Cosine similarity of the last layer's output to the embedding: {clauses}.",
         "It stays close wherever it was measured."
         if not far
         else "Whether the residual keeps it close depends on the norm's place and the starting weights: not with "

@@ -78,7 +78,7 @@ def judge(depths: Mapping[int, Mapping[str, Sequence[EndOfRun]]], evidence: tupl
     """At a depth the claim holds if the smallest matrix's gradient without the skips is above VANISHED."""
     numbers: dict[str, Measurement] = {}
     parts: dict[str, bool | None] = {}
-    told = []
+    clauses = []
     for depth, arms in depths.items():
         layers = f"{depth} layer{'s' * (depth != 1)}"
         for arm, runs in arms.items():
@@ -90,12 +90,12 @@ def judge(depths: Mapping[int, Mapping[str, Sequence[EndOfRun]]], evidence: tupl
                 )
         without = numbers[f"{layers}, {SKIP_REMOVED}: smallest norm"]
         parts[f"at {layers} they do not vanish"] = exceeds(without, VANISHED)
-        told.append(
+        clauses.append(
             f"{layers} {_plain(without)} (with the skips {_plain(numbers[f'{layers}, {BASE}: smallest norm'])})"
         )
     return ClaimResult(
         parts,
-        f"The smallest gradient norm of a matrix at the end of training, without the skips: {'; '.join(told)}. The "
+        f"The smallest gradient norm of a matrix at the end of training, without the skips: {'; '.join(clauses)}. The "
         f"notes' {CLAIMED[0]} to {CLAIMED[1]} are those of a model whose attention was taken out, not its skip: query, "
         "key, value and output are missing from their list because they had no gradient.",
         f"A gradient has vanished where its norm is below {VANISHED:g} (a tenth of the notes' smallest).",

@@ -69,7 +69,7 @@ def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tup
         f"sees one character at a time, and ends at {worded(without_attention, '.2f')} nats{floor}.",
         f"What removing the skips costs depends on depth (layers: nats): {over_depth}."
         + (
-            f" At {deepest} layers they cost more than {SHARE:.0%} of the {CLAIMED:.2f} that were said."
+            f" At {deepest} layers they cost more than {SHARE:.0%} of the claimed {CLAIMED:.2f} nats."
             if deepest != first and exceeds(costs[deepest], SHARE * CLAIMED)
             else ""
         ),
