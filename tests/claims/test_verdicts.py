@@ -87,7 +87,7 @@ def test_the_page_has_every_verdict_with_its_numbers_and_circumstances(about):
         "What is true.",
         "Under this condition.",
         "Evidence: the studies `one`",
-        "`glassformer claims x`, 2026-01-02T03:04:05+00:00: 3 seeds; 600 steps; levels 1, 4; 36 runs, 18 of them reused",
+        "`glassformer claims x`, 2026-01-02T03:04:05+00:00: 3 seeds; 600 steps; levels 1, 4; 36 runs, 18 of them",
         decided[1].statement,
         "not tested yet",
     ):
