@@ -14,8 +14,8 @@ from glassformer.claims import residual_study
 from glassformer.claims.budget import Budget
 from glassformer.claims.claim import Verdict
 from glassformer.claims.claim_studies import ClaimStudies, local_text, records
-from glassformer.claims.decide import decide
 from glassformer.claims.registry import IDS, claim
+from glassformer.claims.verdicts import decide
 from glassformer.errors import ConfigError, RunError
 from glassformer.studies.folder import Study
 from glassformer.studies.runner import StoppedError, StudyRunner
@@ -60,8 +60,8 @@ def test_it_is_decided_from_its_studies(name, here):
 
 def test_claims_share_their_studies_and_a_study_is_made_once(here):
     before = here.n_runs, here.n_reused
-    first = residual_study.residual_studies(USUAL, here)[1]
-    again = residual_study.residual_studies(USUAL, here)[1]
+    first = here.over_depth(residual_study.NAME, residual_study.VARIANTS, USUAL)[1]
+    again = here.over_depth(residual_study.NAME, residual_study.VARIANTS, USUAL)[1]
     assert first.path == again.path
     runs, reused = here.n_runs - before[0], here.n_reused - before[1]
     assert (runs, reused) == (12, 12)  # both were made for the claims before

@@ -2,7 +2,7 @@
 
 ``studies/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
 ``study.json``: the budget and the margin from the beginning, and the seeds in the order in which they were added. So a
-study that was killed goes on to the same decision.
+study that was killed resumes to the same decision.
 """
 
 from __future__ import annotations

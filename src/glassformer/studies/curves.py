@@ -1,7 +1,7 @@
-"""What a loss curve cost: how far until a level is reached, and how much loss there was on the way.
+"""Learning speed: when a loss curve first reaches a level, and its mean over training.
 
-A final loss says nothing of a variant that falls later and ends at the same place. So a study also asks when a curve
-first reaches the base's final loss, in steps and in seconds, and what its loss was on average over the steps.
+Variants that learn later may end at the same final loss. So a study also measures when a curve first reaches the
+baseline's final loss, in steps and in seconds, and its mean loss over the steps.
 """
 
 from __future__ import annotations

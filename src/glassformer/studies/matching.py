@@ -1,7 +1,7 @@
 """Matched controls: each variant made equal to the base in parameters, FLOPs or seconds, and what that changed.
 
 A part that is taken out takes parameters and computation with it. Whether it was the part that mattered, or its size,
-is told by a variant that has the base's size without the part:
+is measured by a variant of the baseline's size without the part:
 
 - *parameters*: the variant's width is adjusted: that of the feed-forward layers (d_ff) where a moderate change is
   enough, or else that of the residual stream (d_model, in whole heads), with d_ff in proportion and for the rest;

@@ -8,7 +8,7 @@ normal differences,
 
 The smallest effect is the d at which this is ``power``, times the observed standard deviation. α is divided by the
 number of variants in the table: the strictest step of Holm's correction, so that the line never promises too much.
-The standard deviation is itself estimated from n differences; the line takes it as it is, and says so.
+The standard deviation is itself estimated from n differences; the line takes it as given.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The words of a study's report: its question, its answers, and its circumstances."""
+"""The text of a study's report: its question, its results, and its environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INCONCLUSIVE = "inconclusive"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study says of one variant.
+    """The result of one variant.
 
     Attributes:
         verdict: in a word or two.
@@ -97,13 +97,13 @@ def unfinished(numbers: Numbers) -> str:
     config = numbers.study.config
     pending = config.n_runs - len(numbers.runs)
     failed = [run.outcome for run in numbers.runs if run.outcome.status == "failed"]
-    told = [f"{pending} of {config.n_runs} runs have not ended yet and are not included."] if pending else []
+    notes = [f"{pending} of {config.n_runs} runs have not ended yet and are not included."] if pending else []
     if failed:
         reasons = "; ".join(f"{each.variant}, seed {each.seed}: {each.reason}" for each in failed)
-        told.append(
+        notes.append(
             f"{counted(len(failed), 'run')} failed and {'is' if len(failed) == 1 else 'are'} excluded: {reasons}."
         )
-    return " ".join(told)
+    return " ".join(notes)
 
 
 def data_name(base: RunConfig) -> str:

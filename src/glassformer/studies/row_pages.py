@@ -1,4 +1,4 @@
-"""The pictures behind a row: a variant's run beside the base's, both reading the same text, on a page of its own.
+"""The model page of a variant: a variant's run beside the base's, both reading the same text, on a page of its own.
 
 Of the seeds, the first at which both runs finished. The text is the beginning of what is validated on, so that neither
 model has trained on it.
@@ -45,7 +45,7 @@ class Example:
 
 
 def write_row_pages(numbers: Numbers, folder: Path, failures: Failures | None = None) -> list[RowPage]:
-    """Write ``folder/opened/<variant>.html`` for every variant that can be opened; ``failures`` is told of the others.
+    """Write ``folder/opened/<variant>.html`` for every variant that can be opened; ``failures`` collects the others.
 
     Raises:
         DataError: a page cannot be written.

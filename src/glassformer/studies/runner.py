@@ -156,7 +156,7 @@ def count_workers(checked: Checked, workers: int | None, on: str | None, *, n_ru
 
 
 def check_failures(study: Study, retry: str = "the same command") -> None:
-    """Raise :class:`RunError` if runs failed: an error says nothing about the variant, and is not left out in silence.
+    """Raise :class:`RunError` if runs failed: an error is no evidence about the variant, and is never dropped silently.
 
     Args:
         retry: the command that tries them again.

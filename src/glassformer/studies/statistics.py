@@ -1,4 +1,4 @@
-"""What a handful of seeds can say: differences paired by seed, with everything a reviewer asks for.
+"""Paired comparison: differences by seed, with intervals, tests and effect sizes.
 
 Runs of one seed share their data order and, where shapes agree, their initial weights. So a variant is compared with
 the base seed by seed:
