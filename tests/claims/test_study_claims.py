@@ -37,7 +37,7 @@ def with_runner(claim_studies, **changes):
 
 @pytest.fixture(scope="module")
 def here(claim_studies):
-    """The small laboratory, its runs made in this process."""
+    """The small studies, their runs made in this process."""
     return with_runner(claim_studies, make_executor=lambda study, _checked: InThisProcess(study))
 
 

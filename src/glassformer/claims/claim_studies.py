@@ -76,7 +76,7 @@ class ClaimStudies:
     def base(
         self, budget: Budget, changes: Mapping[str, Any] | None = None, *, model: str = MODEL, data: str | None = None
     ) -> RunConfig:
-        """The run that variants are compared with: a preset on the laboratory's text, or on other data."""
+        """The run that variants are compared with: a preset on its text, or on other data."""
         own = {"data.source": data or self.data, "training.max_steps": budget.steps}
         return with_recipe(
             preset(model), RECIPE | records(budget.steps) | own | dict(changes or {}) | dict(self.settings)
