@@ -18,10 +18,10 @@ SLOW = {
     "trains a whole ladder; scaling/test_ladder does so in the quick suite": (
         "cli/test_scale_ladder.py::test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice",
     ),
-    "trains a claim's studies; claims/test_study_claims decides claims in the quick suite": (
+    "trains a claim's studies; claims/test_claim_studies decides claims in the quick suite": (
         "cli/test_claims.py::test_a_claim_that_takes_training_makes_its_studies_once",
-        "claims/test_study_claims.py::test_it_is_decided_from_its_studies[no-position]",
-        "claims/test_study_claims.py::test_real_processes_make_the_same_runs",
+        "claims/test_claim_studies.py::test_it_is_decided_from_its_studies[no-position]",
+        "claims/test_claim_studies.py::test_real_processes_make_the_same_runs",
         "claims/test_exact_claims.py::test_it_is_decided_within_the_quick_budget[residual-depth",
     ),
     "a large preset, of the same parts as a small one": (

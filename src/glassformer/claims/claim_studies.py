@@ -24,10 +24,10 @@ from glassformer.studies.folder import Study
 from glassformer.studies.lookup import list_studies
 from glassformer.studies.runner import StudyRunner
 from glassformer.studies.summary import summarise
-from glassformer.studies.wording import counted
 from glassformer.training.config import RunConfig
 from glassformer.training.recipes import with_recipe
 from glassformer.training.session import entropies
+from glassformer.wording import counted
 
 RECIPE = {
     "training.batch_size": 16,

@@ -14,7 +14,7 @@ from glassformer.claims.norm_study import FULL, NAME, QUICK, VARIANTS, WITHOUT
 from glassformer.studies.curves import first_reach
 from glassformer.studies.design import BASE
 from glassformer.studies.outcomes import RunOutcome
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 
 def delay(base: RunOutcome, without: RunOutcome) -> float | None:

@@ -12,7 +12,7 @@ from glassformer.claims.judging import costs_more, difference, diverged, mean_ov
 from glassformer.claims.norm_study import FULL, NAME, PRE, QUICK, VARIANTS, WITHOUT
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 CLAIMED = 1.8 - 1.5
 """The claimed gain of the norm, nats."""

@@ -18,7 +18,7 @@ from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.statistics import FEWEST_PAIRS
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 CLAIMED = (0.005, 0.16)
 """The range of the notes' gradient norms."""

@@ -16,7 +16,7 @@ from glassformer.claims.judging import difference, diverged, exceeds, mean_excee
 from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUICK, SKIP_REMOVED, VARIANTS
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 CLAIMED = 2.47 - 1.70
 """The claimed cost of removing the residual at one layer, nats."""

@@ -17,7 +17,7 @@ from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
 from glassformer.numbers import read_integer
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 if TYPE_CHECKING:
     from glassformer.studies.checking import Checked

@@ -17,7 +17,7 @@ from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.folder import Study
 from glassformer.studies.sequential import Decision, decide
 from glassformer.studies.statistics import no_spread, paired_by_seed
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Train = Callable[[Study], str | None]
 """Makes every run of a study that has no outcome; gives the signal that stopped it, or None."""

@@ -22,7 +22,8 @@ from scipy import optimize, stats
 from glassformer.errors import ConfigError
 from glassformer.studies.paired import Floats
 from glassformer.studies.statistics import Difference
-from glassformer.studies.wording import counted, percent, plain
+from glassformer.studies.wording import percent, plain
+from glassformer.wording import counted
 
 MOST_PAIRS = 10_000
 """Beyond this many, "how many more seeds" is answered with "more than that"."""

@@ -29,7 +29,8 @@ from scipy import stats
 
 from glassformer.errors import ConfigError
 from glassformer.studies.paired import PairedT, hedges_correction, holm, paired_t, without_spread
-from glassformer.studies.wording import counted, difference_clause, percent, probability, seeds_listed, signed
+from glassformer.studies.wording import difference_clause, percent, probability, seeds_listed, signed
+from glassformer.wording import counted
 
 Losses = Mapping[int, float | None]
 """A final loss for each seed; None, NaN or an infinity where the run diverged."""
