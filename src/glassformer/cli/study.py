@@ -125,29 +125,29 @@ def _check(config: StudyConfig, workers: int | None, on: str | None, console: Te
 
 
 def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
-    """The new study that the command line describes; None where it names one that is there."""
+    """The new study that the command line describes; None where it names an existing one."""
+    from glassformer.config import parse_assignments
     from glassformer.studies import design
     from glassformer.studies.study_file import SUFFIXES, read_study
 
+    options = ", ".join(f"--{option.replace('_', '-')}" for option in given)
     if given and Path(what).suffix in SUFFIXES and _is_study_file(Path(what)):
-        listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
         raise ConfigError(
-            f"{listed}: {what!r} is a study file, which has the whole design; change it there, or name a preset or "
+            f"{options}: {what!r} is a study file, which has the whole design; change it there, or name a preset or "
             "a run's file instead.",
             subject="command",
         )
     if given.get("grid") and len(given.get("vary", [])) == 1 and "," not in given["vary"][0]:
         raise ConfigError("--grid has no effect: one setting is varied, and it combines several.", subject="command")
     if what in preset_names() or {"vary", "data", "set"} & given.keys():
-        changes = {**given, "seeds": _seeds(given.get("seeds", "3")), "set": _settings(given.get("set", []))}
+        changes = {**given, "seeds": _seeds(given.get("seeds", "3")), "set": parse_assignments(given.get("set", []))}
         if changes.get("matched", "none") not in get_args(design.Matched):
             known = ", ".join(get_args(design.Matched))
             raise ConfigError(f"--matched is {changes['matched']!r}; expected one of {known}.", subject="study")
         return design.study(what, **({"vary": []} | changes))
     if given:
-        listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
         raise ConfigError(
-            f"{listed}: only a study of a preset takes its design from the command line; {what!r} is not a preset.",
+            f"{options}: only a study of a preset takes its design from the command line; {what!r} is not a preset.",
             subject="command",
         )
     return read_study(Path(what)) if Path(what).suffix in SUFFIXES else None
@@ -186,12 +186,6 @@ def _seeds(text: str) -> int | list[int]:
         return numbers if "," in text else numbers[0]
     except (ValueError, IndexError):
         raise ConfigError(f"--seeds is {text!r}; expected a number (8) or a list (0,3,7).", subject="command") from None
-
-
-def _settings(assignments: list[str]) -> dict[str, str]:
-    from glassformer.config import parse_assignments
-
-    return parse_assignments(assignments)
 
 
 def run_and_conclude(study: Study, checked: Checked, runner: StudyRunner, console: Terminal, *, report: bool) -> None:

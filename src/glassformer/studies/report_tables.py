@@ -107,7 +107,7 @@ def differences_table(numbers: Numbers, links: Links) -> Table:
     return Table(
         headers,
         rows,
-        title="Paired differences in final validation loss, variant − base",
+        title="Paired differences in final validation loss, variant − baseline",
         sortable=True,
         description="Mean losses over complete pairs, in nats per token (baseline row: over its finished runs). "
         f"{intervals}The effect size is Hedges' g_z: the mean difference in standard deviations of the differences "

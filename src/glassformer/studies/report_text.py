@@ -159,7 +159,7 @@ def machine(environment: dict[str, Any]) -> str:
     gpus = "".join(f", {gpu['name']}" for gpu in there["gpus"])
     memory = f", {there['memory'] / 2**30:.0f} GiB" if there["memory"] else ""
     threads = counted(there["threads"], "thread")
-    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} a run{memory}{gpus}, {there['system']}"
+    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} per run{memory}{gpus}, {there['system']}"
 
 
 def versions(environment: dict[str, Any]) -> str:
