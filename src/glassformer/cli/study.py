@@ -197,7 +197,7 @@ def run_and_conclude(study: Study, checked: Checked, runner: StudyRunner, consol
         console.print(Text.assemble((f"stopped by {result.stopped} and saved", "bold"), left))
         console.print(f"  resume with   {command_of(study)}")
         raise typer.Exit(130 if result.stopped == "SIGINT" else 143)
-    conclude(result.study, console, report=report)
+    conclude(result, console, report=report)
 
 
 def study_runner(console: Terminal, **options: Any) -> StudyRunner:

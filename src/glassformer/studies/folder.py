@@ -229,7 +229,7 @@ class Study:
             with self._usable():
                 for inner in FOLDERS:  # what copies a folder may leave out the empty ones
                     (self.path / inner).mkdir(exist_ok=True)
-                for left in self.path.glob(f"{ARRIVING}*"):  # by a driver that was killed
+                for left in self.path.glob(f"{ARRIVING}*"):  # by a scheduler that was killed
                     shutil.rmtree(left)
             yield
         finally:

@@ -22,7 +22,7 @@ ROWS = 40
 
 
 class LiveStudy:
-    """An observer of the driver that draws the study."""
+    """An observer that draws the study."""
 
     def __init__(self, console: Console, study: Study) -> None:
         self.console, self.study = console, study
