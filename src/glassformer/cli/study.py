@@ -155,15 +155,13 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
 
 def _is_study_file(path: Path) -> bool:
     """Whether a file describes a study: Python always does; TOML unless it has what only a single run's file has."""
-    from glassformer.studies.study_file import KEYS
-
     if path.suffix == ".py":
         return True
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # its reader says what is wrong
-    return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys() & KEYS.keys())
+    return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys())
 
 
 def _check_known(what: str, root: Path) -> None:
