@@ -172,3 +172,36 @@ def test_bad_arguments_are_refused(straight: Fit) -> None:
         back_test(straight, level=1.5)
     with pytest.raises(ConfigError, match="draws must be 100 or more"):
         back_test(straight, draws=3)
+
+
+@pytest.mark.parametrize("formula", ["power-floor", "E + a/C**alpha + B/D**0.37"])
+def test_hidden_runs_are_predicted_at_the_flops_of_their_table(formula: str) -> None:
+    """Our own runs' FLOPs hold attention, and a table's may hold anything: 6·N·D is another place for the law."""
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform([6, 8], [8.5, 10.5], (80, 2)).T
+    c = 6 * n * d * (1 + 300 / n**0.3)  # 2.2 to 5.8 times 6·N·D
+    loss = 1.7 + 900 / c**0.16 + ("D" in formula) * 500 / d**0.37
+    points = Points.of(n, d, loss * np.exp(0.005 * rng.normal(size=80)), c=c)
+    history = back_test(fit(points, formula), draws=100)
+    inside = sum(int((np.abs(step.z) <= 1).sum()) for step in history.steps)
+    assert inside >= 0.85 * sum(len(step.z) for step in history.steps)
+    assert float(history.widening(10 * history.largest)) < 3
+
+
+def test_a_law_of_compute_is_back_tested_alike_with_and_without_a_column_of_tokens() -> None:
+    rng = np.random.default_rng(1)
+    n, d = 10 ** rng.uniform([6, 8], [8.5, 10.5], (60, 2)).T
+    c = 6 * n * d * rng.uniform(1.1, 6, 60)
+    loss = (1.7 + 900 / c**0.16) * np.exp(0.005 * rng.normal(size=60))
+    with_tokens, without = (back_test(fit(p, "power-floor"), draws=100) for p in (
+        Points.of(n, d, loss, c=c), Points.of(n, loss=loss, c=c)))  # fmt: skip
+    assert with_tokens.covered == without.covered
+    assert with_tokens.slope == pytest.approx(without.slope)
+
+
+def test_a_prediction_at_given_flops_is_the_laws_at_these_flops() -> None:
+    n, d = 10 ** np.random.default_rng(2).uniform([6, 8], [8.5, 10.5], (40, 2)).T
+    found = fit(Points.of(n, d, 1.7 + 900 / (12 * n * d) ** 0.16, c=12 * n * d), "power-floor")
+    band = predict(bootstrap(found, draws=100), 1e9, 1e11, c=3e21)
+    assert float(band.loss) == pytest.approx(1.7 + 900 / 3e21**0.16, rel=1e-6)
+    assert band.compute == 3e21

@@ -94,7 +94,7 @@ def law_among_runs(found: Findings) -> Drawing:
 
 
 def _runs(found: Findings) -> Rows:
-    points, predicted = found.fit.points, found.fit.predict(found.fit.points.n, found.fit.points.d)
+    points, predicted = found.fit.points, found.fit.predicted
     return [
         {
             "run": str(points.run[i]),

@@ -200,17 +200,13 @@ def back_test(
         except DataError as reason:
             skipped.append(f"Up to {budget(cut)} FLOP: {reason}")
             continue
-        of_hidden = found.predict(points.n[hidden], points.d[hidden], unique=_of(points.unique, hidden))
+        of_hidden = found.formula.value(found.values, points[hidden])
         if not (np.isfinite(of_hidden) & (of_hidden > 0)).all():
             skipped.append(f"Up to {budget(cut)} FLOP: its fit gives no loss above 0 for the larger runs.")
             continue
         steps.append(_step(trust, points[hidden], level))
     largest = float(points.c.max())
     return BackTest(level, tuple(steps), tuple(skipped), largest, _slope(steps, level))
-
-
-def _of(values: Array | None, chosen: npt.NDArray[np.bool_]) -> Array | None:
-    return None if values is None else values[chosen]
 
 
 def cut_offs(budgets: Array, most: int) -> list[float]:
@@ -235,8 +231,9 @@ def cut_offs(budgets: Array, most: int) -> list[float]:
 def _step(trust: Bootstrap, hidden: Points, level: float) -> Step:
     """The hidden points, predicted."""
     fit = trust.fit
-    low, high = trust.prediction_interval(hidden.n, hidden.d, level, unique=hidden.unique)
-    centre = np.log(fit.predict(hidden.n, hidden.d, unique=hidden.unique))
+    places = {"c": hidden.c, "unique": hidden.unique}  # the table's own FLOPs, which need not be 6·N·D
+    low, high = trust.prediction_interval(hidden.n, hidden.d, level, **places)
+    centre = np.log(fit.predict(hidden.n, hidden.d, **places))
     error = centre - np.log(hidden.loss)
     half = np.where(error > 0, centre - np.log(low), np.log(high) - centre)
     half = np.maximum(half, LEAST_NOISE)  # of points without noise, both are rounding
@@ -266,7 +263,7 @@ class Band:
     parameters: Array
     tokens: Array
     compute: Array
-    """6·N·D, FLOPs."""
+    """FLOPs: 6·N·D unless given."""
     ratio: Array
     """How many times the largest compute of the data."""
     loss: Array
@@ -287,6 +284,7 @@ def predict(
     *,
     level: float = LEVEL,
     history: BackTest | None = None,
+    c: npt.ArrayLike | None = None,
     unique: npt.ArrayLike | None = None,
 ) -> Band:
     """The loss at N and D with its intervals; ``history``: the back-test of the same fit.
@@ -295,11 +293,10 @@ def predict(
         ConfigError: ``level`` is not between 0 and 1.
         DataError: N or D is not a finite number above 0.
     """
-    shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
-    at = points_at(n, d, unique=unique)
-    loss = trust.fit.predict(n, d, unique=unique)
+    at, shape = points_at(n, d, c=c, unique=unique)
+    loss = trust.fit.predict(n, d, c=c, unique=unique)
     compute, largest = at.c.reshape(shape), float(trust.fit.points.c.max())
-    prediction = trust.prediction_interval(n, d, level, unique=unique)
+    prediction = trust.prediction_interval(n, d, level, c=c, unique=unique)
     notes = trust.notes
     calibrated = prediction
     if history is not None:
@@ -312,7 +309,7 @@ def predict(
         compute=compute,
         ratio=compute / largest,
         loss=loss,
-        confidence=trust.confidence_interval(n, d, level, unique=unique),
+        confidence=trust.confidence_interval(n, d, level, c=c, unique=unique),
         prediction=prediction,
         calibrated=calibrated,
         notes=notes,

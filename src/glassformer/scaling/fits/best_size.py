@@ -75,7 +75,7 @@ def best_parameters(fit: Fit, best: BestSize) -> Callable[[Array], Array]:
 
     u = np.log(best.parameters) + np.linspace(-AROUND, AROUND, GRID)
     n = np.exp(u)
-    points = points_at(n, best.compute / FLOPS_PER_PARAMETER_AND_TOKEN / n)
+    points, _ = points_at(n, best.compute / FLOPS_PER_PARAMETER_AND_TOKEN / n)
 
     def parameters(values: Array) -> Array:
         losses = fit.formula.value(values, points)  # [..., GRID]

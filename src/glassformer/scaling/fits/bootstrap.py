@@ -148,21 +148,40 @@ class Bootstrap:
         low, high = self._ends(quantity, level, logged=logged)
         return float(low), float(high)
 
-    def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Array:
-        """The loss of each draw, nats per token: [B, ...] for N and D shaped [...]."""
-        shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
-        return self._loss(n, d, unique)(self.parameters).reshape(len(self.parameters), *shape)
+    def predict(
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
+    ) -> Array:
+        """The loss of each draw, nats per token: [B, ...] for N and D shaped [...]; ``c`` and ``unique`` as a fit's."""
+        points, shape = points_at(n, d, c=c, unique=unique)
+        return self.fit.formula.value(self.parameters, points).reshape(len(self.parameters), *shape)
 
     def confidence_interval(
-        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float = LEVEL, *, unique: npt.ArrayLike | None = None
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        level: float = LEVEL,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
     ) -> tuple[Array, Array]:
         """Of the law's loss at N and D, which no single run has: low and high, nats per token, shaped as N and D."""
-        shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
-        low, high = self._ends(self._loss(n, d, unique), level, logged=True)
+        points, shape = points_at(n, d, c=c, unique=unique)
+        low, high = self._ends(lambda values: self.fit.formula.value(values, points), level, logged=True)
         return low.reshape(shape)[()], high.reshape(shape)[()]
 
     def prediction_interval(
-        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float = LEVEL, *, unique: npt.ArrayLike | None = None
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        level: float = LEVEL,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
     ) -> tuple[Array, Array]:
         """Of the loss of a new run at N and D: low and high, nats per token, shaped as N and D.
 
@@ -170,10 +189,10 @@ class Bootstrap:
         ("MOVER": Zou & Donner 2008).
         """
         noise = self.noise(level)
-        with np.errstate(divide="ignore", over="ignore"):  # an end that is open
-            centre = np.log(self.fit.predict(n, d, unique=unique))
-            low, high = (np.log(end) for end in self.confidence_interval(n, d, level, unique=unique))
-            below, above = np.hypot(centre - low, noise), np.hypot(high - centre, noise)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # an end that is open
+            centre = np.log(self.fit.predict(n, d, c=c, unique=unique))
+            law = self.confidence_interval(n, d, level, c=c, unique=unique)
+            below, above = np.hypot(centre - np.log(law[0]), noise), np.hypot(np.log(law[1]) - centre, noise)
             return np.exp(centre - below), np.exp(centre + above)
 
     def noise(self, level: float = LEVEL) -> float:
@@ -232,10 +251,6 @@ class Bootstrap:
                 return np.asarray(values[..., beta] / (values[..., alpha] + values[..., beta]))
 
         return exponent
-
-    def _loss(self, n: npt.ArrayLike, d: npt.ArrayLike, unique: npt.ArrayLike | None) -> Quantity:
-        points = points_at(n, d, unique=unique)
-        return lambda values: self.fit.formula.value(values, points)
 
     def _ends(self, quantity: Quantity, level: float, *, logged: bool) -> tuple[Array, Array]:
         with np.errstate(divide="ignore", invalid="ignore"):

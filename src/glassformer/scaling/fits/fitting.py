@@ -29,7 +29,7 @@ from glassformer.scaling.fits.objectives import objective as objective_of
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.fits.refusing import refuse_unfit
 from glassformer.scaling.fits.starting import starting_points
-from glassformer.scaling.laws.law import ParametricLoss
+from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, ParametricLoss
 
 STARTS, MOST_STARTS = 32, 10_000
 ENOUGH = 1 / 4
@@ -101,7 +101,7 @@ class Fit:
     @cached_property
     def residuals(self) -> Array:
         """[n] ln L of the fit − ln L measured."""
-        return np.log(self.formula.value(self.values, self.points)) - np.log(self.points.loss)
+        return np.log(self.predicted) - np.log(self.points.loss)
 
     @property
     def exact(self) -> bool:
@@ -142,10 +142,26 @@ class Fit:
         directions = (direction.sentence for direction in self.unidentified)
         return (*self.points.notes, *exact, self.starts.sentence(), *directions)
 
-    def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Array:
-        """The fit's loss, nats per token, at N and D, which broadcast; C = 6·N·D. Without ``unique`` all tokens are."""
-        points = points_at(n, d, unique=unique)
-        shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
+    @cached_property
+    def predicted(self) -> Array:
+        """[n] the fit's loss at its own points, with their own FLOPs and unique tokens."""
+        return self.formula.value(self.values, self.points)
+
+    def predict(
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
+    ) -> Array:
+        """The fit's loss, nats per token, at N and D, which broadcast.
+
+        Args:
+            c: training FLOPs, as the table of the fit counts them; 6·N·D unless given.
+            unique: unique tokens; all of them unless given.
+        """
+        points, shape = points_at(n, d, c=c, unique=unique)
         return self.formula.value(self.values, points).reshape(shape)
 
     def law(self) -> ParametricLoss:
@@ -175,10 +191,14 @@ class Fit:
         )
 
 
-def points_at(n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Points:
-    """Points at which to predict: N and D broadcast and laid out in a row, with a loss of 1 that nobody reads."""
-    n, d, u = np.broadcast_arrays(np.asarray(n, float), np.asarray(d, float), d if unique is None else unique)
-    return Points.of(n.ravel(), d.ravel(), np.ones(n.size), unique=np.asarray(u, float).ravel())
+def points_at(
+    n: npt.ArrayLike, d: npt.ArrayLike, *, c: npt.ArrayLike | None = None, unique: npt.ArrayLike | None = None
+) -> tuple[Points, tuple[int, ...]]:
+    """Points at which to predict, in a row, with a loss of 1 that nobody reads; and the shape that N and D have."""
+    n, d = np.asarray(n, float), np.asarray(d, float)
+    flops = FLOPS_PER_PARAMETER_AND_TOKEN * n * d if c is None else np.asarray(c, float)
+    n, d, flops, u = np.broadcast_arrays(n, d, flops, d if unique is None else np.asarray(unique, float))
+    return Points.of(n.ravel(), d.ravel(), np.ones(n.size), c=flops.ravel(), unique=u.ravel()), n.shape
 
 
 def fit(
