@@ -226,10 +226,14 @@ def extrapolation(found: Findings) -> Drawing:
     return Drawing(
         build,
         title="To the target, and how sure",
-        description="Line: the loss at the best size for each budget. Dots: the runs; strong: those that no cheaper "
+        description=f"Line: the loss at {_place(found)} for each budget. Dots: the runs; strong: those that no cheaper "
         "run beats. Diamond: the target. Dotted: the largest budget of the data. What is above the highest "
         "2 % of the losses is cut off.",
     )
+
+
+def _place(found: Findings) -> str:
+    return "the best size" if found.best.place is None else "the size on the runs' own trend"
 
 
 def _lowest(c: Array, loss: Array) -> Sequence[int]:

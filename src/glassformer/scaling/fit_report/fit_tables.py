@@ -90,6 +90,10 @@ def target_table(found: Findings) -> Table:
         slope = exponent(found.fit.predict, found.target)
         if slope is not None:
             rows.append(["a of N ∝ C^a there", digits(slope), NOTHING])
+    if best.place is not None:
+        named = ("parameters N", "tokens D")
+        trend = [[f"{name}, on the runs' trend", large(at), NOTHING] for name, at in zip(named, best.place, strict=True)]
+        rows = [*trend, *rows]
     headers = [Header("at the target", align="left"), Header("best"), Header("95 % interval")]
     return Table(
         headers,

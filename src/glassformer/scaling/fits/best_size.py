@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glassformer.scaling.fits.points import Array
+from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN
 
 if TYPE_CHECKING:
@@ -57,6 +57,19 @@ def best_size(loss: Loss, compute: float) -> BestSize | None:
         return None
     n = float(np.exp(best))
     return BestSize(compute, n, products / n, least)
+
+
+def on_trend(points: Points, compute: Array) -> tuple[Array, Array]:
+    """N and D at these budgets on the runs' own trend: least squares of ln N and of ln D on ln C."""
+    at, budget = np.log(compute), np.log(points.c)
+    centred = budget - budget.mean()
+    scale = float(centred @ centred)
+
+    def extended(values: Array) -> Array:
+        slope = float(centred @ np.log(values)) / scale if scale > 1e-9 else 0.5  # runs of one budget: both grow
+        return np.asarray(np.exp(np.log(values).mean() + slope * (at - budget.mean())))
+
+    return extended(points.n), extended(points.d)
 
 
 def exponent(loss: Loss, compute: float) -> float | None:

@@ -17,7 +17,7 @@ import numpy as np
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.back_test import BackTest, back_test
 from glassformer.scaling.fits.back_test import predict as foretell
-from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size
+from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size, on_trend
 from glassformer.scaling.fits.bootstrap import DRAWS, Bootstrap, bootstrap, check_draws
 from glassformer.scaling.fits.fitting import EXACT, Fit
 from glassformer.scaling.fits.fitting import fit as fit_points
@@ -51,7 +51,9 @@ class AtBudget:
 
     Attributes:
         parameters, tokens: the best N and D; None where the formula has no best size.
-        loss: nats per token, at that size; or of the budget itself, where the formula is one of compute alone.
+        loss: nats per token, at that size; without one, at ``place``; of a formula of compute alone, of the budget.
+        place: N and D on the trend of the runs' own sizes; None where the formula has a best size, or is of compute
+            alone.
         loss_interval: of a new run there: the law's error and a run's noise.
         calibrated: the same, widened by what the back-test found.
     """
@@ -65,6 +67,7 @@ class AtBudget:
     parameters_interval: Interval | None = None
     tokens_interval: Interval | None = None
     ratio_interval: Interval | None = None
+    place: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -138,7 +141,11 @@ class Findings:
         times = f"{digits(self.beyond, 2)} times the largest budget of the data"
         loss = f"a loss of {digits(best.loss, 4)} nats per token (95 % {to(best.calibrated, _four)})"
         if best.parameters is None or best.tokens is None or best.ratio is None:
-            return f"At {budget(self.target)} FLOP, {times}, the law expects {loss}."
+            at = ""
+            if best.place is not None:
+                n, d = map(large, best.place)
+                at = f" at {n} parameters and {d} tokens, on the trend of the runs (the formula has no best size)"
+            return f"At {budget(self.target)} FLOP, {times}, the law predicts {loss}{at}."
         return (
             f"At {budget(self.target)} FLOP, {times}, the best model has {large(best.parameters)} parameters "
             f"(95 % {to(best.parameters_interval, large)}) and sees {large(best.tokens)} tokens, {digits(best.ratio)} "
@@ -226,9 +233,8 @@ def investigate(
 
 def _check_target(fit: Fit, target: float) -> None:
     """Raise :class:`DataError` if the law has no loss at the target, as one that falls below 0 on the way has none."""
-    side = (target / FLOPS_PER_PARAMETER_AND_TOKEN) ** 0.5
     best = best_size(fit.predict, target)
-    loss = float(fit.predict(side, side)) if best is None else best.loss
+    loss = float(fit.predict(*on_trend(fit.points, np.array(target)), c=target)) if best is None else best.loss
     if not (np.isfinite(loss) and loss > 0):
         raise DataError(
             f"At {budget(target)} FLOP the fit of {fit.formula.text} gives a loss of {loss:.3g}, which none can be. "
@@ -249,14 +255,16 @@ def _isoflop(fit: Fit, missing: dict[str, str]) -> IsoFlops | None:
 def _path(fit: Fit, trust: Bootstrap, budgets: Array, tested: BackTest) -> tuple[AtBudget, ...]:
     """What the fit says of each budget."""
     sizes = [best_size(fit.predict, float(compute)) for compute in budgets]
-    products = budgets / FLOPS_PER_PARAMETER_AND_TOKEN
-    # a formula of compute alone expects the same of every N and D that cost as much
-    n = np.array([p**0.5 if size is None else size.parameters for p, size in zip(products, sizes, strict=True)])
-    told = foretell(trust, n, products / n, history=tested)
+    n, d = on_trend(fit.points, budgets)
+    n = np.array([at if size is None else size.parameters for at, size in zip(n, sizes, strict=True)])
+    d = np.array([at if size is None else size.tokens for at, size in zip(d, sizes, strict=True)])
+    told = foretell(trust, n, d, c=budgets, history=tested)
+    sized = {"N", "D"} & {*fit.formula.variables}
     path = []
     for i, size in enumerate(sizes):
         own, wide = ((float(low[i]), float(high[i])) for low, high in (told.prediction, told.calibrated))
-        at = AtBudget(float(budgets[i]), float(told.loss[i]), own, wide)
+        place = (float(n[i]), float(d[i])) if sized and size is None else None
+        at = AtBudget(float(budgets[i]), float(told.loss[i]), own, wide, place=place)
         path.append(at if size is None else _with_size(at, fit, trust, size))
     return tuple(path)
 

@@ -1,0 +1,50 @@
+"""What is found out about a fit: the loss at its target, and one verdict on what its points identify."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from glassformer.scaling.fits.best_size import on_trend
+from glassformer.scaling.fits.findings import investigate
+from glassformer.scaling.fits.points import Points
+
+
+def runs_of_20_tokens_a_parameter(rows: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """N and D about the line D = 20·N."""
+    rng = np.random.default_rng(0)
+    n = np.geomspace(1e7, 1e9, rows)
+    return n, 20 * n * rng.uniform(0.7, 1.4, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "law"),
+    [("E + A/N**alpha", lambda n, d: 1.7 + 400 / n**0.34), ("E + B/D**beta", lambda n, d: 1.7 + 400 / d**0.29)],
+)
+def test_a_formula_without_a_best_size_is_asked_at_a_size_on_the_runs_own_trend(text, law):
+    n, d = runs_of_20_tokens_a_parameter()
+    noise = np.exp(0.001 * np.random.default_rng(1).standard_normal(len(n)))
+    found = investigate(Points.of(n, d, law(n, d) * noise), text, draws=100, target=6 * 20 * (1e10) ** 2)
+    assert found.best.parameters is None
+    assert found.best.place == pytest.approx((1e10, 2e11), rel=0.3)
+    assert found.best.loss == pytest.approx(law(*found.best.place), rel=5e-3)
+    side = (found.target / 6) ** 0.5  # the same for both is not where these runs lead
+    assert abs(law(side, side) - law(1e10, 2e11)) > 0.02
+    assert "on the trend of the runs" in found.optimum_sentence()
+
+
+def test_a_law_of_compute_alone_has_no_place():
+    n, d = runs_of_20_tokens_a_parameter()
+    loss = 1.7 + 900 / (6 * n * d) ** 0.16
+    noise = np.exp(0.001 * np.random.default_rng(1).standard_normal(len(n)))
+    found = investigate(Points.of(n, d, loss * noise), "power-floor", draws=100, target=1e24)
+    assert found.best.place is None
+    assert found.best.loss == pytest.approx(1.7 + 900 / 1e24**0.16, rel=0.01)
+
+
+def test_the_trend_keeps_the_ratio_of_runs_of_one_ratio_and_the_size_of_runs_of_one_size():
+    n = np.geomspace(1e7, 1e9, 10)
+    np.testing.assert_allclose(on_trend(Points.of(n, 20 * n, n**-0.1), np.array([1.2e21])), [[10**9.5], [20 * 10**9.5]])
+    d = np.geomspace(1e9, 1e11, 10)
+    fixed = Points.of(np.full(10, 1e8), d, d**-0.1)
+    np.testing.assert_allclose(on_trend(fixed, np.array([6e20])), [[1e8], [1e12]])
