@@ -13,6 +13,7 @@ from rich.text import Text
 
 from glassformer.cli.terminal import Terminal, emit_json
 from glassformer.errors import ConfigError, DataError, nearest, shown
+from glassformer.numbers import NumberError, read_number
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
@@ -33,6 +34,12 @@ def scale_fit(
         str,
         typer.Option(help="chinchilla, repeated-data, power, power-floor; or your own: 'E + A/N**alpha + B/D**beta'."),
     ] = "chinchilla",
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fix", metavar="NAME=VALUE", help="A constant instead of a parameter, such as A=521,B=1488. Repeatable."
+        ),
+    ] = None,
     objective: Annotated[
         str, typer.Option(help="What is made small: huber, absolute, squares (on ln L) or asymmetric (on L).")
     ] = "huber",
@@ -79,6 +86,7 @@ def scale_fit(
 
     _check(objective, delta, counting, decimal, out)
     aim = None if target is None else flops(target, subject="--target")
+    constants = _constants(fixed)
     points = read_points(
         runs,
         columns=_pairs(columns, "--columns", COLUMNS),
@@ -94,6 +102,7 @@ def scale_fit(
             formula,
             objective,
             delta=DELTA if delta is None else delta,
+            fixed=constants,
             draws=draws,
             seed=seed,
             target=aim,
@@ -148,6 +157,26 @@ def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | Non
     if complaints:
         raise ConfigError(complaints, subject="command")
     return found or None
+
+
+def _constants(given: Sequence[str] | None) -> dict[str, float]:
+    """``["A=521,B=1488"]`` as numbers by name. Raises :class:`ConfigError` with every complaint."""
+    found: dict[str, float] = {}
+    complaints = []
+    for text in (part.strip() for each in given or () for part in each.split(",")):
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        try:
+            if not equals or not name:
+                raise NumberError("expected NAME=VALUE.")
+            if name in found:
+                complaints.append(f"--fix names {shown(name)} twice. Give one value.")
+            found[name] = read_number(value)
+        except NumberError as error:
+            complaints.append(f"--fix is {shown(text)}: {error} Example: --fix A=521,alpha=0.353.")
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    return found
 
 
 def _show(found: Findings, facts: dict[str, str], console: Terminal) -> None:

@@ -92,7 +92,9 @@ def target_table(found: Findings) -> Table:
             rows.append(["a of N ∝ C^a there", digits(slope), NOTHING])
     if best.place is not None:
         named = ("parameters N", "tokens D")
-        trend = [[f"{name}, on the runs' trend", large(at), NOTHING] for name, at in zip(named, best.place, strict=True)]
+        trend = [
+            [f"{name}, on the runs' trend", large(at), NOTHING] for name, at in zip(named, best.place, strict=True)
+        ]
         rows = [*trend, *rows]
     headers = [Header("at the target", align="left"), Header("best"), Header("95 % interval")]
     return Table(

@@ -19,9 +19,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import GREEK, Formula
 from glassformer.scaling.fits.points import Points
+from glassformer.scaling.laws.formula import Array
 
 OPEN = 1.0
 """The standard error of a combination of logarithms from which it counts as not identified: a factor of e."""

@@ -8,7 +8,7 @@ found.sentences()
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -174,6 +174,7 @@ def investigate(
     objective: str | Objective = "huber",
     *,
     delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     target: float | None = None,
@@ -183,6 +184,7 @@ def investigate(
     """Fit, and find out everything about the fit.
 
     Args:
+        fixed: constants for some of the formula's parameters, by name.
         target: FLOPs to extrapolate to; 10 times the largest budget of the data unless given.
         drop_influential: whether to leave out the points that stand apart, and fit again; they are told.
 
@@ -199,12 +201,12 @@ def investigate(
     began = time.perf_counter()
     say = progress or (lambda _: None)
     say("fitting")
-    fit = fit_points(points, formula, objective, delta=delta)
+    fit = fit_points(points, formula, objective, delta=delta, fixed=fixed)
     dropped: tuple[str, ...] = ()
     if drop_influential and len(fit.influential):
         kept = np.setdiff1d(np.arange(len(points)), fit.influential)
         dropped = tuple(f"{points.run[i]} (loss {points.loss[i]:.3f})" for i in fit.influential)
-        fit = fit_points(points[kept], formula, objective, delta=delta)
+        fit = fit_points(points[kept], fit.formula, fit.objective)
     aim = BEYOND * float(points.c.max()) if target is None else target
     _check_target(fit, aim)
     say(f"bootstrap of {draws:,} draws")

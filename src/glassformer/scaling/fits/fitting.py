@@ -12,7 +12,8 @@ lowest end is the fit; how many others ended there too is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,15 +21,15 @@ import numpy.typing as npt
 
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.diagnostics import LEAST_NOISE, Direction, Influence, condition, influence, unidentified
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
 from glassformer.scaling.fits.formulas import formula as formula_of
-from glassformer.scaling.fits.minimising import Minima, Problem, minimise
+from glassformer.scaling.fits.minimising import Minima, Problem, minimise, minimise_apart
 from glassformer.scaling.fits.objectives import DELTA, Objective
 from glassformer.scaling.fits.objectives import objective as objective_of
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.fits.refusing import refuse_unfit
 from glassformer.scaling.fits.starting import starting_points
+from glassformer.scaling.laws.formula import Array
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, ParametricLoss
 
 STARTS, MOST_STARTS = 32, 10_000
@@ -170,19 +171,14 @@ class Fit:
         Raises:
             ConfigError: the formula is not E + A/N^α + B/D^β.
         """
-        if self.formula != CHINCHILLA:
+        if replace(self.formula, fixed={}) != CHINCHILLA:
             raise ConfigError(
                 f"only a fit of {CHINCHILLA.text} is a law of N and D; this is one of {self.formula.text}.",
                 subject="law of a fit",
             )
-        e, a, b, alpha, beta = self.values.tolist()
-        points = self.points
+        points, constants = self.points, {**self.formula.fixed, **self.parameters}
         return ParametricLoss.of(
-            E=e,
-            A=a,
-            B=b,
-            alpha=alpha,
-            beta=beta,
+            **constants,
             name="fit",
             title=f"a fit to {len(points)} points",
             source=f"fitted to {points.source or 'points'}: {len(points)} points, {self.objective.describe()}",
@@ -207,6 +203,7 @@ def fit(
     objective: str | Objective = "huber",
     *,
     delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
     starts: int = STARTS,
     weights: npt.ArrayLike | None = None,
 ) -> Fit:
@@ -216,6 +213,7 @@ def fit(
         formula: a name of ``formulas.FORMULAS``, a text such as "E + A/N**alpha", or a :class:`Formula`.
         objective: a name of ``objectives.OBJECTIVES`` or an :class:`Objective`.
         delta: Huber's δ, in ln L.
+        fixed: constants for some of the formula's parameters, by name; the others are fitted.
         starts: from how many points of the grid a Newton method starts.
         weights: [n] of the points, 0 or above.
 
@@ -224,7 +222,7 @@ def fit(
         DataError: the points cannot fix the formula's parameters: too few, too few distinct, or one tied to another;
             every reason at once.
     """
-    formula, objective = formula_of(formula), objective_of(objective, delta)
+    formula, objective = formula_of(formula, fixed), objective_of(objective, delta)
     chosen = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
     refuse_unfit(points, formula, chosen)
     if not 1 <= starts <= MOST_STARTS:
@@ -237,7 +235,7 @@ def fit(
             f"{formula.text} gives no loss at any start: every one overflows or is the logarithm of a negative number. "
             "Give the ranges in which its parameters are looked for: formulas.own(text, starts=...)."
         )
-    minima = minimise(problem, formula.working.of(grid.values), np.tile(chosen, (len(grid.values), 1)))
+    minima = minimise_apart(problem, formula.working.of(grid.values), np.tile(chosen, (len(grid.values), 1)))
     enough = max(2, round(ENOUGH * len(minima.value)))
     if _near(minima).sum() < enough:
         minima = _further(problem, minima, chosen, enough)

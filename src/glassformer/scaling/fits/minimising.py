@@ -2,27 +2,29 @@
 
 Every row of a batch is a problem of its own: its own start, and its own weights of the points (a bootstrap sample).
 
-    1. The residuals' gradients and curvatures are exact (``expressions.py``), so is the Hessian of the objective.
+    1. The residuals' gradients and curvatures are exact (``laws/formula.py``), so is the Hessian of the objective.
     2. A step solves it, with each eigenvalue's sign dropped (a saddle is left, not approached) and a damping added
        that grows where the objective did not fall (Levenberg 1944, Marquardt 1963).
     3. A parameter at its limit, with the gradient pointing outwards, stays there.
     4. A row is done when its gradient is zero to rounding: no larger than what its own terms' rounding explains.
 
 Huber with a small δ, and absolute deviation even more so, change their curvature at every residual that crosses δ. They
-are approached from wider ones: each width starts at the minimum of the one before (continuation).
+are approached from wider ones: each width starts at the minimum of the one before (continuation). A fit's starts begin
+at different widths, for from the widest all of them would follow one path.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import Formula
 from glassformer.scaling.fits.objectives import Objective
 from glassformer.scaling.fits.points import Points
+from glassformer.scaling.laws.formula import Array, Program
 
 Mask = npt.NDArray[np.bool_]
 
@@ -30,6 +32,10 @@ NARROWEST = 1e-7  # of the way to a kink; the last bit is done exactly by landin
 NARROWING = 6.0
 STEPS = 300
 STEPS_ON_THE_WAY = 60
+WIDTHS = 2
+"""Of the objective, from wide to narrow, at which the starts of a fit begin."""
+NEAREST = 0.01
+"""The narrowest of these, as a part of the widest: a kink has no width to begin at."""
 ROWS_AT_ONCE = 128  # small enough for a processor's cache
 
 
@@ -43,8 +49,17 @@ class Problem:
 
     def residuals(self, theta: Array) -> Array:
         """[B, p] → [B, n], NaN where the formula gives no loss."""
-        loss = self.formula.value(self.formula.working.values(theta), self.points)
-        return self._difference(loss)
+        return self._difference(self._run(self.formula.working.loss, theta)[0])
+
+    def _run(self, program: Program, theta: Array) -> list[Array]:
+        """The outputs of one of the formula's programs, [B, n] each."""
+        outputs = self.formula.working.run(program, theta, self.columns)
+        return [np.broadcast_to(output, (len(theta), len(self.points))) for output in outputs]
+
+    @cached_property
+    def columns(self) -> dict[str, Array]:
+        """The formula's variables, [n] each."""
+        return self.formula.columns(self.points)
 
     def _difference(self, loss: Array) -> Array:
         if self.objective.of == "L":
@@ -81,20 +96,16 @@ class Problem:
 
     def slopes(self, theta: Array) -> Array:
         """The residuals' derivative by θ: [B, p] → [B, n, p]."""
-        working = self.formula.working
-        values = working.values(theta)
+        loss, *slopes = self._run(self.formula.working.slopes, theta)
+        unit = loss if self.objective.of == "ln L" else np.ones_like(loss)
         with np.errstate(all="ignore"):
-            slopes = self.formula.jacobian(values, self.points) * np.where(working.logged, values, 1.0)[..., None, :]
-            if self.objective.of == "ln L":
-                slopes = slopes / self.formula.value(values, self.points)[..., None]
-        return np.asarray(slopes)
+            return np.stack([slope / unit for slope in slopes], axis=-1)
 
     def look(self, theta: Array, weights: Array, objective: Objective) -> View:
         """Everything that a Newton step needs, at θ [B, p]."""
         working, n = self.formula.working, len(self.points)
         batch, p = theta.shape
-        env = {name: theta[:, i, None] for i, name in enumerate(working.names)}
-        results = working.program.run(env | self.formula.columns(self.points))
+        results = working.run(working.program, theta, self.columns)
         loss = np.broadcast_to(results[0], (batch, n))
         slopes = np.empty((batch, p, n))
         for i in range(p):
@@ -147,6 +158,26 @@ class Minima:
     value: Array  # [B] of the objective itself
 
 
+def minimise_apart(problem: Problem, theta: Array, weights: Array) -> Minima:
+    """As :func:`minimise`, but with starts that can disagree: each begins at another width of the objective.
+
+    Widened far, an objective with kinks has one minimum, and all starts would follow one path from it to wherever it
+    leads. Those that begin narrow are caught by other minima, as they should be.
+    """
+    last = max(problem.objective.width, NARROWEST)
+    if not np.isfinite(last):
+        return minimise(problem, theta, weights)
+    wide = max(_typical(problem, theta), last)
+    found, value = theta.copy(), np.empty(len(theta))
+    for group in range(WIDTHS):
+        rows = slice(group, None, WIDTHS)
+        if len(theta[rows]):
+            width = wide * (max(last, NEAREST * wide) / wide) ** (group / (WIDTHS - 1))
+            minima = minimise(problem, theta[rows], weights[rows], start_width=width)
+            found[rows], value[rows] = minima.theta, minima.value
+    return Minima(found, value)
+
+
 def minimise(problem: Problem, theta: Array, weights: Array, *, start_width: float | None = None) -> Minima:
     """The minima nearest to the starts ``theta`` [B, p] for ``weights`` [B, n].
 
@@ -193,10 +224,15 @@ def _descend(problem: Problem, theta: Array, weights: Array, start_width: float 
 
 def _widths(problem: Problem, theta: Array, last: float, start_width: float | None) -> Array:
     """The objective's widths on the way, ``last`` included: each a NARROWING part of the one before, or less."""
-    residuals = np.abs(problem.residuals(theta))
-    width = start_width or 2 * float(np.median(residuals[np.isfinite(residuals)]))
+    width = start_width or _typical(problem, theta)
     steps = max(int(np.ceil(np.log(max(width, last) / last) / np.log(NARROWING))), 0)
     return last * NARROWING ** np.arange(steps, -1.0, -1.0)
+
+
+def _typical(problem: Problem, theta: Array) -> float:
+    """Twice the median residual: an objective so wide is nearly least squares."""
+    residuals = np.abs(problem.residuals(theta))
+    return 2 * float(np.median(residuals[np.isfinite(residuals)]))
 
 
 def _newton(problem: Problem, theta: Array, weights: Array, objective: Objective, steps: int, near: float) -> Array:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from glassformer.errors import DataError
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import VARIABLES, Formula
 from glassformer.scaling.fits.points import Points, refusal
+from glassformer.scaling.laws.formula import Array
 
 SPARE_ROWS = 2
 """Rows beyond the number of parameters, at least: with fewer, a fit meets every point and says nothing of its error."""

@@ -98,7 +98,7 @@ def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[st
     errors = trust.standard_errors
     tree = {
         "kind": KIND,
-        "formula": {"name": fit.formula.name, "text": fit.formula.text},
+        "formula": {"name": fit.formula.name, "text": fit.formula.text, "fixed": {**fit.formula.fixed}},
         "objective": {"name": fit.objective.name, **asdict(fit.objective)},
         "parameters": {
             name: {"value": value, "standard_error": errors[name], "interval": [*trust.interval(name)]}
@@ -165,6 +165,6 @@ def _at(at: AtBudget) -> dict[str, Any]:
     return asdict(at) | {"ratio": at.ratio}
 
 
-def _formula(saved: Mapping[str, str]) -> Formula:
-    """By its name where that is one of ours, else as it was stated."""
-    return formula_of(saved["name"] if saved["name"] in FORMULAS else saved["text"])
+def _formula(saved: Mapping[str, Any]) -> Formula:
+    """By its name where that is one of ours, else as it was stated; older files have no constants."""
+    return formula_of(saved["name"] if saved["name"] in FORMULAS else saved["text"], saved.get("fixed"))
