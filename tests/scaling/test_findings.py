@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from glassformer.scaling.fits.best_size import on_trend
+from glassformer.scaling.fits.bootstrap import bootstrap
+from glassformer.scaling.fits.diagnostics import shown
 from glassformer.scaling.fits.findings import investigate
+from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.points import Points
 
 
@@ -48,3 +51,54 @@ def test_the_trend_keeps_the_ratio_of_runs_of_one_ratio_and_the_size_of_runs_of_
     d = np.geomspace(1e9, 1e11, 10)
     fixed = Points.of(np.full(10, 1e8), d, d**-0.1)
     np.testing.assert_allclose(on_trend(fixed, np.array([6e20])), [[1e8], [1e12]])
+
+
+# ------------------------------------------------------------------------------------------------- identification
+
+
+def tied(rows: int = 24, checkpoints: int = 1, noise: float = 0.01) -> Points:
+    """Runs of nearly one ratio of tokens to parameters; each row of a run carries the run's own error."""
+    rng = np.random.default_rng(3)
+    n = np.repeat(10 ** rng.uniform(7, 9, rows), checkpoints)
+    d = 20 * n * np.repeat(np.exp(0.5 * rng.standard_normal(rows)), checkpoints)
+    d = d * np.tile(np.linspace(0.9, 1, checkpoints), rows) if checkpoints > 1 else d
+    own = np.repeat(noise * rng.standard_normal(rows), checkpoints)
+    return Points.of(
+        n, d, (1.8 + 480 / n**0.35 + 2100 / d**0.37) * np.exp(own), run=np.repeat(np.arange(rows), checkpoints)
+    )
+
+
+@pytest.mark.parametrize("checkpoints", [1, 8])
+def test_no_standard_error_contradicts_the_verdict_on_what_is_identified(checkpoints):
+    found = investigate(tied(checkpoints=checkpoints), draws=200)
+    errors = found.bootstrap.standard_errors
+    wild = [name for name, value in found.fit.parameters.items() if errors[name] >= abs(value)]
+    assert wild, "the points leave A or B open"
+    named = {part for direction in found.bootstrap.unidentified for part in direction.combination}
+    assert {f"ln {shown(name)}" for name in wild} <= named
+    assert "identify every combination" not in found.trust["identified"]
+
+
+def test_rows_of_one_run_do_not_identify_what_its_runs_do_not():
+    one, eight = (fit(tied(checkpoints=count)) for count in (1, 8))
+    assert len(eight.unidentified) >= len(one.unidentified) > 0
+
+
+def test_a_good_design_is_identified_in_one_voice():
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform([7, 8.5], [9.5, 11], (60, 2)).T
+    loss = (1.8 + 480 / n**0.35 + 2100 / d**0.37) * np.exp(0.001 * rng.standard_normal(60))
+    found = investigate(Points.of(n, d, loss), draws=200)
+    assert found.bootstrap.unidentified == ()
+    assert "identify every combination" in found.trust["identified"]
+
+
+def test_no_interval_leaves_what_its_parameter_may_be():
+    rng = np.random.default_rng(1)
+    n, d = 10 ** rng.uniform([7, 8.5], [9.5, 11], (40, 2)).T
+    loss = (0.05 + 30 / n**0.1 + 10 / d**0.1) * np.exp(0.03 * rng.standard_normal(40))
+    draws = bootstrap(fit(Points.of(n, d, loss)), draws=200)
+    for name in draws.quantities:
+        low, high = draws.interval(name)
+        least, most = draws.fit.formula.limit(name) if name in draws.names else (0.0, 1.0)
+        assert least <= low <= high <= most, name

@@ -1,4 +1,4 @@
-"""Published laws and fits of planted runs give the numbers that they gave before formulas became symbolic (``golden_*.json``)."""
+"""Published laws and fits of planted runs give the numbers that ``golden_*.json`` keeps."""
 
 from __future__ import annotations
 

@@ -166,14 +166,13 @@ def _constants(given: Sequence[str] | None) -> dict[str, float]:
     for text in (part.strip() for each in given or () for part in each.split(",")):
         name, equals, value = text.partition("=")
         name = name.strip()
+        if name in found:
+            complaints.append(f"--fix names {shown(name)} twice. Give one value.")
         try:
-            if not equals or not name:
-                raise NumberError("expected NAME=VALUE.")
-            if name in found:
-                complaints.append(f"--fix names {shown(name)} twice. Give one value.")
             found[name] = read_number(value)
         except NumberError as error:
-            complaints.append(f"--fix is {shown(text)}: {error} Example: --fix A=521,alpha=0.353.")
+            why = str(error) if equals and name else "expected NAME=VALUE."
+            complaints.append(f"--fix is {shown(text)}: {why} Example: --fix A=521,alpha=0.353.")
     if complaints:
         raise ConfigError(complaints, subject="command")
     return found

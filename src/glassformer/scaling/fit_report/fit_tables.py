@@ -61,7 +61,7 @@ def quality_table(found: Findings) -> Table:
         ["starts that ended there", f"{starts.agreeing} of {starts.tried}"],
         ["next best end", second],
         ["condition number", digits(fit.condition)],
-        ["directions left open", str(len(fit.unidentified))],
+        ["directions left open", str(len(found.bootstrap.unidentified))],
         ["median miss of a point", percent_error(_median_miss(found)).lstrip("+")],
     ]
     headers = [Header("the minimum", align="left"), Header("")]

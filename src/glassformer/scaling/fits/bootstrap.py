@@ -38,6 +38,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.scaling.fits.diagnostics import Direction, unidentified_by_draws
 from glassformer.scaling.fits.fitting import Fit, points_at, refit
 from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.points import Array
@@ -109,6 +110,12 @@ class Bootstrap:
         """The standard deviation of the draws, by parameter. Of A and B a few large draws make most of it."""
         return dict(zip(self.names, self.parameters.std(axis=0, ddof=1).tolist(), strict=True))
 
+    @cached_property
+    def unidentified(self) -> tuple[Direction, ...]:
+        """The combinations of parameters that these fits leave open."""
+        fit = self.fit
+        return unidentified_by_draws(fit.formula, fit.values, fit.points, fit.weights, self.parameters)
+
     @property
     def quantities(self) -> tuple[str, ...]:
         """What :meth:`interval` knows by name."""
@@ -131,14 +138,16 @@ class Bootstrap:
         return float(self._quantity(name)(self.fit.values))
 
     def interval(self, name: str, level: float = LEVEL) -> Interval:
-        """Of a parameter, or of "a".
+        """Of a parameter, or of "a"; within what it may be.
 
         Raises:
             ConfigError: there is none of that name, or ``level`` is not between 0 and 1.
         """
-        quantity = self._quantity(name)
-        logged = name in self.names and self.fit.formula.logged[self.names.index(name)]
-        return self.interval_of(quantity, level, logged=logged)
+        quantity, named = self._quantity(name), name in self.names
+        logged = named and self.fit.formula.logged[self.names.index(name)]
+        low, high = self.interval_of(quantity, level, logged=logged)
+        least, most = self.fit.formula.limit(name) if named else (0.0, 1.0)
+        return max(low, least), min(high, most)
 
     def interval_of(self, quantity: Quantity, level: float = LEVEL, *, logged: bool = False) -> Interval:
         """Of anything that follows from the parameters: ``quantity`` maps [..., p] to [...].

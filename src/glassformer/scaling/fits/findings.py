@@ -126,8 +126,9 @@ class Findings:
             "back-test": " ".join([self.back_test.sentence(), *self.back_test.notes(self.target)]),
             "influence": self._influence(),
             "the minimum": self.fit.starts.sentence(),
-            "identified": " ".join(direction.sentence for direction in self.fit.unidentified)
-            or "Every combination of the parameters is fixed by these points.",
+            "identified": " ".join(direction.sentence for direction in self.bootstrap.unidentified)
+            or "The points identify every combination of the parameters: none varies by a factor of e or more among "
+            "the bootstrap's fits.",
         }
         if self.sensitivity is not None:
             told["other choices"] = self.sensitivity.sentence()

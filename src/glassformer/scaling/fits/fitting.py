@@ -178,7 +178,11 @@ class Fit:
             )
         points, constants = self.points, {**self.formula.fixed, **self.parameters}
         return ParametricLoss.of(
-            **constants,
+            E=constants["E"],
+            A=constants["A"],
+            B=constants["B"],
+            alpha=constants["alpha"],
+            beta=constants["beta"],
             name="fit",
             title=f"a fit to {len(points)} points",
             source=f"fitted to {points.source or 'points'}: {len(points)} points, {self.objective.describe()}",

@@ -113,7 +113,7 @@ def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[st
             "second_best": fit.starts.second_best,
             "condition": float(fit.condition),
         },
-        "unidentified": [direction.sentence for direction in fit.unidentified],
+        "unidentified": [direction.sentence for direction in trust.unidentified],
         "target": found.target,
         "best": _at(found.best)
         | {"exponent": None if found.best.ratio is None else exponent(fit.predict, found.target)},
