@@ -50,7 +50,7 @@ def scale_fit(
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="HEADER=TEXT", help="Only rows of the table that hold this text. Repeatable."),
+        typer.Option(metavar="CONDITION", help="Only rows with HEADER=TEXT, !=TEXT, >NUMBER ('N>1e7'). Repeatable."),
     ] = None,
     counting: Annotated[
         str | None, typer.Option(help="What N counts: total or non-embedding; total unless the table says otherwise.")
@@ -90,7 +90,7 @@ def scale_fit(
     points = read_points(
         runs,
         columns=_pairs(columns, "--columns", COLUMNS),
-        where=_pairs(where, "--where"),
+        where=where,
         counting=counting,  # type: ignore[arg-type]  # checked above
         decimal=decimal,  # type: ignore[arg-type]  # likewise
         implausible=implausible,
@@ -143,17 +143,17 @@ def _check(objective: str, delta: float | None, counting: str | None, decimal: s
         raise DataError(f"The page cannot be written to {str(out)!r}: a folder is meant, or a file is in its way.")
 
 
-def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | None = None) -> dict[str, str] | None:
+def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str]) -> dict[str, str] | None:
     """``["N=Model Size"]`` → ``{"n": "Model Size"}``. Raises :class:`ConfigError` with every complaint."""
     found, complaints = {}, []
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
             complaints.append(f"{option} is {text!r}; expected NAME=VALUE.")
-        elif known is not None and name not in known:
+        elif name not in known:
             complaints.append(f"{option} names {name!r}. {nearest(name, known)}")
         else:
-            found[name if known is None else known[name]] = value
+            found[known[name]] = value
     if complaints:
         raise ConfigError(complaints, subject="command")
     return found or None

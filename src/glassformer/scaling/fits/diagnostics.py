@@ -132,8 +132,8 @@ def unidentified_by_draws(
     for name, value, error, ends in zip(names, values[free], errors, np.exp([low, high]).T, strict=True):
         if f"ln {shown(name)}" not in named and not error < abs(value):
             sentence = (
-                f"The data hardly fix {shown(name)}: its standard error, {error:.3g}, is as large as itself; 95 % of the "
-                f"bootstrap's fits have {ends[0]:.3g} to {ends[1]:.3g}."
+                f"The data hardly fix {shown(name)}: its standard error, {error:.3g}, is as large as itself; 95 % of "
+                f"the bootstrap's fits have {ends[0]:.3g} to {ends[1]:.3g}."
             )
             found.append(Direction({f"ln {shown(name)}": 1.0}, float(np.log(ends[1] / ends[0])) / 4, sentence))
     return tuple(found)
