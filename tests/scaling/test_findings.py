@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from glassformer.scaling.fit_report.fit_page import page
 from glassformer.scaling.fits.best_size import on_trend
 from glassformer.scaling.fits.bootstrap import bootstrap
 from glassformer.scaling.fits.diagnostics import shown
@@ -102,3 +103,13 @@ def test_no_interval_leaves_what_its_parameter_may_be():
         low, high = draws.interval(name)
         least, most = draws.fit.formula.limit(name) if name in draws.names else (0.0, 1.0)
         assert least <= low <= high <= most, name
+
+
+def test_losses_that_hardly_depend_on_size_have_no_best_size_and_still_a_page():
+    """All losses the same to nine digits: the fit's exponents are 0, where its closed form of the best size is none."""
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform([6, 8], [8, 10], (40, 2)).T
+    points = Points.of(n, d, 3 + 1e-9 * rng.standard_normal(40))
+    found = investigate(points, draws=100, fixed={"beta": 0.0, "alpha": 1.4})
+    assert found.best.parameters is None
+    assert "<html" in page(found, {}).html()

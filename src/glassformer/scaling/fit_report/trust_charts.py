@@ -166,6 +166,8 @@ def choices(found: Findings) -> Drawing:
     ]
     best = found.best
     interval = best.ratio_interval
+    if interval is not None and not (interval[0] > 0 and np.isfinite(interval).all()):
+        interval = None  # open: there is no band to draw
     ratios = np.array([row["ratio"] for row in rows] + list(interval or ()))
     names = [row["name"] for row in rows]
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GRID = 241  # sizes tried at once
 ROUNDS = 7  # of the search, each over the two cells around the best size of the one before
 EDGE = 0.02  # of the sizes tried at first: an optimum so near to their ends is none
+LEVEL = 1e-13  # of a loss: a law that is so level towards an end has its least loss there
 AROUND = 6.0  # in ln N, to each side of the fit's own best size, where those of a bootstrap's draws are looked for
 
 Loss = Callable[[Array, Array], Array]
@@ -47,9 +48,11 @@ def best_size(loss: Loss, compute: float) -> BestSize | None:
     products = compute / FLOPS_PER_PARAMETER_AND_TOKEN
     widest = float(np.log(products))
     low, high, best, least = 0.0, widest, 0.0, np.inf
-    for _ in range(ROUNDS):
+    for narrowed in range(ROUNDS):
         grid = np.linspace(low, high, GRID)
         losses = loss(np.exp(grid), products / np.exp(grid))
+        if not narrowed and not min(losses[0], losses[-1]) > losses.min() * (1 + LEVEL):
+            return None
         at = int(np.argmin(losses))
         best, least, step = float(grid[at]), float(losses[at]), float(grid[1] - grid[0])
         low, high = max(0.0, best - step), min(widest, best + step)
