@@ -27,12 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.fits.bootstrap import LEVEL, Bootstrap, bootstrap, check_level
+from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap
 from glassformer.scaling.fits.diagnostics import LEAST_NOISE
 from glassformer.scaling.fits.fitting import Fit, points_at
 from glassformer.scaling.fits.fitting import fit as fit_points
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.wording import budget, digits
+from glassformer.statistics.prediction import LEVEL, check_level, in_half_widths, slope_of_widening
 from glassformer.studies.wording import counted, percent
 
 DRAWS = 200
@@ -233,23 +234,19 @@ def _step(trust: Bootstrap, hidden: Points, level: float) -> Step:
     fit = trust.fit
     places = {"c": hidden.c, "unique": hidden.unique}  # the table's own FLOPs, which need not be 6·N·D
     low, high = trust.prediction_interval(hidden.n, hidden.d, level, **places)
-    centre = np.log(fit.predict(hidden.n, hidden.d, **places))
-    error = centre - np.log(hidden.loss)
-    half = np.where(error > 0, centre - np.log(low), np.log(high) - centre)
-    half = np.maximum(half, LEAST_NOISE)  # of points without noise, both are rounding
-    return Step(float(fit.points.c.max()), len(fit.points), hidden, error, low, high, error / half)
+    centre, measured = np.log(fit.predict(hidden.n, hidden.d, **places)), np.log(hidden.loss)
+    # of points without noise, both an error and its interval are rounding
+    z = in_half_widths(centre, np.log(low), np.log(high), measured, least=LEAST_NOISE)
+    return Step(float(fit.points.c.max()), len(fit.points), hidden, centre - measured, low, high, z)
 
 
 def _slope(steps: list[Step], level: float) -> float:
-    """k: the conformal quantile of (|z| − 1)/ln r, at least 0, √m votes for each cut-off's m rows."""
+    """k: √m votes for each cut-off's m rows."""
     if not steps:
         return 0.0
-    scores = np.concatenate([(np.abs(step.z) - 1) / np.log(np.maximum(step.ratio, NEAR)) for step in steps])
+    z, ratio = (np.concatenate([getattr(step, name) for step in steps]) for name in ("z", "ratio"))
     votes = np.concatenate([np.full(len(step.z), step.votes / len(step.z)) for step in steps])
-    order = np.argsort(scores)
-    wanted = min(level * (1 + 1 / votes.sum()), 1.0)  # (m + 1) · level of m votes, as conformal prediction has it
-    at = int(np.searchsorted(np.cumsum(votes[order]) / votes.sum(), wanted - 1e-12))
-    return max(0.0, float(scores[order][min(at, len(scores) - 1)]))
+    return slope_of_widening(z, np.log(np.maximum(ratio, NEAR)), votes, level)
 
 
 # ------------------------------------------------------------------------------------------------- a prediction

@@ -45,13 +45,13 @@ from glassformer.scaling.fits.points import Array
 from glassformer.scaling.fits.refusing import SPARE_ROWS
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, check_compute
 from glassformer.scaling.wording import Interval
+from glassformer.statistics.prediction import LEVEL, check_level, from_draws
 from glassformer.studies.wording import counted
 
 Quantity = Callable[[Array], Array]
 """What is asked of a fit: a function of parameters [..., p], elementwise in the axes before."""
 
 DRAWS = 1000
-LEVEL = 0.95
 FEWEST_DRAWS = 100
 """Below this the 2.5 % at each end are two or three draws."""
 
@@ -61,9 +61,6 @@ MOST_DRAWN = 50_000_000
 
 FEW_RUNS = 20
 """Below this the coverage of the intervals has not been shown; they are wide, and a note says so."""
-
-MOST_BIAS = 1.0
-"""z₀ of the bias correction is held within this: beyond it, the end of an interval would be a single draw."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +263,7 @@ class Bootstrap:
             estimate, draws = np.asarray(quantity(self.fit.values)), quantity(self.parameters)
             if logged:
                 estimate, draws = np.log(estimate), np.log(draws)
-        low, high = covering_interval(estimate, draws, level, runs=self.runs, parameters=len(self.names))
+        low, high = from_draws(estimate, draws, level, samples=self.runs, parameters=len(self.names))
         with np.errstate(over="ignore"):  # an end that is open
             return (np.exp(low), np.exp(high)) if logged else (low, high)
 
@@ -323,55 +320,3 @@ def _drawn(rng: np.random.Generator, runs: int, parameters: int, draws: int) -> 
     while (few := (counts > 0).sum(axis=1) <= parameters).any():
         counts[few] = rng.multinomial(runs, np.full(runs, 1 / runs), size=int(few.sum()))
     return counts.astype(np.float64)
-
-
-def covering_interval(
-    estimate: Array, draws: Array, level: float, *, runs: int, parameters: int
-) -> tuple[Array, Array]:
-    """The bias-corrected percentile interval, widened about the estimate: low and high, [...] each.
-
-    Args:
-        estimate: [...] of the fit to all runs.
-        draws: [B, ...] of the fits to drawn ones.
-        level: the chance that an interval so made holds the truth.
-
-    Raises:
-        ConfigError: ``level`` is not between 0 and 1.
-    """
-    check_level(level)
-    z = stats.norm.isf((1 - level) / 2)
-    draws = np.where(np.isnan(draws), estimate, draws)  # a draw that has no such quantity says nothing of it
-    below = (draws < estimate).mean(axis=0) + 0.5 * (draws == estimate).mean(axis=0)
-    bias = np.clip(stats.norm.ppf(below), -MOST_BIAS, MOST_BIAS)
-    finite = np.clip(draws, -1e300, 1e300)  # a draw without a floor or an exponent
-    ordered = np.sort(finite, axis=0)
-    widening = widened(level, runs, parameters) / z
-    low, high = (
-        estimate + widening * (_quantile(ordered, stats.norm.cdf(2 * bias + side)) - estimate) for side in (-z, z)
-    )
-    return np.minimum(low, estimate), np.maximum(high, estimate)
-
-
-def widened(level: float, runs: int, parameters: int) -> float:
-    """Standard errors to each side, as the spread of draws measures them: √(G/(G − p)) · t(G − p).
-
-    >>> round(widened(0.95, 60, 5), 3)
-    2.093
-    """
-    spare = runs - parameters
-    return float(np.sqrt(runs / spare) * stats.t.isf((1 - level) / 2, spare))
-
-
-def _quantile(ordered: Array, share: Array) -> Array:
-    """Of draws in ascending order [B, ...], each at its own share [...]; linear between two of them."""
-    at = np.clip(np.asarray(share) * (len(ordered) + 1) - 1, 0, len(ordered) - 1)
-    lower = np.floor(at).astype(int)
-    upper = np.minimum(lower + 1, len(ordered) - 1)
-    first, second = (np.take_along_axis(ordered, index[None], axis=0)[0] for index in (lower, upper))
-    return np.asarray(first + (at - lower) * (second - first))
-
-
-def check_level(level: float) -> None:
-    """Raise :class:`ConfigError` unless 0 < level < 1."""
-    if not 0 < level < 1:
-        raise ConfigError(f"level must lie between 0 and 1, such as 0.95; it is {level}.", subject="interval")
