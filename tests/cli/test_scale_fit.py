@@ -41,7 +41,7 @@ def test_a_table_gives_parameters_a_target_and_how_far_to_trust_it_and_two_files
         "L = E + A/N^α + B/D^β",
         "standard error",
         "95 % interval",
-        "starts that ended there",
+        "starts that converged here",
         "condition number",
         "1e21 FLOP",
         "tokens for each parameter",

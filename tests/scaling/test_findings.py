@@ -77,7 +77,7 @@ def test_no_standard_error_contradicts_the_verdict_on_what_is_identified(checkpo
     assert wild, "the points leave A or B open"
     named = {part for direction in found.bootstrap.unidentified for part in direction.combination}
     assert {f"ln {shown(name)}" for name in wild} <= named
-    assert "identify every combination" not in found.trust["identified"]
+    assert "identify every combination" not in found.reliability["identified"]
 
 
 def test_rows_of_one_run_do_not_identify_what_its_runs_do_not():
@@ -91,7 +91,7 @@ def test_a_good_design_is_identified_in_one_voice():
     loss = (1.8 + 480 / n**0.35 + 2100 / d**0.37) * np.exp(0.001 * rng.standard_normal(60))
     found = investigate(Points.of(n, d, loss), draws=200)
     assert found.bootstrap.unidentified == ()
-    assert "identify every combination" in found.trust["identified"]
+    assert "identify every combination" in found.reliability["identified"]
 
 
 def test_no_interval_leaves_what_its_parameter_may_be():

@@ -24,8 +24,8 @@ from glassformer.scaling.wording import digits, large, percent_error
 
 COMMAND = ["glassformer", "scale", "fit", "runs.csv"]
 SECTIONS = [
-    "What it comes to",
-    "The law among its runs",
+    "Summary",
+    "Fit and data",
     "Residuals",
     "The minimum",
     "IsoFLOP curves",

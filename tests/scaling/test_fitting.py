@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.fitting import fit, refit
 from glassformer.scaling.fits.formulas import fix, repeated_data
-from glassformer.scaling.fits.minimising import Problem
+from glassformer.scaling.fits.minimising import FitProblem
 from glassformer.scaling.fits.points import Points
 
 
@@ -52,7 +52,7 @@ def reweighed(seed, n, draws):
 
 
 def objective_of(found, values, weights):
-    problem = Problem(found.formula, found.points, found.objective)
+    problem = FitProblem(found.formula, found.points, found.objective)
     return problem.value(found.formula.working.of(values), weights)
 
 

@@ -1,4 +1,4 @@
-"""``glassformer scale fit``: a scaling law from training runs, and how far to trust it."""
+"""``glassformer scale fit``: a scaling law from training runs, and how reliable it is."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def scale_fit(
         ),
     ] = None,
     objective: Annotated[
-        str, typer.Option(help="What is made small: huber, absolute, squares (on ln L) or asymmetric (on L).")
+        str, typer.Option(help="Loss function: huber, absolute, squares (on ln L) or asymmetric (on L).")
     ] = "huber",
     delta: Annotated[float | None, typer.Option(help="Of huber; 0.001 unless given.")] = None,
     columns: Annotated[
@@ -69,7 +69,7 @@ def scale_fit(
     draws: Annotated[int, typer.Option(help="Bootstrap samples.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     drop_influential: Annotated[
-        bool, typer.Option("--drop-influential", help="Leave out the points that stand apart, and say which they are.")
+        bool, typer.Option("--drop-influential", help="Leave out the outliers that move the fit, and list them.")
     ] = False,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="PAGE", help="The report page, .html; the fit goes beside it, .json.")
@@ -179,7 +179,7 @@ def _constants(given: Sequence[str] | None) -> dict[str, float]:
 
 
 def _show(found: Findings, facts: dict[str, str], console: Terminal) -> None:
-    """The parameters, the minimum, the target, and how far to trust it."""
+    """The parameters, the minimum, the target, and how reliable it is."""
     import numpy as np
 
     from glassformer.scaling.fit_report.fit_tables import parameters_table, quality_table, target_table
@@ -197,9 +197,9 @@ def _show(found: Findings, facts: dict[str, str], console: Terminal) -> None:
         console.print(_plain(table))
     console.print()
     console.print(Text(found.optimum_sentence()))
-    for name, told in found.trust.items():
+    for name, sentence in found.reliability.items():
         console.print(Text(name, "bold"))
-        console.print(Text(f"  {told}"))
+        console.print(Text(f"  {sentence}"))
     console.print()
 
 

@@ -103,11 +103,12 @@ def _drawn(end: float, best: float, farthest: float) -> float:
     """An interval's end where it can be drawn: one that is open, or absurdly far, at FARTHEST times the best size."""
     if not np.isfinite(end):
         return best * farthest
-    return float(np.clip(end, *sorted((best, best * farthest))))
+    low, high = sorted((best, best * farthest))
+    return min(max(end, low), high)
 
 
 def optimum_path(found: Findings) -> Drawing:
-    """The best size at each budget: by the law with its band, and by the IsoFLOP minima."""
+    """The best size at each budget: by the law with its interval, and by the IsoFLOP minima."""
     series = ["the law", "IsoFLOP minima"][: 1 if found.isoflop is None else 2]
     path = [
         {
@@ -161,8 +162,8 @@ def optimum_path(found: Findings) -> Drawing:
     figure = Drawing(
         build,
         title="The best size at each budget",
-        description="Line and band: the law's, and its 95 % interval from the bootstrap. Dotted: the largest budget of "
-        "the data." + (" Diamonds and dashes: the IsoFLOP minima and the power law through them." if minima else ""),
+        description="Line and shade: the law's, and its 95 % interval from the bootstrap. Dotted: the largest budget "
+        "of the data." + (" Diamonds and dashes: the IsoFLOP minima and the power law through them." if minima else ""),
     )
     figure.narrow = True
     return figure

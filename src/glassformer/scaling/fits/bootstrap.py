@@ -1,10 +1,10 @@
 """How sure a fit is: the same fit on runs drawn again, and intervals from it that hold what they promise.
 
-    trust = bootstrap(found)                           1,000 draws; the rows of one run are drawn together
-    trust.standard_errors["alpha"]
-    trust.interval("alpha")                            of a parameter, or of "a" in N_opt ∝ C^a
-    trust.confidence_interval(1e9, 2e10)               of the law's own loss at N, D
-    trust.prediction_interval(1e9, 2e10)               of a new run at N, D: its noise is added
+    draws = bootstrap(found)                           1,000 draws; the rows of one run are drawn together
+    draws.standard_errors["alpha"]
+    draws.interval("alpha")                            of a parameter, or of "a" in N_opt ∝ C^a
+    draws.confidence_interval(1e9, 2e10)               of the law's own loss at N, D
+    draws.prediction_interval(1e9, 2e10)               of a new run at N, D: its noise is added
 
 A draw takes as many runs as there are, with replacement, and fits them (Efron & Tibshirani 1993, section 9.5, "case
 resampling"): it assumes neither normal nor equal noise. Its plain percentile interval does not hold what it promises:
@@ -38,11 +38,11 @@ import numpy.typing as npt
 from scipy import stats
 
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.scaling.fits.checks import SPARE_ROWS
 from glassformer.scaling.fits.diagnostics import Direction, unidentified_by_draws
 from glassformer.scaling.fits.fitting import Fit, points_at, refit
 from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.points import Array
-from glassformer.scaling.fits.refusing import SPARE_ROWS
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, check_compute
 from glassformer.scaling.wording import Interval
 from glassformer.statistics.prediction import LEVEL, check_level, from_draws
@@ -96,11 +96,11 @@ class Bootstrap:
         """What a reader should know, a sentence each."""
         if self.runs >= FEW_RUNS:
             return ()
-        told = (
+        note = (
             f"There are only {counted(self.runs, 'run')}: from {FEW_RUNS} on the intervals have been shown to hold "
             "what they promise; below, take them as a rough guide."
         )
-        return (told,)
+        return (note,)
 
     @cached_property
     def standard_errors(self) -> dict[str, float]:

@@ -7,7 +7,7 @@
 
 Starts come from a grid over the exponents on which all else is solved by linear algebra (``starting.py``). From each of
 them a Newton method with exact derivatives goes down until the gradient is zero to rounding (``minimising.py``). The
-lowest end is the fit; how many others ended there too is told.
+lowest end is the fit; how many others converged there is reported.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import ConfigError, DataError
+from glassformer.scaling.fits.checks import check_points
 from glassformer.scaling.fits.diagnostics import LEAST_NOISE, Direction, Influence, condition, influence, unidentified
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
 from glassformer.scaling.fits.formulas import formula as formula_of
-from glassformer.scaling.fits.minimising import Minima, Problem, minimise, minimise_apart
+from glassformer.scaling.fits.minimising import FitProblem, Minima, minimise, minimise_apart
 from glassformer.scaling.fits.objectives import DELTA, Objective
 from glassformer.scaling.fits.objectives import objective as objective_of
 from glassformer.scaling.fits.points import Points
-from glassformer.scaling.fits.refusing import refuse_unfit
 from glassformer.scaling.fits.starting import starting_points
 from glassformer.scaling.laws.formula import Array
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, ParametricLoss
@@ -60,10 +60,10 @@ class Agreement:
 
     def sentence(self) -> str:
         """In words."""
-        told = f"{self.agreeing} of {self.tried} starts ended at this minimum"
+        found = f"{self.agreeing} of {self.tried} starts converged here"
         if self.second_best is None:
-            return f"{told}."
-        return f"{told}; the next best ended at {self.second_best:.6g}."
+            return f"{found}."
+        return f"{found}; the next best minimum is {self.second_best:.6g}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,11 +228,11 @@ def fit(
     """
     formula, objective = formula_of(formula, fixed), objective_of(objective, delta)
     chosen = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
-    refuse_unfit(points, formula, chosen)
+    check_points(points, formula, chosen)
     if not 1 <= starts <= MOST_STARTS:
         raise ConfigError(f"starts must be 1 to {MOST_STARTS:,}; it is {starts}.", subject="fit")
 
-    problem = Problem(formula, points, objective)
+    problem = FitProblem(formula, points, objective)
     grid = starting_points(points, formula, objective, chosen, starts)
     if not len(grid.values):
         raise DataError(
@@ -278,7 +278,7 @@ def _near(minima: Minima) -> npt.NDArray[np.bool_]:
     return np.asarray(minima.value <= lowest + AGREEMENT * abs(lowest) + 1e-24)
 
 
-def _further(problem: Problem, minima: Minima, weights: Array, enough: int) -> Minima:
+def _further(problem: FitProblem, minima: Minima, weights: Array, enough: int) -> Minima:
     """Where few starts agree: the rest of the grid, and restarts from minima of the points drawn again.
 
     With few points and much noise, Huber's objective and absolute deviation have many minima, one for each choice of
@@ -311,7 +311,7 @@ def refit(fit: Fit, weights: npt.ArrayLike) -> Array:
     """
     rows = np.atleast_2d(np.asarray(weights, dtype=np.float64))
     assert rows.shape[1] == len(fit.points), f"weights are shaped {rows.shape} for {len(fit.points)} points"
-    problem = Problem(fit.formula, fit.points, fit.objective)
+    problem = FitProblem(fit.formula, fit.points, fit.objective)
     theta = np.tile(fit.formula.working.of(fit.values), (len(rows), 1))
     return fit.formula.working.values(minimise(problem, theta, rows).theta)
 

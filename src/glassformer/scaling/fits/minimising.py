@@ -40,7 +40,7 @@ ROWS_AT_ONCE = 128  # small enough for a processor's cache
 
 
 @dataclass(frozen=True)
-class Problem:
+class FitProblem:
     """Points, a formula, an objective: what is summed."""
 
     formula: Formula
@@ -76,11 +76,11 @@ class Problem:
 
         At a kink, of the smallest subgradient: each residual that is 0 may have any slope between its two sides'.
         """
-        view = self.look(theta[None], weights[None], self.objective)
+        derivatives = self.differentiate(theta[None], weights[None], self.objective)
         working = self.formula.working
-        held = _held(theta, view.gradient[0], working.lower, working.upper)
+        held = _held(theta, derivatives.gradient[0], working.lower, working.upper)
         if self.objective.width > 0:
-            return float(np.linalg.norm(np.where(held, 0.0, view.gradient[0])))
+            return float(np.linalg.norm(np.where(held, 0.0, derivatives.gradient[0])))
         residual = self.residuals(theta[None])[0]
         met = np.flatnonzero((np.abs(residual) <= 1e-12) & (weights > 0))
         slopes = self.slopes(theta[None])[0]
@@ -101,7 +101,7 @@ class Problem:
         with np.errstate(all="ignore"):
             return np.stack([slope / unit for slope in slopes], axis=-1)
 
-    def look(self, theta: Array, weights: Array, objective: Objective) -> View:
+    def differentiate(self, theta: Array, weights: Array, objective: Objective) -> Derivatives:
         """Everything that a Newton step needs, at θ [B, p]."""
         working, n = self.formula.working, len(self.points)
         batch, p = theta.shape
@@ -125,7 +125,7 @@ class Problem:
                 hessian[:, i, j] += bend
                 if i != j:
                     hessian[:, j, i] += bend
-            return View(
+            return Derivatives(
                 value=_total(objective, residual, weights),
                 gradient=np.einsum("bpn,bn->bp", slopes, first),
                 terms=np.einsum("bpn,bn->bp", np.abs(slopes), np.abs(first)),
@@ -135,7 +135,7 @@ class Problem:
 
 
 @dataclass
-class View:
+class Derivatives:
     """A batch of problems at one θ each. ``terms`` is the gradient with all its summands taken positive."""
 
     value: Array  # [B]
@@ -144,7 +144,7 @@ class View:
     hessian: Array  # [B, p, p]
     scale: Array  # [B, p] the root of the slopes' squares
 
-    def replace(self, rows: Mask, new: View) -> None:
+    def replace(self, rows: Mask, new: Derivatives) -> None:
         """Take the ``rows`` of ``new``."""
         for name in ("value", "gradient", "terms", "hessian", "scale"):
             getattr(self, name)[rows] = getattr(new, name)[rows]
@@ -158,7 +158,7 @@ class Minima:
     value: Array  # [B] of the objective itself
 
 
-def minimise_apart(problem: Problem, theta: Array, weights: Array) -> Minima:
+def minimise_apart(problem: FitProblem, theta: Array, weights: Array) -> Minima:
     """As :func:`minimise`, but with starts that can disagree: each begins at another width of the objective.
 
     Widened far, an objective with kinks has one minimum, and all starts would follow one path from it to wherever it
@@ -178,7 +178,7 @@ def minimise_apart(problem: Problem, theta: Array, weights: Array) -> Minima:
     return Minima(found, value)
 
 
-def minimise(problem: Problem, theta: Array, weights: Array, *, start_width: float | None = None) -> Minima:
+def minimise(problem: FitProblem, theta: Array, weights: Array, *, start_width: float | None = None) -> Minima:
     """The minima nearest to the starts ``theta`` [B, p] for ``weights`` [B, n].
 
     ``start_width`` is how wide the objective is made at first; twice the median residual unless given.
@@ -192,7 +192,7 @@ def minimise(problem: Problem, theta: Array, weights: Array, *, start_width: flo
     return Minima(np.concatenate(ends), np.concatenate(values))
 
 
-def _descend(problem: Problem, theta: Array, weights: Array, start_width: float | None) -> Array:
+def _descend(problem: FitProblem, theta: Array, weights: Array, start_width: float | None) -> Array:
     """From wide to narrow.
 
     The minima of ever narrower objectives lie on a path that becomes straight, in proportion to the width: the last two
@@ -202,7 +202,7 @@ def _descend(problem: Problem, theta: Array, weights: Array, start_width: float 
     if not np.isfinite(target):
         return _newton(problem, theta, weights, problem.objective, STEPS, 1e-12)
     last = max(target, NARROWEST)
-    near = 1e-3 if target == last else 1e-5  # a kink must be told from its neighbours
+    near = 1e-3 if target == last else 1e-5  # a kink must be distinguished from its neighbours
     before = None
     for width in _widths(problem, theta, last, start_width):
         objective = problem.objective.widened(width)
@@ -222,45 +222,45 @@ def _descend(problem: Problem, theta: Array, weights: Array, start_width: float 
     return _newton(problem, theta, weights, problem.objective, STEPS, 1e-12 + 1e-15 / last)
 
 
-def _widths(problem: Problem, theta: Array, last: float, start_width: float | None) -> Array:
+def _widths(problem: FitProblem, theta: Array, last: float, start_width: float | None) -> Array:
     """The objective's widths on the way, ``last`` included: each a NARROWING part of the one before, or less."""
     width = start_width or _typical(problem, theta)
     steps = max(int(np.ceil(np.log(max(width, last) / last) / np.log(NARROWING))), 0)
     return last * NARROWING ** np.arange(steps, -1.0, -1.0)
 
 
-def _typical(problem: Problem, theta: Array) -> float:
+def _typical(problem: FitProblem, theta: Array) -> float:
     """Twice the median residual: an objective so wide is nearly least squares."""
     residuals = np.abs(problem.residuals(theta))
     return 2 * float(np.median(residuals[np.isfinite(residuals)]))
 
 
-def _newton(problem: Problem, theta: Array, weights: Array, objective: Objective, steps: int, near: float) -> Array:
+def _newton(problem: FitProblem, theta: Array, weights: Array, objective: Objective, steps: int, near: float) -> Array:
     """Damped Newton steps until each row's gradient is ``near`` times its terms."""
     working = problem.formula.working
     theta = np.clip(theta, working.lower, working.upper)
-    view = problem.look(theta, weights, objective)
+    derivatives = problem.differentiate(theta, weights, objective)
     damping = np.full(len(theta), 1e-4)
     busy = np.arange(len(theta))  # the rows not yet done; theta and weights are kept whole, the rest shrinks
     for _ in range(steps):
-        fixed = _held(theta[busy], view.gradient, working.lower, working.upper)
-        slope = np.where(fixed, 0.0, np.abs(view.gradient))
+        fixed = _held(theta[busy], derivatives.gradient, working.lower, working.upper)
+        slope = np.where(fixed, 0.0, np.abs(derivatives.gradient))
         with np.errstate(invalid="ignore"):
-            done = (slope <= near * view.terms).all(axis=1) | (damping > 1e12) | ~np.isfinite(view.value)
+            done = (slope <= near * derivatives.terms).all(axis=1) | (damping > 1e12) | ~np.isfinite(derivatives.value)
         if done.any():
             keep = ~done
             busy, damping, fixed = busy[keep], damping[keep], fixed[keep]
-            view = View(*(getattr(view, name)[keep] for name in view.__dataclass_fields__))
+            derivatives = Derivatives(*(getattr(derivatives, name)[keep] for name in derivatives.__dataclass_fields__))
         if not len(busy):
             break
-        step, fall = _step(view, fixed, damping)
+        step, fall = _step(derivatives, fixed, damping)
         trial = np.clip(theta[busy] + step, working.lower, working.upper)
-        seen = problem.look(trial, weights[busy], objective)
-        better = _better(seen, view, fixed)
+        seen = problem.differentiate(trial, weights[busy], objective)
+        better = _better(seen, derivatives, fixed)
         with np.errstate(invalid="ignore", divide="ignore"):
-            trusted = better & (view.value - seen.value > 0.5 * fall)
+            trusted = better & (derivatives.value - seen.value > 0.5 * fall)
         theta[busy[better]] = trial[better]
-        view.replace(better, seen)
+        derivatives.replace(better, seen)
         damping = np.where(better, np.where(trusted, damping * 0.1, damping), np.maximum(damping, 1e-8) * 8)
         damping = np.maximum(damping, 1e-14)
     return theta
@@ -271,11 +271,11 @@ def _held(theta: Array, gradient: Array, lower: Array, upper: Array) -> Mask:
     return ((theta <= lower) & (gradient > 0)) | ((theta >= upper) & (gradient < 0))
 
 
-def _step(view: View, fixed: Mask, damping: Array) -> tuple[Array, Array]:
+def _step(derivatives: Derivatives, fixed: Mask, damping: Array) -> tuple[Array, Array]:
     """A damped step [B, p], and how far the objective should fall by it [B]."""
-    scale = np.maximum(view.scale, 1e-150)  # of a parameter without effect
-    hessian = view.hessian / scale[:, :, None] / scale[:, None, :]
-    gradient = np.where(fixed, 0.0, view.gradient / scale)
+    scale = np.maximum(derivatives.scale, 1e-150)  # of a parameter without effect
+    hessian = derivatives.hessian / scale[:, :, None] / scale[:, None, :]
+    gradient = np.where(fixed, 0.0, derivatives.gradient / scale)
     hessian = np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, hessian)
     eigenvalues, vectors = np.linalg.eigh(np.nan_to_num(hessian, posinf=0.0, neginf=0.0))
     size = np.abs(eigenvalues)
@@ -288,7 +288,7 @@ def _step(view: View, fixed: Mask, damping: Array) -> tuple[Array, Array]:
     return np.clip(step, -10, 10), fall
 
 
-def _better(new: View, old: View, fixed: Mask) -> Mask:
+def _better(new: Derivatives, old: Derivatives, fixed: Mask) -> Mask:
     """Lower; or, where rounding hides the difference, with a smaller gradient."""
     with np.errstate(invalid="ignore"):
         lower = new.value < old.value * (1 - 1e-14)
@@ -298,7 +298,7 @@ def _better(new: View, old: View, fixed: Mask) -> Mask:
     return np.asarray(np.isfinite(new.value) & (lower | level & (steep_new < steep_old)))
 
 
-def _land(problem: Problem, theta: Array, weights: Array, nearly_met: float, along: bool) -> Array:
+def _land(problem: FitProblem, theta: Array, weights: Array, nearly_met: float, along: bool) -> Array:
     """Land on the kink: make residuals smaller than ``nearly_met`` exactly 0, where that lowers the objective.
 
     The minimum of absolute deviations lies where as many points are met exactly as there are parameters (fewer, where
@@ -313,14 +313,14 @@ def _land(problem: Problem, theta: Array, weights: Array, nearly_met: float, alo
     for _ in range(5 if len(to_land) else 0):
         at, some = landed[to_land], weights[to_land]
         residuals, slopes = problem.residuals(at), problem.slopes(at)
-        view = problem.look(at, some, problem.objective)
+        derivatives = problem.differentiate(at, some, problem.objective)
         for row, b in enumerate(to_land):
             met = np.argsort(size[b])[: free[b].sum()]
             met = met[size[b, met] <= nearly_met]
-            hessian, gradient = view.hessian[row][np.ix_(free[b], free[b])], view.gradient[row][free[b]]
+            hessian, gradient = derivatives.hessian[row][np.ix_(free[b], free[b])], derivatives.gradient[row][free[b]]
             if len(met) and np.isfinite(hessian).all() and np.isfinite(slopes[row][met]).all():
                 if not along:
-                    scale = view.scale[row][free[b]]
+                    scale = derivatives.scale[row][free[b]]
                     hessian, gradient = np.diag(scale * scale), np.zeros_like(gradient)
                 step = _equality_step(hessian, gradient, slopes[row][met][:, free[b]], residuals[row][met])
                 landed[b, free[b]] += step

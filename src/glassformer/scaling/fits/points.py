@@ -197,7 +197,7 @@ def read_points(
     Rows that repeat another are left out, and a note says so.
 
     Raises:
-        DataError: it cannot be read, a column cannot be told, or there is nothing to use, for every reason.
+        DataError: it cannot be read, a column is not recognised, or there is nothing to use, for every reason.
         RunError: a run's files are damaged.
     """
     from glassformer.scaling.fits.reading_points import points_of_table

@@ -46,7 +46,7 @@ KINDS = ("config", "configuration", "dataset", "experiment", "variant")
 SEEDS = ("seed", "replicate", "repetition", "trial")
 """Columns, in lower case, by which rows of equal sizes are different runs."""
 FAR_FROM_6ND = 0.1
-"""From this relative difference on, it is told that given FLOPs are not 6·N·D."""
+"""From this relative difference on, a note says that given FLOPs are not 6·N·D."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""How well a fit foretold: the largest budgets hidden, the rest fitted, the hidden predicted, the errors compared.
+"""How well a fit predicted: the largest budgets hidden, the rest fitted, the hidden predicted, the errors compared.
 
-    history = back_test(found)
-    history.sentence()                                 what was found
-    history.widening(1e22)                             how much wider a prediction interval has to be at 1e22 FLOP
-    predict(trust, 1e9, 2e10, history=history)         the prediction with all its intervals: a :class:`Band`
+    tested = back_test(found)
+    tested.sentence()                                 what was found
+    tested.widening(1e22)                             how much wider a prediction interval has to be at 1e22 FLOP
+    predict(draws, 1e9, 2e10, back_test=tested)         the prediction with all its intervals: a :class:`Prediction`
 
 A bootstrap says how far runs like those seen would move the fit. It cannot say that the law bends beyond them. A
 back-test can, as far as the data reach: at several cut-offs every run beyond is hidden, whole, and predicted with the
@@ -47,7 +47,7 @@ LEAST_SHARE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One cut-off: what was hidden, and how it was foretold. Arrays are [m], one for each hidden row."""
+    """One cut-off: what was hidden, and how it was predicted. Arrays are [m], one for each hidden row."""
 
     cut: float
     """FLOPs: the largest compute of the runs that were fitted."""
@@ -153,11 +153,11 @@ class BackTest:
         ratio = compute / self.largest
         if not self.steps or ratio <= self.horizon:
             return ()
-        told = (
+        note = (
             f"{budget(compute)} FLOP is {digits(ratio, 2)} times the largest budget of the data; the back-test reached "
             f"{digits(self.horizon, 2)} times. Beyond that the widening is itself extrapolated."
         )
-        return (told,)
+        return (note,)
 
     def _median_error(self) -> float:
         return float(np.median(np.abs(np.concatenate([step.error for step in self.steps]))))
@@ -197,7 +197,7 @@ def back_test(
             continue
         try:
             found = fit_points(points[seen], fit.formula, fit.objective, weights=weights[seen])
-            trust = bootstrap(found, draws=draws, seed=seed)
+            resampled = bootstrap(found, draws=draws, seed=seed)
         except DataError as reason:
             skipped.append(f"Up to {budget(cut)} FLOP: {reason}")
             continue
@@ -205,7 +205,7 @@ def back_test(
         if not (np.isfinite(of_hidden) & (of_hidden > 0)).all():
             skipped.append(f"Up to {budget(cut)} FLOP: its fit gives no loss above 0 for the larger runs.")
             continue
-        steps.append(_step(trust, points[hidden], level))
+        steps.append(_step(resampled, points[hidden], level))
     largest = float(points.c.max())
     return BackTest(level, tuple(steps), tuple(skipped), largest, _slope(steps, level))
 
@@ -229,11 +229,11 @@ def cut_offs(budgets: Array, most: int) -> list[float]:
     return [float(levels[i]) for i in sorted(set(nearest))]
 
 
-def _step(trust: Bootstrap, hidden: Points, level: float) -> Step:
+def _step(resampled: Bootstrap, hidden: Points, level: float) -> Step:
     """The hidden points, predicted."""
-    fit = trust.fit
+    fit = resampled.fit
     places = {"c": hidden.c, "unique": hidden.unique}  # the table's own FLOPs, which need not be 6·N·D
-    low, high = trust.prediction_interval(hidden.n, hidden.d, level, **places)
+    low, high = resampled.prediction_interval(hidden.n, hidden.d, level, **places)
     centre, measured = np.log(fit.predict(hidden.n, hidden.d, **places)), np.log(hidden.loss)
     # of points without noise, both an error and its interval are rounding
     z = in_half_widths(centre, np.log(low), np.log(high), measured, least=LEAST_NOISE)
@@ -253,7 +253,7 @@ def _slope(steps: list[Step], level: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
+class Prediction:
     """Predictions at N and D with every interval, all arrays shaped as N and D were; intervals are (low, high)."""
 
     level: float
@@ -275,38 +275,38 @@ class Band:
 
 
 def predict(
-    trust: Bootstrap,
+    resampled: Bootstrap,
     n: npt.ArrayLike,
     d: npt.ArrayLike,
     *,
     level: float = LEVEL,
-    history: BackTest | None = None,
+    back_test: BackTest | None = None,
     c: npt.ArrayLike | None = None,
     unique: npt.ArrayLike | None = None,
-) -> Band:
-    """The loss at N and D with its intervals; ``history``: the back-test of the same fit.
+) -> Prediction:
+    """The loss at N and D with its intervals; ``back_test``: the back-test of the same fit.
 
     Raises:
         ConfigError: ``level`` is not between 0 and 1.
         DataError: N or D is not a finite number above 0.
     """
     at, shape = points_at(n, d, c=c, unique=unique)
-    loss = trust.fit.predict(n, d, c=c, unique=unique)
-    compute, largest = at.c.reshape(shape), float(trust.fit.points.c.max())
-    prediction = trust.prediction_interval(n, d, level, c=c, unique=unique)
-    notes = trust.notes
+    loss = resampled.fit.predict(n, d, c=c, unique=unique)
+    compute, largest = at.c.reshape(shape), float(resampled.fit.points.c.max())
+    prediction = resampled.prediction_interval(n, d, level, c=c, unique=unique)
+    notes = resampled.notes
     calibrated = prediction
-    if history is not None:
-        calibrated = history.calibrate(prediction, loss=loss, compute=compute)
-        notes += (history.sentence(), *history.notes(float(compute.max())))
-    return Band(
+    if back_test is not None:
+        calibrated = back_test.calibrate(prediction, loss=loss, compute=compute)
+        notes += (back_test.sentence(), *back_test.notes(float(compute.max())))
+    return Prediction(
         level=level,
         parameters=at.n.reshape(shape),
         tokens=at.d.reshape(shape),
         compute=compute,
         ratio=compute / largest,
         loss=loss,
-        confidence=trust.confidence_interval(n, d, level, c=c, unique=unique),
+        confidence=resampled.confidence_interval(n, d, level, c=c, unique=unique),
         prediction=prediction,
         calibrated=calibrated,
         notes=notes,
