@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.fits.back_test import BackTest, back_test, cut_offs, predict
 from glassformer.scaling.fits.bootstrap import bootstrap
 from glassformer.scaling.fits.fitting import Fit, fit
+from glassformer.scaling.fits.held_out_prediction import BackTest, back_test, cut_offs, predict
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.laws.law import ParametricLoss
 
@@ -42,7 +42,7 @@ def crooked() -> Fit:
 
 
 @pytest.fixture(scope="module")
-def history(crooked: Fit) -> BackTest:
+def tested(crooked: Fit) -> BackTest:
     return back_test(crooked, draws=100)
 
 
@@ -78,14 +78,14 @@ def test_a_run_is_hidden_whole() -> None:
     assert (step.hidden.c > 2e19).all()
 
 
-def test_where_the_law_bends_intervals_miss_and_are_widened_until_they_hold(crooked: Fit, history: BackTest) -> None:
-    assert history.covered < 0.8
-    inside = sum(int((np.abs(step.z) <= 1).sum()) for step in history.steps)
-    assert f", {inside} of {sum(len(step.z) for step in history.steps)} predictions fell inside" in history.sentence()
-    assert history.slope > 0
-    held = [np.abs(step.z) <= 1 + history.slope * np.log(np.maximum(step.ratio, 2)) + 1e-9 for step in history.steps]
-    assert np.average([each.mean() for each in held], weights=[step.votes for step in history.steps]) >= 0.95
-    assert "So intervals are widened, at 10 times the largest budget by a factor of" in history.sentence()
+def test_where_the_law_bends_intervals_miss_and_are_widened_until_they_hold(crooked: Fit, tested: BackTest) -> None:
+    assert tested.covered < 0.8
+    inside = sum(int((np.abs(step.z) <= 1).sum()) for step in tested.steps)
+    assert f", {inside} of {sum(len(step.z) for step in tested.steps)} predictions fell inside" in tested.sentence()
+    assert tested.slope > 0
+    held = [np.abs(step.z) <= 1 + tested.slope * np.log(np.maximum(step.ratio, 2)) + 1e-9 for step in tested.steps]
+    assert np.average([each.mean() for each in held], weights=[step.votes for step in tested.steps]) >= 0.95
+    assert "So intervals are widened, at 10 times the largest budget by a factor of" in tested.sentence()
 
 
 @pytest.mark.slow(reason="12 fits, each back-tested; that bent laws are widened is quick, above")
@@ -96,7 +96,7 @@ def test_calibrated_intervals_hold_runs_at_ten_times_the_compute_more_often() ->
         found = fit(planted(seed, bend=0.004), starts=4)
         best = TRUTH.optimum(1e22)
         at = (best.parameters, best.tokens)
-        band = predict(bootstrap(found, draws=100), *at, history=back_test(found, draws=100, hide=3))
+        band = predict(bootstrap(found, draws=100), *at, back_test=back_test(found, draws=100, hide=3))
         truth = float(bent(np.array(at[0]), np.array(at[1]), 0.004))
         plain += bool(band.prediction[0] <= truth <= band.prediction[1])
         widened += bool(band.calibrated[0] <= truth <= band.calibrated[1])
@@ -112,24 +112,24 @@ def test_a_law_that_holds_is_hardly_widened(laws: int) -> None:
 
 @given(st.floats(1.0, 1e6), st.floats(1.0, 1e3), st.floats(0.001, 0.2), st.floats(0.001, 0.2))
 def test_calibration_never_narrows_and_grows_with_the_distance(
-    history: BackTest, ratio: float, further: float, below: float, above: float
+    tested: BackTest, ratio: float, further: float, below: float, above: float
 ) -> None:
     interval = (2 * np.exp(-below), 2 * np.exp(above))
-    near = history.calibrate(interval, loss=2.0, compute=ratio * history.largest)
-    far = history.calibrate(interval, loss=2.0, compute=ratio * further * history.largest)
+    near = tested.calibrate(interval, loss=2.0, compute=ratio * tested.largest)
+    far = tested.calibrate(interval, loss=2.0, compute=ratio * further * tested.largest)
     slack = 1e-12
     assert far[0] <= near[0] + slack <= interval[0] + 2 * slack
     assert interval[1] <= near[1] + slack <= far[1] + 2 * slack
 
 
-def test_within_the_data_nothing_is_widened(history: BackTest) -> None:
-    low, high = history.calibrate((1.9, 2.2), loss=2.0, compute=history.largest / 3)
+def test_within_the_data_nothing_is_widened(tested: BackTest) -> None:
+    low, high = tested.calibrate((1.9, 2.2), loss=2.0, compute=tested.largest / 3)
     assert (float(low), float(high)) == pytest.approx((1.9, 2.2))
 
 
-def test_a_band_has_all_intervals_one_inside_the_other(crooked: Fit, history: BackTest) -> None:
+def test_a_band_has_all_intervals_one_inside_the_other(crooked: Fit, tested: BackTest) -> None:
     n, d = np.geomspace(1e9, 1e11, 3), np.geomspace(2e10, 2e12, 3)
-    band = predict(bootstrap(crooked, draws=100), n, d, history=history)
+    band = predict(bootstrap(crooked, draws=100), n, d, back_test=tested)
     ends = [band.calibrated[0], band.prediction[0], band.confidence[0], band.loss]
     ends += [band.confidence[1], band.prediction[1], band.calibrated[1]]
     assert (np.diff(np.stack(ends), axis=0) >= 0).all()
@@ -142,10 +142,10 @@ def test_a_band_has_all_intervals_one_inside_the_other(crooked: Fit, history: Ba
 def test_with_too_few_budgets_it_says_that_nothing_could_be_checked() -> None:
     points = planted(3, runs=30, budgets=1)
     found = fit(points)
-    history = back_test(found, draws=100)
-    assert not history.calibrated
-    assert "could not be checked" in history.sentence()
-    band = predict(bootstrap(found, draws=100), 1e11, 2e12, history=history)
+    tested = back_test(found, draws=100)
+    assert not tested.calibrated
+    assert "could not be checked" in tested.sentence()
+    band = predict(bootstrap(found, draws=100), 1e11, 2e12, back_test=tested)
     assert band.calibrated == band.prediction
 
 
@@ -172,3 +172,36 @@ def test_bad_arguments_are_refused(straight: Fit) -> None:
         back_test(straight, level=1.5)
     with pytest.raises(ConfigError, match="draws must be 100 or more"):
         back_test(straight, draws=3)
+
+
+@pytest.mark.parametrize("formula", ["power-floor", "E + a/C**alpha + B/D**0.37"])
+def test_hidden_runs_are_predicted_at_the_flops_of_their_table(formula: str) -> None:
+    """Our own runs' FLOPs hold attention, and a table's may hold anything: 6·N·D is another place for the law."""
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform([6, 8], [8.5, 10.5], (80, 2)).T
+    c = 6 * n * d * (1 + 300 / n**0.3)  # 2.2 to 5.8 times 6·N·D
+    loss = 1.7 + 900 / c**0.16 + ("D" in formula) * 500 / d**0.37
+    points = Points.of(n, d, loss * np.exp(0.005 * rng.normal(size=80)), c=c)
+    tested = back_test(fit(points, formula), draws=100)
+    inside = sum(int((np.abs(step.z) <= 1).sum()) for step in tested.steps)
+    assert inside >= 0.85 * sum(len(step.z) for step in tested.steps)
+    assert float(tested.widening(10 * tested.largest)) < 3
+
+
+def test_a_law_of_compute_is_back_tested_alike_with_and_without_a_column_of_tokens() -> None:
+    rng = np.random.default_rng(1)
+    n, d = 10 ** rng.uniform([6, 8], [8.5, 10.5], (60, 2)).T
+    c = 6 * n * d * rng.uniform(1.1, 6, 60)
+    loss = (1.7 + 900 / c**0.16) * np.exp(0.005 * rng.normal(size=60))
+    with_tokens, without = (back_test(fit(p, "power-floor"), draws=100) for p in (
+        Points.of(n, d, loss, c=c), Points.of(n, loss=loss, c=c)))  # fmt: skip
+    assert with_tokens.covered == without.covered
+    assert with_tokens.slope == pytest.approx(without.slope)
+
+
+def test_a_prediction_at_given_flops_is_the_laws_at_these_flops() -> None:
+    n, d = 10 ** np.random.default_rng(2).uniform([6, 8], [8.5, 10.5], (40, 2)).T
+    found = fit(Points.of(n, d, 1.7 + 900 / (12 * n * d) ** 0.16, c=12 * n * d), "power-floor")
+    band = predict(bootstrap(found, draws=100), 1e9, 1e11, c=3e21)
+    assert float(band.loss) == pytest.approx(1.7 + 900 / 3e21**0.16, rel=1e-6)
+    assert band.compute == 3e21

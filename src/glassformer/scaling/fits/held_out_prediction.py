@@ -1,9 +1,9 @@
-"""How well a fit foretold: the largest budgets hidden, the rest fitted, the hidden predicted, the errors compared.
+"""How well a fit predicted: the largest budgets hidden, the rest fitted, the hidden predicted, the errors compared.
 
-    history = back_test(found)
-    history.sentence()                                 what was found
-    history.widening(1e22)                             how much wider a prediction interval has to be at 1e22 FLOP
-    predict(trust, 1e9, 2e10, history=history)         the prediction with all its intervals: a :class:`Band`
+    tested = back_test(found)
+    tested.sentence()                                 what was found
+    tested.widening(1e22)                             how much wider a prediction interval has to be at 1e22 FLOP
+    predict(draws, 1e9, 2e10, back_test=tested)         the prediction with all its intervals: a :class:`Prediction`
 
 A bootstrap says how far runs like those seen would move the fit. It cannot say that the law bends beyond them. A
 back-test can, as far as the data reach: at several cut-offs every run beyond is hidden, whole, and predicted with the
@@ -27,12 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.fits.bootstrap import LEVEL, Bootstrap, bootstrap, check_level
+from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap
 from glassformer.scaling.fits.diagnostics import LEAST_NOISE
 from glassformer.scaling.fits.fitting import Fit, points_at
 from glassformer.scaling.fits.fitting import fit as fit_points
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.wording import budget, digits
+from glassformer.statistics.prediction import LEVEL, check_level, in_half_widths, slope_of_widening
 from glassformer.studies.wording import counted, percent
 
 DRAWS = 200
@@ -46,7 +47,7 @@ LEAST_SHARE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One cut-off: what was hidden, and how it was foretold. Arrays are [m], one for each hidden row."""
+    """One cut-off: what was hidden, and how it was predicted. Arrays are [m], one for each hidden row."""
 
     cut: float
     """FLOPs: the largest compute of the runs that were fitted."""
@@ -152,11 +153,11 @@ class BackTest:
         ratio = compute / self.largest
         if not self.steps or ratio <= self.horizon:
             return ()
-        told = (
+        note = (
             f"{budget(compute)} FLOP is {digits(ratio, 2)} times the largest budget of the data; the back-test reached "
             f"{digits(self.horizon, 2)} times. Beyond that the widening is itself extrapolated."
         )
-        return (told,)
+        return (note,)
 
     def _median_error(self) -> float:
         return float(np.median(np.abs(np.concatenate([step.error for step in self.steps]))))
@@ -196,21 +197,17 @@ def back_test(
             continue
         try:
             found = fit_points(points[seen], fit.formula, fit.objective, weights=weights[seen])
-            trust = bootstrap(found, draws=draws, seed=seed)
+            resampled = bootstrap(found, draws=draws, seed=seed)
         except DataError as reason:
             skipped.append(f"Up to {budget(cut)} FLOP: {reason}")
             continue
-        of_hidden = found.predict(points.n[hidden], points.d[hidden], unique=_of(points.unique, hidden))
+        of_hidden = found.formula.value(found.values, points[hidden])
         if not (np.isfinite(of_hidden) & (of_hidden > 0)).all():
             skipped.append(f"Up to {budget(cut)} FLOP: its fit gives no loss above 0 for the larger runs.")
             continue
-        steps.append(_step(trust, points[hidden], level))
+        steps.append(_step(resampled, points[hidden], level))
     largest = float(points.c.max())
     return BackTest(level, tuple(steps), tuple(skipped), largest, _slope(steps, level))
-
-
-def _of(values: Array | None, chosen: npt.NDArray[np.bool_]) -> Array | None:
-    return None if values is None else values[chosen]
 
 
 def cut_offs(budgets: Array, most: int) -> list[float]:
@@ -232,41 +229,38 @@ def cut_offs(budgets: Array, most: int) -> list[float]:
     return [float(levels[i]) for i in sorted(set(nearest))]
 
 
-def _step(trust: Bootstrap, hidden: Points, level: float) -> Step:
+def _step(resampled: Bootstrap, hidden: Points, level: float) -> Step:
     """The hidden points, predicted."""
-    fit = trust.fit
-    low, high = trust.prediction_interval(hidden.n, hidden.d, level, unique=hidden.unique)
-    centre = np.log(fit.predict(hidden.n, hidden.d, unique=hidden.unique))
-    error = centre - np.log(hidden.loss)
-    half = np.where(error > 0, centre - np.log(low), np.log(high) - centre)
-    half = np.maximum(half, LEAST_NOISE)  # of points without noise, both are rounding
-    return Step(float(fit.points.c.max()), len(fit.points), hidden, error, low, high, error / half)
+    fit = resampled.fit
+    places = {"c": hidden.c, "unique": hidden.unique}  # the table's own FLOPs, which need not be 6·N·D
+    low, high = resampled.prediction_interval(hidden.n, hidden.d, level, **places)
+    centre, measured = np.log(fit.predict(hidden.n, hidden.d, **places)), np.log(hidden.loss)
+    # of points without noise, both an error and its interval are rounding
+    z = in_half_widths(centre, np.log(low), np.log(high), measured, least=LEAST_NOISE)
+    return Step(float(fit.points.c.max()), len(fit.points), hidden, centre - measured, low, high, z)
 
 
 def _slope(steps: list[Step], level: float) -> float:
-    """k: the conformal quantile of (|z| − 1)/ln r, at least 0, √m votes for each cut-off's m rows."""
+    """k: √m votes for each cut-off's m rows."""
     if not steps:
         return 0.0
-    scores = np.concatenate([(np.abs(step.z) - 1) / np.log(np.maximum(step.ratio, NEAR)) for step in steps])
+    z, ratio = (np.concatenate([getattr(step, name) for step in steps]) for name in ("z", "ratio"))
     votes = np.concatenate([np.full(len(step.z), step.votes / len(step.z)) for step in steps])
-    order = np.argsort(scores)
-    wanted = min(level * (1 + 1 / votes.sum()), 1.0)  # (m + 1) · level of m votes, as conformal prediction has it
-    at = int(np.searchsorted(np.cumsum(votes[order]) / votes.sum(), wanted - 1e-12))
-    return max(0.0, float(scores[order][min(at, len(scores) - 1)]))
+    return slope_of_widening(z, np.log(np.maximum(ratio, NEAR)), votes, level)
 
 
 # ------------------------------------------------------------------------------------------------- a prediction
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
+class Prediction:
     """Predictions at N and D with every interval, all arrays shaped as N and D were; intervals are (low, high)."""
 
     level: float
     parameters: Array
     tokens: Array
     compute: Array
-    """6·N·D, FLOPs."""
+    """FLOPs: 6·N·D unless given."""
     ratio: Array
     """How many times the largest compute of the data."""
     loss: Array
@@ -281,38 +275,38 @@ class Band:
 
 
 def predict(
-    trust: Bootstrap,
+    resampled: Bootstrap,
     n: npt.ArrayLike,
     d: npt.ArrayLike,
     *,
     level: float = LEVEL,
-    history: BackTest | None = None,
+    back_test: BackTest | None = None,
+    c: npt.ArrayLike | None = None,
     unique: npt.ArrayLike | None = None,
-) -> Band:
-    """The loss at N and D with its intervals; ``history``: the back-test of the same fit.
+) -> Prediction:
+    """The loss at N and D with its intervals; ``back_test``: the back-test of the same fit.
 
     Raises:
         ConfigError: ``level`` is not between 0 and 1.
         DataError: N or D is not a finite number above 0.
     """
-    shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
-    at = points_at(n, d, unique=unique)
-    loss = trust.fit.predict(n, d, unique=unique)
-    compute, largest = at.c.reshape(shape), float(trust.fit.points.c.max())
-    prediction = trust.prediction_interval(n, d, level, unique=unique)
-    notes = trust.notes
+    at, shape = points_at(n, d, c=c, unique=unique)
+    loss = resampled.fit.predict(n, d, c=c, unique=unique)
+    compute, largest = at.c.reshape(shape), float(resampled.fit.points.c.max())
+    prediction = resampled.prediction_interval(n, d, level, c=c, unique=unique)
+    notes = resampled.notes
     calibrated = prediction
-    if history is not None:
-        calibrated = history.calibrate(prediction, loss=loss, compute=compute)
-        notes += (history.sentence(), *history.notes(float(compute.max())))
-    return Band(
+    if back_test is not None:
+        calibrated = back_test.calibrate(prediction, loss=loss, compute=compute)
+        notes += (back_test.sentence(), *back_test.notes(float(compute.max())))
+    return Prediction(
         level=level,
         parameters=at.n.reshape(shape),
         tokens=at.d.reshape(shape),
         compute=compute,
         ratio=compute / largest,
         loss=loss,
-        confidence=trust.confidence_interval(n, d, level, unique=unique),
+        confidence=resampled.confidence_interval(n, d, level, c=c, unique=unique),
         prediction=prediction,
         calibrated=calibrated,
         notes=notes,

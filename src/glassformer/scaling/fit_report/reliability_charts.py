@@ -1,4 +1,4 @@
-"""The charts that say how far to trust a fit: the back-test, influence, and what other choices would have said."""
+"""The charts of a fit's reliability: the back-test, influence, and what other choices would have said."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def back_test(found: Findings) -> Drawing:
 
     return Drawing(
         build,
-        title="Hidden runs, foretold",
-        description="Each dot is a run that was hidden from the law: above 0, the law expected a higher loss than "
-        "came. Dashed: the ends of the 95 % interval given at the time. Shaded: as wide as it would have had to be; "
-        "the bands beyond the data are widened by as much.",
+        title="Predictions of hidden runs",
+        description="Each dot is a run that was hidden from the law: above 0, the law predicted a higher loss than "
+        "was measured. Dashed: the ends of the 95 % interval given at the time. Shaded: as wide as it would have had "
+        "to be; the prediction intervals beyond the data are widened by as much.",
     )
 
 
@@ -105,12 +105,12 @@ def influence(found: Findings) -> Drawing:
             "N": large(points.n[i]),
             "D": large(points.d[i]),
             "loss": rounded(points.loss[i]),
-            "kind": "stand apart" if i in named else "other points",
+            "kind": "outliers" if i in named else "other points",
         }
         for i in range(len(points))
     ]
     labels = [rows[i] | {"text": f"{points.run[i]}, loss {points.loss[i]:.2f}"} for i in strongest]
-    kinds = ["stand apart", "other points"] if named else ["other points"]
+    kinds = ["outliers", "other points"] if named else ["other points"]
 
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
@@ -141,7 +141,7 @@ def influence(found: Findings) -> Drawing:
         build,
         title="How far each point moves the fit",
         description="How far the law moves at the points when one of them is left out, in standard errors."
-        + (" Points that stand apart lie far from the law as well; they are in the fit." if named else ""),
+        + (" Outliers lie far from the law as well; they are in the fit." if named else ""),
     )
 
 
@@ -166,6 +166,8 @@ def choices(found: Findings) -> Drawing:
     ]
     best = found.best
     interval = best.ratio_interval
+    if interval is not None and not (interval[0] > 0 and np.isfinite(interval).all()):
+        interval = None  # open: there is no band to draw
     ratios = np.array([row["ratio"] for row in rows] + list(interval or ()))
     names = [row["name"] for row in rows]
 

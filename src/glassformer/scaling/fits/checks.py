@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from glassformer.errors import DataError
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import VARIABLES, Formula
 from glassformer.scaling.fits.points import Points, refusal
+from glassformer.scaling.laws.formula import Array
 
 SPARE_ROWS = 2
 """Rows beyond the number of parameters, at least: with fewer, a fit meets every point and says nothing of its error."""
@@ -19,8 +19,8 @@ TIED = 1e-3
 """Two variables are tied if a power of one gives the other to within this (root mean square of ln, by its spread)."""
 
 
-def refuse_unfit(points: Points, formula: Formula, weights: Array) -> None:
-    """Refuse points from which the formula's parameters cannot be told.
+def check_points(points: Points, formula: Formula, weights: Array) -> None:
+    """Check that the formula's parameters can be estimated from the points.
 
     Raises:
         DataError: with every reason: too few rows, a number that is not finite, a variable or the loss that is the same
@@ -58,7 +58,7 @@ def _complaints(points: Points, formula: Formula, weights: Array) -> list[str]:
             rows = ", ".join(str(i + 1) for i in bad[:5]) + (", …" if len(bad) > 5 else "")
             complaints.append(f"{meaning} is not a finite number above 0 in {len(bad)} of the rows: {rows}.")
         elif used.any() and np.ptp(np.log(values[used])) < 1e-9:
-            complaints.append(f"{meaning} is {values[used][0]:g} in every row: what it does cannot be told.")
+            complaints.append(f"{meaning} is {values[used][0]:g} in every row: its effect cannot be estimated.")
         else:
             varying[name] = np.log(values[used])
     return complaints + _tied(varying)
@@ -75,7 +75,7 @@ def _tied(logs: dict[str, Array]) -> list[str]:
         return []
     factor = np.exp(logs["D"].mean() - power * logs["N"].mean())
     together = (
-        f"D is always {factor:.3g}·N^{power:.3g}: N and D grow together in every row, so it cannot be told which of "
-        "them lowers the loss. Train some sizes for longer or shorter."
+        f"D is always {factor:.3g}·N^{power:.3g}: N and D grow together in every row, so the points do not show which "
+        "of them lowers the loss. Train some sizes for longer or shorter."
     )
     return [together]
