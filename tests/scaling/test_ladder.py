@@ -22,10 +22,10 @@ from glassformer.runs.folder import list_runs
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.ladders.ladder import Ladder, study_config
 from glassformer.scaling.ladders.ladder_budget import read_budget
-from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, band, learn, rung_points, single_noise
+from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, fit_ladder, predict, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_page import write_page
-from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan, plan_ladder
-from glassformer.scaling.ladders.ladder_told import tell
+from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest, plan_ladder
+from glassformer.scaling.ladders.ladder_summary import summarize
 
 SETTINGS = {
     "model.max_seq_len": "16",
@@ -137,7 +137,7 @@ def test_a_learning_rate_that_is_set_goes_as_one_over_the_width(request_of):
 
 def test_a_plan_is_read_back_as_it_was_written(request_of):
     plan = plan_ladder(request_of())
-    assert Plan.of(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert LadderPlan.of(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def test_time_is_a_budget_that_is_measured(request_of):
@@ -184,11 +184,11 @@ def test_every_rung_and_variant_is_run_as_planned_and_the_law_goes_through_them(
         (loss,) = conducted.losses(run).values()
         (outcome,) = [each for each in conducted.study.outcomes() if each.loss == loss and each.steps == run.steps]
         assert outcome.variant in {"base", run.name}
-    told = tell(conducted)
-    assert len(told.learned.fit.points) == len(conducted.plan.runs)
-    assert np.sort(told.learned.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
-    assert told.band.low < told.band.loss < told.band.high
-    (scaling,) = told.scalings
+    told = summarize(conducted)
+    assert len(told.fitted.fit.points) == len(conducted.plan.runs)
+    assert np.sort(told.fitted.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
+    assert told.prediction.low < told.prediction.loss < told.prediction.high
+    (scaling,) = told.effects
     assert scaling.n_pairs == len(conducted.plan.runs)
     assert scaling.cost < 0.9  # a block without attention costs less
     assert any("no attention" in sentence and "10×" in sentence for sentence in told.sentences())
@@ -205,7 +205,7 @@ def test_the_same_request_is_the_same_ladder_and_another_is_not(conducted):
 
 def test_the_page_holds_the_law_the_design_and_every_run(conducted, tmp_path):
     html = write_page(conducted, command=["glassformer"], path=tmp_path / "page.html").read_text()
-    for part in ("What it learned", "The design", "Every run", "Does the change still help?", "no attention"):
+    for part in ("Results", "The design", "Every number", "over compute", "no attention"):
         assert part in html
 
 
@@ -236,10 +236,10 @@ def test_the_truth_is_told_beside_the_prediction_and_trained_once(conducted):
     assert conducted.verify() is None
     runs = list_runs(conducted.study.path / "verification")
     assert len(runs) == 2  # the base and its variant
-    learned = conducted.learned()
-    base, variant = conducted.verified(learned)
-    assert base.band == learned.band(*(getattr(conducted.plan.verification, name) for name in "ndc"))
-    assert base.band.holds(base.loss) == ("inside the band" in base.sentence())
+    fitted = conducted.fitted()
+    base, variant = conducted.verified(fitted)
+    assert base.predicted == fitted.predict(*(getattr(conducted.plan.verification, name) for name in "ndc"))
+    assert base.predicted.holds(base.loss) == ("inside the" in base.sentence())
     assert variant.arm == "no attention"
     assert conducted.verify() is None
     assert list_runs(conducted.study.path / "verification") == runs
@@ -266,9 +266,9 @@ def test_bands_hold_the_truth_ten_times_beyond(reps, enough):
     truth = 0.6 + 1.3 * 20**-0.18
     n = math.sqrt(2e13 / 120)
     for seed in range(reps):
-        learned = learn(ladder_points(seed, noise=0.004), PATH_LAW)
+        fitted = fit_ladder(ladder_points(seed, noise=0.004), PATH_LAW)
         own = truth * math.exp(np.random.default_rng(10_000 + seed).normal(0, 0.004))
-        inside += learned.band(n, 20 * n, 2e13).holds(own)
+        inside += fitted.predict(n, 20 * n, 2e13).holds(own)
     assert inside >= enough  # the back-test can only widen
 
 
@@ -282,29 +282,29 @@ def test_the_band_is_of_a_single_run_where_rungs_are_means_of_seeds(reps, enough
         losses = [(loss * np.exp(draw.normal(0, sigma, seeds))).tolist() for loss in planted.loss]
         names = [f"{i}" for i in range(len(planted))]
         points = rung_points(names, planted.n.tolist(), planted.d.tolist(), planted.c.tolist(), losses, "here")
-        learned = learn(points, PATH_LAW, single=single_noise(losses))
-        assert learned.single == pytest.approx(sigma * math.sqrt(1 - 1 / seeds), rel=0.5)
-        inside += learned.band(n, 20 * n, 2e13).holds(truth * math.exp(draw.normal(0, sigma)))
+        fitted = fit_ladder(points, PATH_LAW, single=single_noise(losses))
+        assert fitted.single == pytest.approx(sigma * math.sqrt(1 - 1 / seeds), rel=0.5)
+        inside += fitted.predict(n, 20 * n, 2e13).holds(truth * math.exp(draw.normal(0, sigma)))
     assert inside >= enough
     assert single_noise([[2.0], [3.0], []]) == 0.0
 
 
 def test_too_few_rungs_for_five_parameters_are_fitted_with_three_and_it_is_said():
-    learned = learn(ladder_points(0, noise=0.002, count=6), LAW)
-    assert learned.formula == PATH_LAW
-    assert "fitted instead" in learned.notes[0]
+    fitted = fit_ladder(ladder_points(0, noise=0.002, count=6), LAW)
+    assert fitted.formula == PATH_LAW
+    assert "fitted instead" in fitted.notes[0]
 
 
 def test_a_path_does_not_tell_parameters_from_tokens_so_the_simpler_law_is_fitted():
     """On one path N and D grow together: the five-parameter law is open there, and never silently fitted."""
-    learned = learn(ladder_points(0, noise=0.002, count=10), LAW)
-    assert learned.formula == PATH_LAW
-    assert "fitted instead" in learned.notes[0]
+    fitted = fit_ladder(ladder_points(0, noise=0.002, count=10), LAW)
+    assert fitted.formula == PATH_LAW
+    assert "fitted instead" in fitted.notes[0]
 
 
 def test_three_rungs_are_refused():
     with pytest.raises(DataError, match="needs 4 at least"):
-        learn(ladder_points(0, noise=0.002, count=3), PATH_LAW)
+        fit_ladder(ladder_points(0, noise=0.002, count=3), PATH_LAW)
 
 
 def test_seeds_of_a_rung_are_one_point_and_diverged_ones_none():
@@ -319,7 +319,7 @@ def test_the_back_test_widens_a_band_that_was_too_narrow():
     loss = ladder_points(0, noise=0.002).loss.copy()
     loss[-2:] *= 1.05
     n = np.sqrt(compute / 120)
-    learned = learn(Points.of(n, 20 * n, loss, c=compute), PATH_LAW)
-    assert learned.widened == max(each.over for each in learned.hidden) > 1
-    plain = band(learned.fit, n[-1], 20 * n[-1], 2e13)
-    assert learned.band(n[-1], 20 * n[-1], 2e13).half_width > plain.half_width
+    fitted = fit_ladder(Points.of(n, 20 * n, loss, c=compute), PATH_LAW)
+    assert fitted.widened == max(each.over for each in fitted.held_out) > 1
+    plain = predict(fitted.fit, n[-1], 20 * n[-1], 2e13)
+    assert fitted.predict(n[-1], 20 * n[-1], 2e13).half_width > plain.half_width

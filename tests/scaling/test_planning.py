@@ -12,10 +12,11 @@ from glassformer.errors import ConfigError
 from glassformer.models.counting import build_on_meta, count_parameters
 from glassformer.scaling.laws.kaplan import CRITICAL_BATCH, LEAST_STEPS, OF_PARAMETERS_AND_STEPS
 from glassformer.scaling.laws.known import law
-from glassformer.scaling.plans.expecting import interval_of, off_by_two
-from glassformer.scaling.plans.plan_request import PlanRequest, quantity, read_request
-from glassformer.scaling.plans.plan_settings import Steps, critical_batch
+from glassformer.scaling.plans.allocation import Steps
+from glassformer.scaling.plans.expected_loss import interval_of, what_if
+from glassformer.scaling.plans.numbers import critical_batch
 from glassformer.scaling.plans.planning import plan
+from glassformer.scaling.plans.request import PlanRequest, quantity, read_request
 from glassformer.training.config import RunConfig
 
 VOCABULARY = 4096
@@ -198,7 +199,7 @@ def test_the_loss_is_said_to_be_of_other_text():
 def test_being_off_by_two_at_the_optimum_costs_on_both_sides_and_wastes_compute(exponent):
     chosen = law("chinchilla")
     best = chosen.optimum(10**exponent)
-    smaller, larger, less, more = off_by_two(chosen, best.parameters, best.tokens)
+    smaller, larger, less, more = what_if(chosen, best.parameters, best.tokens)
     assert smaller.difference > 0
     assert larger.difference > 0
     assert 0 < smaller.wasted < 0.5
@@ -256,7 +257,7 @@ def test_a_plan_by_ones_own_runs_finds_the_planted_law(tmp_path):
     low, high = made["loss"].interval
     assert low < planted(N=made["parameters"].value, D=made["tokens"].value) < high
     assert high - low < 0.1
-    assert made.opinions[0].law == "fit"
+    assert made.estimates[0].law == "fit"
     assert not any("not of your text" in each for each in made.warnings)
 
 
@@ -265,7 +266,7 @@ def test_a_plan_by_ones_own_runs_finds_the_planted_law(tmp_path):
 NONSENSE = {
     "nothing": ({}, "no budget"),
     "two budgets": ({"compute": 1e18, "hours": 1}, "may conflict"),
-    "three": ({"compute": 1e18, "parameters": 1e7, "tokens": 1e9}, "settle the third"),
+    "three": ({"compute": 1e18, "parameters": 1e7, "tokens": 1e9}, "the third"),
     "negative hours": ({"hours": -1}, "above 0"),
     "endless": ({"parameters": math.inf}, "finite"),
     "too much": ({"compute": 1.1e30}, "1e+30"),

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.ladders.ladder_fit import PATH_LAW
 
-Verdict = Literal["helps", "harms", "cannot be told"]
+Verdict = Literal["helps", "harms", "inconclusive"]
+
+JSON_NAMES = {"compute_multiplier": "worth", "multiplier_low": "worth_low", "multiplier_high": "worth_high"}
 
 TIMES = (10.0, 100.0)
 """Multiples of the largest rung's compute at which is asked."""
@@ -95,20 +97,27 @@ class AtCompute:
     difference: float
     low: float
     high: float
-    worth: float
-    worth_low: float
-    worth_high: float
+    compute_multiplier: float
+    multiplier_low: float
+    multiplier_high: float
 
     @property
     def verdict(self) -> Verdict:
-        """Told by the interval."""
+        """By the interval."""
         if self.high < 0:
             return "helps"
-        return "harms" if self.low > 0 else "cannot be told"
+        return "harms" if self.low > 0 else "inconclusive"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``learned.json`` holds it, where the multiplier is called "worth"."""
+        tree = asdict(self)
+        for name, written in JSON_NAMES.items():
+            tree[written] = tree.pop(name)
+        return tree | {"verdict": self.verdict}
 
 
 @dataclass(frozen=True)
-class Scaling:
+class EffectVsCompute:
     """A variant against the base, over compute.
 
     Attributes:
@@ -136,7 +145,7 @@ class Scaling:
         if abs(math.log(self.cost)) > 0.01:
             verdicts = ", ".join(f"{each.verdict} at {each.times:g}×" for each in self.equal_compute)
             told.append(
-                f"At the same steps {self.variant} costs {self.cost:.2f} times the base's FLOPs; at equal compute it "
+                f"At the same steps {self.variant} costs {self.cost:.2f} times the base's FLOPs; at equal compute: "
                 f"{verdicts}."
             )
         diverged = sum(rung.diverged for rung in self.rungs)
@@ -148,23 +157,23 @@ class Scaling:
         which = {
             "helps": f"{self.variant} still helps at {at.times:g}× the compute",
             "harms": f"{self.variant} harms at {at.times:g}× the compute",
-            "cannot be told": f"whether {self.variant} helps at {at.times:g}× the compute cannot be told",
+            "inconclusive": f"whether {self.variant} helps at {at.times:g}× the compute is inconclusive",
         }[at.verdict]
         n = f"n = {self.n_pairs} pairs on {sum(bool(rung.differences) for rung in self.rungs)} rungs"
         return (
             f"{which}: it changes the loss by {at.difference:+.4f} nats (95 % interval {at.low:+.4f} to "
-            f"{at.high:+.4f}, {n}), worth {_factor(at.worth)} times the base's compute ({_factor(at.worth_low)} to "
-            f"{_factor(at.worth_high)})."
+            f"{at.high:+.4f}, {n}), a compute multiplier of {_factor(at.compute_multiplier)} "
+            f"({_factor(at.multiplier_low)} to {_factor(at.multiplier_high)})."
         )
 
 
-def _factor(worth: float) -> str:
-    return "∞" if math.isinf(worth) else f"{worth:,.2f}"
+def _factor(compute_multiplier: float) -> str:
+    return "∞" if math.isinf(compute_multiplier) else f"{compute_multiplier:,.2f}"
 
 
 def compare_over_compute(
     variant: str, rungs: Sequence[PairedRung], *, times: Sequence[float] = TIMES, seed: int = 0
-) -> Scaling:
+) -> EffectVsCompute:
     """How the paired difference goes on with compute.
 
     Args:
@@ -193,7 +202,7 @@ def compare_over_compute(
     def answers(values: Array, places: Array) -> tuple[AtCompute, ...]:
         return _extrapolated(law, compute, values, places, np.random.default_rng(seed + 1))
 
-    return Scaling(
+    return EffectVsCompute(
         variant,
         tuple(rungs),
         answers(difference, asked),
@@ -215,7 +224,7 @@ class _BaseLaw:
         z = np.log(compute / self.middle)
         return np.asarray(self.draws[:, 1, None] * np.exp(-self.draws[:, 2, None] * z), dtype=np.float64)
 
-    def worth(self, compute: Array, difference: Array) -> Array:
+    def compute_multiplier(self, compute: Array, difference: Array) -> Array:
         """The factor f [n] with r(f·C) = r(C) + Δ, by the fitted law; infinite where Δ takes more than r(C)."""
         left = np.maximum(1 + difference / self.reducible(compute)[0], 0.0)
         with np.errstate(divide="ignore"):
@@ -260,8 +269,8 @@ def _extrapolated(
     values = np.where(from_first[:, None], told[0][1], told[1][1])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=0)
-    worth = [law.worth(places, each) for each in (mean, high, low)]
-    columns = np.stack([places, places / compute[-1], mean, low, high, *worth])
+    compute_multiplier = [law.compute_multiplier(places, each) for each in (mean, high, low)]
+    columns = np.stack([places, places / compute[-1], mean, low, high, *compute_multiplier])
     return tuple(AtCompute(*column) for column in columns.T.tolist())
 
 

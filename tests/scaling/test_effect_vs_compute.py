@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glassformer.errors import DataError
-from glassformer.scaling.ladders.comparing import PairedRung, compare_over_compute
+from glassformer.scaling.ladders.effect_vs_compute import PairedRung, compare_over_compute
 
 MIDDLE = 1e12
 BASE = (0.6, 1.3, 0.18)
@@ -15,13 +15,13 @@ PLANTED = {  # E, a, α of the variant, and what it does to the loss at 10 times
     "a steeper law": ((0.6, 1.34, 0.2), "helps"),
     "a flatter law": ((0.6, 1.3, 0.17), "harms"),
     "a lower floor": ((0.55, 1.3, 0.18), "helps"),
-    "the same": (BASE, "cannot be told"),
+    "the same": (BASE, "inconclusive"),
 }
 
 
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch):
-    monkeypatch.setattr("glassformer.scaling.ladders.comparing.DRAWS", 400)
+    monkeypatch.setattr("glassformer.scaling.ladders.effect_vs_compute.DRAWS", 400)
 
 
 def loss(law, compute):
@@ -50,7 +50,7 @@ def test_intervals_hold_the_planted_difference_and_no_verdict_is_wrong(name, rep
         for i, at in enumerate(compare_over_compute("v", rungs(variant, seed)).at):
             truth = loss(variant, at.compute) - loss(BASE, at.compute)
             inside[i] += at.low <= truth <= at.high
-            told = {"helps": -1, "harms": 1, "cannot be told": 0}[at.verdict]
+            told = {"helps": -1, "harms": 1, "inconclusive": 0}[at.verdict]
             wrong += told * np.sign(truth) < 0 or (truth == 0 and told != 0)
     enough = 0.95 - 3 * np.sqrt(0.95 * 0.05 / reps)  # three standard errors less than 95 %
     assert (inside >= enough * reps).all(), inside / reps
@@ -69,13 +69,13 @@ def test_the_verdict_at_ten_times_is_the_planted_one(name):
 def test_a_constant_factor_of_compute_is_found_as_its_worth(factor):
     variant = (BASE[0], BASE[1] * factor ** -BASE[2], BASE[2])
     for at in compare_over_compute("v", rungs(variant, 0, noise=1e-6)).at:
-        assert at.worth == pytest.approx(factor, rel=0.01)
-        assert at.worth_low <= at.worth <= at.worth_high
+        assert at.compute_multiplier == pytest.approx(factor, rel=0.01)
+        assert at.multiplier_low <= at.compute_multiplier <= at.multiplier_high
 
 
 def test_a_loss_that_the_base_never_reaches_is_worth_endless_compute():
     found = compare_over_compute("v", rungs((0.05, 1.3, 0.18), 0, noise=1e-6))
-    assert found.at[-1].worth == np.inf
+    assert found.at[-1].compute_multiplier == np.inf
     assert "worth ∞ times the base's compute (∞ to ∞)" in found.sentences()[1]
 
 
