@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import os
 import signal
 from typing import get_args
 
 import pytest
+from executors import InThisProcess
 
 from glassformer.claims import residual_study
-from glassformer.claims.claim import Budget, Outcome
-from glassformer.claims.deciding import decide
-from glassformer.claims.laboratory import Laboratory, StoppedError, local_text, records
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import Verdict
+from glassformer.claims.claim_studies import ClaimStudies, local_text, records
+from glassformer.claims.decide import decide
 from glassformer.claims.registry import IDS, claim
 from glassformer.errors import ConfigError, RunError
-from glassformer.studies.execution import Report
 from glassformer.studies.folder import Study
-from glassformer.studies.worker import make
+from glassformer.studies.runner import StoppedError, StudyRunner
 
 TINY = {
     "scale-sqrt-dk": Budget(seeds=1, steps=8, levels=(2, 4)),
@@ -29,47 +29,33 @@ USUAL = Budget(seeds=1, steps=8, levels=(1,))
 STUDIES = [name for name in IDS if claim(name).kind == "study" or claim(name).full.steps]
 
 
-class InThisProcess:
-    """An executor that makes one run after the other here, without the seconds that a process takes to begin."""
-
-    count = 1
-
-    def __init__(self, study, _checked, _workers):
-        self.study, self.queue = study, collections.deque()
-
-    def submit(self, run):
-        self.queue.append(run)
-
-    def next(self, timeout):
-        run = self.queue.popleft()
-        make(self.study, self.study.by_slot[run], lambda _record: None)
-        return Report(run, "done")
-
-    def stop(self):
-        self.queue.clear()
+def with_runner(claim_studies, **changes):
+    """The same, its runner changed, and nothing counted."""
+    runner = dataclasses.replace(claim_studies.runner, **changes)
+    return dataclasses.replace(claim_studies, runner=runner, n_runs=0, n_reused=0)
 
 
 @pytest.fixture(scope="module")
-def here(laboratory):
+def here(claim_studies):
     """The small laboratory, its runs made in this process."""
-    return dataclasses.replace(laboratory, employ=InThisProcess)
+    return with_runner(claim_studies, make_executor=lambda study, _checked: InThisProcess(study))
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_it_is_decided_from_its_studies(name, here):
     decided = claim(name)
     budget = TINY.get(name, USUAL)
-    finding = decided.decide(budget, here)
-    assert finding.verdict in get_args(Outcome)
-    assert finding.sentence
-    assert finding.condition
-    assert finding.evidence
-    for path in finding.evidence:
+    result = decided.decide(budget, here)
+    assert result.verdict in get_args(Verdict)
+    assert result.sentence
+    assert result.condition
+    assert result.evidence
+    for path in result.evidence:
         study = Study.open(path)
-        assert study.waiting() == []
+        assert study.pending() == []
         assert len(study.plan) == len(study.config.arms) * budget.seeds
         assert {each.status for each in study.outcomes()} == {"finished"}
-    assert all(each.interval is None for each in finding.numbers.values() if each.unit == "nats")  # at most two seeds
+    assert all(each.interval is None for each in result.numbers.values() if each.unit == "nats")  # at most two seeds
 
 
 def test_claims_share_their_studies_and_a_study_is_made_once(here):
@@ -85,10 +71,10 @@ def test_claims_share_their_studies_and_a_study_is_made_once(here):
 
 def test_real_processes_make_the_same_runs(text, here, tmp_path):
     budget = Budget(seeds=1, steps=6)
-    elsewhere = Laboratory(str(text), studies=tmp_path / "studies", settings=here.settings, workers=1)
+    elsewhere = ClaimStudies(str(text), StudyRunner(workers=1, studies=tmp_path / "studies"), settings=here.settings)
     found = [
         each.study("claim-tried", each.base(budget), {"none": {"model.residual": "none"}}, budget)
-        for each in (elsewhere, dataclasses.replace(here, studies=tmp_path / "others"))
+        for each in (elsewhere, with_runner(here, studies=tmp_path / "others"))
     ]
     assert found[0].losses() == found[1].losses()
 
@@ -99,14 +85,14 @@ def test_a_run_that_fails_is_told_and_not_left_out(here, monkeypatch, tmp_path):
 
     monkeypatch.setattr("glassformer.training.session.start", refuse)
     budget = Budget(seeds=1, steps=5)
-    mine = dataclasses.replace(here, studies=tmp_path)
+    mine = with_runner(here, studies=tmp_path)
     study = "claim-failing", here.base(budget), {"none": {"model.residual": "none"}}, budget
     with pytest.raises(RunError, match=r"2 of 2 runs .* failed(.|\n)*there is no room"):
         mine.study(*study)
     monkeypatch.undo()
     made = mine.study(*study)  # the same once more tries them again, in the same folder
     assert list(tmp_path.iterdir()) == [made.path]
-    assert made.waiting() == []
+    assert made.pending() == []
 
 
 def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):
@@ -119,10 +105,10 @@ def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):
     budget = Budget(seeds=1, steps=7)
     study = "claim-stopped", here.base(budget), {"none": {"model.residual": "none"}}, budget
     with pytest.raises(StoppedError, match="1 of 2 runs are left") as error:
-        dataclasses.replace(here, studies=tmp_path, employ=Interrupted).study(*study)
+        with_runner(here, studies=tmp_path, make_executor=lambda study, _checked: Interrupted(study)).study(*study)
     assert error.value.signal == "SIGTERM"
-    mine = dataclasses.replace(here, studies=tmp_path, n_runs=0, n_reused=0)
-    assert mine.study(*study).waiting() == []
+    mine = with_runner(here, studies=tmp_path)
+    assert mine.study(*study).pending() == []
     assert (mine.n_runs, mine.n_reused) == (2, 1)
 
 

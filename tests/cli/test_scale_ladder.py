@@ -59,7 +59,7 @@ def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
     ("options", "message"),
     [
         (["--budget", "soon"], "expected FLOPs or time"),
-        (["--budget", "1e6"], "does not pay for a ladder"),
+        (["--budget", "1e6"], "is too small"),
         (["--budget", "6e9", "--set", "training.max_steps=5"], "each rung has its own length"),
         (["--budget", "6e9", "--vary", "model.residul=none"], "Did you mean 'residual'?"),
         (["--budget", "6e9", "--vary", "model.d_model=64", "--dry-run"], "each rung has its own"),

@@ -76,7 +76,7 @@ def test_a_constant_factor_of_compute_is_found_as_its_worth(factor):
 def test_a_loss_that_the_base_never_reaches_is_worth_endless_compute():
     found = compare_over_compute("v", rungs((0.05, 1.3, 0.18), 0, noise=1e-6))
     assert found.at[-1].compute_multiplier == np.inf
-    assert "worth ∞ times the base's compute (∞ to ∞)" in found.sentences()[1]
+    assert "multiplier of ∞ (∞ to ∞)" in found.sentences()[1]
 
 
 def test_a_variant_that_costs_more_is_also_compared_at_equal_compute():
@@ -89,7 +89,7 @@ def test_a_variant_that_costs_more_is_also_compared_at_equal_compute():
     assert found.cost == pytest.approx(2)
     assert {at.verdict for at in found.at} == {"helps"}
     assert {at.verdict for at in found.equal_compute} == {"harms"}
-    assert "2.00 times the base's FLOPs; at equal compute it harms at 10×, harms at 100×" in found.sentences()[-1]
+    assert "2.00 times the base's FLOPs; at equal compute: harms at 10×, harms at 100×" in found.sentences()[-1]
 
 
 def test_diverged_runs_are_in_no_pair_and_are_told():

@@ -150,7 +150,7 @@ def test_time_is_a_budget_that_is_measured(request_of):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"budget": "1e6"}, "does not pay for a ladder"),
+        ({"budget": "1e6"}, "is too small"),
         ({"settings": {"training.max_steps": "9"}}, "each rung has its own length"),
         ({"target": "0.5x"}, "expected FLOPs"),
     ],

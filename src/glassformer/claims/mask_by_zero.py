@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.exactness import equal, relative, relative_number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.exactness import equal, relative, relative_measurement
 from glassformer.parts.masks import additive, causal_mask
 
 TOKENS, D_HEAD = 16, 32
@@ -68,10 +69,10 @@ def measure(seed: int) -> Measured:
     )
 
 
-def judge(found: Measured) -> Finding:
+def judge(found: Measured) -> ClaimResult:
     """Multiplying by zero is masking if the output is the same, and if later tokens do not change it."""
     leak = equal(found.leak)
-    return Finding(
+    return ClaimResult(
         {
             "zeros after the softmax give the same output as −∞ before it": equal(found.after),
             "zeros in place of the scores do": equal(found.before),
@@ -85,17 +86,17 @@ def judge(found: Measured) -> Finding:
         "Zeros after the softmax are the same as −∞ only if each row is then divided by its sum "
         f"(difference {found.renormalised:.1e}).",
         {
-            "difference, zeros after the softmax": relative_number(found.after),
-            "difference, zeros before the softmax": relative_number(found.before),
-            "difference, zeros after it and divided by the sum": relative_number(found.renormalised),
-            "smallest sum of a row": number(found.least_row),
-            "change of the first output by later tokens": relative_number(found.leak),
-            "the same with −∞": relative_number(found.leak_infinite),
+            "difference, zeros after the softmax": relative_measurement(found.after),
+            "difference, zeros before the softmax": relative_measurement(found.before),
+            "difference, zeros after it and divided by the sum": relative_measurement(found.renormalised),
+            "smallest sum of a row": measurement(found.least_row),
+            "change of the first output by later tokens": relative_measurement(found.leak),
+            "the same with −∞": relative_measurement(found.leak_infinite),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """The worst of all seeds: the claim is that it never makes a difference, so one draw refutes it."""
     found = [measure(seed) for seed in range(budget.seeds)]
     return judge(

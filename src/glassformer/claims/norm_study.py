@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from glassformer.claims.claim import Budget
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.studies.folder import Study
 
 WITHOUT = "without norm"
@@ -21,12 +21,12 @@ FULL = Budget(seeds=8, steps=2_000, levels=(1, 4, 8))
 """``levels`` are depths."""
 
 
-def norm_studies(budget: Budget, laboratory: Laboratory) -> dict[int, Study]:
+def norm_studies(budget: Budget, claim_studies: ClaimStudies) -> dict[int, Study]:
     """A study for each depth."""
     return {
-        depth: laboratory.study(
+        depth: claim_studies.study(
             f"claim-norm-{depth}-layer{'s' * (depth != 1)}",
-            laboratory.base(budget, {"model.n_layers": depth}),
+            claim_studies.base(budget, {"model.n_layers": depth}),
             VARIANTS,
             budget,
         )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.parts.positions import sinusoids
 
 D_MODEL = 512
@@ -38,10 +39,10 @@ def measure(length: int) -> Measured:
     )
 
 
-def judge(found: Measured) -> Finding:
+def judge(found: Measured) -> ClaimResult:
     """The norms are the same if they spread by less than SAME; the printed numbers are right to their last digit."""
     printed = abs(found.norm - CLAIMED) < 0.005 and abs(found.norm_spread - CLAIMED_SPREAD) < 0.005
-    return Finding(
+    return ClaimResult(
         {
             "all position vectors have the same norm": found.norm_spread <= SAME * found.norm,
             f"which is {CLAIMED} ± {CLAIMED_SPREAD} at d = {D_MODEL}": printed,
@@ -52,15 +53,15 @@ def judge(found: Measured) -> Finding:
         f"square, and should be {D_MODEL // 2} ± 0.",
         "Exactly so for every even d and every base of the wavelengths, since each pair gives sin² + cos² = 1.",
         {
-            "mean norm": number(found.norm),
-            "standard deviation of the norm": number(found.norm_spread),
-            "mean squared norm": number(found.square),
-            "standard deviation of the squared norm": number(found.square_spread),
+            "mean norm": measurement(found.norm),
+            "standard deviation of the norm": measurement(found.norm_spread),
+            "mean squared norm": measurement(found.square),
+            "standard deviation of the squared norm": measurement(found.square_spread),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` is how many positions."""
     return judge(measure(budget.levels[0]))
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
-from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.residual_study import (
     ATTENTION_REMOVED,
     FULL,
@@ -37,10 +38,12 @@ Arms = Mapping[str, Losses]
 """Losses of a depth's arms by name, the base among them."""
 
 
-def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """The claim is about one layer: there the cost of the skip must be above SHARE × the cost of attention."""
-    numbers: dict[str, Number] = {} if bigram is None else {"bigram entropy of the text": number(bigram, "nats")}
-    costs: dict[int, Number] = {}
+    numbers: dict[str, Measurement] = (
+        {} if bigram is None else {"bigram entropy of the text": measurement(bigram, "nats")}
+    )
+    costs: dict[int, Measurement] = {}
     for depth, arms in depths.items():
         layers = f"{depth} layer{'s' * (depth != 1)}"
         numbers[f"{layers}: base, loss"] = mean_over_seeds(arms[BASE].values())
@@ -48,7 +51,7 @@ def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tup
             numbers[f"{layers}: {arm}"] = difference(arms[BASE], arms[arm])
         costs[depth] = numbers[f"{layers}: {SKIP_REMOVED}"]
         if lost := diverged(arms[SKIP_REMOVED]):
-            numbers[f"{layers}: {SKIP_REMOVED}, runs that diverged"] = number(lost)
+            numbers[f"{layers}: {SKIP_REMOVED}, runs that diverged"] = measurement(lost)
     first = min(depths)
     one, attention = depths[first], numbers[f"{first} layer{'s' * (first != 1)}: {ATTENTION_REMOVED}"]
     beyond = {seed: _less(loss, SHARE, one, seed) for seed, loss in one[SKIP_REMOVED].items()}
@@ -59,14 +62,14 @@ def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tup
     over_depth = ", ".join(f"{depth}: {signed(cost)}" for depth, cost in costs.items())
     floor = "" if bigram is None else f", near the bigram entropy of {bigram:.2f}"
     claimed = f"at {first} layer removing the skips costs {SHARE:.0%} or more of what removing attention does"
-    return Finding(
+    return ClaimResult(
         {claimed: mean_exceeds(beyond, 0.0)},
         f"At {first} layer, removing the skips (x = sublayer(x)) costs {signed(costs[first])}. What costs "
         f"{signed(attention)} is removing attention, which is what deleting the line x = x + output does: what is left "
         f"sees one character at a time, and ends at {worded(without_attention, '.2f')} nats{floor}.",
         f"What removing the skips costs depends on depth (layers: nats): {over_depth}."
         + (
-            f" At {deepest} layers they cost more than {SHARE:.0%} of the {CLAIMED:.2f} that were said."
+            f" At {deepest} layers they cost more than {SHARE:.0%} of the claimed {CLAIMED:.2f} nats."
             if deepest != first and exceeds(costs[deepest], SHARE * CLAIMED)
             else ""
         ),
@@ -83,10 +86,10 @@ def _less(loss: float | None, share: float, arms: Arms, seed: int) -> float | No
     return (loss - base) - share * (attention - base)
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths."""
-    studies = residual_studies(budget, laboratory)
-    bigram = laboratory.entropies(next(iter(studies.values()))).get("bigram")
+    studies = residual_studies(budget, claim_studies)
+    bigram = claim_studies.entropies(next(iter(studies.values()))).get("bigram")
     losses = {depth: study.losses() for depth, study in studies.items()}
     return judge(losses, bigram, tuple(study.path for study in studies.values()))
 

@@ -13,8 +13,8 @@ Attention removed is what deleting the line ``x = x + output`` does, where ``out
 
 from __future__ import annotations
 
-from glassformer.claims.claim import Budget
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.studies.folder import Study
 
 SKIP_REMOVED = "skip removed"
@@ -36,12 +36,12 @@ one layer's attention has learned something that could be lost: after 600 it is 
 """
 
 
-def residual_studies(budget: Budget, laboratory: Laboratory) -> dict[int, Study]:
+def residual_studies(budget: Budget, claim_studies: ClaimStudies) -> dict[int, Study]:
     """A study for each depth: the base of a pair has its variant's depth."""
     return {
-        depth: laboratory.study(
+        depth: claim_studies.study(
             f"claim-residual-{depth}-layer{'s' * (depth != 1)}",
-            laboratory.base(budget, {"model.n_layers": depth}),
+            claim_studies.base(budget, {"model.n_layers": depth}),
             VARIANTS,
             budget,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -76,7 +76,7 @@ def scale_ladder(
         _show_plan(plan, console)
         if dry_run:
             return
-        ladder, checked = _begin(plan, studies, console)
+        ladder, checked = _begin(plan, studies, console, fresh=fresh)
     else:
         ladder = found
         _show_plan(ladder.plan, console)
@@ -115,7 +115,7 @@ def _show_plan(plan: LadderPlan, console: Terminal) -> None:
     """The rungs in the order of their contribution, with their costs and the expected interval at the target."""
     from glassformer.scaling.ladders.ladder_rungs import short
     from glassformer.scaling.ladders.ladder_summary import percent
-    from glassformer.scaling.ladders.rate_sweep import MOST_RATES
+    from glassformer.scaling.ladders.rate_sweep import FACTORS
 
     design, runs = plan.design, {run.name: run for run in plan.runs}
     variants = len(plan.request.vary)
@@ -139,7 +139,7 @@ def _show_plan(plan: LadderPlan, console: Terminal) -> None:
     if plan.sweep is not None and plan.sweep.best is None:
         run = plan.sweep.run
         console.print(
-            f"learning rate measured first, by {MOST_RATES} runs of {run.name} at most: {_cost(plan.sweep.cost, plan)}",
+            f"learning rate measured first, by {len(FACTORS)} runs of {run.name}: {_cost(plan.sweep.cost, plan)}",
             style="dim",
         )
     if plan.verification != plan.target:
@@ -169,31 +169,32 @@ def _cost(amount: float, plan: LadderPlan) -> str:
     return f"{amount / 60:.1f} core-min" if plan.budget.timed else f"{amount:.2e} FLOPs"
 
 
-def _begin(plan: LadderPlan, studies: Path | None, console: Terminal) -> tuple[Ladder, Checked]:
+def _begin(plan: LadderPlan, studies: Path | None, console: Terminal, *, fresh: bool) -> tuple[Ladder, Checked]:
     """Sweep the learning rate, and make the ladder's study."""
     from glassformer.scaling.ladders.ladder import Ladder
-    from glassformer.scaling.ladders.rate_sweep import SweepStoppedError
-
-    def report(rate: float, loss: float | None) -> None:
-        console.print(f"learning rate {rate:.3g}: {'diverged' if loss is None else f'{loss:.4f}'}", style="dim")
+    from glassformer.studies.live import LiveStudy
+    from glassformer.studies.runner import StoppedError
 
     try:
-        return Ladder.begin(plan, root=studies, report=report)
-    except SweepStoppedError as stopped:
-        console.print(str(stopped), style="bold")
-        raise typer.Exit(130 if stopped.signal == "SIGINT" else 143) from None
+        ladder, checked = Ladder.begin(plan, root=studies, watch=lambda study: LiveStudy(console, study), fresh=fresh)
+    except StoppedError as stopped:
+        console.print(Text(str(stopped), style="bold"))
+        _hint_resume(stopped.signal, console)
+    if ladder.plan.sweep is not None:
+        console.print(Text(ladder.plan.sweep.sentence))
+    return ladder, checked
 
 
 def _train(ladder: Ladder, checked: Checked, console: Terminal, *, fresh: bool) -> None:
     """Train the runs that are pending."""
     from glassformer.studies.live import LiveStudy
 
-    waiting = len(ladder.study.waiting())
+    waiting = len(ladder.study.pending())
     if waiting:
         console.print(f"{waiting} of {len(ladder.study.plan)} runs pending", style="dim")
     signal = ladder.conduct(checked, watch=lambda study: LiveStudy(console, study), fresh=fresh)
     if signal is not None:
-        left = len(ladder.study.waiting())
+        left = len(ladder.study.pending())
         left_of = f": {left} of {len(ladder.study.plan)} runs are left"
         console.print(Text.assemble((f"stopped by {signal} and saved", "bold"), left_of))
         _hint_resume(signal, console)
@@ -230,6 +231,6 @@ def _verify(ladder: Ladder, console: Terminal) -> None:
         console.print(Text(f"  {each.sentence()}", style="bold"))
 
 
-def _hint_resume(signal: str, console: Terminal) -> None:
+def _hint_resume(signal: str, console: Terminal) -> NoReturn:
     console.print("  the same command resumes it")
     raise typer.Exit(130 if signal == "SIGINT" else 143)

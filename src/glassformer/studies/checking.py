@@ -74,7 +74,7 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
             with _telling(name, complaints):
                 execution, size = _trial(config.arm(name), samples[name])
                 if execution.device != device:
-                    raise ConfigError(f"training.device is {execution.device}, and the base's {device}.")
+                    raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
                 needed = max(needed, size)
     if complaints:
         raise ConfigError(dict.fromkeys(complaints), subject="study")
@@ -122,8 +122,8 @@ def _unequal_starts(config: StudyConfig) -> list[str]:
         return model.n_skips if model.initialisation.scheme == "gpt2" and model.initialisation.scale_residual else None
 
     return [
-        f"{name}: with {model.n_skips} skip connections, and {base.n_skips} in the base, the projections that feed "
-        "them start at another scale; model.initialisation.scale_residual=no in the base starts both alike"
+        f"{name}: with {model.n_skips} skip connections, and {base.n_skips} in the baseline, the projections that "
+        "feed them start at another scale; model.initialisation.scale_residual=no in the baseline starts both alike"
         for name, model in ((name, config.arm(name).model) for name in config.variants)
         if model.n_layers == base.n_layers
         and scaled(model) != scaled(base)

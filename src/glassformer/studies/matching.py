@@ -83,14 +83,15 @@ def match_parameters(base: ModelConfig, variant: ModelConfig, varied: set[str]) 
     best = min(_widths(variant, wanted, varied), key=lambda changes: _distance(variant, changes, wanted), default=None)
     if best is None:
         raise ConfigError(
-            "its parameters cannot be matched: the variant sets its widths itself (d_model and feedforward.d_ff)."
+            "its parameters cannot be matched: the variant sets both widths (d_model and feedforward.d_ff)."
         )
     nearest = parameters(_with_model(variant, best)).total
     if abs(nearest - wanted) >= abs(has - wanted):
-        return {}, f"no width comes nearer to the base's {wanted:,} parameters than its own {has:,}"
+        return {}, f"no width comes closer to the baseline's {wanted:,} parameters than its own {has:,}"
     widths = ", ".join(f"{path.removeprefix('model.')}={value}" for path, value in best.items())
     return best, (
-        f"{widths}: {nearest:,} parameters, {_percent(nearest, wanted)} the base's {wanted:,} ({has:,} before matching)"
+        f"{widths}: {nearest:,} parameters, {_percent(nearest, wanted)} the baseline's {wanted:,} "
+        f"({has:,} before matching)"
     )
 
 
@@ -163,7 +164,7 @@ def match_flops(
     """The number of steps in which the variant spends the base's FLOPs, and a sentence about it."""
     steps = base.training.max_steps
     if steps is None:
-        raise ConfigError("FLOPs are matched by steps, and the base's training.max_steps is none: set it.")
+        raise ConfigError("FLOPs are matched by steps, and the baseline's training.max_steps is none: set it.")
     if "training.max_steps" in varied:
         raise ConfigError("FLOPs are matched by steps, and the variant sets training.max_steps itself.")
     a_base_step, a_step = _flops_per_step(base, base_samples), _flops_per_step(variant, variant_samples)
@@ -171,8 +172,8 @@ def match_flops(
     if matched == steps:
         return {}, ""
     return {"training.max_steps": matched}, (
-        f"max_steps={matched:,} (the base's: {steps:,}): {matched * a_step:.4g} FLOPs, "
-        f"{_percent(matched * a_step, steps * a_base_step)} the base's {steps * a_base_step:.4g}"
+        f"max_steps={matched:,} (baseline: {steps:,}): {matched * a_step:.4g} FLOPs, "
+        f"{_percent(matched * a_step, steps * a_base_step)} the baseline's {steps * a_base_step:.4g}"
     )
 
 
@@ -188,7 +189,7 @@ def match_seconds(varied: set[str]) -> tuple[Changes, str]:
     """No steps: the time budget comes when the base's runs have ended."""
     if clash := sorted(varied & {"training.max_steps", "training.max_seconds"}):
         raise ConfigError(f"seconds are matched by a time budget, and the variant sets {' and '.join(clash)} itself.")
-    return {}, "trained for the base's mean training time instead of its steps"
+    return {}, "trained for the baseline's mean training time instead of its steps"
 
 
 def within_seconds(variant: RunConfig, base_seconds: Iterable[float]) -> RunConfig:
@@ -199,7 +200,7 @@ def within_seconds(variant: RunConfig, base_seconds: Iterable[float]) -> RunConf
     """
     times = list(base_seconds)
     if not times:
-        raise ConfigError("no run of the base has finished, so there is no time to train a variant for.")
+        raise ConfigError("no baseline run has finished, so there is no training time to match.")
     return variant.override(
         {
             "training.max_steps": None,

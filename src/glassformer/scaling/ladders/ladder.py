@@ -13,8 +13,7 @@ rung besides. Nothing else is kept, so a ladder that is killed loses no more tha
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,25 +30,21 @@ from glassformer.scaling.ladders.effect_vs_compute import EffectVsCompute, Paire
 from glassformer.scaling.ladders.ladder_fit import LadderFit, Prediction, fit_ladder, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest
 from glassformer.scaling.ladders.ladder_rungs import LadderRun
-from glassformer.scaling.ladders.rate_sweep import Report, run_sweep
+from glassformer.scaling.ladders.rate_sweep import run_sweep
 from glassformer.scaling.ladders.rung_checks import RungChecks, check_rungs
-from glassformer.studies.checking import Checked, check, worker_count
-from glassformer.studies.design import BASE, StudyConfig, slot_name
-from glassformer.studies.execution import Driver, Observer
-from glassformer.studies.folder import Study, list_studies
+from glassformer.studies.checking import Checked, check
+from glassformer.studies.design import BASE, StudyConfig, safe_name
+from glassformer.studies.folder import Study
+from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import read_outcome
-from glassformer.studies.processes import LocalProcesses
-from glassformer.studies.reuse import reuse
+from glassformer.studies.runner import StudyRunner, Watch, unobserved
 from glassformer.studies.same_data import began_with
 from glassformer.training.config import RunConfig
-from glassformer.training.execution import find_device
 from glassformer.training.telemetry import Observer as TrainingObserver
 
 LADDER, LEARNED = "ladder.json", "learned.json"
 VERIFICATION = "verification"
 """Folder of the runs that test the prediction."""
-
-Watch = Callable[[Study], AbstractContextManager[Observer | None]]
 
 
 @dataclass(frozen=True)
@@ -88,19 +83,22 @@ class Ladder:
     study: Study
 
     @classmethod
-    def begin(cls, plan: LadderPlan, *, root: Path | None = None, report: Report | None = None) -> tuple[Self, Checked]:
-        """Sweep the learning rate, unless it was set, and make the study's folder.
+    def begin(
+        cls, plan: LadderPlan, *, root: Path | None = None, watch: Watch = unobserved, fresh: bool = False
+    ) -> tuple[Self, Checked]:
+        """Sweep the learning rate, unless it was set, and make the ladder's study; its runs are still to be trained.
 
         Args:
-            report: called after each run of the sweep.
+            watch, fresh: of the sweep's study, as in :meth:`conduct`.
 
         Raises:
-            SweepStoppedError: a signal came during the sweep; nothing is kept.
+            StoppedError: a signal came during the sweep; the same call resumes it.
             GlassformerError: its runs cannot be made here.
         """
         if plan.sweep is not None and plan.sweep.best is None:
-            threads = 1 if find_device(plan.base.training.device).startswith("cpu") else None
-            plan = plan.with_sweep(run_sweep(plan.sweep, plan.base, threads=threads, report=report))
+            name = f"ladder-{plan.request.preset}-rates"
+            sweep = run_sweep(plan.sweep, plan.base, name, workers=plan.workers, root=root, watch=watch, fresh=fresh)
+            plan = plan.with_sweep(sweep)
         checked = check(study_config(plan))
         study = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
         replace_durably(study.path / LADDER, json_bytes(plan.to_dict()))
@@ -142,7 +140,7 @@ class Ladder:
             )
         return checked
 
-    def conduct(self, checked: Checked, *, watch: Watch | None = None, fresh: bool = False) -> str | None:
+    def conduct(self, checked: Checked, *, watch: Watch = unobserved, fresh: bool = False) -> str | None:
         """Make its runs that are not there yet; gives the signal that stopped it, or None.
 
         Args:
@@ -152,32 +150,12 @@ class Ladder:
         Raises:
             RunError: runs failed; the same command tries them again.
         """
-        study = self.study
-        if any(outcome.status == "failed" for outcome in study.outcomes()):
-            study.forget_failures()
-        if not fresh:
-            root = study.path.parent
-            reuse(study, runs=places.runs_folder(), studies=root, threads=checked.threads)
-        if study.waiting():
-            waiting = len(study.waiting())
-            count = worker_count(self.plan.workers, n_runs=waiting, device=checked.device, run_bytes=checked.run_bytes)
-            executor = LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
-            with nullcontext() if watch is None else watch(study) as observer:
-                signal = Driver(study, executor, [] if observer is None else [observer]).run()
-            if signal is not None:
-                return signal
-        self._check_failed()
-        return None
-
-    def _check_failed(self) -> None:
-        """Raise :class:`RunError` if runs failed: they may not be left out silently."""
-        failed = [f"  - {each.variant}: {each.reason}" for each in self.study.outcomes() if each.status == "failed"]
-        if failed:
-            reasons = "\n".join(failed)
-            raise RunError(
-                f"{len(failed)} of {len(self.study.plan)} runs of the ladder failed:\n{reasons}\n"
-                f"The same command retries them; worker logs are in {self.study.logs}."
-            )
+        result = StudyRunner(self.plan.workers, studies=self.study.path.parent, fresh=fresh, watch=watch).run(
+            self.study, checked
+        )
+        if result.stopped is None:
+            result.check()
+        return result.stopped
 
     # ---------------------------------------------------------------------------------------------- their results
 
@@ -258,7 +236,7 @@ class Ladder:
                 continue
             if found is None:
                 root = self.study.path / VERIFICATION
-                trainer = start(self._verifying_config(arm), name=slot_name(arm), root=root, observers=observers)
+                trainer = start(self._verifying_config(arm), name=safe_name(arm), root=root, observers=observers)
             else:
                 trainer, _ = resume(found, observers=observers)
             outcome = trainer.train()
@@ -280,7 +258,7 @@ class Ladder:
 
     def _verifying(self, arm: str) -> RunFolder | None:
         paths = [
-            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{slot_name(arm)}-")
+            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{safe_name(arm)}-")
         ]
         return RunFolder.open(paths[0]) if paths else None
 

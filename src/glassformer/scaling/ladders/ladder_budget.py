@@ -116,7 +116,7 @@ class Prices:
         # a run lasts longer than its FLOPs alone would take, so this is more than ``most`` pays for
         ceiling = most if self.pace is None else most / self.pace.per_flop
         ceiling = min(ceiling, target / 2) if target else ceiling
-        return [run for run in self.run_grid.path(ceiling) if self(run) <= most]
+        return [run for run in self.run_grid.path(ceiling, least=0) if self(run) <= most]
 
 
 def why_no_rung(written: str, budget: Budget, prices: Prices, most: float, target: float | None) -> str:

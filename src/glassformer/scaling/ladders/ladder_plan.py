@@ -43,7 +43,7 @@ from glassformer.scaling.ladders.ladder_rungs import (
     batch_for,
     rate_for,
 )
-from glassformer.scaling.ladders.rate_sweep import MOST_RATES, RateSweep
+from glassformer.scaling.ladders.rate_sweep import FACTORS, RateSweep
 from glassformer.scaling.laws.units import flops
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import PrepareProgress, TrainingData
@@ -250,19 +250,18 @@ def plan_ladder(
     run_grid = RunGrid(base, samples, factor, request.ratio)
     prices = Prices(run_grid, _pace(run_grid, guess, device) if budget.timed else None)
 
-    parallel = workers * PACKED if budget.timed else 1.0
-    afford = budget.amount * parallel
+    afford = budget.amount * (workers * PACKED if budget.timed else 1.0)
     payable, sweep = prices.payable(LARGEST * afford / request.arms, fixed), None
     if payable and not rate_set:
-        run = min(payable, key=prices)
-        cost = MOST_RATES * prices(run) * parallel  # its runs are made one after the other
+        run = min((run for run in payable if run.c >= SMALLEST * payable[-1].c), key=prices)
+        cost = len(FACTORS) * prices(run)
         sweep = RateSweep(run, base.override(run.changes).model.d_model, cost, {})
         afford -= cost
         payable = prices.payable(LARGEST * afford / request.arms, fixed)
     most = LARGEST * afford / request.arms
-    if not payable:
+    if not payable or prices(payable[-1]) < SMALLEST * min(most, fixed or math.inf):
         raise ConfigError(why_no_rung(request.budget, budget, prices, most, fixed), subject="ladder")
-    top = max(payable, key=lambda run: run.c)
+    top = payable[-1]
     others = run_grid.grid(top.c) if request.formula == LAW else run_grid.path(top.c)
     candidates = [top, *(run for run in others if run.name != top.name and prices(run) <= most)]
     target = run_grid.at(fixed or factor_of_target * top.c)

@@ -197,13 +197,13 @@ class RunGrid:
         }
         return LadderRun(f"N={short(n)} D={short(d)}", changes, n, d, self._per_token(shape) * d, steps, shape.words)
 
-    def path(self, most: float) -> list[LadderRun]:
-        """Runs along the path, up to ``most`` FLOPs, by their compute."""
-        return self._runs(most, tuple(self.ratio * near for near in NEAR))
+    def path(self, most: float, least: float | None = None) -> list[LadderRun]:
+        """Runs along the path, up to ``most`` FLOPs, by their compute; from :data:`SMALLEST` of that unless given."""
+        return self._runs(most, tuple(self.ratio * near for near in NEAR), SMALLEST * most if least is None else least)
 
     def grid(self, most: float) -> list[LadderRun]:
         """Runs of several sizes, each of several lengths, up to ``most`` FLOPs, by their compute."""
-        return self._runs(most, tuple(self.ratio * factor for factor in LENGTHS))
+        return self._runs(most, tuple(self.ratio * factor for factor in LENGTHS), SMALLEST * most)
 
     def at(self, compute: float) -> LadderRun:
         """The run of ``compute`` FLOPs whose tokens per parameter are nearest to ``ratio``.
@@ -223,7 +223,7 @@ class RunGrid:
             )
         return self.run(best[1], best[2])
 
-    def _runs(self, most: float, ratios: Sequence[float]) -> list[LadderRun]:
+    def _runs(self, most: float, ratios: Sequence[float], least: float) -> list[LadderRun]:
         """Each once; the places of the grid do not depend on ``most``, so that ladders share their runs."""
         found = []
         for shape in _shapes(self.base.model, 2 * math.sqrt(most / (6 * min(ratios)))):
@@ -231,7 +231,7 @@ class RunGrid:
                 steps = round(ratio * shape.parameters / self.samples.tokens_per_step)
                 if self.fewest_steps <= steps <= self.most_steps:
                     run = self.run(shape, steps)
-                    if SMALLEST * most <= run.c <= most:
+                    if least <= run.c <= most:
                         found.append(run)
         return sorted(found, key=lambda run: run.c)
 

@@ -3,45 +3,26 @@
 The peak rate goes as 1/d_model over widths (:mod:`glassformer.scaling.ladders.ladder_rungs`); its factor, rate times
 d_model, depends on the architecture and the text, and is measured: the cheapest run that the ladder may contain is
 trained at each of :data:`FACTORS`, at its full length and with the seed 0, and the factor of the lowest final
-validation loss is taken. If the best is the first or the last, the sweep goes on beyond it, :data:`FURTHER` times at
-most. All of these runs are reserved in the ladder's budget. A rate that diverges counts as an infinite loss.
+validation loss is taken. These runs are a study of their own, and their cost is reserved in the ladder's budget.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from glassformer.errors import GlassformerError, TrainingError
 from glassformer.scaling.ladders.ladder_rungs import RATE, LadderRun, rate_for
-from glassformer.studies.checking import torch_threads
-from glassformer.studies.design import BASE
-from glassformer.studies.outcomes import read_outcome
+from glassformer.studies.checking import check
+from glassformer.studies.design import BASE, StudyConfig
+from glassformer.studies.folder import Study
+from glassformer.studies.runner import StoppedError, StudyRunner, Watch, unobserved
 from glassformer.training.config import RunConfig
-from glassformer.training.session import start
 
-FACTORS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+FACTORS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
 """Peak learning rates times d_model that are tried; 0.5 is what GPT-3's sizes used, within a third."""
-
-FURTHER = 2
-"""Runs at most beyond the end of that range."""
-
-MOST_RATES = len(FACTORS) + FURTHER
-
-Report = Callable[[float, float | None], None]
-"""Called after each run with its learning rate and its loss."""
-
-
-class SweepStoppedError(GlassformerError):
-    """A signal ended the sweep; nothing of it is kept. ``signal`` names it."""
-
-    def __init__(self, signal: str) -> None:
-        self.signal = signal
-        super().__init__(f"{signal} ended the sweep of learning rates; the same command begins it again.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +44,7 @@ class RateSweep:
     @property
     def best(self) -> float | None:
         """The factor of the lowest loss; None before the sweep, or where every run diverged."""
-        ended = {factor: loss for factor, loss in self.losses.items() if loss is not None and math.isfinite(loss)}
+        ended = {factor: loss for factor, loss in self.losses.items() if loss is not None}
         return min(ended, key=lambda factor: ended[factor]) if ended else None
 
     @property
@@ -75,9 +56,10 @@ class RateSweep:
         )
         if self.best is None:
             return f"Learning rate: every one of the sweep diverged ({tried})."
+        end = " It is the end of the range: a rate beyond may be better." if self.best in _ends(self.losses) else ""
         return (
-            f"Learning rate: {self.best:.3g} / d_model, chosen by {len(self.losses)} runs of {self.run.name} "
-            f"(rate: final validation loss, {tried})."
+            f"Learning rate: {self.best:.3g} / d_model, the best of {len(self.losses)} on {self.run.name} (final "
+            f"validation loss by rate: {tried}).{end}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,45 +74,45 @@ class RateSweep:
         return cls(LadderRun(**tree["run"]), tree["width"], tree["cost"], losses)
 
 
-def run_sweep(sweep: RateSweep, base: RunConfig, *, threads: int | None, report: Report | None = None) -> RateSweep:
-    """Train the run at each rate.
+def run_sweep(
+    sweep: RateSweep,
+    base: RunConfig,
+    name: str,
+    *,
+    workers: int | None = None,
+    root: Path | None = None,
+    watch: Watch = unobserved,
+    fresh: bool = False,
+) -> RateSweep:
+    """Train the run at each rate, as the study ``name``; one that was stopped is resumed by the reuse of its runs.
 
     Args:
         base: the configuration of which ``sweep.run`` is a variation.
-        threads: of torch, as in the ladder's workers; None for torch's own.
+        workers, watch, fresh: as of :class:`~glassformer.studies.runner.StudyRunner`.
+        root: folder for studies.
 
     Raises:
-        SweepStoppedError: a signal came.
-        ConfigError: no rate trains.
+        StoppedError: a signal came.
+        RunError: runs failed.
     """
-    losses: dict[float, float | None] = {}
+    rates = {factor: rate_for(factor, sweep.width) for factor in FACTORS}
+    arms = {factor: BASE if factor == FACTORS[0] else f"rate {rate:g}" for factor, rate in rates.items()}
+    config = StudyConfig.build(
+        {
+            "name": name,
+            "base": base.override({**sweep.run.changes, RATE: rates[FACTORS[0]]}).to_dict(),
+            "variants": {arms[factor]: {RATE: rates[factor]} for factor in FACTORS[1:]},
+            "seeds": [0],
+        }
+    )
+    checked = check(config)
+    study = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
+    result = StudyRunner(workers, studies=study.path.parent, fresh=fresh, watch=watch).run(study, checked)
+    if result.stopped is not None:
+        raise StoppedError(result.stopped, study)
+    losses = result.check().losses()
+    return replace(sweep, losses={factor: losses[arm][0] for factor, arm in arms.items()})
 
-    def measure(factor: float) -> None:
-        rate = rate_for(factor, sweep.width)
-        losses[factor] = _loss_at(base.override({**sweep.run.changes, RATE: rate, "training.seed": 0}))
-        if report is not None:
-            report(rate, losses[factor])
 
-    with torch_threads(threads):
-        for factor in FACTORS:
-            measure(factor)
-        for _ in range(FURTHER):
-            best = replace(sweep, losses=losses).best
-            if best not in {max(losses), min(losses)}:
-                break
-            measure(2 * best if best == max(losses) else best / 2)
-    return replace(sweep, losses=losses)
-
-
-def _loss_at(config: RunConfig) -> float | None:
-    """Final validation loss of one training; None if it diverged."""
-    with TemporaryDirectory() as folder:
-        trainer = start(config, name="sweep", root=Path(folder))
-        try:
-            result = trainer.train()
-        except TrainingError:  # not finite: the rate is too high
-            return None
-        if result.interrupted:
-            raise SweepStoppedError(result.reason)
-        outcome = read_outcome(trainer.run, BASE, 0)
-        return None if outcome is None else outcome.loss
+def _ends(losses: Mapping[float, float | None]) -> set[float]:
+    return {min(losses), max(losses)}

@@ -10,10 +10,10 @@ from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.presets import preset
 from glassformer.studies.design import study as designed
-from glassformer.studies.opened_rows import example, open_rows
 from glassformer.studies.report_numbers import gather
 from glassformer.studies.report_tables import differences_table
-from glassformer.studies.worker import make
+from glassformer.studies.row_pages import example, write_row_pages
+from glassformer.studies.worker import train_run
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import prepare_samples
 
@@ -44,9 +44,9 @@ def test_a_task_is_reported_with_its_accuracy_and_opens_on_a_validation_problem(
     assert problems.tokenizer.encode(read.text).tolist() == problems.validation.tokens[0][:-1].tolist()
     study = create(designed(run, vary=["model.residual=none", "data.kind=sort"], seeds=1))
     for planned in study.plan:
-        make(study, planned, lambda record: None)
+        train_run(study, planned)
     numbers = gather(study)
-    first, second = open_rows(numbers, tmp_path)
+    first, second = write_row_pages(numbers, tmp_path)
     assert (tmp_path / "opened" / "residual=none.html").is_file()
     assert (first.variant, first.seed, first.href) == ("residual=none", 0, "opened/residual%3Dnone.html")
     assert second.href is not None or second.missing
@@ -59,8 +59,8 @@ def test_a_task_is_reported_with_its_accuracy_and_opens_on_a_validation_problem(
 def test_a_run_that_is_gone_leaves_its_reason_in_place_of_a_page(create, design, tmp_path):
     study = create(design(["model.residual=none"], seeds=1))
     for planned in study.plan:
-        make(study, planned, lambda record: None)
+        train_run(study, planned)
     study.run_of(study.plan[1]).path.rename(tmp_path / "elsewhere")
-    (row,) = open_rows(gather(study), tmp_path)
+    (row,) = write_row_pages(gather(study), tmp_path)
     assert row.href is None
     assert "There is no run" in row.missing

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from glassformer.errors import ConfigError
-from glassformer.studies.deciding import next_seed, standings, until_decided
-from glassformer.studies.outcomes import Outcome, failed
-from glassformer.studies.reading import read_study
+from glassformer.studies.adding_seeds import next_seed, sequential_results, until_decided
+from glassformer.studies.outcomes import RunOutcome, failed
 from glassformer.studies.sequential import decide
+from glassformer.studies.study_file import read_study
 from glassformer.studies.summary import summarise
 
 
@@ -43,17 +43,17 @@ class Losses:
         self.stop_after, self.fail_at, self.made = stop_after, fail_at, []
 
     def __call__(self, study):
-        for planned in study.waiting():
+        for planned in study.pending():
             if len(self.made) == self.stop_after:
                 return "SIGTERM"
             loss = LOSSES[planned.variant](planned.seed)
             status = "diverged" if loss is None else "finished"
-            outcome = Outcome(planned.variant, planned.seed, None, status, loss=loss, steps=8)
-            if planned.slot == self.fail_at:
+            outcome = RunOutcome(planned.variant, planned.seed, None, status, loss=loss, steps=8)
+            if planned.run_key == self.fail_at:
                 outcome = failed(planned.variant, planned.seed, "the disk is full")
-            with study.claim(planned):
+            with study.lock_run(planned):
                 study.record(planned, outcome)
-            self.made.append(planned.slot)
+            self.made.append(planned.run_key)
         return None
 
 
@@ -72,18 +72,21 @@ def test_seeds_are_added_one_at_a_time_until_every_variant_is_decided(begin):
     study, signal = until_decided(begin(["far"], seeds=1), train)
     assert signal is None
     assert train.made == [f"{variant}.seed-{seed}" for seed in range(3) for variant in ("base", "far")]
-    (standing,) = standings(study)
-    assert (standing.decision.verdict, standing.decision.n) == ("different", 3)
+    (sequential_result,) = sequential_results(study)
+    assert (sequential_result.decision.verdict, sequential_result.decision.n) == ("different", 3)
     assert json.loads((study.path / "study.json").read_text())["seeds"] == [0, 1, 2]
 
 
 def test_a_small_difference_is_decided_by_the_margin_and_by_nothing_else(begin):
     study, _ = until_decided(begin(["near", "far"], seeds=3, margin=0.05), Losses())
-    assert [standing.decision.verdict for standing in standings(study)] == ["equivalent", "different"]
+    assert [sequential_result.decision.verdict for sequential_result in sequential_results(study)] == [
+        "equivalent",
+        "different",
+    ]
     assert 3 <= len(study.config.seeds) < 20
     losses = study.losses()
     base = losses.pop("base")
-    assert tuple(each.decision for each in standings(study)) == decide(
+    assert tuple(each.decision for each in sequential_results(study)) == decide(
         base, losses, seeds=study.config.seeds, margin=0.05
     )
     shorter = study.config.seeds[:-1]
@@ -94,19 +97,17 @@ def test_a_small_difference_is_decided_by_the_margin_and_by_nothing_else(begin):
 def test_the_budget_ends_what_nothing_decides(begin):
     study, signal = until_decided(begin(["wild", "far"], seeds=2, budget_seeds=5), Losses())
     assert (signal, len(study.config.seeds)) == (None, 5)
-    wild, far = standings(study)
+    wild, far = sequential_results(study)
     assert (wild.settled, wild.decision.available, far.settled) == (False, 0, True)
 
 
 def test_a_variant_that_is_the_base_again_needs_no_more_seeds(begin):
     study, _ = until_decided(begin(["same", "far"], seeds=1), Losses())
     assert len(study.config.seeds) == 3
-    same = standings(study)[0]
+    same = sequential_results(study)[0]
     assert same.identical
     assert same.settled
-    assert same.sentence() == (
-        "same ends at the base's own loss in every pair (n = 3 pairs): it needs no interval, and no more seeds."
-    )
+    assert same.sentence().startswith("same equals the baseline in every pair (n = 3 pairs)")
 
 
 def test_no_seed_is_added_after_a_run_that_failed(begin):
@@ -125,7 +126,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_decision(begin, stop_after):
     assert signal is None
     assert study.config.seeds == whole.config.seeds
     assert study.config.seeds[:4] == (5, 1, 0, 2)[: len(study.config.seeds)]
-    assert sorted(first.made + second.made) == sorted(planned.slot for planned in study.plan)
+    assert sorted(first.made + second.made) == sorted(planned.run_key for planned in study.plan)
     assert summarise(study).to_dict()["decisions"] == summarise(whole).to_dict()["decisions"]
 
 
@@ -138,13 +139,13 @@ def test_results_hold_the_decisions_and_no_fixed_p(begin):
     assert decision["interval"][0] < 0.5 < decision["interval"][1]
     (row,) = results["comparison"]["rows"]
     assert {row[name] for name in ("p", "p_holm", "interval", "t")} == {None}
-    assert "not shown" in results["note"]
+    assert "omitted" in results["note"]
 
 
 def test_a_study_of_fixed_seeds_has_no_decisions(create, design):
     study = create(design({"far": CHANGES["far"]}, seeds=3))
     Losses()(study)
-    assert standings(study) == ()
+    assert sequential_results(study) == ()
     results = summarise(study).to_dict()
     assert "decisions" not in results
     assert results["comparison"]["rows"][0]["p"] is not None
@@ -157,7 +158,7 @@ def test_a_study_file_says_it_too(tmp_path, text):
     config = read_study(path)
     assert config.until_decided.to_dict() == {"budget_seeds": 7, "margin": 0.25}
     path.write_text(path.read_text().replace("0.25", "'a little'"))
-    with pytest.raises(ConfigError, match="margin is 'a little'; expected a number or a whole number"):
+    with pytest.raises(ConfigError, match="margin is 'a little'; expected a number"):
         read_study(path)
 
 
@@ -173,7 +174,7 @@ WRONG = {
     "no margin": ({"until_decided": True, "margin": float("nan")}, "margin is nan"),
     "no budget": ({"until_decided": True, "budget_seeds": 2}, "budget_seeds is 2; expected 3 to 200"),
     "a budget without end": ({"until_decided": True, "budget_seeds": 10**9}, "expected 3 to 200"),
-    "more seeds than the budget": ({"until_decided": True, "budget_seeds": 3, "seeds": 4}, "4 seeds .* budget is 3"),
+    "more seeds than the budget": ({"until_decided": True, "budget_seeds": 3, "seeds": 4}, "4 seeds .* 3"),
     "a margin for nothing": ({"margin": 0.1}, "margin only matter.* until_decided"),
     "both for nothing": ({"margin": 0.1, "budget_seeds": 5}, "budget_seeds and margin only matter"),
 }

@@ -71,7 +71,7 @@ def _from_toml(path: Path) -> StudyConfig:
     ]
     complaints += [] if "preset" in tree else ["preset is missing: the model that the study starts from."]
     if "vary" in tree and "variants" in tree:
-        complaints.append("vary and variants are two ways to say the same: put the changes of vary among the variants.")
+        complaints.append("vary and variants exclude each other: move the changes of vary to variants.")
     for name, changes in tree.get("variants", {}).items() if isinstance(tree.get("variants"), dict) else ():
         if not isinstance(changes, dict):
             complaints.append(f"variants.{name} is {changes!r}; expected a table of settings.")
@@ -81,7 +81,7 @@ def _from_toml(path: Path) -> StudyConfig:
             complaints.append(f"vary has {each!r}; expected a text such as 'model.residual=none', or a table.")
     for each in seeds if isinstance(seeds, list) else ():
         if not isinstance(each, int) or isinstance(each, bool):
-            complaints.append(f"seeds has {each!r}; expected a whole number.")
+            complaints.append(f"seeds has {each!r}; expected an integer.")
     if complaints:
         raise ConfigError(complaints, subject=f"study {path}")
     return study(
@@ -97,7 +97,7 @@ def _from_toml(path: Path) -> StudyConfig:
 
 def _named(kind: Any) -> str:
     words = {
-        str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a table", bool: "true or false",
+        str: "text", int: "an integer", float: "a number", list: "a list", dict: "a table", bool: "true or false",
     }  # fmt: skip
     return " or ".join(words[each] for each in (kind if isinstance(kind, tuple) else (kind,)))
 

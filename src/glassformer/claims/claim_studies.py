@@ -6,32 +6,27 @@ Every claim that asks for the same study gets the same folder, and every run tha
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import glassformer
 from glassformer import machine, places
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.data.downloads import TINY_SHAKESPEARE
-from glassformer.errors import GlassformerError, RunError
+from glassformer.errors import GlassformerError
 from glassformer.models.presets import preset
 from glassformer.runs.folder import ENVIRONMENT, Run, read_object
-from glassformer.studies.checking import Checked, check, worker_count
+from glassformer.studies.checking import Checked, check
 from glassformer.studies.design import StudyConfig, study
-from glassformer.studies.execution import Driver, Executor, Observer
-from glassformer.studies.folder import Study, list_studies
-from glassformer.studies.processes import LocalProcesses
-from glassformer.studies.reuse import reuse
+from glassformer.studies.folder import Study
+from glassformer.studies.lookup import list_studies
+from glassformer.studies.runner import StudyRunner
 from glassformer.studies.summary import summarise
 from glassformer.training.config import RunConfig
 from glassformer.training.recipes import with_recipe
 from glassformer.training.session import entropies
-
-Watch = Callable[[Study], AbstractContextManager[Observer | None]]
-"""Makes what observes a study while it runs."""
 
 RECIPE = {
     "training.batch_size": 16,
@@ -52,17 +47,6 @@ RECORDS = 20
 """Records of the gradients, and validations, of a run."""
 
 
-class StoppedError(RunError):
-    """A signal stopped a study, which is saved. ``signal`` is its name."""
-
-    def __init__(self, signal: str, made: Study) -> None:
-        self.signal = signal
-        super().__init__(
-            f"{signal} stopped the study {made.path}, which is saved: {len(made.waiting())} of {len(made.plan)} runs "
-            "are left. The same command goes on with it."
-        )
-
-
 def local_text() -> str:
     """``tinyshakespeare``, which the notes' numbers are of, where it is on this machine; else ``python-stdlib``."""
     provided = places.provided_data_folder()
@@ -71,34 +55,20 @@ def local_text() -> str:
     return "tinyshakespeare" if there else "python-stdlib"
 
 
-def local_processes(made: Study, checked: Checked, workers: int | None) -> Executor:
-    """Worker processes on this machine, as many as it has room for unless their number is given."""
-    waiting = len(made.waiting())
-    count = worker_count(workers, n_runs=waiting, device=checked.device, run_bytes=checked.run_bytes)
-    return LocalProcesses(made, count, threads=checked.threads, spread=checked.device == "cuda")
-
-
 @dataclass
-class Laboratory:
+class ClaimStudies:
     """Makes the studies of claims.
 
     Attributes:
         data: the text that language models are trained on.
-        studies, runs: folders; :mod:`glassformer.places` unless given.
-        workers: runs at a time; one for each core unless given.
+        runner: runs the studies.
         settings: further changes of every base (a test's models are smaller).
-        watch: makes what observes a study.
-        employ: makes what carries out its runs, from the study, what is known of it, and ``workers``.
         n_runs, n_reused: of all studies so far.
     """
 
     data: str = field(default_factory=local_text)
-    studies: Path | None = None
-    runs: Path | None = None
-    workers: int | None = None
+    runner: StudyRunner = field(default_factory=StudyRunner)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    watch: Watch = field(default=lambda _study: nullcontext())
-    employ: Callable[[Study, Checked, int | None], Executor] = local_processes
     n_runs: int = 0
     n_reused: int = 0
 
@@ -126,7 +96,7 @@ class Laboratory:
             StoppedError: a signal stopped it, and it is saved.
         """
         config = study(base, vary=variants, seeds=budget.seeds, name=name, **options)
-        return self.conduct(config)
+        return self.run(config)
 
     def entropies(self, made: Study) -> dict[str, float]:
         """Unigram and bigram entropy of a study's training text, nats per token; empty for data that have none."""
@@ -135,23 +105,15 @@ class Laboratory:
                 return entropies(Run.open(outcome.run))
         return {}
 
-    def conduct(self, config: StudyConfig) -> Study:
+    def run(self, config: StudyConfig) -> Study:
         """Make a study's runs that are not there yet. Raises as :meth:`study` does."""
         checked = check(config)
-        root = self.studies or places.studies_folder()
+        root = self.runner.studies or places.studies_folder()
         made = _found(checked, root) or Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
-        if any(outcome.status == "failed" for outcome in made.outcomes()):
-            made.forget_failures()
-        before = len(made.outcomes())
-        before += len(reuse(made, runs=self.runs or places.runs_folder(), studies=root, threads=checked.threads))
-        self.n_runs, self.n_reused = self.n_runs + len(made.plan), self.n_reused + before
-        if made.waiting():
-            executor = self.employ(made, checked, self.workers)
-            with self.watch(made) as observer:
-                signal = Driver(made, executor, [] if observer is None else [observer]).run()
-            if signal is not None:
-                raise StoppedError(signal, made)
-        _refuse_failed(made)
+        before = sum(outcome.status != "failed" for outcome in made.outcomes())
+        result = self.runner.run(made, checked)
+        self.n_runs, self.n_reused = self.n_runs + len(made.plan), self.n_reused + before + len(result.reused)
+        made = result.check()
         made.write_results(summarise(made).to_dict())
         return made
 
@@ -184,16 +146,3 @@ def _found(checked: Checked, root: Path) -> Study | None:
         except (GlassformerError, KeyError, TypeError):  # a damaged study is not this claim's business
             continue
     return None
-
-
-def _refuse_failed(made: Study) -> None:
-    """A run that an error ended says nothing about its variant, and may not be left out in silence."""
-    failed: Sequence[str] = [
-        f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in made.outcomes() if each.status == "failed"
-    ]
-    if failed:
-        reasons = "\n".join(failed)
-        raise RunError(
-            f"{len(failed)} of {len(made.plan)} runs of the study {made.path} failed:\n{reasons}\n"
-            f"The same command tries them again; what the workers said is in {made.logs}."
-        )

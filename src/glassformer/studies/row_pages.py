@@ -14,7 +14,7 @@ from glassformer.charts.page import Page
 from glassformer.errors import GlassformerError, RunError
 from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import open_subject
-from glassformer.studies.design import BASE, slot_name
+from glassformer.studies.design import BASE, safe_name
 from glassformer.studies.report_failures import Failures
 from glassformer.studies.report_numbers import Numbers
 from glassformer.studies.wording import seeds_listed
@@ -27,7 +27,7 @@ READ = 64
 
 
 @dataclass(frozen=True)
-class OpenedRow:
+class RowPage:
     """What is behind a variant's row: a page beside the report, or the reason why there is none."""
 
     variant: str
@@ -44,7 +44,7 @@ class Example:
     target: str | None = None
 
 
-def open_rows(numbers: Numbers, folder: Path, failures: Failures | None = None) -> list[OpenedRow]:
+def write_row_pages(numbers: Numbers, folder: Path, failures: Failures | None = None) -> list[RowPage]:
     """Write ``folder/opened/<variant>.html`` for every variant that can be opened; ``failures`` is told of the others.
 
     Raises:
@@ -55,19 +55,19 @@ def open_rows(numbers: Numbers, folder: Path, failures: Failures | None = None) 
     for name in numbers.study.config.variants:
         seed = _first_whole_pair(numbers, name)
         if seed is None:
-            rows.append(OpenedRow(name, missing="at no seed did both its run and the base's finish"))
+            rows.append(RowPage(name, missing="no seed at which both its run and the baseline's finished"))
             continue
         try:
             page = _page(numbers, name, seed)
         except GlassformerError as error:
-            rows.append(OpenedRow(name, seed, missing=str(error)))
+            rows.append(RowPage(name, seed, missing=str(error)))
             continue
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a part of the user's own may raise anything
-            rows.append(OpenedRow(name, seed, missing=failures.note(f"the page of {name}", error)))
+            rows.append(RowPage(name, seed, missing=failures.note(f"model page of {name}", error)))
             continue
-        file = f"{slot_name(name)}.html"
+        file = f"{safe_name(name)}.html"
         page.save(folder / FOLDER / file)
-        rows.append(OpenedRow(name, seed, quote(f"{FOLDER}/{file}")))
+        rows.append(RowPage(name, seed, quote(f"{FOLDER}/{file}")))
     return rows
 
 

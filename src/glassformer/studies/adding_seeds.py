@@ -24,8 +24,8 @@ Train = Callable[[Study], str | None]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a variant stands: the rule's decision, or that it is the base again."""
+class SequentialResult:
+    """A variant's decision, or that it is identical to the baseline."""
 
     decision: Decision
     identical: bool
@@ -37,19 +37,19 @@ class Standing:
         return self.identical or self.decision.settled
 
     def sentence(self) -> str:
-        """The decision in plain words."""
+        """The decision as a sentence."""
         if not self.identical:
             return self.decision.sentence()
         mean, pairs = self.decision.mean, counted(self.decision.available, "pair")
-        told = "ends at the base's own loss" if not mean else f"differs from the base by the same {mean:+.4g} nats"
-        return f"{self.decision.variant} {told} in every pair (n = {pairs}): it needs no interval, and no more seeds."
+        by = "equals the baseline" if not mean else f"differs from the baseline by {mean:+.4g} nats"
+        return f"{self.decision.variant} {by} in every pair (n = {pairs}): more seeds would not change that."
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
         return asdict(self.decision) | {"identical": self.identical, "settled": self.settled}
 
 
-def standings(study: Study) -> tuple[Standing, ...]:
+def sequential_results(study: Study) -> tuple[SequentialResult, ...]:
     """Where every variant stands; none for a study whose seeds were fixed beforehand."""
     rule = study.config.until_decided
     if rule is None:
@@ -61,7 +61,7 @@ def standings(study: Study) -> tuple[Standing, ...]:
         variant = losses[decision.variant]
         pairs = paired_by_seed(base, variant, [seed for seed in seeds if seed in base and seed in variant])
         identical = decision.available >= FIRST_LOOK and no_spread(pairs)
-        found.append(Standing(decision, identical))
+        found.append(SequentialResult(decision, identical))
     return tuple(found)
 
 
@@ -79,7 +79,7 @@ def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
     assert study.config.until_decided is not None, "its seeds were fixed beforehand"
     while (signal := train(study)) is None:
         ended = {outcome.status for outcome in study.outcomes()}
-        settled = all(standing.settled for standing in standings(study))
+        settled = all(sequential_result.settled for sequential_result in sequential_results(study))
         if settled or "failed" in ended or len(study.config.seeds) >= study.config.until_decided.budget_seeds:
             break
         study = study.extended([next_seed(study.config)])
