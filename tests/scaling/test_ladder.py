@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, fit_ladder, pr
 from glassformer.scaling.ladders.ladder_page import write_page
 from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest, plan_ladder
 from glassformer.scaling.ladders.ladder_summary import summarize
+from glassformer.scaling.ladders.rate_sweep import FACTORS, run_sweep
 
 SETTINGS = {
     "model.max_seq_len": "16",
@@ -175,6 +177,36 @@ def test_a_variant_may_not_change_what_a_rung_is_made_of(request_of):
         study_config(plan)
 
 
+def test_a_budget_that_is_too_small_is_named_and_not_the_text(request_of):
+    """A text that holds the cheapest rung many times was called too short."""
+    with pytest.raises(ConfigError, match=r"--budget 1s is too small.* the text has 90\.7k tokens") as caught:
+        plan_ladder(request_of(budget="1s"), workers=1)
+    assert "too short" not in str(caught.value)
+    enough = re.search(r"Set --budget above (\d+)s", str(caught.value))
+    assert int(enough[1]) > 1
+
+
+def test_a_text_that_is_too_short_is_named_with_the_budget_it_allows(request_of):
+    with pytest.raises(ConfigError, match=r"the text is too short for --budget 1e15.* 90\.7k tokens") as caught:
+        plan_ladder(request_of(budget="1e15"))
+    allowed = float(re.search(r"--budget to about (\S+), or", str(caught.value))[1])
+    assert plan_ladder(request_of(budget=f"{allowed:.3g}")).runs
+
+
+def test_a_target_below_every_rung_is_named(request_of):
+    with pytest.raises(ConfigError, match="--target 1e[+]08 is too small"):
+        plan_ladder(request_of(target="1e8"))
+
+
+def test_the_sweep_of_the_learning_rate_is_paid_from_the_budget(request_of):
+    plan = plan_ladder(request_of())
+    assert plan.sweep.cost == pytest.approx(len(FACTORS) * plan.sweep.run.c)
+    assert plan.design.spent + plan.sweep.cost <= 6e9
+    assert plan.sweep.run.c <= min(run.c for run in plan.runs) * (1 + 1e-9)
+    fixed = plan_ladder(request_of(settings=SETTINGS | {"training.optimizer.learning_rate": "0.002"}))
+    assert fixed.sweep is None
+
+
 # ------------------------------------------------------------------------------------------------- running
 
 
@@ -192,6 +224,33 @@ def test_every_rung_and_variant_is_run_as_planned_and_the_law_goes_through_them(
     assert scaling.n_pairs == len(conducted.plan.runs)
     assert scaling.cost < 0.9  # a block without attention costs less
     assert any("no attention" in sentence and "10×" in sentence for sentence in told.sentences())
+
+
+def test_every_rung_has_the_rate_that_was_best_in_the_sweep(conducted):
+    sweep = conducted.plan.sweep
+    assert sweep.losses[sweep.best] == min(loss for loss in sweep.losses.values() if loss is not None)
+    assert set(sweep.losses) == set(FACTORS)
+    for run in (*conducted.plan.runs, conducted.plan.target, conducted.plan.verification):
+        config = conducted.plan.base.override(run.changes)
+        assert config.training.optimizer.learning_rate == pytest.approx(sweep.best / config.model.d_model, rel=0.01)
+    assert LadderPlan.of(json.loads(json.dumps(conducted.plan.to_dict()))) == conducted.plan
+
+
+def test_the_sweep_tells_a_rate_that_learns_from_those_that_do_not(request_of, tmp_path):
+    """Of the rates tried, the smallest has hardly left the start and the chosen one is far below it."""
+    plan = plan_ladder(request_of())
+    sweep = run_sweep(plan.sweep, plan.base, "rates", workers=1, root=tmp_path)
+    assert sweep.losses[sweep.best] < 0.8 * sweep.losses[min(FACTORS)]
+    assert run_sweep(plan.sweep, plan.base, "again", workers=1, root=tmp_path / "other").losses == sweep.losses
+
+
+def test_a_ladder_of_an_earlier_version_opens(conducted):
+    """Without a sweep and without entropies."""
+    tree = json.loads(json.dumps(conducted.plan.to_dict()))
+    del tree["sweep"], tree["entropies"]
+    old = LadderPlan.of(tree)
+    assert (old.sweep, old.entropies) == (None, {})
+    assert old.runs == conducted.plan.runs
 
 
 def test_the_same_request_is_the_same_ladder_and_another_is_not(conducted):
