@@ -1,19 +1,19 @@
-"""Does a change still help at 10 or 100 times the compute?
+"""The effect of a variant at 10 or 100 times the compute.
 
 Base and variant are trained on every rung of a ladder with the same seeds, and Δ, the variant's loss minus the base's,
-is paired by rung and seed. How Δ goes on follows from the base's own law L = E + r(C), r(C) = a/C^α, in two forms:
+is paired by rung and seed. Its extrapolation follows from the base's own law L = E + r(C), r(C) = a/C^α, in two forms:
 
-    worth     Δ(C) = r(C) · (b₀ + b₁ · ln(C/C₀))      the change is worth a factor of compute, constant or growing
-    floor     Δ(C) = b₀ + b₁ · r(C)                   the change moves the floor, and the reducible loss in proportion
+    multiplier Δ(C) = r(C) · (b₀ + b₁ · ln(C/C₀))      a compute multiplier, constant or growing
+    floor      Δ(C) = b₀ + b₁ · r(C)                   the change moves the floor, and the reducible loss in proportion
 
 A variant of the same floor whose law differs in a, or in α, is of the first form (as long as Δ is small beside r);
 one whose law differs in E and a is of the second. A line in ln C is of neither: it crosses zero for every change of
-constant worth. The two are averaged, each weighted by its likelihood, RSS^(−n/2) (Raftery 1995, "Bayesian model
+constant multiplier. The two are averaged, each weighted by its likelihood, RSS^(−n/2) (Raftery 1995, "Bayesian model
 selection in social research", equation 26, for models of as many parameters). The interval is Student's, over rungs
 (Δ is the mean of a rung's seeds, since what its seeds share counts once), and the base's law is drawn anew from its own
 errors for each of the draws.
 
-C is the base's compute. Where the variant's own differs, the same Δ at equal compute is told besides.
+C is the base's compute. Where the variant's own differs, Δ at equal compute is reported too.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class AtCompute:
         compute: of the base, FLOPs.
         times: as a multiple of the largest rung's.
         difference, low, high: variant − base, nats per token.
-        worth: the factor of compute that the change is worth to the base: 2 means that it reaches with the compute C
+        compute_multiplier: 2 means that the variant reaches with the compute C
             what the base reaches with 2·C. Infinite where it reaches what the base never does.
-        worth_low, worth_high: the same of ``high`` and ``low``, by the base's fitted law.
+        multiplier_low, multiplier_high: the same of ``high`` and ``low``, by the base's fitted law.
     """
 
     compute: float
@@ -140,22 +140,22 @@ class EffectVsCompute:
         return sum(len(rung.differences) for rung in self.rungs)
 
     def sentences(self) -> list[str]:
-        """The answer in plain words, a sentence for each multiple, and what is to be known besides."""
-        told = [self._sentence(each) for each in self.at]
+        """A sentence for each multiple, and its limitations."""
+        sentences = [self._sentence(each) for each in self.at]
         if abs(math.log(self.cost)) > 0.01:
             verdicts = ", ".join(f"{each.verdict} at {each.times:g}×" for each in self.equal_compute)
-            told.append(
+            sentences.append(
                 f"At the same steps {self.variant} costs {self.cost:.2f} times the base's FLOPs; at equal compute: "
                 f"{verdicts}."
             )
         diverged = sum(rung.diverged for rung in self.rungs)
         if diverged:
-            told.append(f"{diverged} of its runs diverged, and are in no pair.")
-        return told
+            sentences.append(f"{diverged} of its runs diverged and {'is' if diverged == 1 else 'are'} excluded.")
+        return sentences
 
     def _sentence(self, at: AtCompute) -> str:
         which = {
-            "helps": f"{self.variant} still helps at {at.times:g}× the compute",
+            "helps": f"{self.variant} helps at {at.times:g}× the compute",
             "harms": f"{self.variant} harms at {at.times:g}× the compute",
             "inconclusive": f"whether {self.variant} helps at {at.times:g}× the compute is inconclusive",
         }[at.verdict]
@@ -174,7 +174,7 @@ def _factor(compute_multiplier: float) -> str:
 def compare_over_compute(
     variant: str, rungs: Sequence[PairedRung], *, times: Sequence[float] = TIMES, seed: int = 0
 ) -> EffectVsCompute:
-    """How the paired difference goes on with compute.
+    """The paired difference, extrapolated over compute.
 
     Args:
         rungs: with at least one seed; those without a whole pair are only counted.
@@ -187,7 +187,7 @@ def compare_over_compute(
     if len({rung.compute for rung in used}) < FEWEST:
         raise DataError(
             f"{variant} and the base have both ended on {len(used)} rungs, and {FEWEST} different ones are needed to "
-            "say how their difference goes on: make more of them (a larger --budget)."
+            "extrapolate their difference: train more of them (a larger --budget)."
         )
     compute = np.array([rung.compute for rung in used])
     loss = np.array([rung.base_loss for rung in used])
@@ -259,14 +259,17 @@ def _extrapolated(
     law: _BaseLaw, compute: Array, difference: Array, places: Array, draw: np.random.Generator
 ) -> tuple[AtCompute, ...]:
     """Δ at ``places``, averaged over both forms and over the draws of the base's law."""
-    told = [_least_squares(form(law, compute), difference, form(law, places), draw) for form in (_worth, _floor)]
+    fitted = [
+        _least_squares(form(law, compute), difference, form(law, places), draw)
+        for form in (_multiplier_form, _floor_form)
+    ]
     # with as many parameters, the likelihoods go as RSS^(−n/2); a misfit of rounding size is as good as none
     least = (1e-6 * np.abs(difference).max() + 1e-12) ** 2 * len(compute)
-    evidence = np.array([-len(compute) / 2 * math.log(max(rss, least)) for _, _, rss in told])
+    evidence = np.array([-len(compute) / 2 * math.log(max(rss, least)) for _, _, rss in fitted])
     shares = np.exp(evidence - evidence.max()) / np.exp(evidence - evidence.max()).sum()
-    mean = np.asarray(sum(share * values for share, (values, _, _) in zip(shares, told, strict=True)))
+    mean = np.asarray(sum(share * values for share, (values, _, _) in zip(shares, fitted, strict=True)))
     from_first = draw.random(DRAWS) < shares[0]
-    values = np.where(from_first[:, None], told[0][1], told[1][1])
+    values = np.where(from_first[:, None], fitted[0][1], fitted[1][1])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=0)
     compute_multiplier = [law.compute_multiplier(places, each) for each in (mean, high, low)]
@@ -292,13 +295,13 @@ def _least_squares(
     return means[0], values, float(rss[0])
 
 
-def _worth(law: _BaseLaw, compute: Array) -> Array:
+def _multiplier_form(law: _BaseLaw, compute: Array) -> Array:
     """[1 + draws, n, 2]: r(C), and r(C)·ln(C/C₀)."""
     reducible = law.reducible(compute)
     return np.stack([reducible, reducible * np.log(compute / law.middle)], axis=-1)
 
 
-def _floor(law: _BaseLaw, compute: Array) -> Array:
+def _floor_form(law: _BaseLaw, compute: Array) -> Array:
     """[1 + draws, n, 2]: 1, and r(C)."""
     reducible = law.reducible(compute)
     return np.stack([np.ones_like(reducible), reducible], axis=-1)

@@ -1,17 +1,17 @@
-"""Which runs shrink the interval at a target most, for a given budget.
+"""The runs that shrink the interval at a target most, for a given budget.
 
 A ladder is a set of small runs whose losses are to say what a larger run, the target, will reach. The law that will be
 fitted is a floor and one or two powers,
 
     L = E + Σ_k e^{u_k} · (x_k / x⁰_k)^{−a_k}        x = (N, D), or x = C along one path
 
-and each run measures ln L with an error of standard deviation σ. Linearised about a law that is believed beforehand,
+and each run measures ln L with an error of standard deviation σ. Linearised about a prior law,
 runs with Jacobian rows j_i = ∂ ln L(x_i)/∂θ leave the variance
 
     v = j_Tᵀ (P + Σ_i j_i j_iᵀ/σ²)⁻¹ j_T + σ²
 
 at the target T: a Bayesian c-optimal design (Chaloner & Verdinelli 1995, "Bayesian experimental design: a review",
-section 2.2), with P the precision of what is believed beforehand, and σ² for the target's own run. Runs are added by
+section 2.2), with P the precision of the prior, and σ² for the target's own run. Runs are added by
 what they save of v for what they cost, and exchanged as long as that helps (Fedorov 1972). A run's place counts once:
 a law needs different rungs to be found wrong.
 """
@@ -87,10 +87,10 @@ class SumOfPowers:
 
 @dataclass(frozen=True)
 class Prior:
-    """A law and how sure of it one is before any run: independent normal errors of θ.
+    """The law and its uncertainty before any run: independent normal errors of θ.
 
     Attributes:
-        sd: [p]; infinite where nothing is believed.
+        sd: [p]; infinite where nothing is known.
         why: where it is from, a sentence.
     """
 
@@ -125,7 +125,7 @@ class Rung:
 
     Attributes:
         number: of the candidate, from 0.
-        promise: relative half-width of the 95 % interval at the target once this rung and those before it are made.
+        expected_half_width: relative, of the 95 % interval at the target after this rung and those before it.
     """
 
     number: int
@@ -177,7 +177,7 @@ class Design:
 
 @dataclass(frozen=True)
 class DesignProblem:
-    """The choice: candidates, a target, what is believed, and what a run's error is.
+    """A design problem: candidates, a target, the prior, and the error of a run.
 
     Attributes:
         target: inputs of the law at the target, [k].
@@ -241,12 +241,12 @@ class DesignProblem:
 
 
 def choose(problem: DesignProblem, budget: float) -> Design:
-    """The rungs for a budget; a larger budget never promises less.
+    """The rungs for a budget; a larger budget never gives a wider expected interval.
 
     Raises:
         ConfigError: the budget, or the number of candidates, does not allow the fewest rungs that the law needs.
     """
-    _refuse_too_little(problem, budget)
+    _check_enough(problem, budget)
     best: list[int] | None = None
     for level in _levels(budget, problem.cheapest):
         for cost_exponent in COST_EXPONENTS:
@@ -257,7 +257,7 @@ def choose(problem: DesignProblem, budget: float) -> Design:
     return _design(problem, best, budget)
 
 
-def _refuse_too_little(problem: DesignProblem, budget: float) -> None:
+def _check_enough(problem: DesignProblem, budget: float) -> None:
     count, parameters = len(problem.candidates), len(problem.prior.sd)
     if count < problem.least:
         raise ConfigError(
@@ -284,8 +284,8 @@ def _greedy(problem: DesignProblem, budget: float, cost_exponent: float) -> list
     """Rungs added by what they save over their cost to the power ``thrift``, as long as one can be afforded."""
     chosen = list(problem.must)
     while (affordable := _affordable(problem, chosen, budget)).any() and len(chosen) < problem.most:
-        worth = problem.variance_reduction(problem.covariance(chosen)) / problem.costs**cost_exponent
-        chosen.append(int(np.argmax(np.where(affordable, worth, -np.inf))))
+        gain = problem.variance_reduction(problem.covariance(chosen)) / problem.costs**cost_exponent
+        chosen.append(int(np.argmax(np.where(affordable, gain, -np.inf))))
     return chosen
 
 
@@ -330,8 +330,8 @@ def _design(problem: DesignProblem, chosen: Sequence[int], budget: float) -> Des
     left, rungs = list(chosen), []
     ordered: list[int] = []
     while left:
-        worth = problem.variance_reduction(problem.covariance(ordered)) / problem.costs
-        ordered.append(max(left, key=lambda i: float(worth[i])))
+        gain = problem.variance_reduction(problem.covariance(ordered)) / problem.costs
+        ordered.append(max(left, key=lambda i: float(gain[i])))
         left.remove(ordered[-1])
         rungs.append(Rung(ordered[-1], problem.candidates[ordered[-1]], problem.half_width(ordered)))
     spent = float(problem.costs[list(chosen)].sum())

@@ -1,7 +1,7 @@
-"""What a ladder's runs say: the law through the rungs, and the loss of a larger run with its band.
+"""The law through a ladder's rungs, and the predicted loss of a larger run with its interval.
 
 Each rung is one point, the geometric mean of its seeds, and the law is fitted by least squares on ln L, which is the
-most likely one if errors of ln L are normal. The band of a run at another place T is Student's t interval of the
+most likely one if errors of ln L are normal. The prediction interval of a run at another place T is Student's t interval of the
 linearised fit,
 
     ln L(T) ± t_{n−p} · √(s² · (1 + j_Tᵀ (JᵀJ)⁻¹ j_T) + u²),      s² = Σ r²/(n − p)
@@ -9,7 +9,7 @@ linearised fit,
 with u² = σ²·(1 − 1/m), what a single run scatters more than the mean of a rung's m seeds does (σ² is the variance of
 ln L within rungs; u is 0 for one seed a rung). So it holds the noise of the run itself, the law's misfit as far as the
 rungs show it, and the price of few rungs. It is checked by hiding: the law fitted without the rungs of most compute
-must predict these, and where it erred by more than its own band allowed, the band is widened by as much.
+must predict these, and where a loss lay outside its interval, the interval is widened by as much.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SINGULAR = 1e12
 
 @dataclass(frozen=True)
 class Prediction:
-    """A prediction: the loss of one run, nats per token, and between what it is to lie."""
+    """The predicted loss of one run, nats per token, with its prediction interval."""
 
     loss: float
     low: float
@@ -75,7 +75,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class HeldOutRun:
-    """A rung that was hidden from a fit which then predicted it."""
+    """A rung held out of a fit that then predicted it."""
 
     run: str
     predicted: Prediction
@@ -85,7 +85,7 @@ class HeldOutRun:
 
     @property
     def over(self) -> float:
-        """Its error in half-widths of the band: above 1 it lies outside."""
+        """Its error in half-widths of the interval: above 1 it lies outside."""
         return abs(math.log(self.loss / self.predicted.loss)) / math.log(self.predicted.high / self.predicted.loss)
 
 
@@ -117,7 +117,7 @@ class LadderFit:
 
     @cached_property
     def widened(self) -> float:
-        """What the band is multiplied by, after the back-test: 1 where it was wide enough."""
+        """Factor of the prediction interval after the back-test: 1 where it was wide enough."""
         return max([1.0, *(each.over for each in self.held_out)])
 
     def intervals(self) -> dict[str, tuple[float, float, float]]:
@@ -219,7 +219,7 @@ def _back_test(found: Fit) -> tuple[HeldOutRun, ...]:
     """Predict the largest rungs from the others, as long as enough are left for an interval."""
     points = found.points
     order = np.argsort(points.c)
-    told: list[HeldOutRun] = []
+    held_out: list[HeldOutRun] = []
     for hide in range(1, 1 + max(0, min(3, len(points) - len(found.values) - 2))):
         seen, unseen = points[order[:-hide]], points[order[-hide:]]
         try:
@@ -231,8 +231,8 @@ def _back_test(found: Fit) -> tuple[HeldOutRun, ...]:
         at = len(unseen) - 1  # of the hidden ones, the largest: what lies farthest
         reach = float(unseen.c[at] / seen.c.max())
         predicted = predict(less, float(unseen.n[at]), float(unseen.d[at]), float(unseen.c[at]))
-        told.append(HeldOutRun(str(unseen.run[at]), predicted, float(unseen.loss[at]), reach))
-    return tuple(told)
+        held_out.append(HeldOutRun(str(unseen.run[at]), predicted, float(unseen.loss[at]), reach))
+    return tuple(held_out)
 
 
 def _rows(found: Fit) -> Array:
