@@ -13,8 +13,8 @@ from glassformer.errors import ConfigError, DataError
 from glassformer.models import encoder_decoder
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
+from glassformer.models.counting import parameters
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.formulas import parameters
 from glassformer.models.presets import preset, preset_names
 from glassformer.parts.cross_attention import CrossAttention, LayerMemory
 from glassformer.parts.probes import record
@@ -299,7 +299,7 @@ def test_any_subset_of_the_embeddings_is_one_matrix(source, tied, groups):
         ({"source_vocab_size": 40}, "shares one matrix, and the encoder reads 40 tokens.*embedding.source=own"),
         ({"embedding.source": "head"}, "say embedding.source=target"),
         ({"n_encoder_layers": None, "source_vocab_size": 40}, "there is no encoder"),
-        ({"n_encoder_layers": None, "embedding.source": "own"}, "is the encoder's"),
+        ({"n_encoder_layers": None, "embedding.source": "own"}, "embedding.source=own .* n_encoder_layers is none"),
         ({"attention.cross": "multi-haed"}, "Did you mean 'multi-head'"),
     ],
 )

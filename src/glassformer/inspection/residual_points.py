@@ -1,8 +1,8 @@
 """Where the residual stream can be read: the vector that goes from the embedding through every sublayer to the head.
 
-A *station* is a place where the stream has a value, [B, T, d_model]: after the embedding, after each sublayer (with its
-skip and, in a post-norm model, its norm), and after the final norm. Stations are the same for pre-, post- and no-norm
-models, with or without skips; a sublayer that a model lacks has none.
+A *residual point* is a place where the stream has a value, [B, T, d_model]: after the embedding, after each sublayer
+(with its skip and, in a post-norm model, its norm), and after the final norm. The points are the same for pre-, post-
+and no-norm models, with or without skips; a sublayer that a model lacks has none.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from glassformer.errors import ConfigError, DataError, nearest
-from glassformer.models.decoder import Decoder
-from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.stack import Stack
+from glassformer.errors import ConfigError, DataError
+from glassformer.models.family import Side
 from glassformer.models.trace import Trace
 from glassformer.parts.blocks import Block, Placement
-
-Side = Literal["encoder", "decoder"]
-"""Which stack is meant; a decoder-only model is all decoder."""
 
 EMBEDDING, FINAL_NORM = "embedding", "final norm"
 
@@ -31,7 +26,7 @@ class ResidualPoint:
     """A place where the stream can be read.
 
     Attributes:
-        name: for people: "embedding", "3 attention", "final norm".
+        name: as shown: "embedding", "3 attention", "final norm".
         probe: the name of the activation.
     """
 
@@ -41,15 +36,15 @@ class ResidualPoint:
 
 @dataclass(frozen=True)
 class Sublayer:
-    """Attention, cross-attention or feed-forward of one block, and the way round it.
+    """Attention, cross-attention or feed-forward of one block, and its skip connection.
 
     Attributes:
         layer: the block's index.
         kind: "attention", "cross-attention" or "feed-forward".
         module, norm: the sublayer and its norm (the identity, where there is none).
         placement: where the norm stands, "pre", "post" or "none".
-        skip: whether what comes in is added to what the sublayer makes of it.
-        before, after: the stations on either side.
+        skip: whether its input is added to its output.
+        before, after: the points on either side.
         probe: the sublayer's own name, with a dot at its end: "blocks.3.attention.".
     """
 
@@ -65,14 +60,14 @@ class Sublayer:
 
     @property
     def name(self) -> str:
-        """For people: "3 attention"."""
+        """As shown: "3 attention"."""
         return f"{self.layer} {self.kind}"
 
     def output(self, trace: Trace) -> Tensor:
         """What the sublayer makes, before skip and norm: [B, T, d_model].
 
         Raises:
-            ConfigError: the trace does not hold it, and it cannot be told from the stations either.
+            ConfigError: the trace does not hold it, and it cannot be derived from the points either.
         """
         name = f"{self.probe}output"
         if name in trace or self.placement == "post":
@@ -81,31 +76,13 @@ class Sublayer:
         return after - kept(trace, self.before.probe) if self.skip else after
 
 
-def stack_of(trace: Trace, side: Side = "decoder") -> tuple[Stack, str]:
-    """One stack of the traced model, and how the names of its activations begin.
-
-    Raises:
-        ConfigError: there is no such stack.
-    """
-    if side not in ("encoder", "decoder"):
-        raise ConfigError(f"There is no side '{side}'. {nearest(side, ('encoder', 'decoder'))}", subject="inspection")
-    model = trace.model
-    if isinstance(model, EncoderDecoder):
-        return (model.encoder, "encoder.") if side == "encoder" else (model.decoder, "decoder.")
-    assert isinstance(model, Decoder), f"{type(model).__name__} is neither of the families"
-    if side == "encoder":
-        raise ConfigError(
-            "This model has no encoder: it is decoder-only. Leave side='encoder' out.", subject="inspection"
-        )
-    return model, ""
-
-
-def sublayers(trace: Trace, side: Side = "decoder") -> list[Sublayer]:
+def sublayers(trace: Trace, side: Side | None = None) -> list[Sublayer]:
     """Every sublayer of a stack, in the order of the forward pass."""
-    stack, prefix = stack_of(trace, side)
+    stack = trace.model.family.stack(side)
+    prefix = stack.prefix
     found: list[Sublayer] = []
     before = ResidualPoint(EMBEDDING, f"{prefix}embedding.output")
-    for layer, block in enumerate(stack.blocks):
+    for layer, block in enumerate(stack.module(trace.model).blocks):
         assert isinstance(block, Block)
         for kind, name, skip in _present(block):
             after = ResidualPoint(f"{layer} {kind}", f"{prefix}blocks.{layer}.after_{name}")
@@ -117,21 +94,22 @@ def sublayers(trace: Trace, side: Side = "decoder") -> list[Sublayer]:
 
 
 def residual_points(
-    trace: Trace, side: Side = "decoder", *, each: Literal["sublayer", "block"] = "sublayer"
+    trace: Trace, side: Side | None = None, *, each: Literal["sublayer", "block"] = "sublayer"
 ) -> list[ResidualPoint]:
-    """The places to read a stack's stream at, in the order of the forward pass.
+    """The points of a stack's stream, in the order of the forward pass.
 
     Args:
-        each: "block" leaves out those inside a block and the final norm: the embedding and what each block hands on,
+        each: "block" leaves out those inside a block and the final norm: the embedding and each block's output,
             under the names "layer 0", "layer 1", ...
     """
-    stack, prefix = stack_of(trace, side)
+    stack = trace.model.family.stack(side)
     inside = sublayers(trace, side)
-    embedding = ResidualPoint(EMBEDDING, f"{prefix}embedding.output")
+    embedding = ResidualPoint(EMBEDDING, f"{stack.prefix}embedding.output")
     if each == "block":
         last = {sublayer.layer: ResidualPoint(f"layer {sublayer.layer}", sublayer.after.probe) for sublayer in inside}
         return [embedding, *last.values()]
-    final = [] if isinstance(stack.final_norm, nn.Identity) else [ResidualPoint(FINAL_NORM, f"{prefix}final")]
+    has_norm = not isinstance(stack.module(trace.model).final_norm, nn.Identity)
+    final = [ResidualPoint(FINAL_NORM, f"{stack.prefix}final")] if has_norm else []
     return [embedding, *(sublayer.after for sublayer in inside), *final]
 
 
@@ -149,31 +127,42 @@ def kept(trace: Trace, name: str) -> Tensor:
     return trace[name]
 
 
-def token_ids(trace: Trace, side: Side = "decoder", row: int = 0) -> Tensor:
+def token_ids(trace: Trace, side: Side | None = None, row: int = 0) -> Tensor:
     """What a stack read: int64 [T].
 
     Raises:
         DataError: the batch has no such row.
     """
-    stack_of(trace, side)
-    ids = trace.arguments[1 if side == "decoder" and isinstance(trace.model, EncoderDecoder) else 0]
+    ids = trace.arguments[trace.model.family.stack(side).reads]
     assert ids is not None
     if not -len(ids) <= row < len(ids):
         raise DataError(f"The trace has {len(ids)} sequences, numbered from 0; there is no row {row}.")
     return ids[row]
 
 
-def labels(trace: Trace, given: Sequence[str] | None, side: Side = "decoder", row: int = 0) -> tuple[str, ...]:
-    """A text for each token: those given, or the ids.
+def labels(
+    trace: Trace,
+    tokens: Sequence[str] | None,
+    source: Sequence[str] | None = None,
+    *,
+    side: Side | None = None,
+    row: int = 0,
+) -> tuple[str, ...]:
+    """A text for each token that a stack read: those given, or the ids.
+
+    Args:
+        tokens: of the stack that the head reads.
+        source: of the other, where there are two.
 
     Raises:
         DataError: another number of texts than of tokens.
     """
     ids = token_ids(trace, side, row)
+    given = tokens if trace.model.family.stack(side) is trace.model.family.stack() else source
     if given is None:
         return tuple(str(int(token)) for token in ids)
     if len(given) != len(ids):
-        raise DataError(f"The trace is of {len(ids)} tokens, and {len(given)} texts came for them; give one for each.")
+        raise DataError(f"The trace has {len(ids)} tokens, got {len(given)} texts; give one for each.")
     return tuple(given)
 
 

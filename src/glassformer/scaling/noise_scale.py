@@ -105,7 +105,7 @@ class MeasuredNoise:
         if not math.isfinite(last.tokens):
             least = f", but above {low:,.0f} tokens with 97.5 % confidence" if math.isfinite(low) else ""
             return (
-                f"At the end the gradient is indistinguishable from its noise, so the noise scale is not bounded above{least}. "
+                f"At the end the gradient is indistinguishable from its noise, without an upper limit{least}. "
                 f"Take more measurements, or a batch larger than {last.batch_tokens:,.0f} tokens."
             )
         reach = f"95 % interval {low:,.0f} {f'to {high:,.0f}' if math.isfinite(high) else 'and above, unbounded'}"

@@ -163,6 +163,12 @@ class RunConfig(Config):
         return tree | {"data": {KIND: kind.model_fields[KIND].default, **data}}
 
     def complaints(self) -> Iterator[str]:
+        if self.model.family == "encoder":
+            yield (
+                "model.family is encoder, and no data.task trains an encoder-only model yet; choose another preset "
+                "(glassformer presets)."
+            )
+            return
         if self.model.has_encoder != isinstance(self.data, TranslationConfig):
             yield (
                 "the model has an encoder, so it learns from sentence pairs: data.task must be translation."

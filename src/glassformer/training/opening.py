@@ -10,6 +10,7 @@ from torch import Tensor
 from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
 from glassformer.data.tokenizers import Tokenizer, load_tokenizer
 from glassformer.errors import CheckpointError, RunError
+from glassformer.models.build import Model
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.size import check_held
@@ -89,7 +90,7 @@ def open_translator(
 
 def open_any(
     run: Run, checkpoint: str | int = "latest", *, device: str = "auto", trust_parts: bool = False
-) -> tuple[RunConfig, Decoder | EncoderDecoder, int, list[str]]:
+) -> tuple[RunConfig, Model, int, list[str]]:
     """A run's configuration, its model whatever its family, the model's step, and warnings of damaged checkpoints."""
     config = run_config(run, trust_parts=trust_parts)
     weights, step, warnings = read_weights(run, checkpoint)

@@ -12,9 +12,7 @@ import torch
 
 from glassformer import places
 from glassformer.errors import GlassformerError, RunError
-from glassformer.models.build import build
-from glassformer.models.decoder import Decoder
-from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.build import Model, build
 from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
@@ -127,7 +125,7 @@ def run_config(run: Run, *, trust_parts: bool = False) -> RunConfig:
     return config
 
 
-def build_model(config: RunConfig) -> Decoder | EncoderDecoder:
+def build_model(config: RunConfig) -> Model:
     """The model at its starting weights, a pure function of the configuration and its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
@@ -146,7 +144,7 @@ def _trainer(
     run: Run,
     config: RunConfig,
     samples: TrainingData,
-    model: Decoder | EncoderDecoder,
+    model: Model,
     execution: ExecutionConfig,
     observers: Sequence[Observer],
 ) -> Trainer:

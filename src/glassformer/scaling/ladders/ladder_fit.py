@@ -1,15 +1,15 @@
 """The law through a ladder's rungs, and the predicted loss of a larger run with its interval.
 
-Each rung is one point, the geometric mean of its seeds, and the law is fitted by least squares on ln L, which is the
-most likely one if errors of ln L are normal. The prediction interval of a run at another place T is Student's t interval of the
+Each rung is one point, the geometric mean of its seeds, and the law is fitted by least squares on ln L, the maximum
+likelihood for normal errors of ln L. The prediction interval of a run at another place T is Student's t interval of the
 linearised fit,
 
     ln L(T) ± t_{n−p} · √(s² · (1 + j_Tᵀ (JᵀJ)⁻¹ j_T) + u²),      s² = Σ r²/(n − p)
 
-with u² = σ²·(1 − 1/m), what a single run scatters more than the mean of a rung's m seeds does (σ² is the variance of
-ln L within rungs; u is 0 for one seed a rung). So it holds the noise of the run itself, the law's misfit as far as the
-rungs show it, and the price of few rungs. It is checked by hiding: the law fitted without the rungs of most compute
-must predict these, and where a loss lay outside its interval, the interval is widened by as much.
+with u² = σ²·(1 − 1/m), the excess variance of a single run over the mean of a rung's m seeds (σ² is the variance of
+ln L within rungs; u is 0 for one seed a rung). It includes the noise of the run itself, the law's misfit as far as the
+rungs show it, and the small number of rungs. A back-test checks it: the law fitted without the rungs of most compute
+predicts these, and where a loss lay outside its interval, the interval is widened by as much.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import torch
 
 from glassformer import speed
 from glassformer.data.language_modeling import TokenBatch
-from glassformer.models.formulas import flops_per_token
+from glassformer.models.counting import flops_per_token
 from glassformer.scaling.plans.allocation import Steps
 from glassformer.scaling.plans.memory import MIB, peak_memory
 from glassformer.scaling.plans.numbers import SourcedValue

@@ -84,12 +84,12 @@ def model_numbers(sized: SizedRun, inputs: PlanInputs, model: Counts) -> dict[st
     """Parameters in both countings, and the vocabulary."""
     shape, wanted = sized.shape, sized.target
     found = {
-        "total": SourcedValue(model.total, "parameters", "every one, once", "models/formulas.parameters, exactly"),
+        "total": SourcedValue(model.total, "parameters", "every one, once", "models/counting.parameters, exactly"),
         "non-embedding": SourcedValue(
             model.non_embedding,
             "parameters",
             "attention, feed-forward and norms: no token table, no positions, no head",
-            "models/formulas.parameters",
+            "models/counting.parameters",
         ),
     }
     found[shape.counting] = SourcedValue(
@@ -137,7 +137,7 @@ def compute_numbers(sized: SizedRun, model: Counts) -> dict[str, SourcedValue]:
             exact,
             "FLOP",
             f"{each:,} FLOPs a token · D: all matrix products, the head's too; 6·N·D is {compute / exact:.2f} of it",
-            "models/formulas.flops_per_token, exactly",
+            "models/counting.flops_per_token, exactly",
         ),
     }
 
