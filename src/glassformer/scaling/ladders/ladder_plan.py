@@ -253,11 +253,11 @@ def plan_ladder(
     afford = budget.amount * (workers * PACKED if budget.timed else 1.0)
     payable, sweep = prices.payable(LARGEST * afford / request.arms, fixed), None
     if payable and not rate_set:
-        run = min((run for run in payable if run.c >= SMALLEST * payable[-1].c), key=prices)
-        cost = len(FACTORS) * prices(run)
-        sweep = RateSweep(run, base.override(run.changes).model.d_model, cost, {})
-        afford -= cost
+        afford -= len(FACTORS) * prices(_cheapest_rung(payable, prices))
         payable = prices.payable(LARGEST * afford / request.arms, fixed)
+    if payable and not rate_set:  # of the ladder that is left, whose cheapest rung is no dearer
+        run = _cheapest_rung(payable, prices)
+        sweep = RateSweep(run, base.override(run.changes).model.d_model, len(FACTORS) * prices(run), {})
     most = LARGEST * afford / request.arms
     if not payable or prices(payable[-1]) < SMALLEST * min(most, fixed or math.inf):
         raise ConfigError(why_no_rung(request.budget, budget, prices, most, fixed), subject="ladder")
@@ -292,6 +292,11 @@ def plan_ladder(
         sweep,
         {name: float(about[name]) for name in ("unigram", "bigram") if about.get(name)},
     )
+
+
+def _cheapest_rung(payable: Sequence[LadderRun], prices: Prices) -> LadderRun:
+    """Of a ladder whose largest rung is the last of these."""
+    return min((run for run in payable if run.c >= SMALLEST * payable[-1].c), key=prices)
 
 
 def _pace(run_grid: RunGrid, guess: float, device: str) -> Pace:
