@@ -31,7 +31,7 @@ _EXPORTS = {
     "GlassformerError": "glassformer.errors",
     "Intervention": "glassformer.parts.interventions",
     "ModelConfig": "glassformer.models.config",
-    "PlanRequest": "glassformer.scaling.plans.plan_request",
+    "PlanRequest": "glassformer.scaling.plans.request",
     "Points": "glassformer.scaling.fits.points",
     "Run": "glassformer.runs.folder",
     "RunConfig": "glassformer.training.config",

@@ -6,7 +6,7 @@ from glassformer.models.presets import preset
 from glassformer.scaling.laws.counting import counts
 from glassformer.scaling.laws.known import law
 from glassformer.scaling.laws.units import PF_DAY
-from glassformer.scaling.plans.disagreement import allocation_of, names, opinions
+from glassformer.scaling.plans.law_estimates import allocation_laws, allocation_of, law_estimates
 from glassformer.scaling.plans.shapes import nearest_shape
 
 GPT2 = preset("gpt2").model
@@ -16,11 +16,11 @@ BUDGET = 1e19
 @pytest.fixture(scope="module")
 def table():
     run = counts(nearest_shape(GPT2, 2.6e8).model)
-    return {each.law: each for each in opinions(BUDGET, GPT2, run, 6.4e9, unique=None)}
+    return {each.law: each for each in law_estimates(BUDGET, GPT2, run, 6.4e9, unique=None)}
 
 
 def test_every_law_that_can_spend_a_budget_is_asked(table):
-    assert set(names()) - {"chinchilla-printed"} <= set(table)
+    assert set(allocation_laws()) - {"chinchilla-printed"} <= set(table)
 
 
 def test_the_notes_wrong_formulas_are_not_among_the_laws(table):
@@ -82,6 +82,6 @@ def test_short_of_data_it_takes_a_smaller_loss_at_other_sizes_than_with_enough()
 
 def test_what_leaves_the_experiments_says_so():
     run = counts(nearest_shape(GPT2, 1e6).model)
-    told = {each.law: each.outside for each in opinions(1e12, GPT2, run, 1e6, unique=None)}
+    told = {each.law: each.outside for each in law_estimates(1e12, GPT2, run, 1e6, unique=None)}
     assert any("below" in sentence for sentence in told["besiroglu"])
     assert any("below" in sentence for sentence in told["porian-tuned"])

@@ -1,8 +1,8 @@
-"""What every law says about one budget, side by side: there is no oracle among them.
+"""What every law says about one budget, side by side.
 
-Three things divide the laws, and each is a column: how they would spend the budget (N, D), what they count as N, and
-what loss they expect. To compare like with like, an N without embeddings is also turned into a real model of the
-architecture at hand, counted whole; and every law of the loss is asked about one and the same run, the plan's.
+The laws differ in three things, and each is a column: how they spend the budget (N, D), what they count as N, and
+what loss they predict. To compare like with like, an N without embeddings is also turned into a real model of the
+architecture at hand, counted whole; and every law of the loss predicts one and the same run, the plan's.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ from glassformer.scaling.laws.units import PF_DAY
 from glassformer.scaling.plans.shapes import nearest_shape
 
 FOR_COMPARISON_ONLY = {"chinchilla-printed"}
-"""Laws that are in the table of laws to warn of them."""
+"""Listed among the laws only as a warning."""
 
 GRID = 4001
-"""Numbers of parameters at which a law without a closed optimum is computed."""
+"""Values of N at which a law without a closed optimum is evaluated."""
+
+AllocationLaw = ParametricLoss | Frontier
+"""A law that says how to spend a budget."""
 
 
 @dataclass(frozen=True)
-class Opinion:
+class LawEstimate:
     """What one law says.
 
     Attributes:
         counting: what the law's N counts: "total" or "non-embedding".
-        parameters, tokens: how it would spend the budget, in its own counting; None where it says nothing of that.
-        total: all parameters of the real model nearest to ``parameters``; None where no sensible model is so small.
-        loss: at its own optimum, nats per token of its own data; None where it says nothing of the loss.
-        here: the loss it expects of the plan's run.
+        parameters, tokens: how it would spend the budget, in its own counting; None where it does not say.
+        total: all parameters of the real model nearest to ``parameters``; None where the smallest model is larger.
+        loss: at its own optimum, nats per token of its own data; None where it does not say.
+        here: the loss it predicts for the plan's run.
         equation, source: where the numbers are from.
-        outside: how far this leaves the range of the experiments behind it, a sentence each.
+        outside: where this leaves the range of the law's experiments, a sentence each.
     """
 
     law: str
@@ -61,27 +64,27 @@ class Opinion:
         return None if self.parameters is None or self.tokens is None else self.tokens / self.parameters
 
 
-def opinions(
+def law_estimates(
     compute: float, base: ModelConfig, run: Counts, tokens: float, *, unique: float | None, own: Law | None = None
-) -> tuple[Opinion, ...]:
+) -> tuple[LawEstimate, ...]:
     """What every law says about a budget, and about a run.
 
     Args:
         compute: FLOPs, 6·N·D in each law's own counting.
         base: the architecture in which an N without embeddings becomes a model.
         run, tokens: the plan's model, counted, and its tokens.
-        unique: different tokens there are; None where there are enough.
-        own: a fit to the user's own runs, put first.
+        unique: unique tokens available; None where there are enough.
+        own: a fit to the user's own runs, listed first.
     """
-    asked = ([own] if own else []) + [
+    laws = ([own] if own else []) + [
         law for group in GROUPS.values() if group is not NOTES for law in group if law.name not in FOR_COMPARISON_ONLY
     ]
-    return tuple(_asked(asked, compute, base, run, tokens, unique))
+    return tuple(_estimates(laws, compute, base, run, tokens, unique))
 
 
-def _asked(
+def _estimates(
     laws: Iterable[Law], compute: float, base: ModelConfig, run: Counts, tokens: float, unique: float | None
-) -> Iterator[Opinion]:
+) -> Iterator[LawEstimate]:
     for law in laws:
         allocation = allocation_of(law, compute, unique)
         here = loss_of(law, run, tokens, unique)
@@ -90,7 +93,7 @@ def _asked(
             continue  # a law of something else
         n = allocation.parameters if allocation else None
         d = allocation.tokens if allocation else None
-        yield Opinion(
+        yield LawEstimate(
             law=law.name,
             counting=law.counting or "—",
             parameters=n,
@@ -105,8 +108,8 @@ def _asked(
 
 
 def allocation_of(law: Law, compute: float, unique: float | None) -> Allocation | None:
-    """How a law spends a budget; None where it says nothing of that. With repeated data it has to be searched."""
-    if isinstance(law, ParametricLoss | Frontier):
+    """How a law spends a budget; None where it does not say. With repeated data it has to be searched."""
+    if isinstance(law, AllocationLaw):
         return law.optimum(compute)
     if law.name != REPEATED.name:
         return None
@@ -122,9 +125,9 @@ def allocation_of(law: Law, compute: float, unique: float | None) -> Allocation 
 
 
 def loss_of(law: Law, run: Counts, tokens: float, unique: float | None) -> float | None:
-    """The loss a law expects of a model trained on so many tokens; None where it is no law of that.
+    """The loss a law expects of a model trained on so many tokens; None where it is another kind of law.
 
-    Where data are repeated, only the law that knows of it is told: the others take each token as fresh.
+    Only the law of repeated data takes ``unique`` into account: the others count each token as fresh.
     """
     if law.output[0] != "L" or law.counting is None:
         return None
@@ -164,6 +167,6 @@ def _outside(law: Law, compute: float, n: float | None, d: float | None, run: Co
     yield from law.outside(**{symbol: value for symbol, value in inputs.items() if symbol in law.inputs})
 
 
-def names() -> list[str]:
-    """Laws that can spend a budget, and so can be planned with."""
-    return [name for name, law in LAWS.items() if isinstance(law, ParametricLoss | Frontier) and law not in NOTES]
+def allocation_laws() -> list[str]:
+    """Names of the laws that allocate a budget, and so can be planned with."""
+    return [name for name, law in LAWS.items() if isinstance(law, AllocationLaw) and law not in NOTES]

@@ -1,27 +1,27 @@
-"""Does a change still help at 10 or 100 times the compute?
+"""The effect of a variant at 10 or 100 times the compute.
 
 Base and variant are trained on every rung of a ladder with the same seeds, and Δ, the variant's loss minus the base's,
-is paired by rung and seed. How Δ goes on follows from the base's own law L = E + r(C), r(C) = a/C^α, in two forms:
+is paired by rung and seed. Its extrapolation follows from the base's own law L = E + r(C), r(C) = a/C^α, in two forms:
 
-    worth     Δ(C) = r(C) · (b₀ + b₁ · ln(C/C₀))      the change is worth a factor of compute, constant or growing
-    floor     Δ(C) = b₀ + b₁ · r(C)                   the change moves the floor, and the reducible loss in proportion
+    multiplier Δ(C) = r(C) · (b₀ + b₁ · ln(C/C₀))      a compute multiplier, constant or growing
+    floor      Δ(C) = b₀ + b₁ · r(C)                   the change moves the floor, and the reducible loss in proportion
 
 A variant of the same floor whose law differs in a, or in α, is of the first form (as long as Δ is small beside r);
 one whose law differs in E and a is of the second. A line in ln C is of neither: it crosses zero for every change of
-constant worth. The two are averaged, each weighted by its likelihood, RSS^(−n/2) (Raftery 1995, "Bayesian model
+constant multiplier. The two are averaged, each weighted by its likelihood, RSS^(−n/2) (Raftery 1995, "Bayesian model
 selection in social research", equation 26, for models of as many parameters). The interval is Student's, over rungs
 (Δ is the mean of a rung's seeds, since what its seeds share counts once), and the base's law is drawn anew from its own
 errors for each of the draws.
 
-C is the base's compute. Where the variant's own differs, the same Δ at equal compute is told besides.
+C is the base's compute. Where the variant's own differs, Δ at equal compute is reported too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.ladders.ladder_fit import PATH_LAW
 
-Verdict = Literal["helps", "harms", "cannot be told"]
+Verdict = Literal["helps", "harms", "inconclusive"]
+
+JSON_NAMES = {"compute_multiplier": "worth", "multiplier_low": "worth_low", "multiplier_high": "worth_high"}
 
 TIMES = (10.0, 100.0)
 """Multiples of the largest rung's compute at which is asked."""
@@ -85,9 +87,9 @@ class AtCompute:
         compute: of the base, FLOPs.
         times: as a multiple of the largest rung's.
         difference, low, high: variant − base, nats per token.
-        worth: the factor of compute that the change is worth to the base: 2 means that it reaches with the compute C
+        compute_multiplier: 2 means that the variant reaches with the compute C
             what the base reaches with 2·C. Infinite where it reaches what the base never does.
-        worth_low, worth_high: the same of ``high`` and ``low``, by the base's fitted law.
+        multiplier_low, multiplier_high: the same of ``high`` and ``low``, by the base's fitted law.
     """
 
     compute: float
@@ -95,20 +97,27 @@ class AtCompute:
     difference: float
     low: float
     high: float
-    worth: float
-    worth_low: float
-    worth_high: float
+    compute_multiplier: float
+    multiplier_low: float
+    multiplier_high: float
 
     @property
     def verdict(self) -> Verdict:
-        """Told by the interval."""
+        """By the interval."""
         if self.high < 0:
             return "helps"
-        return "harms" if self.low > 0 else "cannot be told"
+        return "harms" if self.low > 0 else "inconclusive"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``learned.json`` holds it, where the multiplier is called "worth"."""
+        tree = asdict(self)
+        for name, written in JSON_NAMES.items():
+            tree[written] = tree.pop(name)
+        return tree | {"verdict": self.verdict}
 
 
 @dataclass(frozen=True)
-class Scaling:
+class EffectVsCompute:
     """A variant against the base, over compute.
 
     Attributes:
@@ -131,41 +140,41 @@ class Scaling:
         return sum(len(rung.differences) for rung in self.rungs)
 
     def sentences(self) -> list[str]:
-        """The answer in plain words, a sentence for each multiple, and what is to be known besides."""
-        told = [self._sentence(each) for each in self.at]
+        """A sentence for each multiple, and its limitations."""
+        sentences = [self._sentence(each) for each in self.at]
         if abs(math.log(self.cost)) > 0.01:
             verdicts = ", ".join(f"{each.verdict} at {each.times:g}×" for each in self.equal_compute)
-            told.append(
-                f"At the same steps {self.variant} costs {self.cost:.2f} times the base's FLOPs; at equal compute it "
+            sentences.append(
+                f"At the same steps {self.variant} costs {self.cost:.2f} times the base's FLOPs; at equal compute: "
                 f"{verdicts}."
             )
         diverged = sum(rung.diverged for rung in self.rungs)
         if diverged:
-            told.append(f"{diverged} of its runs diverged, and are in no pair.")
-        return told
+            sentences.append(f"{diverged} of its runs diverged and {'is' if diverged == 1 else 'are'} excluded.")
+        return sentences
 
     def _sentence(self, at: AtCompute) -> str:
         which = {
-            "helps": f"{self.variant} still helps at {at.times:g}× the compute",
+            "helps": f"{self.variant} helps at {at.times:g}× the compute",
             "harms": f"{self.variant} harms at {at.times:g}× the compute",
-            "cannot be told": f"whether {self.variant} helps at {at.times:g}× the compute cannot be told",
+            "inconclusive": f"whether {self.variant} helps at {at.times:g}× the compute is inconclusive",
         }[at.verdict]
         n = f"n = {self.n_pairs} pairs on {sum(bool(rung.differences) for rung in self.rungs)} rungs"
         return (
             f"{which}: it changes the loss by {at.difference:+.4f} nats (95 % interval {at.low:+.4f} to "
-            f"{at.high:+.4f}, {n}), worth {_factor(at.worth)} times the base's compute ({_factor(at.worth_low)} to "
-            f"{_factor(at.worth_high)})."
+            f"{at.high:+.4f}, {n}), a compute multiplier of {_factor(at.compute_multiplier)} "
+            f"({_factor(at.multiplier_low)} to {_factor(at.multiplier_high)})."
         )
 
 
-def _factor(worth: float) -> str:
-    return "∞" if math.isinf(worth) else f"{worth:,.2f}"
+def _factor(compute_multiplier: float) -> str:
+    return "∞" if math.isinf(compute_multiplier) else f"{compute_multiplier:,.2f}"
 
 
 def compare_over_compute(
     variant: str, rungs: Sequence[PairedRung], *, times: Sequence[float] = TIMES, seed: int = 0
-) -> Scaling:
-    """How the paired difference goes on with compute.
+) -> EffectVsCompute:
+    """The paired difference, extrapolated over compute.
 
     Args:
         rungs: with at least one seed; those without a whole pair are only counted.
@@ -178,7 +187,7 @@ def compare_over_compute(
     if len({rung.compute for rung in used}) < FEWEST:
         raise DataError(
             f"{variant} and the base have both ended on {len(used)} rungs, and {FEWEST} different ones are needed to "
-            "say how their difference goes on: make more of them (a larger --budget)."
+            "extrapolate their difference: train more of them (a larger --budget)."
         )
     compute = np.array([rung.compute for rung in used])
     loss = np.array([rung.base_loss for rung in used])
@@ -193,7 +202,7 @@ def compare_over_compute(
     def answers(values: Array, places: Array) -> tuple[AtCompute, ...]:
         return _extrapolated(law, compute, values, places, np.random.default_rng(seed + 1))
 
-    return Scaling(
+    return EffectVsCompute(
         variant,
         tuple(rungs),
         answers(difference, asked),
@@ -215,7 +224,7 @@ class _BaseLaw:
         z = np.log(compute / self.middle)
         return np.asarray(self.draws[:, 1, None] * np.exp(-self.draws[:, 2, None] * z), dtype=np.float64)
 
-    def worth(self, compute: Array, difference: Array) -> Array:
+    def compute_multiplier(self, compute: Array, difference: Array) -> Array:
         """The factor f [n] with r(f·C) = r(C) + Δ, by the fitted law; infinite where Δ takes more than r(C)."""
         left = np.maximum(1 + difference / self.reducible(compute)[0], 0.0)
         with np.errstate(divide="ignore"):
@@ -250,18 +259,21 @@ def _extrapolated(
     law: _BaseLaw, compute: Array, difference: Array, places: Array, draw: np.random.Generator
 ) -> tuple[AtCompute, ...]:
     """Δ at ``places``, averaged over both forms and over the draws of the base's law."""
-    told = [_least_squares(form(law, compute), difference, form(law, places), draw) for form in (_worth, _floor)]
+    fitted = [
+        _least_squares(form(law, compute), difference, form(law, places), draw)
+        for form in (_multiplier_form, _floor_form)
+    ]
     # with as many parameters, the likelihoods go as RSS^(−n/2); a misfit of rounding size is as good as none
     least = (1e-6 * np.abs(difference).max() + 1e-12) ** 2 * len(compute)
-    evidence = np.array([-len(compute) / 2 * math.log(max(rss, least)) for _, _, rss in told])
+    evidence = np.array([-len(compute) / 2 * math.log(max(rss, least)) for _, _, rss in fitted])
     shares = np.exp(evidence - evidence.max()) / np.exp(evidence - evidence.max()).sum()
-    mean = np.asarray(sum(share * values for share, (values, _, _) in zip(shares, told, strict=True)))
+    mean = np.asarray(sum(share * values for share, (values, _, _) in zip(shares, fitted, strict=True)))
     from_first = draw.random(DRAWS) < shares[0]
-    values = np.where(from_first[:, None], told[0][1], told[1][1])
+    values = np.where(from_first[:, None], fitted[0][1], fitted[1][1])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=0)
-    worth = [law.worth(places, each) for each in (mean, high, low)]
-    columns = np.stack([places, places / compute[-1], mean, low, high, *worth])
+    compute_multiplier = [law.compute_multiplier(places, each) for each in (mean, high, low)]
+    columns = np.stack([places, places / compute[-1], mean, low, high, *compute_multiplier])
     return tuple(AtCompute(*column) for column in columns.T.tolist())
 
 
@@ -283,13 +295,13 @@ def _least_squares(
     return means[0], values, float(rss[0])
 
 
-def _worth(law: _BaseLaw, compute: Array) -> Array:
+def _multiplier_form(law: _BaseLaw, compute: Array) -> Array:
     """[1 + draws, n, 2]: r(C), and r(C)·ln(C/C₀)."""
     reducible = law.reducible(compute)
     return np.stack([reducible, reducible * np.log(compute / law.middle)], axis=-1)
 
 
-def _floor(law: _BaseLaw, compute: Array) -> Array:
+def _floor_form(law: _BaseLaw, compute: Array) -> Array:
     """[1 + draws, n, 2]: 1, and r(C)."""
     reducible = law.reducible(compute)
     return np.stack([np.ones_like(reducible), reducible], axis=-1)
