@@ -214,7 +214,7 @@ def own_fit(path: Path) -> OwnFit:
     trust, history = bootstrap(fitted, draws=draws, seed=seed), back_test(fitted, seed=seed)
 
     def interval(n: float, d: float) -> Interval:
-        low, high = predict(trust, n, d, history=history).calibrated
+        low, high = predict(trust, n, d, back_test=history).calibrated
         return float(low), float(high)
 
     return OwnFit(law, interval)
