@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from glassformer.cli.terminal import emit_payload
-from glassformer.data.pair_files import LINE_BREAKS
 from glassformer.errors import DataError
 from glassformer.runs.files import replace_durably
 
@@ -47,11 +46,6 @@ def split_sentences(content: bytes, name: str) -> list[str]:
                 f"{error.start:,}. Give UTF-8 (iconv -f latin1 -t utf-8 IN > OUT, if it is Latin-1)."
             ) from None
     return sentences if content.removeprefix(codecs.BOM_UTF8) else []
-
-
-def one_line(text: str) -> str:
-    """A translation without line ends, which a model that knows bytes can write."""
-    return LINE_BREAKS.sub(" ", text)
 
 
 def write_lines(lines: list[str], path: Path | None) -> None:

@@ -28,6 +28,11 @@ LINE_BREAKS = re.compile(r"[\r\n]+")
 HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
+def one_line(text: str) -> str:
+    """A sentence without line ends, which a model that knows bytes can write."""
+    return LINE_BREAKS.sub(" ", text)
+
+
 @dataclass(frozen=True, slots=True)
 class PairFile(ABC):
     """One file of pairs, or two."""
@@ -165,7 +170,7 @@ class Columns:
                 return f"the value of {name!r} is not text"
             if HALF_A_CHARACTER.search(row[name]):
                 return f"the value of {name!r} has half a surrogate pair in it"
-        source, target = (LINE_BREAKS.sub(" ", row[name].strip("\r\n")) for name in names)
+        source, target = (one_line(row[name].strip("\r\n")) for name in names)
         return source, target
 
     def _languages(self, translation: dict[str, Any]) -> tuple[str, str]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import glassformer
 from glassformer.config import Config
-from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.models.config import ModelConfig
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
@@ -107,10 +105,7 @@ def unfinished(numbers: Numbers) -> str:
 
 def data_name(base: RunConfig) -> str:
     """What is learned from."""
-    if isinstance(base.data, SyntheticConfig):
-        return f"{base.data.kind} of length {base.data.longest}"
-    source = base.data.source
-    return source if source.startswith("hf:") else ",".join(Path(part).name for part in source.split(","))
+    return base.data.title
 
 
 def length(base: RunConfig) -> str:

@@ -14,8 +14,11 @@ import torch
 from glassformer import machine, speed
 from glassformer.errors import CheckpointError, ConfigError, shown
 from glassformer.models.formulas import flops_per_token
-from glassformer.training.config import RunConfig
-from glassformer.training.samples import BatchShape
+from glassformer.tasks.opening import find_device
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.training_data import BatchShape
+
+__all__ = ["ExecutionConfig", "choose", "expected_seconds", "find_device"]
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
@@ -117,30 +120,13 @@ def choose(config: RunConfig, samples: BatchShape) -> ExecutionConfig:
     return ExecutionConfig(device, fast_matmul, path, compile_it, tokens, torch.get_num_threads(), tuple(reasons))
 
 
-def find_device(asked: str) -> str:
-    """The device asked for, or with "auto" the best there is. Raises :class:`ConfigError` if it is not there."""
-    if asked == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "cpu"
-    try:
-        kind = torch.device(asked).type
-    except RuntimeError:
-        raise ConfigError(f"training.device is '{asked}'; expected auto, cpu, cuda, cuda:N or mps.") from None
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
-        found = ", ".join(name for name, is_there in there.items() if is_there)
-        raise ConfigError(f"training.device is '{asked}', and torch finds none on this machine; it finds: {found}.")
-    return asked
-
-
 def _micro_batch_size(config: RunConfig, samples: BatchShape, on_cpu: bool) -> int:
     """Rows: the largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
     batch = samples.rows
     if not on_cpu:
-        return 8 * batch if config.model.has_encoder else batch  # batches of pairs differ in size
+        return 8 * batch if config.data.ragged else batch  # such batches differ in size
     fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * samples.positions))
-    if config.model.has_encoder:
+    if config.data.ragged:
         return fits
     return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
 
@@ -149,7 +135,7 @@ def _compile(config: RunConfig, samples: BatchShape, device: str) -> tuple[bool,
     training = config.training
     if training.compile == "off":
         return False, "compile off: asked for"
-    if config.model.has_encoder and training.compile == "auto":
+    if config.data.ragged and training.compile == "auto":
         return False, "compile off: every batch of pairs has a shape of its own"
     if machine.describe().compiler is None and device.startswith("cpu"):
         if training.compile == "on":

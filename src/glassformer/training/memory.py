@@ -8,15 +8,9 @@ from glassformer import machine
 from glassformer.errors import TrainingError
 from glassformer.models.costs import costs
 from glassformer.models.memory import activation_bytes
+from glassformer.tasks.training_data import BatchShape
 from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig
-from glassformer.training.samples import BatchShape
-
-SMALLER = {
-    False: "training.batch_size, training.micro_batch_size or training.seq_len",
-    True: "training.batch_tokens or training.batch_size, or shorter sentences (data.max_length)",
-}
-"""What to make smaller, without an encoder and with one."""
 
 TOKEN_BYTES = 3 * 8
 """Of a batch's token: its window, its input and its target, each int64."""
@@ -48,7 +42,7 @@ def check_training_memory(config: RunConfig, samples: BatchShape, execution: Exe
     shown = ", ".join(f"{_gigabytes(size)} for {what}" for what, size in parts.items() if size > needed / 100)
     raise TrainingError(
         f"This training needs about {_gigabytes(needed)} of memory ({shown}), and {execution.device} has "
-        f"{_gigabytes(there)}. Choose a smaller model, {SMALLER[config.model.has_encoder]}."
+        f"{_gigabytes(there)}. Choose a smaller model, {config.data.smaller}."
     )
 
 

@@ -21,6 +21,7 @@ from glassformer.models.formulas import flops_per_token
 from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
+from glassformer.tasks.training_data import TrainingData
 from glassformer.training.budgets import total_steps
 from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig
@@ -29,7 +30,6 @@ from glassformer.training.noise_scale import NoiseMeasurement
 from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.progress import Progress
-from glassformer.training.samples import TrainingData
 from glassformer.training.schedules import factor, rates
 from glassformer.training.signals import SignalHandler
 from glassformer.training.start_warnings import start_warnings
