@@ -1,7 +1,7 @@
 """What every configuration here is: a frozen, nested, validated record whose fields are documented where they stand.
 
 A field's docstring is its help text, its entry in the docs and its label in the web form. Unknown keys are
-refused with the nearest match; values that do not fit are refused with what came and what was expected; and
+rejected with the nearest match; values that do not fit are rejected with the value and what was expected; and
 all complaints come at once.
 """
 
@@ -64,7 +64,7 @@ class Config(BaseModel):
     def build(cls, tree: Mapping[str, Any], *, base: Self | None = None, subject: str = "") -> Self:
         """Read a nested mapping, or raise one :class:`ConfigError` that holds every complaint.
 
-        With ``base``, a value that is refused is put back to the base's, so that the complaints about the
+        With ``base``, a value that is rejected is reset to the base's, so that the complaints about the
         *other* values still come in the same message.
         """
         subject = subject or cls.subject()
@@ -279,7 +279,7 @@ def _config_class(annotation: Any, tree: Any = None) -> type[Config] | None:
 
 
 def kind_tag(value: Any) -> str:
-    """What tells pydantic which of a field's configurations a value is: ``task=`` and its kind."""
+    """The discriminator of a field's union of configurations: ``task=`` and its kind."""
     named = value.get(KIND, "") if isinstance(value, Mapping) else getattr(value, KIND, "")
     return f"{KIND}={named}"
 
@@ -301,10 +301,10 @@ def _jsonable(value: Any) -> Any:
 
 
 def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
-    """Pydantic's complaints in our words: the dotted name, what came, what was expected."""
+    """Pydantic's complaints in our words: the dotted name, the value, what was expected."""
     for item in error.errors():
         names = _location(item)
-        path, came = ".".join(names), item["input"]
+        path, value = ".".join(names), item["input"]
         if item["type"] == "extra_forbidden":
             yield f"'{path}' is not a setting. {nearest(names[-1], _fields_at(cls, item['loc'][:-1]))}"
         elif item["type"] == "missing":
@@ -313,7 +313,7 @@ def _explain(cls: type[Config], error: ValidationError) -> Iterator[str]:
             yield from str(item["ctx"]["error"]).split("\n")
         else:
             expected = item["msg"].removeprefix("Input should be ").removeprefix("String should have ")
-            yield f"{path} is {shown(came)}; expected {expected}."
+            yield f"{path} is {shown(value)}; expected {expected}."
 
 
 def _fields_at(cls: type[Config], location: Sequence[Any]) -> Iterator[str]:
@@ -335,13 +335,13 @@ def _fields_at(cls: type[Config], location: Sequence[Any]) -> Iterator[str]:
 def _complaints_of_the_rest(
     cls: type[Config], tree: Mapping[str, Any], base: Tree, error: ValidationError
 ) -> list[str]:
-    """The complaints about everything else, once each refused value is put back to the base's."""
-    mended: Tree = json.loads(json.dumps(_jsonable(tree)))
-    refused = [_location(item) for item in error.errors() if item["type"] != "value_error"]
-    if not refused:
+    """The complaints about everything else, once each rejected value is reset to the base's."""
+    valid: Tree = json.loads(json.dumps(_jsonable(tree)))
+    rejected = [_location(item) for item in error.errors() if item["type"] != "value_error"]
+    if not rejected:
         return []
-    for loc in refused:
-        target, source = mended, base
+    for loc in rejected:
+        target, source = valid, base
         for name in loc[:-1]:
             if not isinstance(target.get(name), dict):
                 break
@@ -353,7 +353,7 @@ def _complaints_of_the_rest(
             else:
                 target.pop(last, None)
     try:
-        cls.model_validate(_jsonable(mended))
+        cls.model_validate(_jsonable(valid))
     except ValidationError as rest:
         return list(_explain(cls, rest))
     return []

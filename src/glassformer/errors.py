@@ -1,6 +1,6 @@
 """Every error a user can cause, in one tree.
 
-    GlassformerError            something the user can mend; the command line prints it and exits 2
+    GlassformerError            something the user can fix; the command line prints it and exits 2
     ├── ConfigError             a configuration that cannot work, with every reason at once
     ├── DataError               text, files or tokens that cannot be used as asked
     ├── RunError                a run's folder is missing, in use, or not what it should be
@@ -26,7 +26,7 @@ LONGEST_SHOWN = 200
 
 
 class GlassformerError(Exception):
-    """Something the user can mend. The message says what came, what was expected and what to do."""
+    """Something the user can fix. The message says what was given, what was expected and what to do."""
 
 
 class ConfigError(GlassformerError):

@@ -127,7 +127,7 @@ def _cpu_name() -> str:
 @functools.cache
 def _instructions() -> tuple[str, ...]:
     flags = set((_cpu_field("flags", "Features") or "").split())
-    if not flags:  # not Linux: what torch itself was able to tell
+    if not flags:  # not Linux: what torch itself reports
         flags = {"arm64": {"neon"}}.get(platform.machine(), {torch.backends.cpu.get_cpu_capability().lower()})
         flags |= {"avx512f", "avx2"} if "avx512" in flags else set()
     return tuple(name for name in MATRIX_INSTRUCTIONS if name in flags)

@@ -1,4 +1,4 @@
-"""How fast this machine is: measured where only measuring tells, and remembered.
+"""How fast this machine is: measured where only a measurement can say, and remembered.
 
     matmul_peak(torch.float32)             # FLOP/s, the yardstick of "fraction of peak"
     memory_bandwidth()                     # bytes/s, the yardstick of decoding
@@ -160,7 +160,7 @@ def keep_freed_memory() -> bool:
     """Have the C library keep the memory of freed tensors for the next ones, instead of handing it back each time.
 
     A step frees and asks for the same blocks over and over; each block handed back costs its page faults again. Only
-    glibc's allocator can be told so; returns whether it was. It holds for the process.
+    Sets glibc's allocator options and returns whether they were accepted. It holds for the process.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -50,7 +50,7 @@ def open_regular(path: Path, *, limit: int | None = None) -> BinaryIO:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError as error:  # a null byte, or half of a surrogate pair, in a name that came out of a file
+    except ValueError as error:  # a null byte, or half of a surrogate pair, in a name read from a file
         raise OSError(errno.EINVAL, f"not a file's name: {error}", str(path)) from None
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket
@@ -67,7 +67,7 @@ def open_regular(path: Path, *, limit: int | None = None) -> BinaryIO:
 def open_to_append(path: Path) -> io.FileIO:
     """Open a regular file, or make one, to write behind what is in it, without a buffer.
 
-    A symbolic link in its place is refused: whoever made the folder could have it point at any file of ours.
+    A symbolic link in its place is rejected: whoever made the folder could have it point at any file of ours.
 
     Raises:
         OSError: it may not be written, or is not a regular file; ``strerror`` says which.

@@ -73,8 +73,8 @@ def test_info_shows_the_tree_and_every_probe(capsys):
 def test_info_says_what_both_stacks_of_a_translator_are_and_cost(capsys):
     shown = " ".join(told(capsys, "info", "transformer-base", "--seq-len", "20", "--source-len", "30").split())
     for line in (
-        "encoder: 6 layers of attention + ffn, reads 37000 tokens",
-        "decoder: 6 layers of attention + cross-attention + ffn, writes 37000 tokens",
+        "encoder: 6 layers of attention + ffn, vocabulary 37000",
+        "decoder: 6 layers of attention + cross-attention + ffn, vocabulary 37000",
         "source, target and head embeddings tied",
         "cross attention 6,291,456",
         "FLOPs per target token, of 20 to a source of 30",

@@ -15,7 +15,6 @@ from glassformer.inspection.jacobian import (
     jacobian_spectrum,
     without_skips,
 )
-from glassformer.inspection.residual_points import stack_of
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.parts.blocks import Block
@@ -115,10 +114,11 @@ def test_a_token_of_any_model_is_the_part_of_the_whole_sequence_that_is_its_own(
     trace = random_model(translator).trace(*args, **more)
     length = args[0 if side == "encoder" else 1].shape[1]
     options = {"side": side, "row": 1, "compare": False, "layers": [1]}
-    stack, prefix = stack_of(trace, side)
-    context, memory = _surroundings(trace, side, 1)
-    x = trace[f"{prefix}blocks.1.input"][1]
-    whole = block_jacobian(stack.blocks[1], x, context, memory and memory.layer(1)).view(length, 4, length, 4)
+    stack = trace.model.family.stack(side)
+    context, memory = _surroundings(trace, stack, 1)
+    x = trace[f"{stack.prefix}blocks.1.input"][1]
+    block = stack.module(trace.model).blocks[1]
+    whole = block_jacobian(block, x, context, memory and memory.layer(1)).view(length, 4, length, 4)
     for position in range(length):
         expected = torch.linalg.svdvals(whole[position, :, position])
         found = jacobian_spectrum(trace, position=position, **options).values[AS_BUILT][0]

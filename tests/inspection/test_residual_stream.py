@@ -101,9 +101,9 @@ def test_wrong_input_is_told_plainly():
     trace = traced()
     with pytest.raises(ConfigError, match="no encoder"):
         residual_stream(trace, side="encoder")
-    with pytest.raises(ConfigError, match="Did you mean 'encoder'"):
+    with pytest.raises(ConfigError, match="no encoders in a decoder-only model. Did you mean 'decoder'"):
         residual_stream(trace, side="encoders")
-    with pytest.raises(DataError, match="7 tokens, and 3 texts"):
+    with pytest.raises(DataError, match="7 tokens.*3 texts"):
         residual_stream(trace, tokens=list("abc"))
     with pytest.raises(DataError, match="no row 2"):
         residual_stream(trace, row=2)

@@ -299,7 +299,7 @@ def test_any_subset_of_the_embeddings_is_one_matrix(source, tied, groups):
         ({"source_vocab_size": 40}, "shares one matrix, and the encoder reads 40 tokens.*embedding.source=own"),
         ({"embedding.source": "head"}, "say embedding.source=target"),
         ({"n_encoder_layers": None, "source_vocab_size": 40}, "there is no encoder"),
-        ({"n_encoder_layers": None, "embedding.source": "own"}, "is the encoder's"),
+        ({"n_encoder_layers": None, "embedding.source": "own"}, "embedding.source=own .* n_encoder_layers is none"),
         ({"attention.cross": "multi-haed"}, "Did you mean 'multi-head'"),
     ],
 )

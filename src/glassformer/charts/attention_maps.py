@@ -100,14 +100,14 @@ class AttentionMaps(Figure):
             for head, weights in enumerate(heads)
         ]
         bare = look.config() | {"axisBand": {"grid": False, "domain": False, "ticks": False}}
-        band = alt.Scale(padding=0)
+        axis_scale = alt.Scale(padding=0)
         shades = ["#" + bytes(lookup("sequential", theme)[index]).hex() for index in range(0, 256, 8)]
         pictures = (
             alt.Chart({"values": maps})
             .mark_image(width=width, height=height, aspect=False)
             .encode(
-                x=alt.X("head:O", title="head", scale=band, axis=alt.Axis(orient="top", labelAngle=0)),
-                y=alt.Y("layer:O", title=None, sort=self.layers, scale=band),
+                x=alt.X("head:O", title="head", scale=axis_scale, axis=alt.Axis(orient="top", labelAngle=0)),
+                y=alt.Y("layer:O", title=None, sort=self.layers, scale=axis_scale),
                 url="url:N",
             )
         )

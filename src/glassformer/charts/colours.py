@@ -1,7 +1,7 @@
 """Colour scales that people with any colour vision can read, for light and dark backgrounds.
 
 Sequential: from the background to deep blue or, on a dark one, to pale yellow, by way of the blue-greens that every
-eye tells apart by their lightness (the manner of ColorBrewer's YlGnBu; Harrower & Brewer, *ColorBrewer.org*, 2003).
+eye distinguishes by their lightness (the manner of ColorBrewer's YlGnBu; Harrower & Brewer, *ColorBrewer.org*, 2003).
 Diverging: blue below, orange above, the background in the middle. Lightness rises
 or falls evenly along each branch, so that the scales survive a black-and-white printer.
 """

@@ -21,7 +21,7 @@ from glassformer.charts.theme import Theme, find_theme
 if TYPE_CHECKING:
     import altair as alt
 
-COLUMNS = 400  # steps drawn, and points of a loss: more cannot be told apart at a page's width
+COLUMNS = 400  # steps drawn, and points of a loss: more cannot be distinguished at a page's width
 TAILS = 0.005  # of the values at each end of the colours share the last colour, so that one outlier hides nothing
 WIDTH, MAP_HEIGHT, LOSS_HEIGHT = 720, 420, 150  # of the static picture, in CSS pixels
 SHADES = 16  # of the static picture's legend

@@ -54,7 +54,7 @@ def write(path: Path, content: bytes, *, what: str) -> Path:
     """Put ``content`` at ``path`` whole or not at all: what stood there before is lost only when the new is there.
 
     Raises:
-        DataError: the place cannot be written to; ``what`` is told that could not be.
+        DataError: the place cannot be written to; ``what`` names what could not be saved.
     """
     draft = path.with_name(f".{path.name[:80]}.{os.getpid()}-{os.urandom(4).hex()}")
     try:

@@ -1,7 +1,7 @@
 """The loss chart: training and validation loss over steps, beside what the data itself allows.
 
 The entropies of the data's unigrams and bigrams stand as reference lines: a model at the unigram entropy has learnt how
-frequent each token is, one at the bigram entropy has learnt what a single token of context tells, and a curve that
+frequent each token is, one at the bigram entropy what a single token of context can predict, and a curve that
 comes to rest on one of them says what the model does not see.
 """
 
@@ -107,8 +107,8 @@ def loss_chart(
     references = _references(alt, entropies or {}, look)
     forecasts = _forecasts(alt, next(iter(runs.values())), step, look) if single else []
     chart = alt.layer(*references, *forecasts, raw, smooth, validation)
-    told = " · band: the final loss as it was forecast at that step (95 %)" if forecasts else ""
-    heading = alt.TitleParams(title, subtitle=f"{MEANS}{told}")
+    explained = " · shaded: the final loss as forecast at that step (95 % prediction interval)" if forecasts else ""
+    heading = alt.TitleParams(title, subtitle=f"{MEANS}{explained}")
     return chart.properties(width=width, height=height, title=heading).configure(**look.config())
 
 
@@ -196,8 +196,8 @@ def _forecasts(alt: Any, records: Sequence[Record], step: Any, look: Theme) -> l
         return []
     tooltip = [alt.Tooltip("step:Q", format=","), *(alt.Tooltip(f"{key}:Q", format=".4f") for key in kept[1:])]
     base = alt.Chart({"values": rows}).encode(x=step, tooltip=tooltip)
-    band = base.mark_area(color=look.muted, opacity=0.18).encode(y=alt.Y("low:Q", title=UNIT), y2="high:Q")
-    return [band, base.mark_line(color=look.muted, strokeWidth=1.2).encode(y=alt.Y("loss:Q", title=UNIT))]
+    interval = base.mark_area(color=look.muted, opacity=0.18).encode(y=alt.Y("low:Q", title=UNIT), y2="high:Q")
+    return [interval, base.mark_line(color=look.muted, strokeWidth=1.2).encode(y=alt.Y("loss:Q", title=UNIT))]
 
 
 def _references(alt: Any, entropies: Mapping[str, float], look: Theme) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How our charts look: two themes, one palette that people with any colour vision can tell apart.
+"""How our charts look: two themes, one palette that people with any colour vision can distinguish.
 
 Colours are those of Okabe and Ito, *Color Universal Design* (2008), in an order that keeps neighbours apart, without
 the ones too pale for the background.

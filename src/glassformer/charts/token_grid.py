@@ -1,6 +1,6 @@
 """Guesses at every token and layer: the picture of the logit lens.
 
-A row is a layer, a column a token. The cell shows the best guess there, coloured by how sure it is, and tells the next
+A row is a layer, a column a token. The cell shows the best guess there, coloured by its probability, and lists the next
 ones, their probabilities and the rank of the right answer.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -29,9 +31,7 @@ def untrained_models(study: Study, arm: str) -> dict[int, Decoder]:
     found = {}
     for planned in study.plan:
         if planned.variant == arm:
-            model = build_model(planned.config)
-            assert isinstance(model, Decoder)
-            found[planned.seed] = model.eval()
+            found[planned.seed] = cast("Decoder", build_model(planned.config).eval())
     return found
 
 

@@ -22,7 +22,7 @@ SHADES = "·░▒▓█"
 
 GAP = "  "
 LEFT_TO_RIGHT_MARK = "\u200e"
-NARROWEST = 3  # cells of a column, so that a shade can be told
+NARROWEST = 3  # cells of a column, so that a shade is visible
 
 
 def draw_alignment(alignment: Tensor, source: Sequence[str], target: Sequence[str], *, width: int = 80) -> str:
@@ -49,7 +49,7 @@ def draw_alignment(alignment: Tensor, source: Sequence[str], target: Sequence[st
 
 
 def pharaoh(alignment: Tensor) -> str:
-    """The likeliest source piece of each target piece as ``source-target`` pairs, counted from 0: ``0-0 2-1``."""
+    """The most probable source piece of each target piece as ``source-target`` pairs, counted from 0: ``0-0 2-1``."""
     if alignment.shape[1] == 0:
         return ""
     return " ".join(f"{source}-{target}" for target, source in enumerate(alignment.argmax(dim=1).tolist()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +13,11 @@ import typer
 from glassformer.cli.idle_options import check_idle
 from glassformer.cli.terminal import emit, warn
 from glassformer.errors import ConfigError
+from glassformer.models.family import family_name, family_of
+from glassformer.wording import listed
 
 if TYPE_CHECKING:  # torch is imported when the command runs
     from glassformer.runs.folder import Run
-
-CLASSES = {False: "GPT2LMHeadModel", True: "MarianMTModel"}  # of transformers, by whether there is an encoder
 
 
 def convert(
@@ -40,33 +42,39 @@ def convert(
         )
     check_idle(context, ("checkpoint", to_hf is None, "it is of a run that is written out (--to-hf)"))
     if to_hf is not None:
-        has_encoder = export_run(source, to_hf, checkpoint=checkpoint, runs=runs)
-        emit(f"Wrote {to_hf}: transformers reads it with {CLASSES[has_encoder]}.from_pretrained({str(to_hf)!r}).")
+        written = export_run(source, to_hf, checkpoint=checkpoint, runs=runs)
+        emit(f"Wrote {to_hf}: transformers reads it with {written.class_name}.from_pretrained({str(to_hf)!r}).")
     else:
         assert to_run is not None
         from glassformer.training.importing import import_run
 
         run = import_run(source, to_run, runs=runs)
-        has_encoder = run.config["model"]["n_encoder_layers"] is not None
-        use = f"translate {run.path} < lines" if has_encoder else f"sample {run.path} --prompt 'Once upon a time'"
+        use = FORMATS[family_name(run.config["model"])].use.format(run.path)
         emit(f"Read {source} into {run.path}. Next: glassformer {use}")
 
 
-def export_run(source: str, folder: Path, *, checkpoint: str = "best", runs: Path | None = None) -> bool:
-    """Write a run's model, and its tokenizer beside it. Returns whether it has an encoder, and so is a Marian.
+def export_run(source: str, folder: Path, *, checkpoint: str = "best", runs: Path | None = None) -> Format:
+    """Write a run's model, and its tokenizer beside it. Returns the format, which is that of the model's family.
 
     Raises:
         RunError, CheckpointError: there is no such run or checkpoint.
-        ConfigError: the format of GPT-2 or of Marian cannot hold the model.
+        ConfigError: there is no format for the model's family, or it cannot hold the model.
         DataError: the folder cannot be written.
     """
     from glassformer.runs.folder import Run
     from glassformer.training.session import run_config
 
     run = Run.open(source, root=runs)
-    has_encoder = run_config(run).model.has_encoder
-    (_export_translator if has_encoder else _export_language_model)(run, folder, checkpoint)
-    return has_encoder
+    config = run_config(run).model
+    if config.family not in FORMATS:
+        raise ConfigError(
+            f"no Hugging Face format is written for {family_of(config).words}; those of {listed([*FORMATS])} models "
+            "are.",
+            subject="export",
+        )
+    written = FORMATS[config.family]
+    written.export(run, folder, checkpoint)
+    return written
 
 
 def _export_language_model(run: Run, folder: Path, checkpoint: str) -> None:
@@ -111,6 +119,28 @@ def _export_translator(run: Run, folder: Path, checkpoint: str) -> None:
         )
     elif ids.pad != ids.start and not tokenizer.joint:
         _warn(["the target's tokenizer lies in target_tokenizer; CTranslate2 converts models of one vocabulary only."])
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a family's models are exchanged with Hugging Face.
+
+    Attributes:
+        class_name: of transformers.
+        export: writes a run's checkpoint into a folder.
+        use: the command that uses a run; {} stands for it.
+    """
+
+    class_name: str
+    export: Callable[[Run, Path, str], None]
+    use: str
+
+
+FORMATS = {
+    "decoder": Format("GPT2LMHeadModel", _export_language_model, "sample {} --prompt 'Once upon a time'"),
+    "encoder-decoder": Format("MarianMTModel", _export_translator, "translate {} < lines"),
+}
+"""By family."""
 
 
 def _warn(warnings: list[str]) -> None:

@@ -34,7 +34,7 @@ def demo(
     study_steps: Annotated[int, typer.Option(min=0, help="Steps of each run of the study; 0 leaves it out.")] = 400,
     studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
 ) -> None:
-    """Train a small GPT on Python's own source, let it write, and study what its residual connection is for."""
+    """Train a small GPT on Python's own source, generate text, and study what its residual connection is for."""
     from glassformer.cli.sample import stream_sample
     from glassformer.training.opening import open_model
     from glassformer.training.recipes import configuration

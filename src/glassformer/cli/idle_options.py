@@ -1,4 +1,4 @@
-"""Options that were given and have no effect beside others: refused, with the reason, before anything is done."""
+"""Options that were given and have no effect beside others: rejected, with the reason, before anything is done."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from glassformer.cli.terminal import emit_json
 from glassformer.cli.units import readable_bytes
 from glassformer.config import parse
 from glassformer.errors import ConfigError, RunError, nearest
+from glassformer.models.family import family_of
+from glassformer.wording import counted, listed
 
 if TYPE_CHECKING:  # torch is imported when the command runs
     from glassformer.models.build import Model
@@ -153,7 +155,7 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
     console.print()
     count, flops = result.parameters, result.flops
     groups = ["token_embedding", "position_embedding", "attention", "feedforward", "norms", "head"]
-    if config.has_encoder:
+    if any(stack.cross for stack in family_of(config).stacks):
         groups.insert(3, "cross_attention")
     rows = [(_words(name), f"{getattr(count, name):,}", _share(getattr(count, name), count.total)) for name in groups]
     rows += [("total", f"{count.total:,}", ""), ("in the blocks' matrices (Kaplan's N)", f"{count.matrices:,}", "")]
@@ -174,7 +176,7 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
     console.print(_table(_whose_flops(result), rows))
 
     tokens, cached = f"{result.seq_len}", f"{result.kv_cache_bytes_per_token:,} a token"
-    if config.has_encoder:
+    if result.source_len is not None:
         tokens = f"({result.source_len} + {result.seq_len})"
         cached = f"{result.kv_cache_bytes_per_token:,} a target token, "
         cached += f"{result.cross_cache_bytes_per_token:,} a source token"
@@ -201,19 +203,20 @@ def _whose_flops(result: Costs) -> str:
 
 def _in_words(config: ModelConfig) -> str:
     """The shape and the choices in a few lines, a stack in each."""
-    heads = f"{config.attention.n_heads} heads of {config.d_head}"
+    heads = f"{counted(config.attention.n_heads, 'head')} of {config.d_head}"
     if config.n_kv_heads != config.attention.n_heads:
         heads += f" ({config.n_kv_heads} for keys and values)"
     norm = f"{config.norm.kind} ({config.norm.placement}{', final' if config.norm.final else ''})"
-    layers = f"{config.n_layers} layers of {_sublayers(config)}, "
-    if config.n_encoder_layers is not None:
-        encoder = f"{config.n_encoder_layers} layers of {_sublayers(config)}, reads {config.encoder_vocab_size} tokens"
-        decoder = f"{config.n_layers} layers of {_sublayers(config, cross=True)}, writes {config.vocab_size} tokens"
-        layers = f"encoder: {encoder}\ndecoder: {decoder}\n"
-    vocabulary = "" if config.has_encoder else f", vocabulary {config.vocab_size}"
+    family = family_of(config)
+    inputs = family.inputs(config)
+    stacks = "".join(
+        f"{stack.side}: {counted(stack.n_layers(config), 'layer')} of {_sublayers(config, cross=stack.cross)}, "
+        f"vocabulary {inputs[stack.reads].vocab_size}\n"
+        for stack in family.stacks
+    )
     return (
-        f"{layers}width {config.d_model}, {heads}, "
-        f"{config.feedforward.kind} × {config.d_ff}, context {config.max_seq_len}{vocabulary}\n"
+        f"{stacks}width {config.d_model}, {heads}, {config.feedforward.kind} × {config.d_ff}, "
+        f"context {config.max_seq_len}\n"
         f"norm {norm}, positions {config.positions.kind}, residual {config.residual}, "
         f"{_tying(config)}, dropout {config.dropout}"
     )
@@ -228,15 +231,16 @@ def _sublayers(config: ModelConfig, *, cross: bool = False) -> str:
 
 def _tying(config: ModelConfig) -> str:
     """Which token matrices are one."""
-    if not config.has_encoder:
+    family = family_of(config)
+    if len(family.stacks) == 1:
         return f"{'tied' if config.head.tied else 'untied'} head"
-    tied, source = config.head.tied, config.embedding.source
     if not config.embedding.tokens:
         return "no token embeddings"
-    if tied and source == "target":
-        return "source, target and head embeddings tied"
-    pair = "target and head" if tied else {"target": "source and target", "head": "source and head"}.get(source)
-    return f"{pair} embeddings tied" if pair else "source, target and head embeddings untied"
+    inputs, ties = family.inputs(config), family.ties(config)
+    names = {f"{stack.prefix}embedding.tokens.weight": inputs[stack.reads].name for stack in family.stacks}
+    names["head.weight"] = "head"
+    tied = [name for weight, name in names.items() if weight in {*ties, *ties.values()}]
+    return f"{listed(tied)} embeddings tied" if tied else f"{listed([*names.values()])} embeddings untied"
 
 
 def _table(title: str, rows: list[tuple[str, str, str]]) -> Any:

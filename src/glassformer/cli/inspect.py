@@ -11,7 +11,7 @@ from glassformer.cli.terminal import Terminal, warn
 from glassformer.errors import ConfigError
 
 PAGE = "inspection.html"
-"""Where a page goes unless told: beside the run's other files."""
+"""Where a page is written by default: beside the run's other files."""
 
 
 def inspect(

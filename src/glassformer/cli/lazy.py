@@ -48,17 +48,17 @@ class LazyGroup(TyperGroup):
         return name, load(name, self.table[name]) if name is not None and name in self.table else command, rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; the message about a value that does not fit its option also says what came."""
+        """Run the command; the message about a value that does not fit its option also shows the value."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            refused: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # pydantic's has the value
+            rejected: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # pydantic's has the value
             ours = (
                 error.ctx is not None and error.ctx.parent is ctx
             )  # not of a group inside this one, which has said it
-            if refused and ours:
+            if rejected and ours:
                 expected = error.message.removeprefix("Input should be ").partition(", unable")[0]
-                error.message = f"{shown(refused[0]['input'])}; expected {expected}."
+                error.message = f"{shown(rejected[0]['input'])}; expected {expected}."
             raise
 
 

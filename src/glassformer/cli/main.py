@@ -41,7 +41,7 @@ CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 COMMANDS = {
     "demo": Command(
         "glassformer.cli.demo:demo",
-        "Train a small GPT on Python's own source, let it write, and study what its residual connection is for.",
+        "Train a small GPT on Python's own source, generate text, and study what its residual connection is for.",
     ),
     "train": Command(
         "glassformer.cli.train:train",
@@ -190,4 +190,4 @@ def _usage(error: Any) -> str:
 
 def _refusal(error: OSError) -> str:
     path = f" for {shown(str(error.filename))}" if error.filename is not None else ""
-    return f"The system refused to go on{path}: {error.strerror}."
+    return f"The operating system reported an error{path}: {error.strerror}."

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.terminal import emit_json
+from glassformer.wording import counted
 
 
 def presets(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON array.")] = False,
 ) -> None:
     """List the models that can be named."""
+    from glassformer.models.family import family_of
     from glassformer.models.presets import preset, preset_names
 
     found = [preset(name) for name in preset_names()]
@@ -38,11 +40,12 @@ def presets(
     console = Terminal(soft_wrap=False)
     for each in found:
         model = each.model
-        layers = f"{model.n_layers} layers"
-        if model.has_encoder:
-            layers = f"{model.n_encoder_layers} + {layers} (encoder + decoder)"
+        family = family_of(model)
+        layers = family.describe_layers(model)
+        if len(family.sides) > 1:
+            layers += f" ({' + '.join(family.sides)})"
         sizes = (
-            f"{each.n_parameters:,} parameters: {layers}, {model.attention.n_heads} heads, "
+            f"{each.n_parameters:,} parameters: {layers}, {counted(model.attention.n_heads, 'head')}, "
             f"width {model.d_model}, context {model.max_seq_len}"
         )
         console.print(Text.assemble((f"{each.name:<26}", "bold"), sizes))

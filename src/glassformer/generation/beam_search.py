@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glassformer.generation.beam_search_config import BeamSearchConfig
 from glassformer.generation.continuations import NEVER, Continuations
@@ -76,7 +76,7 @@ def beam_search(
         DataError: a source longer than a model's ``max_seq_len``.
         GlassformerError: the logits are not finite numbers.
     """
-    models = [models] if isinstance(models, EncoderDecoder) else list(models)
+    models = [models] if isinstance(models, nn.Module) else list(models)
     if not len(source):
         return []
     assert len({model.config.vocab_size for model in models}) == 1, "an ensemble has one vocabulary"

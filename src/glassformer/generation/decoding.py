@@ -73,10 +73,17 @@ class DecodingEngine:
         weight_bytes: bytes of weights read for each token of a row alone.
 
     Raises:
-        ConfigError: the stride leaves nothing of the context, or ``compile=on`` where nothing can be compiled.
+        ConfigError: the model is not a decoder-only one; the stride leaves nothing of the context, or ``compile=on``
+            where nothing can be compiled.
     """
 
     def __init__(self, model: Decoder, config: DecodingConfig | None = None, *, expected_steps: int = 0) -> None:
+        if model.family.name != "decoder":
+            why = "Use translate." if model.family.generates else "It predicts the tokens it reads, not the next one."
+            raise ConfigError(
+                f"a text is continued by a decoder-only model, and this is {model.family.words}. {why}",
+                subject="generation",
+            )
         self.config = config or DecodingConfig()
         self.max_seq_len = model.config.max_seq_len
         self.kept = self._kept_tokens()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glassformer.data.sentence_tokenizers import PairTokenizer, encode_sentences
 from glassformer.errors import ConfigError
@@ -79,7 +79,7 @@ class Translator:
         decoding: DecodingConfig | None = None,
         batch_tokens: int | None = None,
     ) -> None:
-        models = [models] if isinstance(models, EncoderDecoder) else list(models)
+        models = [models] if isinstance(models, nn.Module) else list(models)
         decoding = decoding or DecodingConfig()
         _check_fit(models, tokenizer, decoding, batch_tokens)
         self.tokenizer = tokenizer
@@ -206,6 +206,9 @@ def _check_fit(
     if not models:
         complaints.append("There is no model to translate with; give at least one.")
     for index, model in enumerate(models):
+        if model.family.name != "encoder-decoder":
+            complaints.append(f"Model {index} is {model.family.words}; translating takes an encoder-decoder model.")
+            continue
         for side, has, wants in (
             ("reads", model.config.encoder_vocab_size, tokenizer.source.vocab_size),
             ("writes", model.config.vocab_size, tokenizer.target.vocab_size),

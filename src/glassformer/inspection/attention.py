@@ -20,8 +20,8 @@ from torch import Tensor
 from glassformer.charts.figures import Drawable, Figure
 from glassformer.errors import ConfigError
 from glassformer.inspection.attention_scores import cross_attention_measures, divergence, self_attention_measures
-from glassformer.inspection.residual_points import Side, kept, labels, stack_of, token_ids
-from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.inspection.residual_points import kept, labels, token_ids
+from glassformer.models.family import Family, Side, StackSpec
 from glassformer.models.trace import Trace
 
 WITH_UNITS = ("entropy (nats)", "mean distance (tokens)")
@@ -145,7 +145,7 @@ class AttentionPatterns(Drawable):
 def attention_patterns(
     trace: Trace,
     *,
-    side: Side = "decoder",
+    side: Side | None = None,
     cross: bool = False,
     tokens: Sequence[str] | None = None,
     source: Sequence[str] | None = None,
@@ -157,10 +157,10 @@ def attention_patterns(
     Args:
         trace: with ``*.weights`` kept; where the ``masked_scores`` of a layer are kept too, they say which keys a
             query sees, and otherwise its weights do.
-        side: whose self-attention; a decoder-only model is all decoder.
+        side: whose self-attention; of the stack that the head reads unless given.
         cross: the decoder's attention to the encoder instead of to itself.
-        tokens: a text for each of the decoder's tokens, pads included; their ids without it.
-        source: the same for the encoder's.
+        tokens: a text for each token that this stack reads, pads included; their ids without it.
+        source: the same for the encoder of an encoder-decoder.
         row: which sequence of the batch.
         layers: the blocks to look at, from 0; all that have attention unless given.
 
@@ -168,18 +168,18 @@ def attention_patterns(
         ConfigError: there is no such stack or layer, no attention in it, or the trace does not hold the weights.
         DataError: there is no such row, or another number of texts than of tokens.
     """
-    name, sides = attention_name(trace, side, cross=cross)
+    name, stacks = attention_name(trace, side, cross=cross)
     layers = attention_layers(trace, side, cross=cross, wanted=layers)
-    texts = {"decoder": tokens, "encoder": source}
-    queries, keys = (labels(trace, texts[which], which, row) for which in sides)
+    queries, keys = (labels(trace, tokens, source, side=stack.side, row=row) for stack in stacks)
 
     weights = torch.stack([kept(trace, f"{name.format(layer)}.weights")[row].float().cpu() for layer in layers])
     visible = None
     if f"{name.format(layers[0])}.masked_scores" in trace:
         visible = (trace[f"{name.format(layers[0])}.masked_scores"][row] > -math.inf).any(0).cpu()
-    ids = token_ids(trace, sides[1], row).cpu()
+    ids = token_ids(trace, stacks[1].side, row).cpu()
 
-    real = _real(trace, sides[1], row)
+    padding = trace.padding_of(stacks[1])
+    real = None if padding is None else ~padding[row].cpu()  # [S]
     if real is not None:
         across = slice(None) if cross else real
         weights, keys, ids = weights[..., across, :][..., real], _chosen(keys, real), ids[real]
@@ -198,41 +198,47 @@ def attention_patterns(
 def all_attention_patterns(
     trace: Trace, *, tokens: Sequence[str] | None = None, source: Sequence[str] | None = None, row: int = 0
 ) -> list[AttentionPatterns]:
-    """Every kind that the model has: one for a decoder-only model; encoder, decoder and cross for an encoder-decoder.
+    """Every kind that the model has: one for a single stack; encoder, decoder and cross for an encoder-decoder.
 
     The arguments and errors are those of :func:`attention_patterns`.
     """
-    kinds: list[tuple[Side, bool]] = [("decoder", False)]
-    if isinstance(trace.model, EncoderDecoder):
-        kinds = [("encoder", False), ("decoder", False), ("decoder", True)]
     return [
         attention_patterns(trace, side=side, cross=cross, tokens=tokens, source=source, row=row)
-        for side, cross in kinds
+        for side, cross in kinds_of_attention(trace.model.family)
     ]
 
 
-def attention_name(trace: Trace, side: Side, *, cross: bool) -> tuple[str, tuple[Side, Side]]:
-    """How the names of a kind of attention begin, ``{}`` for the layer; and the sides its queries and keys are of.
+def kinds_of_attention(family: Family) -> list[tuple[Side, bool]]:
+    """Side and ``cross`` of every kind that the models of a family have."""
+    return [(stack.side, False) for stack in family.stacks] + [
+        (stack.side, True) for stack in family.stacks if stack.cross
+    ]
+
+
+def attention_name(trace: Trace, side: Side | None, *, cross: bool) -> tuple[str, tuple[StackSpec, StackSpec]]:
+    """How the names of a kind of attention begin, ``{}`` for the layer; and the stacks its queries and keys are of.
 
     Raises:
         ConfigError: there is no such stack, or ``cross`` where there is nothing to look across to.
     """
-    _, prefix = stack_of(trace, side)
+    stack = trace.model.family.stack(side)
     if not cross:
-        return prefix + "blocks.{}.attention", (side, side)
-    if side == "encoder" or not isinstance(trace.model, EncoderDecoder):
-        which = "An encoder" if side == "encoder" else "A decoder-only model"
-        raise ConfigError(f"{which} has no cross-attention; leave cross out.", subject="inspection")
-    return prefix + "blocks.{}.cross_attention", ("decoder", "encoder")
+        return stack.prefix + "blocks.{}.attention", (stack, stack)
+    if not stack.cross:
+        raise ConfigError(
+            f"The {stack.side} of {trace.model.family.words} has no cross-attention; leave cross out.",
+            subject="inspection",
+        )
+    return stack.prefix + "blocks.{}.cross_attention", (stack, trace.model.family.stacks[0])
 
 
-def attention_layers(trace: Trace, side: Side, *, cross: bool, wanted: Sequence[int] | None = None) -> list[int]:
+def attention_layers(trace: Trace, side: Side | None, *, cross: bool, wanted: Sequence[int] | None = None) -> list[int]:
     """The numbers of the blocks that have this kind of attention, or of those of them that are wanted.
 
     Raises:
         ConfigError: none has, or one that is wanted has not.
     """
-    stack, _ = stack_of(trace, side)
+    stack = trace.model.family.stack(side).module(trace.model)
     has = "has_cross_attention" if cross else "has_attention"
     layers = [index for index, block in enumerate(stack.blocks) if getattr(block, has)]
     if not layers:
@@ -249,18 +255,12 @@ def attention_layers(trace: Trace, side: Side, *, cross: bool, wanted: Sequence[
     return list(wanted)
 
 
-def attention_title(trace: Trace, side: Side, *, cross: bool) -> str:
+def attention_title(trace: Trace, side: Side | None, *, cross: bool) -> str:
     """What a picture of it is called."""
     if cross:
         return "Cross-attention, from target to source"
-    return f"Self-attention of the {side}" if isinstance(trace.model, EncoderDecoder) else "Self-attention"
-
-
-def _real(trace: Trace, side: Side, row: int) -> Tensor | None:
-    """[S], bool: the keys that are no pads; None where none is known to be one."""
-    if trace.padding is None or side != ("encoder" if isinstance(trace.model, EncoderDecoder) else "decoder"):
-        return None
-    return ~trace.padding[row].cpu()
+    several = len(trace.model.family.stacks) > 1
+    return f"Self-attention of the {trace.model.family.stack(side).side}" if several else "Self-attention"
 
 
 def _chosen(texts: tuple[str, ...], real: Tensor) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from glassformer.charts.figures import Drawable, Figure
 from glassformer.errors import DataError
 from glassformer.inspection.frozen_norms import FrozenNorm, freeze
-from glassformer.inspection.residual_points import FINAL_NORM, Sublayer, kept, labels, stack_of, sublayers, token_ids
+from glassformer.inspection.residual_points import FINAL_NORM, Sublayer, kept, labels, sublayers, token_ids
 from glassformer.models.trace import Trace
 from glassformer.parts.attention import MultiHeadAttention
 
@@ -198,7 +198,8 @@ def contributions(
     Raises:
         ConfigError: as :func:`logit_attribution`.
     """
-    stack, prefix = stack_of(trace)
+    spec = trace.model.family.stack()
+    prefix, stack = spec.prefix, spec.module(trace.model)
     below = sublayers(trace)
     if offset is not None and _head_bias(trace.model) is not None:
         yield Component("output bias", "output bias"), offset
@@ -252,7 +253,8 @@ def _is_sum_of_heads(attention: nn.Module, heads: Tensor, output: Tensor) -> boo
 
 def _embedding(trace: Trace, directions: Tensor, row: int) -> Iterator[tuple[Component, Tensor]]:
     """Position vectors, and token vectors as the model scales them."""
-    stack, prefix = stack_of(trace)
+    spec = trace.model.family.stack()
+    prefix, stack = spec.prefix, spec.module(trace.model)
     parts = []
     if stack.embedding.positions.embed(torch.zeros(1, dtype=torch.long, device=directions.device)) is not None:
         vectors = kept(trace, f"{prefix}embedding.position_vectors")  # the same for all sequences, or [B, T, d_model]

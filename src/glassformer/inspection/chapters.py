@@ -8,7 +8,7 @@ from typing import Any
 
 from glassformer.charts.figures import Drawable
 from glassformer.errors import ConfigError, RunError
-from glassformer.inspection.attention import attention_layers, attention_patterns
+from glassformer.inspection.attention import attention_layers, attention_patterns, kinds_of_attention
 from glassformer.inspection.attribution import logit_attribution
 from glassformer.inspection.gradients import training_gradients
 from glassformer.inspection.jacobian import jacobian_spectrum
@@ -17,9 +17,9 @@ from glassformer.inspection.norm_comparison import compare_norms
 from glassformer.inspection.normalisation import model_norms
 from glassformer.inspection.positions import Positions, positions
 from glassformer.inspection.projections import queries_keys_values
-from glassformer.inspection.residual_points import Side
 from glassformer.inspection.residual_stream import residual_stream
 from glassformer.inspection.subjects import EncodedInput, InspectedModel
+from glassformer.models.family import Side
 from glassformer.models.trace import Trace
 
 WIDEST_JACOBIAN = 512
@@ -42,7 +42,7 @@ class ChapterContext:
     @property
     def sides(self) -> tuple[Side, ...]:
         """The stacks of the model."""
-        return ("encoder", "decoder") if self.subject.model.config.has_encoder else ("decoder",)
+        return self.subject.model.family.sides
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,7 @@ def _steps_of_attention(look: ChapterContext) -> list[Drawable]:
 
 def _kinds_of_attention(look: ChapterContext) -> Iterator[dict[str, Any]]:
     """What is asked of attention: each kind that the model has, and of its layers those that are wanted."""
-    kinds: list[tuple[Side, bool]] = [(side, False) for side in look.sides]
-    if look.subject.model.config.has_encoder:
-        kinds.append(("decoder", True))
-    for side, cross in kinds:
+    for side, cross in kinds_of_attention(look.subject.model.family):
         layers = attention_layers(look.trace, side, cross=cross)
         wanted = layers if look.layers is None else [layer for layer in layers if layer in look.layers]
         if wanted:

@@ -34,6 +34,7 @@ from glassformer.inspection.residual_points import kept, residual_points
 from glassformer.inspection.residual_stream import similarity
 from glassformer.models.config import AttentionConfig, ModelConfig
 from glassformer.models.decoder import Decoder
+from glassformer.models.family import family_of
 from glassformer.models.trace import Trace
 
 if TYPE_CHECKING:
@@ -154,10 +155,8 @@ def depth_picture(
     n_tokens = min(config.max_seq_len, 64) if n_tokens is None else n_tokens
     complaints = [f"{what} is empty; give at least one." for what, given in (
         ("depths", depths), ("residuals", residuals), ("seeds", seeds)) if not given]  # fmt: skip
-    if config.has_encoder:
-        complaints.append(
-            "the depth picture is of a decoder-only model, and this one has an encoder (n_encoder_layers)."
-        )
+    if (family := family_of(config)).name != "decoder":
+        complaints.append(f"the depth picture is of a decoder-only model, and this is {family.words}.")
     if not 2 <= n_tokens <= config.max_seq_len:
         complaints.append(f"n_tokens is {n_tokens}; it must be 2 to {config.max_seq_len} (max_seq_len).")
     if complaints:

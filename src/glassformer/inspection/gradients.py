@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,10 +20,10 @@ from torch import Tensor
 
 from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.loss import finite_losses, smoothed, tokens_of
-from glassformer.errors import ConfigError, RunError
+from glassformer.errors import RunError
+from glassformer.models.family import FAMILIES, Family, Side, family_name
 from glassformer.runs.folder import Run
 
-Side = Literal["encoder", "decoder"]
 Loss = tuple[Tensor, Tensor]
 """Steps, int64 [N], and nats/token, float64 [N]."""
 
@@ -38,6 +38,7 @@ class TrainingGradients(Drawable):
 
     Attributes:
         name: the run's.
+        family: the model's.
         parameters: P names, in the order of the forward pass: embedding, blocks, final norm, head; the encoder's before
             the decoder's.
         steps: int64 [S], optimizer steps.
@@ -49,6 +50,7 @@ class TrainingGradients(Drawable):
     """
 
     name: str
+    family: Family
     parameters: tuple[str, ...]
     steps: Tensor
     gradient_norms: Tensor
@@ -97,13 +99,16 @@ class TrainingGradients(Drawable):
                     found.append(name)
         return found
 
-    def layer_norms(self, side: Side = "decoder") -> Tensor:
+    def layer_norms(self, side: Side | None = None) -> Tensor:
         """The gradient norm of each block as a whole, [L, S]; block 0 is the one at the embedding.
 
+        Args:
+            side: which stack; the one that the head reads unless given.
+
         Raises:
-            ConfigError: an encoder is asked for, and the model has none.
+            ConfigError: there is no such stack.
         """
-        prefix = self._prefix(side) + "blocks."
+        prefix = self.family.stack(side).prefix + "blocks."
         layers: dict[int, list[int]] = {}
         for row, name in enumerate(self.parameters):
             if name.startswith(prefix):
@@ -112,7 +117,7 @@ class TrainingGradients(Drawable):
         norms = [squares[rows].sum(0).sqrt() for rows in layers.values()]
         return torch.stack(norms) if norms else torch.zeros(0, len(self.steps), dtype=torch.float64)
 
-    def depth_ratio(self, side: Side = "decoder") -> float:
+    def depth_ratio(self, side: Side | None = None) -> float:
         """The gradient norm of the last block over that of the first, at the end of the run.
 
         Above 1 the gradient shrinks on its way back to the embedding; where it vanishes, this is many powers of ten,
@@ -127,9 +132,8 @@ class TrainingGradients(Drawable):
             (least, low), (largest, high) = self.matrix_range()
             when = f"at the end (median of the last {self._n_end} records)"
             lines.append(f"gradient norms of the matrices {when}: {low:.3g} ({least}) to {high:.3g} ({largest})")
-        sides: tuple[Side, ...] = ("encoder", "decoder") if self._has_encoder else ("decoder",)
-        for side in sides:
-            of = f" of the {side}" if self._has_encoder else ""
+        for side in self.family.sides:
+            of = f" of the {side}" if len(self.family.stacks) > 1 else ""
             lines.append(f"last block{of} over first, at the end: {self.depth_ratio(side):.3g}")
         lines.append(f"without gradient: {', '.join(self.without_gradient()) or 'none'}")
         return "\n".join(lines)
@@ -180,15 +184,6 @@ class TrainingGradients(Drawable):
     def _end(self) -> slice:
         return slice(-self._n_end, None)
 
-    @property
-    def _has_encoder(self) -> bool:
-        return any(name.startswith("encoder.") for name in self.parameters)
-
-    def _prefix(self, side: Side) -> str:
-        if side == "encoder" and not self._has_encoder:
-            raise ConfigError(f"The model of {self.name} has no encoder: it is decoder-only.", subject="inspection")
-        return f"{side}." if self._has_encoder else ""
-
 
 def training_gradients(run: Run) -> TrainingGradients:
     """What a run recorded of its parameters while it trained.
@@ -211,8 +206,10 @@ def training_gradients(run: Run) -> TrainingGradients:
         return torch.tensor(values, dtype=torch.float64)
 
     steps, losses = finite_losses(records, "train")
+    model = run.config.get("model")
     return TrainingGradients(
         run.name,
+        FAMILIES[family_name(model if isinstance(model, Mapping) else {})],
         tuple(parameters),
         torch.tensor([record["step"] for record in telemetry]),
         quantity("gradient_norm"),

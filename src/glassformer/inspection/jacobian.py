@@ -26,8 +26,8 @@ from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError, DataError
 from glassformer.inspection.panels import line_panels, point
-from glassformer.inspection.residual_points import Side, kept, labels, stack_of, token_ids
-from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.inspection.residual_points import kept, labels, token_ids
+from glassformer.models.family import Side, StackSpec
 from glassformer.models.trace import Trace
 from glassformer.parts.attention import Context
 from glassformer.parts.blocks import Block
@@ -116,7 +116,7 @@ def jacobian_spectrum(
     position: int | None = -1,
     layers: Sequence[int] | None = None,
     compare: bool = True,
-    side: Side = "decoder",
+    side: Side | None = None,
     tokens: Sequence[str] | None = None,
     source: Sequence[str] | None = None,
     row: int = 0,
@@ -128,7 +128,7 @@ def jacobian_spectrum(
             outputs by all inputs, [T d_model, T d_model], for short sequences.
         layers: which blocks; all unless given.
         compare: whether to measure the blocks without their skips too.
-        side: which stack of an encoder-decoder.
+        side: which stack; the one that the head reads unless given.
         tokens, source: a text for each token.
         row: which sequence of the batch.
 
@@ -137,8 +137,9 @@ def jacobian_spectrum(
             that is too much.
         DataError: as many texts as there are no tokens; a row that is not there; a Jacobian that is not finite.
     """
-    stack, prefix = stack_of(trace, side)
-    names = labels(trace, source if side == "encoder" else tokens, side, row)
+    spec = trace.model.family.stack(side)
+    stack = spec.module(trace.model)
+    names = labels(trace, tokens, source, side=side, row=row)
     chosen = tuple(range(stack.n_layers)) if layers is None else tuple(layers)
     width = stack.config.d_model
     complaints = []
@@ -156,12 +157,12 @@ def jacobian_spectrum(
     if complaints:
         raise ConfigError(complaints, subject="Jacobian")
     position = position if position is None else range(len(names))[position]
-    context, memory = _surroundings(trace, side, row)
+    context, memory = _surroundings(trace, spec, row)
     values: dict[str, list[Tensor]] = {}
     for layer in chosen:
         block = stack.blocks[layer]
         assert isinstance(block, Block)
-        x = kept(trace, f"{prefix}blocks.{layer}.input")[row]
+        x = kept(trace, f"{spec.prefix}blocks.{layer}.input")[row]
         arms = {AS_BUILT: block}
         if compare and (block.attention_skip or block.feedforward_skip):
             arms[WITHOUT_SKIPS] = without_skips(block)
@@ -179,7 +180,7 @@ def jacobian_spectrum(
         values={arm: torch.stack(found) for arm, found in values.items()},
         position=position,
         token="" if position is None else names[position],
-        side=side,
+        side=spec.side,
     )
 
 
@@ -258,17 +259,16 @@ def without_skips(block: Block) -> Block:
     return bare
 
 
-def _surroundings(trace: Trace, side: Side, row: int) -> tuple[Context, Memory | None]:
+def _surroundings(trace: Trace, stack: StackSpec, row: int) -> tuple[Context, Memory | None]:
     """What the blocks of a stack are given beside their input, of one sequence."""
-    stack, _ = stack_of(trace, side)
-    ids, pads = token_ids(trace, side, row)[None], None if trace.padding is None else trace.padding[row : row + 1]
-    if not isinstance(trace.model, EncoderDecoder):
-        return stack.context(ids, pads), None
-    if side == "encoder":
-        return stack.context(ids, pads), None
-    hidden = kept(trace, "encoder.final")[row : row + 1]
-    mask = None if pads is None else additive(cross_mask(pads)[:, None], hidden.dtype)
-    return stack.context(ids), Memory(hidden, mask)
+    ids, pads = token_ids(trace, stack.side, row)[None], trace.padding_of(stack)
+    context = stack.module(trace.model).context(ids, None if pads is None else pads[row : row + 1])
+    if not stack.cross:
+        return context, None
+    encoder = trace.model.family.stacks[0]
+    hidden, pads = kept(trace, f"{encoder.prefix}final")[row : row + 1], trace.padding_of(encoder)
+    mask = None if pads is None else additive(cross_mask(pads[row : row + 1])[:, None], hidden.dtype)
+    return context, Memory(hidden, mask)
 
 
 def _lines(results: Sequence[JacobianSpectrum], theme: Theme) -> alt.TopLevelMixin:

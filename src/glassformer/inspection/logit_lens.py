@@ -32,7 +32,6 @@ from glassformer.inspection.residual_points import (
     kept,
     labels,
     residual_points,
-    stack_of,
     token_ids,
 )
 from glassformer.models.trace import Trace
@@ -189,7 +188,7 @@ def logit_lens(
 @torch.no_grad()
 def lens_logits(trace: Trace, place: ResidualPoint, *, row: int = 0) -> Tensor:
     """A station's vectors through the final norm, if the model has one, and the head: float32 [T, vocab_size]."""
-    stack, _ = stack_of(trace)
+    stack = trace.model.family.stack().module(trace.model)
     x = kept(trace, place.probe)[row][None]  # of the batch's shape, so that the numbers are the model's own
     training = stack.final_norm.training
     stack.final_norm.eval()  # one over the batch has running statistics, which are those of the trace

@@ -27,7 +27,7 @@ from glassformer.charts.theme import Theme
 from glassformer.errors import DataError
 from glassformer.inspection.normalisation import Spread
 from glassformer.inspection.panels import thinned
-from glassformer.inspection.residual_points import Side, kept, labels, stack_of
+from glassformer.inspection.residual_points import kept, labels
 from glassformer.models.trace import Trace
 from glassformer.parts.norms import LayerNorm, RMSNorm, SequenceBatchNorm
 
@@ -185,13 +185,11 @@ def _input(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """The activations [B, T, d] in float32, and a text for each token of the row."""
     if isinstance(trace, Trace):
-        stack, prefix = stack_of(trace)
-        name = at or (
-            f"{prefix}blocks.{len(stack.blocks) - 1}.input" if len(stack.blocks) else f"{prefix}embedding.output"
-        )
+        stack = trace.model.family.stack()
+        n_layers = stack.n_layers(trace.model.config)
+        name = at or stack.prefix + (f"blocks.{n_layers - 1}.input" if n_layers else "embedding.output")
         x = kept(trace, name)
-        side: Side = "encoder" if name.startswith("encoder.") else "decoder"
-        given = labels(trace, tokens, side, row)
+        given = labels(trace, tokens, tokens, side=trace.model.family.stack_named(name).side, row=row)
     else:
         x, name = trace, "what was given"
         given = tuple(str(position) for position in range(x.shape[-2])) if tokens is None else tuple(tokens)

@@ -18,7 +18,8 @@ from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.errors import ConfigError
 from glassformer.inspection.panels import line_panels, point
-from glassformer.inspection.residual_points import Side, kept, labels, residual_points, stack_of, sublayers
+from glassformer.inspection.residual_points import kept, labels, residual_points, sublayers
+from glassformer.models.family import Side
 from glassformer.models.trace import Trace
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class ModelNorms(Drawable):
 def model_norms(
     trace: Trace,
     *,
-    side: Side = "decoder",
+    side: Side | None = None,
     tokens: Sequence[str] | None = None,
     source: Sequence[str] | None = None,
     row: int = 0,
@@ -134,8 +135,8 @@ def model_norms(
     among them: what goes into those is no activation with a name.)
 
     Args:
-        side: which stack of an encoder-decoder.
-        tokens, source: a text for each token that the decoder, or the encoder, read.
+        side: which stack; the one that the head reads unless given.
+        tokens, source: a text for each token that this stack, or an encoder beside it, read.
         row: which sequence's tokens are measured; features are measured over all of them.
 
     Raises:
@@ -143,8 +144,8 @@ def model_norms(
             activations beside the norms.
         DataError: as many texts as there are no tokens; a row that is not there.
     """
-    stack, prefix = stack_of(trace, side)
-    names = labels(trace, source if side == "encoder" else tokens, side, row)
+    stack = trace.model.family.stack(side)
+    names = labels(trace, tokens, source, side=side, row=row)
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for sublayer in sublayers(trace, side):
         name = sublayer.probe.removesuffix(".")
@@ -156,15 +157,15 @@ def model_norms(
         else:
             y = sublayer.output(trace)
             found[f"{name}_norm"] = (x + y if sublayer.skip else y, kept(trace, sublayer.after.probe))
-    if not isinstance(stack.final_norm, nn.Identity):
+    if not isinstance(stack.module(trace.model).final_norm, nn.Identity):
         last = residual_points(trace, side)[-2]  # the station before the final norm's own
-        found[f"{prefix}final_norm"] = (kept(trace, last.probe), kept(trace, f"{prefix}final"))
+        found[f"{stack.prefix}final_norm"] = (kept(trace, last.probe), kept(trace, f"{stack.prefix}final"))
     if not found:
         raise ConfigError("The model has no norms, so there is nothing to be seen of them.", subject="inspection")
     before, after = (
         Spread.of(torch.stack([pair[index] for pair in found.values()]).float().cpu(), row) for index in (0, 1)
     )
-    return ModelNorms(side, stack.config.norm.kind, tuple(found), names, before, after)
+    return ModelNorms(stack.side, trace.model.config.norm.kind, tuple(found), names, before, after)
 
 
 def _norm_by_norm(results: Sequence[ModelNorms], theme: Theme) -> alt.TopLevelMixin:

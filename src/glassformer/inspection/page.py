@@ -21,6 +21,7 @@ from glassformer.charts.page import Column, Page, Section
 from glassformer.errors import ConfigError, GlassformerError
 from glassformer.inspection.chapters import CHAPTERS, Chapter, ChapterContext
 from glassformer.inspection.subjects import EncodedInput, InspectedModel, Snapshot
+from glassformer.wording import counted
 
 SHOWN = 300
 """Characters of the text that the page's head repeats."""
@@ -181,15 +182,15 @@ def _about(result: SubjectResult) -> dict[str, str]:
     """The circumstances of one subject's pictures."""
     model, config = result.subject.model, result.subject.model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    layers = f"{config.n_encoder_layers} + {config.n_layers}" if config.has_encoder else f"{config.n_layers}"
-    heads = f"{config.attention.n_heads} heads of {config.d_head}" if config.has_attention else "no attention"
+    layers = model.family.describe_layers(config)
+    heads = f"{counted(config.attention.n_heads, 'head')} of width {config.d_head}" if config.has_attention else "no attention"
     count = len(result.reading.tokens)
-    read = f"{count} token{'s' if count > 1 else ''}"
+    read = counted(count, "token")
     if result.reading.source is not None:
-        read = f"{len(result.reading.source)} source tokens, {count} target tokens: {' '.join(result.reading.tokens)}"
+        read = f"{counted(len(result.reading.source), 'source token')}, {counted(count, 'target token')}: {' '.join(result.reading.tokens)}"
     left_out = {"left out": " ".join(result.subject.warnings)} if result.subject.warnings else {}
     return {
-        "model": f"{layers} layers, d_model {config.d_model}, {heads}, positions {config.positions.kind}, "
+        "model": f"{layers}, d_model {config.d_model}, {heads}, positions {config.positions.kind}, "
         f"norm {config.norm.kind} ({config.norm.placement}), {parameters:,} parameters",
         "read": f"{read}; {_losses_said(result)}",
         **left_out,
@@ -214,7 +215,7 @@ def _loss(logits: Tensor, targets: Tensor) -> float:
 
 def _check_layers(subjects: Sequence[InspectedModel], layers: Sequence[int] | None) -> None:
     most = {
-        subject.name: max(subject.model.config.n_layers, subject.model.config.n_encoder_layers or 0)
+        subject.name: max(stack.n_layers(subject.model.config) for stack in subject.model.family.stacks)
         for subject in subjects
     }
     complaints = [

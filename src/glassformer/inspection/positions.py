@@ -25,10 +25,9 @@ from torch import Tensor
 
 from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
-from glassformer.errors import ConfigError, nearest
+from glassformer.errors import ConfigError
 from glassformer.inspection.panels import Row, line_panels, point, thinned
-from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.stack import Stack
+from glassformer.models.family import Side
 from glassformer.models.transformer import Transformer
 from glassformer.parts.positions import PositionEncoding
 
@@ -159,27 +158,23 @@ class Positions(Drawable):
         return f"<p>{escape(self.missing)}</p>" if self.missing else super()._repr_html_()
 
 
-def positions(model: Transformer, *, side: str = "decoder") -> Positions:
+def positions(model: Transformer, *, side: Side | None = None) -> Positions:
     """The position encoding of a model's stack, at each of its ``max_seq_len`` positions.
 
     For the same before and after training, open the model at several checkpoints: ``Positions.figures_of`` draws one
     frame each.
 
     Args:
-        side: which stack of an encoder-decoder; a decoder-only model is all decoder.
+        side: which stack; the one that the head reads unless given.
 
     Raises:
         ConfigError: there is no such stack.
     """
-    sides = ("encoder", "decoder") if isinstance(model, EncoderDecoder) else ("decoder",)
-    if side not in sides:
-        raise ConfigError(f"The model has no {side}. {nearest(side, sides)}", subject="inspection")
-    stack = getattr(model, side) if isinstance(model, EncoderDecoder) else model
-    assert isinstance(stack, Stack)
-    of = f" of the {side}" if len(sides) > 1 else ""
-    config = stack.config
+    stack, config = model.family.stack(side), model.config
+    of = f" of the {stack.side}" if len(model.family.stacks) > 1 else ""
     title = f"{config.positions.kind} positions{of}".capitalize()
-    return positions_of(stack.embedding.positions, config.max_seq_len, d_head=config.d_head, title=title)
+    encoding = stack.module(model).embedding.positions
+    return positions_of(encoding, config.max_seq_len, d_head=config.d_head, title=title)
 
 
 @torch.no_grad()

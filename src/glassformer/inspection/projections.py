@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from glassformer.charts.figures import Drawable, Figure
 from glassformer.errors import ConfigError
 from glassformer.inspection.attention import attention_layers, attention_name, attention_title
-from glassformer.inspection.residual_points import Side, kept, labels
+from glassformer.inspection.residual_points import kept, labels
+from glassformer.models.family import Side
 from glassformer.models.trace import Trace
 from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.cross_attention import CrossAttention
@@ -159,7 +160,7 @@ class HeadSteps:
 
 
 def head_steps(
-    trace: Trace, layer: int, head: int, *, side: Side = "decoder", cross: bool = False, row: int = 0
+    trace: Trace, layer: int, head: int, *, side: Side | None = None, cross: bool = False, row: int = 0
 ) -> HeadSteps:
     """The steps of one head in a traced pass.
 
@@ -251,7 +252,7 @@ class QueriesKeysValues(Drawable):
 def queries_keys_values(
     trace: Trace,
     *,
-    side: Side = "decoder",
+    side: Side | None = None,
     cross: bool = False,
     tokens: Sequence[str] | None = None,
     source: Sequence[str] | None = None,
@@ -268,10 +269,9 @@ def queries_keys_values(
         ConfigError: there is no such stack or layer, no attention in it, or the trace does not hold what it takes.
         DataError: there is no such row, or another number of texts than of tokens.
     """
-    name, sides = attention_name(trace, side, cross=cross)
+    name, stacks = attention_name(trace, side, cross=cross)
     layers = attention_layers(trace, side, cross=cross, wanted=layers)
-    texts = {"decoder": tokens, "encoder": source}
-    queries, keys = (labels(trace, texts[which], which, row) for which in sides)
+    queries, keys = (labels(trace, tokens, source, side=stack.side, row=row) for stack in stacks)
     scale = _attentions(trace, side, cross=cross)[0].scale
 
     def stacked(what: str) -> Tensor:
@@ -293,7 +293,7 @@ def queries_keys_values(
     )
 
 
-def _attentions(trace: Trace, side: Side, *, cross: bool) -> list[MultiHeadAttention]:
+def _attentions(trace: Trace, side: Side | None, *, cross: bool) -> list[MultiHeadAttention]:
     """The attention parts of the layers that have one.
 
     Raises:

@@ -13,15 +13,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from glassformer.errors import ConfigError, DataError, nearest
-from glassformer.models.decoder import Decoder
-from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.stack import Stack
+from glassformer.errors import ConfigError, DataError
+from glassformer.models.family import Side
 from glassformer.models.trace import Trace
 from glassformer.parts.blocks import Block, Placement
-
-Side = Literal["encoder", "decoder"]
-"""Which stack is meant; a decoder-only model is all decoder."""
 
 EMBEDDING, FINAL_NORM = "embedding", "final norm"
 
@@ -81,31 +76,13 @@ class Sublayer:
         return after - kept(trace, self.before.probe) if self.skip else after
 
 
-def stack_of(trace: Trace, side: Side = "decoder") -> tuple[Stack, str]:
-    """One stack of the traced model, and how the names of its activations begin.
-
-    Raises:
-        ConfigError: there is no such stack.
-    """
-    if side not in ("encoder", "decoder"):
-        raise ConfigError(f"There is no side '{side}'. {nearest(side, ('encoder', 'decoder'))}", subject="inspection")
-    model = trace.model
-    if isinstance(model, EncoderDecoder):
-        return (model.encoder, "encoder.") if side == "encoder" else (model.decoder, "decoder.")
-    assert isinstance(model, Decoder), f"{type(model).__name__} is neither of the families"
-    if side == "encoder":
-        raise ConfigError(
-            "This model has no encoder: it is decoder-only. Leave side='encoder' out.", subject="inspection"
-        )
-    return model, ""
-
-
-def sublayers(trace: Trace, side: Side = "decoder") -> list[Sublayer]:
+def sublayers(trace: Trace, side: Side | None = None) -> list[Sublayer]:
     """Every sublayer of a stack, in the order of the forward pass."""
-    stack, prefix = stack_of(trace, side)
+    stack = trace.model.family.stack(side)
+    prefix = stack.prefix
     found: list[Sublayer] = []
     before = ResidualPoint(EMBEDDING, f"{prefix}embedding.output")
-    for layer, block in enumerate(stack.blocks):
+    for layer, block in enumerate(stack.module(trace.model).blocks):
         assert isinstance(block, Block)
         for kind, name, skip in _present(block):
             after = ResidualPoint(f"{layer} {kind}", f"{prefix}blocks.{layer}.after_{name}")
@@ -117,7 +94,7 @@ def sublayers(trace: Trace, side: Side = "decoder") -> list[Sublayer]:
 
 
 def residual_points(
-    trace: Trace, side: Side = "decoder", *, each: Literal["sublayer", "block"] = "sublayer"
+    trace: Trace, side: Side | None = None, *, each: Literal["sublayer", "block"] = "sublayer"
 ) -> list[ResidualPoint]:
     """The places to read a stack's stream at, in the order of the forward pass.
 
@@ -125,13 +102,14 @@ def residual_points(
         each: "block" leaves out those inside a block and the final norm: the embedding and what each block hands on,
             under the names "layer 0", "layer 1", ...
     """
-    stack, prefix = stack_of(trace, side)
+    stack = trace.model.family.stack(side)
     inside = sublayers(trace, side)
-    embedding = ResidualPoint(EMBEDDING, f"{prefix}embedding.output")
+    embedding = ResidualPoint(EMBEDDING, f"{stack.prefix}embedding.output")
     if each == "block":
         last = {sublayer.layer: ResidualPoint(f"layer {sublayer.layer}", sublayer.after.probe) for sublayer in inside}
         return [embedding, *last.values()]
-    final = [] if isinstance(stack.final_norm, nn.Identity) else [ResidualPoint(FINAL_NORM, f"{prefix}final")]
+    has_norm = not isinstance(stack.module(trace.model).final_norm, nn.Identity)
+    final = [ResidualPoint(FINAL_NORM, f"{stack.prefix}final")] if has_norm else []
     return [embedding, *(sublayer.after for sublayer in inside), *final]
 
 
@@ -149,31 +127,42 @@ def kept(trace: Trace, name: str) -> Tensor:
     return trace[name]
 
 
-def token_ids(trace: Trace, side: Side = "decoder", row: int = 0) -> Tensor:
+def token_ids(trace: Trace, side: Side | None = None, row: int = 0) -> Tensor:
     """What a stack read: int64 [T].
 
     Raises:
         DataError: the batch has no such row.
     """
-    stack_of(trace, side)
-    ids = trace.arguments[1 if side == "decoder" and isinstance(trace.model, EncoderDecoder) else 0]
+    ids = trace.arguments[trace.model.family.stack(side).reads]
     assert ids is not None
     if not -len(ids) <= row < len(ids):
         raise DataError(f"The trace has {len(ids)} sequences, numbered from 0; there is no row {row}.")
     return ids[row]
 
 
-def labels(trace: Trace, given: Sequence[str] | None, side: Side = "decoder", row: int = 0) -> tuple[str, ...]:
-    """A text for each token: those given, or the ids.
+def labels(
+    trace: Trace,
+    tokens: Sequence[str] | None,
+    source: Sequence[str] | None = None,
+    *,
+    side: Side | None = None,
+    row: int = 0,
+) -> tuple[str, ...]:
+    """A text for each token that a stack read: those given, or the ids.
+
+    Args:
+        tokens: of the stack that the head reads.
+        source: of the other, where there are two.
 
     Raises:
         DataError: another number of texts than of tokens.
     """
     ids = token_ids(trace, side, row)
+    given = tokens if trace.model.family.stack(side) is trace.model.family.stack() else source
     if given is None:
         return tuple(str(int(token)) for token in ids)
     if len(given) != len(ids):
-        raise DataError(f"The trace is of {len(ids)} tokens, and {len(given)} texts came for them; give one for each.")
+        raise DataError(f"The trace is of {len(ids)} tokens; got {len(given)} texts for them; give one for each.")
     return tuple(given)
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.theme import Theme
 from glassformer.inspection.panels import line_panels, point
-from glassformer.inspection.residual_points import FINAL_NORM, Side, kept, labels, residual_points, sublayers
+from glassformer.inspection.residual_points import FINAL_NORM, kept, labels, residual_points, sublayers
+from glassformer.models.family import Side
 from glassformer.models.trace import Trace
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class ResidualStream(Drawable):
 def residual_stream(
     trace: Trace,
     *,
-    side: Side = "decoder",
+    side: Side | None = None,
     tokens: Sequence[str] | None = None,
     source: Sequence[str] | None = None,
     row: int = 0,
@@ -114,15 +115,15 @@ def residual_stream(
     """Measure one stack's residual stream.
 
     Args:
-        side: which stack of an encoder-decoder.
-        tokens, source: a text for each token that the decoder, or the encoder, read.
+        side: which stack; the one that the head reads unless given.
+        tokens, source: a text for each token that this stack, or an encoder beside it, read.
         row: which sequence of the batch.
 
     Raises:
         ConfigError: an encoder asked of a model without one; a trace that does not hold the stations.
         DataError: as many texts as there are no tokens; a row that is not there.
     """
-    names = labels(trace, source if side == "encoder" else tokens, side, row)
+    names = labels(trace, tokens, source, side=side, row=row)
     places = residual_points(trace, side)
     stream = torch.stack([kept(trace, place.probe)[row] for place in places]).float()  # [N, T, d_model]
     norms = stream.norm(dim=-1)
@@ -131,7 +132,7 @@ def residual_stream(
     for index, sublayer in enumerate(sublayers(trace, side)):  # the station after the embedding is the first's
         added[index + 1] = sublayer.output(trace)[row].float().norm(dim=-1) / norms[index]
     return ResidualStream(
-        side=side,
+        side=trace.model.family.stack(side).side,
         residual_points=tuple(place.name for place in places),
         norms=norms.cpu(),
         to_embedding=similarity(stream, stream[:1]).cpu(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokeni
 from glassformer.data.tokenizers import Tokenizer, load_tokenizer
 from glassformer.errors import CheckpointError, DataError
 from glassformer.generation import BeamSearchConfig, translate
-from glassformer.models.decoder import Decoder
+from glassformer.models.build import Model
 from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.family import family_of
 from glassformer.models.size import check_held
 from glassformer.models.trace import Objective, Trace
 from glassformer.parts.interventions import Intervention
@@ -90,7 +92,7 @@ class InspectedModel:
     """
 
     name: str
-    model: Decoder | EncoderDecoder
+    model: Model
     tokenizer: Tokenizer | PairTokenizer
     run: Run | None = None
     chosen: list[Snapshot] = field(default_factory=lambda: [Snapshot(0, "as imported")])
@@ -134,14 +136,14 @@ class InspectedModel:
                 target is given to a language model.
         """
         if isinstance(self.tokenizer, PairTokenizer):
-            assert isinstance(self.model, EncoderDecoder)
-            return self._read_pair(self.tokenizer, self.model, text, target)
+            return self._read_pair(self.tokenizer, text, target)
         if target is not None:
             raise DataError(f"{self.name} is a language model: it reads one text, and a target is a translator's.")
         ids = self.tokenizer.encode(text)
         self._check_length(len(ids), "text")
         tokens = [readable(self.tokenizer.token_text(int(token))) for token in ids]
-        return EncodedInput((_row(ids),), _row([*ids[1:], -1]), tokens)
+        predicted = [*ids[1:], -1] if self.model.family.generates else [-1] * len(ids)
+        return EncodedInput((_row(ids),), _row(predicted), tokens)
 
     def token_label(self, token: int) -> str:
         """A token that the model may predict, for display."""
@@ -149,9 +151,8 @@ class InspectedModel:
             return self.tokenizer.target.pieces([token])[0]
         return readable(self.tokenizer.token_text(token))
 
-    def _read_pair(
-        self, tokenizer: PairTokenizer, model: EncoderDecoder, text: str, target: str | None
-    ) -> EncodedInput:
+    def _read_pair(self, tokenizer: PairTokenizer, text: str, target: str | None) -> EncodedInput:
+        model = cast("EncoderDecoder", self.model)  # no other reads pairs
         source = tokenizer.source.encode(text)
         self._check_length(len(source) and len(source) + 1, "source")  # with its end
         if target is None:
@@ -212,6 +213,7 @@ def open_subject(
         RunError: it is neither; CheckpointError: the run has no such checkpoint.
         DataError, ConfigError: a folder whose files are missing, damaged, or of another kind of model.
     """
+    model: Model
     folder = Path(source).expanduser()
     if folder.is_dir() and _is_hugging_face(folder):
         model, tokenizer = open_folder(folder)
@@ -222,7 +224,8 @@ def open_subject(
         return InspectedModel(folder.name, model.to(find_device(device)), tokenizer)
     run = Run.open(source, root=runs)
     config = run_config(run, trust_parts=trust_parts)
-    tokenizer = (load_pair_tokenizer if config.model.has_encoder else load_tokenizer)(run.tokenizer)
+    pairs = len(family_of(config.model).inputs(config.model)) > 1
+    tokenizer = (load_pair_tokenizer if pairs else load_tokenizer)(run.tokenizer)
     weights, step, warnings = read_weights(run, "latest" if checkpoint == ALL else checkpoint)
     check_held(config.model, weights)
     model = build_model(config)

@@ -6,14 +6,17 @@ import torch
 
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
+from glassformer.models.encoder import Encoder
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.size import check_memory, check_shape
 
-Model = Decoder | EncoderDecoder
+Model = Decoder | Encoder | EncoderDecoder
+MODELS: dict[str, type[Model]] = {"decoder": Decoder, "encoder": Encoder, "encoder-decoder": EncoderDecoder}
+"""The class of each family."""
 
 
 def build(config: ModelConfig) -> Model:
-    """An :class:`EncoderDecoder` where ``config`` has an encoder, a :class:`Decoder` otherwise.
+    """A model of the configuration's family, its starting weights drawn from torch's default generator.
 
     Raises:
         ConfigError: a registered part refuses the options given for it, or the model is too large for this machine.
@@ -21,4 +24,4 @@ def build(config: ModelConfig) -> Model:
     check_shape(config)
     if torch.get_default_device().type != "meta":  # there, shapes take no memory
         check_memory(config)
-    return EncoderDecoder(config) if config.has_encoder else Decoder(config)
+    return MODELS[config.family](config)

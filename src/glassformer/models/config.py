@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
 from glassformer.config import Config, encodable
 from glassformer.errors import ConfigError, nearest
+from glassformer.models.family import FamilyName, default_family, family_name, family_of
 from glassformer.registry import find, open_part_file, registered
 
 Size = Annotated[int, Field(ge=1, le=10**9)]
@@ -127,20 +128,23 @@ class InitialisationConfig(Config):
 
 
 class ModelConfig(Config):
-    """A Transformer: decoder-only, or encoder and decoder."""
+    """A Transformer of one of the families: decoder-only, encoder-only, or encoder and decoder."""
 
+    family: FamilyName = "decoder"
+    """Which stacks there are: a decoder (GPT), an encoder (BERT), or both. Left out, it is encoder-decoder where
+    n_encoder_layers is set and decoder otherwise; files name it only where that rule does not give it."""
     vocab_size: Size
-    """Number of tokens the model writes."""
+    """Size of the vocabulary (of the target's, where there are two)."""
     max_seq_len: Size
-    """The context: the most tokens it can look at."""
+    """Context length: the most tokens of a sequence."""
     d_model: Size
     """Width of the residual stream."""
     n_layers: Annotated[int, Field(ge=0, le=MOST_LAYERS)]
-    """Number of blocks (of the decoder, where there is an encoder)."""
+    """Number of blocks (of an encoder-decoder's decoder)."""
     n_encoder_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] | None = None
-    """Number of the encoder's blocks; none makes a decoder-only model (a GPT)."""
+    """Number of the encoder's blocks in an encoder-decoder; none: there is only one stack."""
     source_vocab_size: Size | None = None
-    """Number of tokens the encoder reads; none means vocab_size."""
+    """Size of the source's vocabulary in an encoder-decoder; none means vocab_size."""
     attention: AttentionConfig = AttentionConfig()
     feedforward: FeedForwardConfig = FeedForwardConfig()
     norm: NormConfig = NormConfig()
@@ -175,6 +179,21 @@ class ModelConfig(Config):
                         open_part_file(path)
                     except ConfigError as error:
                         raise ValueError(encodable("\n".join(error.complaints))) from None
+        return tree
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_family(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("family") is None:
+            return tree | {"family": family_name(tree)}
+        return tree
+
+    @model_serializer(mode="wrap")
+    def _leave_out_the_usual_family(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As files had it before families had names, so that what is compared or hashed stays as it was."""
+        tree: dict[str, Any] = handler(self)
+        if tree.get("family") == default_family(self.n_encoder_layers):
+            del tree["family"]
         return tree
 
     def complaints(self) -> Iterator[str]:
@@ -225,33 +244,15 @@ class ModelConfig(Config):
                     f"embedding.tokens is off and positions.kind={self.positions.kind} adds no vectors, so the model "
                     "would see nothing; choose learned or sinusoidal."
                 )
-        yield from self._complaints_about_the_encoder()
+        yield from family_of(self).complaints(self)
         for skip, sublayer in (("attention", "feedforward"), ("feedforward", "attention")):
             if self.residual == skip and self.sublayers == sublayer:
                 yield f"residual={skip} is a skip around a sublayer that sublayers={sublayer} leaves out."
 
-    def _complaints_about_the_encoder(self) -> Iterator[str]:
-        if not self.has_encoder:
-            if self.source_vocab_size is not None:
-                yield "source_vocab_size is the encoder's, and n_encoder_layers is none: there is no encoder."
-            if self.embedding.source != "target":
-                yield f"embedding.source={self.embedding.source} is the encoder's, and n_encoder_layers is none."
-            if self.attention.cross != "multi-head":
-                yield f"attention.cross={self.attention.cross} has no effect: n_encoder_layers is none."
-            return
-        if self.embedding.source != "own" and self.encoder_vocab_size != self.vocab_size:
-            yield (
-                f"embedding.source={self.embedding.source} shares one matrix, and the encoder reads "
-                f"{self.encoder_vocab_size} tokens while the decoder writes {self.vocab_size}; "
-                "set embedding.source=own."
-            )
-        if self.embedding.source == "head" and self.head.tied:
-            yield "head.tied makes the head's matrix the target embedding's; say embedding.source=target."
-
     @property
     def has_encoder(self) -> bool:
-        """Whether it is an encoder-decoder model."""
-        return self.n_encoder_layers is not None
+        """Whether it is an encoder-decoder model. Code that differs between families asks the family."""
+        return self.family == "encoder-decoder"
 
     @property
     def encoder_vocab_size(self) -> int:
@@ -295,17 +296,8 @@ class ModelConfig(Config):
 
     @property
     def n_skips(self) -> int:
-        """Skip connections in the decoder (in a decoder-only model, all of them)."""
-        attention = self.has_attention and self.residual in ("both", "attention")
-        feedforward = self.has_feedforward and self.residual in ("both", "feedforward")
-        return self.n_layers * (attention * (2 if self.has_encoder else 1) + feedforward)
-
-    @property
-    def n_encoder_skips(self) -> int:
-        """Skip connections in the encoder."""
-        attention = self.has_attention and self.residual in ("both", "attention")
-        feedforward = self.has_feedforward and self.residual in ("both", "feedforward")
-        return (self.n_encoder_layers or 0) * (attention + feedforward)
+        """Skip connections in the stack that the head reads (the decoder's, where there are two)."""
+        return family_of(self).stacks[-1].n_skips(self)
 
     @property
     def uses_batch_statistics(self) -> bool:

@@ -5,14 +5,13 @@ tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.models.config import ModelConfig
-from glassformer.models.initialisation import draw_seed, initialise
+from glassformer.models.initialisation import draw_seed
 from glassformer.models.stack import Stack
 from glassformer.models.transformer import Transformer
 from glassformer.parts.cache import KVCache
-from glassformer.parts.probes import Probe
 
 
 class Decoder(Stack, Transformer):
@@ -23,15 +22,10 @@ class Decoder(Stack, Transformer):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        assert not config.has_encoder, "a configuration with an encoder makes an EncoderDecoder"
+        assert config.family == "decoder", f"a configuration of the family {config.family} makes no Decoder"
         seed = draw_seed()  # before the parts, which draw too: variants of one seed start from the same weights
         super().__init__(config, rows=config.padded_vocab_size, n_layers=config.n_layers)
-        self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=config.head.bias)
-        self.logits = Probe()
-        initialise(self, config, seed)
-        if config.head.tied:
-            assert self.embedding.tokens is not None
-            self.head.weight = self.embedding.tokens.weight
+        self.add_head(seed)
 
     def forward(self, tokens: Tensor, *, padding: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """Token ids [B, T] → logits [B, T, vocab_size] for the token after each.

@@ -16,17 +16,16 @@ A target's pads stand behind its tokens, where causality hides them already; the
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.models.config import ModelConfig
-from glassformer.models.initialisation import draw_seed, initialise
+from glassformer.models.initialisation import draw_seed
 from glassformer.models.stack import Stack
 from glassformer.models.transformer import Transformer
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import KVCache
 from glassformer.parts.cross_attention import CrossAttention, Memory
 from glassformer.parts.masks import additive, cross_mask
-from glassformer.parts.probes import Probe
 
 
 class EncoderDecoder(Transformer):
@@ -37,7 +36,7 @@ class EncoderDecoder(Transformer):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        assert config.n_encoder_layers is not None, "a configuration without an encoder makes a Decoder"
+        assert config.n_encoder_layers is not None, f"a model of the family {config.family} has no two stacks"
         seed = draw_seed()  # before the parts, which draw too
         super().__init__()
         self.config = config
@@ -45,10 +44,7 @@ class EncoderDecoder(Transformer):
             config, rows=config.padded_source_vocab_size, n_layers=config.n_encoder_layers, causal=False
         )
         self.decoder = Stack(config, rows=config.padded_vocab_size, n_layers=config.n_layers, cross=True)
-        self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=config.head.bias)
-        self.logits = Probe()
-        initialise(self, config, seed)
-        self._tie()
+        self.add_head(seed)
 
     def forward(self, source: Tensor, target: Tensor, source_padding: Tensor | None = None) -> Tensor:
         """Source ids [B, S] and target ids [B, T] → logits [B, T, vocab_size] for the target token after each.
@@ -92,15 +88,3 @@ class EncoderDecoder(Transformer):
                 assert isinstance(block.cross_attention, CrossAttention)
                 layers.append(block.cross_attention.project(memory.hidden))
         return Memory(memory.hidden, memory.mask, tuple(layers))
-
-    def _tie(self) -> None:
-        """Make one matrix of those that the configuration says are one."""
-        encoder, decoder = self.encoder.embedding.tokens, self.decoder.embedding.tokens
-        if self.config.head.tied:
-            assert decoder is not None
-            self.head.weight = decoder.weight
-        if encoder is not None and self.config.embedding.source == "target":
-            assert decoder is not None
-            encoder.weight = decoder.weight
-        elif encoder is not None and self.config.embedding.source == "head":
-            encoder.weight = self.head.weight

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 
 TOKEN_MATRICES = ("embedding.tokens", "head")
 LAST_OF_SUBLAYER = {"attention": "attention.w_o", "feedforward": "feedforward.w_2"}
@@ -35,6 +36,7 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
     A part of a user's own is started by its own ``reset_parameters``, if it has one.
     """
     feeds_a_skip = tuple(last for sublayer, last in LAST_OF_SUBLAYER.items() if config.residual in ("both", sublayer))
+    family = family_of(config)
     with torch.random.fork_rng(devices=[]):
         for name, module in model.named_modules():
             reset = getattr(module, "reset_parameters", None)
@@ -43,7 +45,7 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
             _manual_seed(module, _seed_of(name, seed))
             reset()
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
-                n_skips = config.n_encoder_skips if name.startswith("encoder.") else config.n_skips
+                n_skips = family.stack_named(name).n_skips(config)
                 _start(module, config, n_skips=n_skips if name.endswith(feeds_a_skip) else 0)
             std = config.initialisation.embedding_std
             if std is not None and name.endswith(TOKEN_MATRICES):

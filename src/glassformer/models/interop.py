@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -58,12 +58,10 @@ def load_gpt2(source: str | Path) -> Decoder:
         check_held(config, tensors)
     except CheckpointError as error:
         raise DataError(f"{folder}: {error}") from None
-    model = build_on_meta(config)
-    assert isinstance(model, Decoder)
+    model = cast("Decoder", build_on_meta(config))
     weights = _weights_from(tensors, model, folder)
     model.to_empty(device="cpu")
-    if config.head.tied:  # leaving the meta device parts what was tied
-        model.head.weight = model.get_parameter("embedding.tokens.weight")
+    model.tie()  # leaving the meta device parts what was tied
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import ConfigError, DataError, nearest
-from glassformer.models.build import build
 from glassformer.models.config import ModelConfig, PositionConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.hugging_face import check_fit, find_folder, read_json, read_tensors, wrong_types
@@ -75,8 +74,7 @@ def load_marian(source: str | Path, *, ids: SpecialIds | None = None, joint: boo
     if ids is not None and ids.start != ids.pad:
         config, vectors = _back_in_order(config, vectors, ids, theirs.pad, joint=joint)
     with torch.random.fork_rng(devices=[]):
-        model = build(config)
-    assert isinstance(model, EncoderDecoder)
+        model = EncoderDecoder(config)
     check_fit(folder, _fill(model, tensors, vectors, tables))
     return model.eval()
 

@@ -21,6 +21,7 @@ from glassformer.parts.interventions import Intervention, intervene
 from glassformer.parts.probes import matching_probes, watch
 
 if TYPE_CHECKING:
+    from glassformer.models.family import StackSpec
     from glassformer.models.transformer import Transformer
 
 Objective = Tensor | Callable[[Tensor], Tensor]
@@ -63,10 +64,16 @@ class Trace(Mapping[str, Tensor]):
 
     @property
     def padding(self) -> Tensor | None:
-        """Where the tokens, or an encoder-decoder's source tokens, are pads: bool [B, T]; None if nothing was said."""
-        if not self.model.config.has_encoder:
-            return self.options.get("padding")
-        return self.arguments[2] if len(self.arguments) > 2 else self.options.get("source_padding")
+        """Where the tokens, or an encoder-decoder's source tokens, are pads: bool [B, T]; None if not given."""
+        inputs = self.model.family.inputs(self.model.config)
+        if len(self.arguments) > len(inputs):
+            return self.arguments[len(inputs)]
+        return next(self.options.get(each.padding) for each in inputs if each.padding)
+
+    def padding_of(self, stack: StackSpec) -> Tensor | None:
+        """The same for what one of the model's stacks reads; None where it reads nothing that may be padded."""
+        read = self.model.family.inputs(self.model.config)[stack.reads]
+        return self.padding if read.padding else None
 
     def first_not_finite(self) -> str | None:
         """The first activation with a NaN or an infinity in it, by name: where a diverged model breaks. None of them
@@ -114,10 +121,10 @@ def trace(
 
     Raises:
         ConfigError: a pattern or an intervention that matches nothing, with the nearest name.
-        DataError: token ids that are not whole numbers [B, T] of the vocabulary, or too many of them.
+        DataError: token ids that are not integers [B, T] of the vocabulary, or too many of them.
     """
     _check_ids(model, arguments)
-    matching_probes(model, *only)  # a misspelt name is told before anything runs
+    matching_probes(model, *only)  # a misspelt name is reported before anything runs
     kept: dict[str, Tensor] = {}
 
     def keep(name: str, activation: Tensor) -> Tensor | None:
@@ -174,7 +181,7 @@ def _objective(logits: Tensor, wanted: Objective) -> Tensor:
         if not fits or not bool((wanted >= 0).any()) or int(wanted.max()) >= logits.shape[-1]:
             raise DataError(
                 f"Gradients need the right tokens, {list(logits.shape[:2])} ids of the {logits.shape[-1]:,} in the "
-                f"vocabulary with at least one that is not negative; what came is {wanted.dtype} {list(wanted.shape)}"
+                f"vocabulary with at least one that is not negative; got {wanted.dtype} {list(wanted.shape)}"
                 + (f" up to {int(wanted.max())}." if fits else ".")
             )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -188,22 +195,20 @@ def _objective(logits: Tensor, wanted: Objective) -> Tensor:
 
 
 def _check_ids(model: Transformer, arguments: Sequence[Tensor | None]) -> None:
-    """Token ids come first, one tensor for each sequence of the model's family."""
-    config = model.config
-    sizes = {"source": config.encoder_vocab_size, "target": config.vocab_size}
-    sizes = sizes if config.has_encoder else {"tokens": config.vocab_size}
-    if len(arguments) < len(sizes):
-        raise DataError(f"The model is given {' and '.join(sizes)}, int64 [B, T] each; {len(arguments)} came.")
-    for (what, size), ids in zip(sizes.items(), arguments, strict=False):
+    """Token ids come first, one tensor for each input of the model's family."""
+    inputs = model.family.inputs(model.config)
+    if len(arguments) < len(inputs):
+        names = " and ".join(each.name for each in inputs)
+        raise DataError(f"The model takes {names}, int64 [B, T] each; got {len(arguments)} of {len(inputs)}.")
+    for each, ids in zip(inputs, arguments, strict=False):
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or ids.numel() == 0:
-            came = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
-            raise DataError(
-                f"The {what} ids are to be whole numbers [batch, tokens], a row for each text; {came} came."
-            )
-        if int(ids.min()) < 0 or int(ids.max()) >= size:
+            got = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+            raise DataError(f"The {each.name} ids must be integers [batch, tokens], a row for each text; got {got}.")
+        if int(ids.min()) < 0 or int(ids.max()) >= each.vocab_size:
             strange = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
             raise DataError(
-                f"The {what} id {strange} is not in the vocabulary: its {size:,} tokens are 0 to {size - 1}."
+                f"The {each.name} id {strange} is not in the vocabulary: its {each.vocab_size:,} tokens are 0 to "
+                f"{each.vocab_size - 1}."
             )
 
 

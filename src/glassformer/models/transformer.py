@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from glassformer.errors import CheckpointError
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import Family, family_of
+from glassformer.models.initialisation import initialise
 from glassformer.models.trace import Objective, Trace, trace
 from glassformer.parts.blocks import Block
 from glassformer.parts.interventions import Intervention
@@ -17,13 +19,32 @@ from glassformer.parts.probes import Probe
 
 
 class Transformer(nn.Module):
-    """The base of :class:`~glassformer.models.decoder.Decoder` and of
+    """The base of :class:`~glassformer.models.decoder.Decoder`, :class:`~glassformer.models.encoder.Encoder` and
     :class:`~glassformer.models.encoder_decoder.EncoderDecoder`.
     """
 
     config: ModelConfig
     head: nn.Linear
     logits: Probe
+
+    def add_head(self, seed: int) -> None:
+        """Finish a model whose stacks are made: its head, its starting weights, and the matrices that are one."""
+        config = self.config
+        self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=config.head.bias)
+        self.logits = Probe()
+        initialise(self, config, seed)
+        self.tie()
+
+    def tie(self) -> None:
+        """Make one matrix of those that the configuration says are one."""
+        for replaced, kept in self.family.ties(self.config).items():
+            module, _, name = replaced.rpartition(".")
+            setattr(self.get_submodule(module), name, self.get_parameter(kept))
+
+    @property
+    def family(self) -> Family:
+        """Which stacks it has, what they read, and how they are wired."""
+        return family_of(self.config)
 
     def hidden(self, *arguments: Any, **options: Any) -> Tensor:
         """The model's arguments → the vectors [B, T, d_model] that the head reads."""

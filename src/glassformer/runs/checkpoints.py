@@ -3,7 +3,7 @@
     checkpoints/
       step-00005000/
         model.safetensors, optimizer.safetensors, ...   one file per group of tensors
-        state.json                                      everything else that a run needs to go on
+        state.json                                      everything else that a run needs to resume
         manifest.json                                   length and SHA-256 of each file, and of itself
 
 A checkpoint is written under a temporary name (``.tmp-...``), flushed to the disk file by file, renamed, and its parent
@@ -297,7 +297,7 @@ def _load_best(folder: Path) -> Checkpoint | None:
                 raise
             # Going on would hand out an earlier, worse checkpoint under the name of the best.
             raise CheckpointError(
-                f"The checkpoint {path} is damaged: {error}. Whether it is the best cannot be told; "
+                f"The checkpoint {path} is damaged: {error}. Whether it is the best is unknown; "
                 "choose one by its step, or move that folder away."
             ) from None
     return None

@@ -22,7 +22,7 @@ class FileLock:
 
     The kernel holds it (``flock``; ``msvcrt.locking`` on Windows), not the file's existence: after a SIGKILL there is
     nothing stale. Children made by ``fork`` do not keep it. Where the file system has no locks, a warning says so and
-    the work goes on.
+    the work continues.
     """
 
     def __init__(self, path: Path) -> None:

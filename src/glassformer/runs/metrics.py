@@ -63,9 +63,9 @@ class MetricsWriter:
         self._write(record)
 
     def resumed(self, step: int, **details: Any) -> None:
-        """Say that the run goes on from its state after ``step`` steps: records of later steps no longer count.
+        """Record that the run resumes from its state after ``step`` steps: records of later steps no longer count.
 
-        A run that starts afresh, with no checkpoint to go on from, resumes from step -1.
+        A run that starts afresh, with no checkpoint to resume from, resumes from step -1.
         """
         self._step = step
         self._write({"event": RESUMED, "step": step, **details})

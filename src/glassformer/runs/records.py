@@ -1,6 +1,6 @@
 """What a line of ``metrics.jsonl`` may hold: the types of the fields that are computed with, checked when it is read.
 
-A file that came from elsewhere, or was edited, may hold anything. What passes here can be computed with: a known field
+A file from elsewhere, or an edited one, may hold anything. What passes here can be computed with: a known field
 is of its type wherever it stands, and the fields that a kind of record is never without are there. Fields that are not
 named here are kept as they are.
 """

@@ -4,7 +4,7 @@ Weights mean nothing without the configuration that builds their model and the t
 checkpoint's manifest therefore holds the SHA-256 of these files, and a run whose files are not those is not opened:
 with half as many heads the same weights compute another function, and nothing else would say so.
 
-Of ``config.json`` the content is hashed (its JSON, keys sorted), so that indenting it anew changes nothing; of the
+Of ``config.json`` the content is hashed (its JSON, keys sorted), so that reformatting it changes nothing; of the
 others the bytes.
 """
 

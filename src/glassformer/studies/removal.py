@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from glassformer.errors import CheckpointError, GlassformerError
-from glassformer.models.decoder import Decoder
-from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.build import Model
 from glassformer.runs.checkpoints import latest_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
@@ -127,7 +126,7 @@ def loss_without(run: Run, variant: RunConfig) -> float | None:
     return loss if math.isfinite(loss) else None
 
 
-def transplanted(weights: Mapping[str, Tensor], variant: RunConfig) -> Decoder | EncoderDecoder:
+def transplanted(weights: Mapping[str, Tensor], variant: RunConfig) -> Model:
     """The variant's model with weights of the same names from another one.
 
     Raises:

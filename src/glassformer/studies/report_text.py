@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,8 @@ from glassformer.studies.power import PowerLine, power_line
 from glassformer.studies.report_numbers import Numbers, opened
 from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
-from glassformer.studies.wording import counted
 from glassformer.training.config import RunConfig
+from glassformer.wording import counted, listed
 
 NAMED, VALUES = 4, 10
 """As many variants are named in the question, or values of one setting; more are counted."""
@@ -57,16 +56,16 @@ def question(config: StudyConfig) -> str:
     changes = [{path: shown(value) for path, value in variant.items()} for variant in _as_designed(config).values()]
     paths = list(dict.fromkeys(path for change in changes for path in change))
     if all(value in ABSENT for change in changes for value in change.values()) and len(paths) <= NAMED:
-        return f"What is lost without {_listed(paths)}?"
+        return f"What is lost without {listed(paths)}?"
     if len(paths) == 1:
         values = [value for change in changes for value in change.values()]
         instead = shown(_value_at(config.base, paths[0]))
         if len(values) == 1:
             return f"What does {paths[0]}={values[0]} change, instead of {instead}?"
         if len(values) <= VALUES:
-            return f"What does {paths[0]} change: {_listed(values)}, instead of {instead}?"
+            return f"What does {paths[0]} change: {listed(values)}, instead of {instead}?"
     if len(config.variants) <= NAMED:
-        return f"What changes with {_listed(list(config.variants))}?"
+        return f"What changes with {listed(list(config.variants))}?"
     return f"What do {len(config.variants)} changes of the base change?"
 
 
@@ -234,8 +233,3 @@ def _value_at(config: Config, path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
-
-
-def _listed(words: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

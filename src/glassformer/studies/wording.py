@@ -5,14 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-
-def counted(n: int, noun: str) -> str:
-    """A number and its noun.
-
-    >>> counted(1, "pair"), counted(8, "pair")
-    ('1 pair', '8 pairs')
-    """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+from glassformer.wording import counted as counted  # noqa: PLC0414 - named here too
 
 
 def seeds_listed(seeds: Sequence[int]) -> str:

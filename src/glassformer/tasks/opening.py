@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import CheckpointError, ConfigError
-from glassformer.models.build import build
-from glassformer.models.decoder import Decoder
-from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.build import Model, build
 from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint, open_checkpoint
 from glassformer.runs.folder import Run
@@ -23,12 +21,12 @@ from glassformer.trust import trusting_parts
 AVERAGE = "average-"
 """Before a number: the mean of the weights of that many newest checkpoints (Vaswani et al. 2017, §6.1)."""
 
-Model = TypeVar("Model")
-Tokens = TypeVar("Tokens")
+ModelT = TypeVar("ModelT")
+TokenizerT = TypeVar("TokenizerT")
 
 
 @dataclass(frozen=True)
-class Opened(Generic[Model, Tokens]):
+class Opened(Generic[ModelT, TokenizerT]):
     """A trained model and what it takes to use it.
 
     Attributes:
@@ -38,15 +36,15 @@ class Opened(Generic[Model, Tokens]):
 
     run: Run
     config: RunConfig
-    model: Model
-    tokenizer: Tokens
+    model: ModelT
+    tokenizer: TokenizerT
     step: int
     warnings: list[str]
 
 
 def open_any(
     run: Run, checkpoint: str | int = "latest", *, device: str = "auto", trust_parts: bool = False
-) -> tuple[RunConfig, Decoder | EncoderDecoder, int, list[str]]:
+) -> tuple[RunConfig, Model, int, list[str]]:
     """A run's configuration, its model whatever its family, the model's step, and warnings of damaged checkpoints.
 
     Args:
@@ -87,7 +85,7 @@ def run_config(run: Run, *, trust_parts: bool = False) -> RunConfig:
     return config
 
 
-def build_model(config: RunConfig) -> Decoder | EncoderDecoder:
+def build_model(config: RunConfig) -> Model:
     """The model at its starting weights, a pure function of the configuration and its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)

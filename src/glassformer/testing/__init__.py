@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 from glassformer.testing.configs import part_configs, shrunk
 from glassformer.testing.paths import compiles_into_one_graph
 from glassformer.testing.promises import PROMISES, Promise
@@ -50,7 +51,7 @@ def check_part(
     configs = part_configs(kind, name, options=options, part_files=part_files)
     for variant, config in configs.items():
         broken += [f"{variant}: {complaint}" for complaint in _broken_promises(config)]
-    shortest = min(configs.values(), key=lambda config: (config.has_encoder, config.n_layers))
+    shortest = min(configs.values(), key=lambda config: (len(family_of(config).stacks), config.n_layers))
     broken += _broken({"opens as a page": opens_as_a_page}, shortest)
     assert not broken, f"{kind} '{name}' breaks its contract:\n" + "\n".join(f"  - {line}" for line in broken)
 

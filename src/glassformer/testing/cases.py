@@ -1,9 +1,9 @@
-"""What the models are given: a batch for either family, so that a promise is said once for both.
+"""What the models are given: a batch for any family, so that a promise is said once for all.
 
 =================== ============================ ====================================
-a batch has         for a decoder                for an encoder-decoder
+a batch has         for a decoder or an encoder  for an encoder-decoder
 =================== ============================ ====================================
-``tokens`` [B, T]   what it reads and continues  the target, which it continues
+``tokens`` [B, T]   what it reads                the target, which it continues
 ``source`` [B, S]   None                         the sentence it looks at
 ``padding``         the pads among ``tokens``    the pads in ``source``
 =================== ============================ ====================================
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from glassformer.models.build import Model
 from glassformer.models.config import ModelConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.stack import Stack
+from glassformer.models.family import Family, family_of
 from glassformer.parts.cache import KVCache
 from glassformer.parts.masks import causal_mask
 
@@ -78,7 +78,9 @@ class Case:
         return self.tokens if self.source is None else self.source
 
     def ragged(self, *, left: int = 0, right: int = 0) -> Case:
-        """The last row has this many pads at its ends (as many as its length allows), the others have none."""
+        """The last row (of sources, where there are any) has this many pads at its ends, as many as its length allows;
+        the others have none.
+        """
         if not left + right:
             return self
         padding = torch.zeros_like(self._padded_side, dtype=torch.bool)
@@ -86,6 +88,10 @@ class Case:
         padding[-1, : min(left, length - 1)] = True
         padding[-1, length - min(right, length - 1) :] = True
         return replace(self, padding=padding)
+
+    def ragged_source(self, *, left: int = 0, right: int = 0) -> Case:
+        """The same for sources alone: a case without them stays as it is."""
+        return self if self.source is None else self.ragged(left=left, right=right)
 
     def with_row_of_pads(self) -> Case:
         """The last row is all padding."""
@@ -102,28 +108,28 @@ class Case:
             return Case(self.tokens, longer, padding), slice(None)
         return Case(longer, None, padding), slice(ends[0], ends[0] + self.tokens.shape[1])
 
-    def visible(self, name: str) -> Tensor:
-        """What the attention that is called ``name`` may look at: bool, broadcastable to [B, 1, query, key]."""
-        to_source = self.source is not None and (name.startswith("encoder.") or "cross_attention" in name)
-        read = self.source if to_source and self.source is not None else self.tokens
+    def visible(self, name: str, family: Family) -> Tensor:
+        """What the attention of this name may look at: bool, broadcastable to [B, 1, query, key]."""
+        stack, cross = family.stack_named(name), "cross_attention" in name
+        keys = family.stacks[0] if cross else stack
+        read = (self.tokens if self.source is None else self.source, self.tokens)[keys.reads]
         index = torch.arange(read.shape[1])
         everything = torch.ones(1, 1, 1, len(index), dtype=torch.bool)
-        visible = everything if to_source else causal_mask(index, index)
+        visible = causal_mask(index, index) if stack.causal and not cross else everything
         if self.padding is not None and read is self._padded_side:
             visible = visible & ~self.padding[:, None, None, :]
-            if "cross_attention" not in name:
+            if not cross:
                 visible = visible | (index[:, None] == index)  # a pad sees itself
         return visible
 
 
 def random_case(config: ModelConfig, batch_size: int, length: int, source_length: int | None = None) -> Case:
-    """Random tokens, the same each time for one shape and vocabulary; a source is two tokens longer unless told."""
+    """Random tokens, the same each time for one shape and vocabulary; a source is two tokens longer unless given."""
     generator = torch.Generator().manual_seed(batch_size * 1000 + length)
     tokens = torch.randint(config.vocab_size, (batch_size, length), generator=generator)
-    if not config.has_encoder:
-        return Case(tokens)
+    *sources, _ = family_of(config).inputs(config)
     shape = (batch_size, source_length or min(length + 2, config.max_seq_len))
-    return Case(tokens, torch.randint(config.encoder_vocab_size, shape, generator=generator))
+    return Case(tokens, *(torch.randint(source.vocab_size, shape, generator=generator) for source in sources))
 
 
 def longest(config: ModelConfig, at_most: int = LONGEST) -> int:
@@ -131,28 +137,23 @@ def longest(config: ModelConfig, at_most: int = LONGEST) -> int:
     return min(config.max_seq_len, at_most)
 
 
-def reader(model: Model) -> tuple[Stack, str]:
-    """The stack that reads ``tokens``, and how the names in it begin."""
-    return (model.decoder, "decoder.") if isinstance(model, EncoderDecoder) else (model, "")
-
-
 class Continuation:
     """Logits piece by piece through a cache; what a translator looks at is computed once, keys and values too."""
 
     def __init__(self, model: Model, case: Case, cache: KVCache) -> None:
-        self._model, self._stack, self._cache = model, reader(model)[0], cache
+        self._model, self._stack, self._cache = model, model.family.stack().module(model), cache
         self._memory = None
-        if isinstance(model, EncoderDecoder):
-            assert case.source is not None
-            self._memory = model.project_memory(model.encode(case.source, case.padding))
+        if case.source is not None:
+            translator = cast("EncoderDecoder", model)
+            self._memory = translator.project_memory(translator.encode(case.source, case.padding))
 
     def read(self, tokens: Tensor) -> Tensor:
         """The next tokens [B, T] → logits [B, T, vocab_size], as a caller of the model has them."""
-        model = self._model
-        if not isinstance(model, EncoderDecoder):
-            return model(tokens, cache=self._cache)
-        assert self._memory is not None
-        return model.unembed(model.decode(tokens, self._memory, self._cache))
+        if self._memory is None:
+            logits: Tensor = self._model(tokens, cache=self._cache)
+            return logits
+        translator = cast("EncoderDecoder", self._model)
+        return translator.unembed(translator.decode(tokens, self._memory, self._cache))
 
     def read_at(self, slot: int, tokens: Tensor) -> Tensor:
         """The same for tokens [B, 1] of a known slot, in a step whose shapes never change."""

@@ -14,23 +14,27 @@ DROPOUTS = ("dropout", "attention.dropout", "feedforward.dropout")
 
 
 TRANSLATOR = {"n_encoder_layers": 1, "source_vocab_size": 19, "embedding.source": "own"}
+ENCODER = {"family": "encoder"}
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "norm": {
         "pre": {},
         "post": {"norm.placement": "post"},
         "without bias": {"norm.bias": False},
+        "in an encoder": ENCODER,
         "in an encoder-decoder": {**TRANSLATOR, "norm.placement": "post"},
     },
     "feedforward": {
         "plain": {},
         "without bias, post-norm": {"feedforward.bias": False, "norm.placement": "post"},
         "as a convolution": {"feedforward.convolution": True},
+        "in an encoder": ENCODER,
         "in an encoder-decoder": TRANSLATOR,
     },
     "positions": {
         "multi-head": {},
         "grouped queries": {"attention.n_kv_heads": 2},
         "one layer, untied": {"n_layers": 1, "head.tied": False, "head.bias": True},
+        "in an encoder": ENCODER,
         "in an encoder-decoder": TRANSLATOR,
     },
     "attention": {
@@ -44,13 +48,14 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "one key head, ALiBi": {"attention.n_kv_heads": 1, "positions.kind": "alibi"},
         "wide heads, not scaled": {"attention.d_head": 8, "attention.scale": False},
+        "in an encoder": ENCODER,
         "in an encoder-decoder": {**TRANSLATOR, "norm.placement": "post"},
     },
 }
 VARIANTS["cross-attention"] = {
     variant: {**TRANSLATOR, **changes}
     for variant, changes in VARIANTS["attention"].items()
-    if variant != "in an encoder-decoder"
+    if variant not in ("in an encoder", "in an encoder-decoder")
 }
 """What is particular about each small model that a part is put into."""
 

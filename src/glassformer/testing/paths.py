@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 from glassformer.parts.probes import probe_points, record
-from glassformer.testing.cases import Continuation, longest, random_case, reader
+from glassformer.testing.cases import Continuation, longest, random_case
 from glassformer.testing.comparing import TOLERANCE, assert_close, gradients, logits_and_gradients, random_model
 from glassformer.testing.configs import without_dropout
 
@@ -48,7 +49,7 @@ def recorded_weights_are_a_distribution(config: ModelConfig) -> None:
     for name, weights in seen.items():
         sums = weights.sum(-1)
         assert torch.allclose(sums, torch.ones_like(sums), atol=TOLERANCE), f"rows of {name} do not sum to 1"
-        hidden = ~case.visible(name).expand_as(weights)
+        hidden = ~case.visible(name, model.family).expand_as(weights)
         assert not weights.masked_select(hidden).any(), f"{name} looks at the future or at pads"
     with torch.no_grad():
         assert_close({"logits": watched}, {"logits": case.run(model)}, TOLERANCE, "watching")
@@ -56,9 +57,14 @@ def recorded_weights_are_a_distribution(config: ModelConfig) -> None:
 
 @torch.no_grad()
 def cached_equals_uncached(config: ModelConfig) -> None:
-    """Read in pieces of any length, tokens give the full pass's logits, in any cache with room enough."""
+    """Read in pieces of any length, tokens give the full pass's logits, in any cache with room enough.
+
+    Of models that generate; an encoder has no use for a cache.
+    """
+    if not family_of(config).generates:
+        return
     model = random_model(config)
-    case = random_case(config, 2, longest(config)).ragged(right=2 if config.has_encoder else 0)
+    case = random_case(config, 2, longest(config)).ragged_source(right=2)
     length = case.tokens.shape[1]
     whole = case.run(model)
     half, third = length // 2 or 1, -(-length // 3)
@@ -69,7 +75,7 @@ def cached_equals_uncached(config: ModelConfig) -> None:
         (half, 1, length),
         (third, third, length),
     ):
-        continuation = Continuation(model, case, reader(model)[0].make_cache(2, capacity))
+        continuation = Continuation(model, case, model.family.stack().module(model).make_cache(2, capacity))
         ends = [0, *range(first, length, rest), length]
         pieces = [case.tokens[:, start:end] for start, end in itertools.pairwise(ends)]
         cached = torch.cat([continuation.read(piece) for piece in pieces], dim=1)
@@ -81,16 +87,18 @@ def cached_equals_uncached(config: ModelConfig) -> None:
 def cached_equals_uncached_with_left_padding(config: ModelConfig) -> None:
     """Prompts of different lengths in one cache give what each gives alone; so does a step of static shapes.
 
-    A translator's sources are of different lengths too, with pads at the left.
+    A translator's sources are of different lengths too, with pads at the left. An encoder has no use for a cache.
     """
+    if not family_of(config).generates:
+        return
     model = random_model(config)
     length = longest(config)
     starts = torch.tensor([0, length // 3, length - 1])
-    case = random_case(config, 3, length).ragged(left=2 if config.has_encoder else 0)
+    case = random_case(config, 3, length).ragged_source(left=2)
     alone = [case.row(row, start=start).run(model)[0] for row, start in enumerate(starts.tolist())]
     for static in (False, True):
         for prompt in sorted({1, length // 2 or 1, length}):
-            cache = reader(model)[0].make_cache(3, length + 3, starts=starts)
+            cache = model.family.stack().module(model).make_cache(3, length + 3, starts=starts)
             continuation = Continuation(model, case, cache)
             read = [continuation.read(case.tokens[:, :prompt])]
             for slot in range(prompt, length):
@@ -105,7 +113,7 @@ def cached_equals_uncached_with_left_padding(config: ModelConfig) -> None:
 def compiles_into_one_graph(config: ModelConfig) -> None:
     """``torch.compile(fullgraph=True)`` traces the whole training pass, probes included, and gives the same numbers."""
     model = random_model(without_dropout(config)).train()
-    case = random_case(config, 2, longest(config, 8)).ragged(right=2 if config.has_encoder else 0)
+    case = random_case(config, 2, longest(config, 8)).ragged_source(right=2)
     torch.compiler.reset()
     logits = case.run(torch.compile(model, fullgraph=True, backend="aot_eager"))
     found = {"logits": logits.detach(), **gradients(model, case.loss(logits))}
@@ -122,7 +130,7 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
     models = [random_model(config, seed=seed) for seed in range(2)]
     for model in models:
         model.set_attention_path("explicit")
-    case = random_case(config, 2, longest(config, 8)).ragged(right=2 if config.has_encoder else 0)
+    case = random_case(config, 2, longest(config, 8)).ragged_source(right=2)
     args, options = case.arguments
     trained = [name for name, parameter in models[0].named_parameters() if parameter.requires_grad]
     every = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from glassformer.models import counting
 from glassformer.models.build import Model, build
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 from glassformer.testing.cases import Case, longest, random_case
 from glassformer.testing.comparing import assert_close, random_model
 from glassformer.testing.configs import with_dropout, without_dropout
@@ -49,7 +50,7 @@ def off_is_off(config: ModelConfig) -> None:
     assert not drawing, f"dropout is off in training, and these drew random numbers: {drawing}"
     assert operations(random_model(with_dropout(config)), case) == evaluated, "dropout does something in evaluation"
     bare = config.override({"residual": "none"})
-    skips = config.n_skips + config.n_encoder_skips
+    skips = sum(stack.n_skips(config) for stack in family_of(config).stacks)
     fewer_sums = evaluated.count("aten.add.Tensor") - operations(random_model(bare), case).count("aten.add.Tensor")
     assert fewer_sums == skips, f"the residual is off: {skips} skips, and {fewer_sums} sums went with them"
 

@@ -18,7 +18,7 @@ from glassformer.inspection.subjects import InspectedModel
 from glassformer.models.build import Model
 from glassformer.models.config import ModelConfig
 from glassformer.models.costs import costs
-from glassformer.models.decoder import Decoder
+from glassformer.models.family import family_of
 from glassformer.models.memory import Optimizer as OptimizerName
 from glassformer.models.memory import optimizer_values
 from glassformer.runs.checkpoints import load_checkpoint, save_checkpoint
@@ -87,12 +87,11 @@ def saved_equals_loaded(config: ModelConfig) -> None:
 def opens_as_a_page(config: ModelConfig) -> None:
     """The page of ``glassformer inspect``, every chapter. It takes seconds, so it stands apart from the promises.
 
-    Of decoders with attention and no encoder; others are not opened.
+    Of models with one stack and with attention; others are not opened.
     """
-    if config.has_encoder or not config.has_attention:
+    if len(family_of(config).stacks) > 1 or not config.has_attention:
         return
     model = random_model(without_dropout(config))
-    assert isinstance(model, Decoder)
     tokenizer = SymbolTokenizer([chr(ord("a") + index) for index in range(config.vocab_size)])
     text = tokenizer.decode([index % config.vocab_size for index in range(longest(config, 6))])
     inspect(InspectedModel("part", model, tokenizer), text=text)

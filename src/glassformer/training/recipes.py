@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.config import parse, parse_assignments
+from glassformer.data.config import DataConfig
 from glassformer.data.kind import DataKind, kinds_for
 from glassformer.errors import ConfigError, nearest, shown
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import FAMILIES, family_of
 from glassformer.models.presets import Preset, preset, preset_names
 from glassformer.tasks.registry import task_named, task_with, tasks
-from glassformer.tasks.run_config import RunConfig, family_of
+from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.task import Task
 
 SUFFIXES = (".json", ".toml")
@@ -133,7 +135,6 @@ def _of_preset(name: str, changes: Mapping[str, Any]) -> RunConfig:
 
 def _check_data(model: str, chosen: ModelConfig, changes: Mapping[str, Any]) -> None:
     """Refuse built-in data that the model cannot be trained on, and names that are nearly built-in ones."""
-    family = family_of(chosen)
     named = {f"data.{task.data_setting}": task for task in reversed(tasks())}
     values = {setting: str(changes[setting]) for setting in named if changes.get(setting) is not None}
     if len(values) > 1:
@@ -141,27 +142,27 @@ def _check_data(model: str, chosen: ModelConfig, changes: Mapping[str, Any]) -> 
         raise ConfigError(f"{several} name data of two kinds; choose one of them.", subject="command")
     for setting, value in values.items():
         task = task_with(value) or (named[setting] if setting != "data.source" else None)
-        if task is not None and family not in task.config.families:
-            raise ConfigError(_other_family(value, task, model, family), subject="command")
+        if task is not None and chosen.family not in task.config.families:
+            raise ConfigError(_other_family(value, task, model, chosen), subject="command")
     source = values.get("data.source", "")
-    others = [name for task in tasks() if task.data_setting != "source" for name in task.built_in]
-    fitting = [name for task in tasks() if family in task.config.families for name in task.built_in]
-    hint = nearest(source, fitting)
-    meant = hint.startswith("Did you mean") and any(f"'{each}'" in hint for each in others if each in fitting)
+    fitting = [task for task in tasks() if chosen.family in task.config.families]
+    hint = nearest(source, [name for task in fitting for name in task.built_in])
+    others = [name for task in fitting if task.data_setting != "source" for name in task.built_in]
+    meant = hint.startswith("Did you mean") and any(f"'{name}'" in hint for name in others)
     if meant and "." not in source and not Path(source).exists():
         raise ConfigError(f"There is no file, folder, text or task named {source!r}. {hint}", subject="command")
 
 
-def _other_family(data: str, task: Task, model: str, family: str) -> str:
+def _other_family(data: str, task: Task, model: str, chosen: ModelConfig) -> str:
     """That a model cannot be trained on some data, and what can."""
-    presets = [name for name in preset_names() if family_of(preset(name).model) in task.config.families]
-    fitting = [name for each in tasks() if family in each.config.families for name in each.built_in]
-    learned = " or ".join(kind.learned for kind in kinds_for(family))
-    families = " or ".join(task.config.families)
+    presets = [name for name in preset_names() if preset(name).model.family in task.config.families]
+    kinds = kinds_for(chosen.family)
+    learned = " or ".join(kind.learned for kind in kinds) or "nothing yet"
+    built_in = [name for kind in kinds for name in task_named(kind).built_in]
+    trained = " or ".join(FAMILIES[family].words for family in task.config.families)
     return (
-        f"{data!r} ({task.config.learned}) trains a model of the family {families}, and {model} is of the family "
-        f"{family}, which learns from {learned}; choose a preset such as {presets[0]}, or other data: "
-        f"{', '.join(fitting)}, a file."
+        f"{data!r} ({task.config.learned}) trains {trained}, and {model} is {family_of(chosen).words}, which learns "
+        f"from {learned}; choose a preset such as {presets[0]}, or other data: {', '.join([*built_in, 'a file'])}."
     )
 
 
@@ -170,7 +171,7 @@ def _kind(model: ModelConfig, changes: Mapping[str, Any], present: type[DataKind
 
     A change chooses a kind by its task, or by a setting that names the data of that kind alone.
     """
-    kinds = kinds_for(family_of(model))
+    kinds = kinds_for(model.family)
     asked = changes.get("data.task")
     for kind in kinds:
         setting = task_named(kind).data_setting
@@ -178,8 +179,7 @@ def _kind(model: ModelConfig, changes: Mapping[str, Any], present: type[DataKind
             return kind
     if present is not None and (task_named(present).data_setting == "source" or "data.source" not in changes):
         return present
-    assert kinds, "every family of a preset has a kind of data"
-    return kinds[0]
+    return kinds[0] if kinds else DataConfig  # of a family that nothing trains, the configuration says so
 
 
 def _without_task(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from glassformer import places
 from glassformer.errors import GlassformerError, RunError
-from glassformer.models.decoder import Decoder
-from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.build import Model
 from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
@@ -120,7 +119,7 @@ def _trainer(
     run: Run,
     config: RunConfig,
     samples: TrainingData,
-    model: Decoder | EncoderDecoder,
+    model: Model,
     execution: ExecutionConfig,
     observers: Sequence[Observer],
 ) -> Trainer:

@@ -21,6 +21,7 @@ from typing import Any
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 from glassformer.models.formulas import flops_per_token, parameters
 from glassformer.scaling.laws.hyperparameters import DEEPSEEK_BATCH
 from glassformer.scaling.plans.shapes import Shape, by_width
@@ -122,9 +123,9 @@ def base_of(
         raise ConfigError(taken, subject="ladder")
     recipe = {path: value for path, value in RECIPE.items() if path not in settings}
     plain = configuration(preset, data=data, steps=None, seed=None, assignments=_written(recipe | dict(settings)))
-    if plain.model.has_encoder:
+    if (family := family_of(plain.model)).name != "decoder":
         raise ConfigError(
-            "a ladder is of a language model, and this one has an encoder: choose a preset without, such as "
+            f"a ladder is of decoder-only models, and this is {family.words}: choose a preset such as "
             "nanogpt-shakespeare-cpu.",
             subject="ladder",
         )

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 from glassformer.scaling.laws.counting import counts
 from glassformer.scaling.laws.law import Counting
 
@@ -95,8 +96,8 @@ def nearest_shape(
     Raises:
         ConfigError: the base has an encoder, or the target is below the smallest sensible model.
     """
-    if base.has_encoder:
-        raise ConfigError("scaling laws are of language models, and this model has an encoder.", subject="shape")
+    if (family := family_of(base)).name != "decoder":
+        raise ConfigError(f"scaling laws are of decoder-only models, and this is {family.words}.", subject="shape")
     assert target > 0, target
     least = smallest(base, counting)
     if target < least:

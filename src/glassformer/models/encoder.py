@@ -1,0 +1,45 @@
+"""The encoder-only Transformer (Devlin et al. 2019, BERT): one stack in which every token sees the whole sequence.
+
+tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm → logits [B, T, vocab_size]
+
+The logits at a position are of the token that stands there, which is what a model learns that fills in masked tokens;
+it has no order in which it could write, so it generates nothing.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from glassformer.models.config import ModelConfig
+from glassformer.models.initialisation import draw_seed
+from glassformer.models.stack import Stack
+from glassformer.models.transformer import Transformer
+
+
+class Encoder(Stack, Transformer):
+    """A BERT, whatever its parts.
+
+    Raises:
+        ConfigError: a registered part refuses the options given for it.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        assert config.family == "encoder", f"a configuration of the family {config.family} makes no Encoder"
+        seed = draw_seed()  # before the parts, which draw too
+        super().__init__(config, rows=config.padded_vocab_size, n_layers=config.n_layers, causal=False)
+        self.add_head(seed)
+
+    def forward(self, tokens: Tensor, *, padding: Tensor | None = None) -> Tensor:
+        """Token ids [B, T] → logits [B, T, vocab_size] for the token at each position.
+
+        Args:
+            padding: bool [B, T], True where a token is a pad (at either end); positions are counted without pads.
+
+        Raises:
+            DataError: more tokens than ``max_seq_len``.
+        """
+        return self.unembed(self.hidden(tokens, padding=padding))
+
+    def hidden(self, tokens: Tensor, *, padding: Tensor | None = None) -> Tensor:
+        """The same up to the head: [B, T, d_model] after the final norm."""
+        return self.run_blocks(tokens, self.context(tokens, padding))
