@@ -177,7 +177,7 @@ SETTINGS = {
     "micro-batches": (f"{TRAIN} --set training.micro_batch_size=4", "micro_batch_size"),
     "sentences longer than the model looks": (
         f"{TRAIN} --set data.max_length=300",
-        "data.max_length is 300, and the model looks at 256",
+        "data.max_length is 300, more than the context length 256",
     ),
     "one embedding for two vocabularies": (f"{TRAIN} --set data.joint=false", "(?s)(joint|vocabular)"),
     "byte pairs of words": (f"{TRAIN} --set data.vocab_size=500", "vocab_size=500 has no effect"),
