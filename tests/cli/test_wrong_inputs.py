@@ -164,7 +164,7 @@ CONFLICTS = {
     ),
     "longer than the context": (
         f"{TRAIN} --set training.seq_len=100",
-        "seq_len is 100, more than the context length 64",
+        "seq_len is 100, more than the context",
     ),
     "heads that do not divide": (
         f"{TRAIN} --set model.attention.n_heads=5",
