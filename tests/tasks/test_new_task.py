@@ -1,4 +1,4 @@
-"""A new kind of data is one file: it is configured, trained, resumed, opened, evaluated and sampled like every other."""
+"""A new kind of data is one file: it is configured, trained, resumed, opened, evaluated and sampled like any other."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from glassformer.config import parse_assignments
 from glassformer.tasks.registry import task_of, tasks
 from glassformer.training.effects import check_effects
 from glassformer.training.recipes import SUFFIXES, configuration
-from glassformer.training.trainer import Trainer, TrainingResult
+from glassformer.training.recording import TrainingResult
+from glassformer.training.trainer import Trainer
 
 
 def train(
