@@ -18,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from glassformer.data.sentence_tokenizers import PairTokenizer, SentenceTokenizer, WordTokenizer
-from glassformer.data.tokenizers import OWN_FOLDER, utf8
+from glassformer.data.pair_tokenizer import PairTokenizer
+from glassformer.data.sentence_tokenizer import SentenceTokenizer
+from glassformer.data.tokenizer import OWN_FOLDER, utf8
+from glassformer.data.word_tokenizers import WordTokenizer
 from glassformer.errors import DataError, DependencyError
 from glassformer.untrusted import TOKENIZER_LIMIT, read_bytes, read_json
 

@@ -38,7 +38,7 @@ from glassformer.data.sentence_tokenizers import (
     WordTokenizer,
 )
 from glassformer.data.spool import Progress, tell_nobody
-from glassformer.data.tokenizers import utf8
+from glassformer.data.tokenizer import utf8
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
 

@@ -26,7 +26,7 @@ from glassformer.data.pair_batching import (
     plan_in_order,
 )
 from glassformer.data.pair_preparation import SIDES, prepare_pairs
-from glassformer.data.pairs import Pair
+from glassformer.data.pair_source import Pair
 from glassformer.data.prepared_folders import DamagedError, check_files, open_manifest
 from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
 from glassformer.data.spool import Progress
