@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from glassformer import speed
 from glassformer.data.language_modeling import TokenBatch
+from glassformer.models.counting import flops_per_token
 from glassformer.models.decoder import Decoder
-from glassformer.models.formulas import flops_per_token
 from glassformer.models.interop import save_gpt2
 from glassformer.models.presets import preset
 from glassformer.training.config import RunConfig

@@ -26,8 +26,8 @@ from glassformer import speed
 from glassformer.data.batches import IGNORE
 from glassformer.data.pair_batching import PairBatch
 from glassformer.data.translation_config import TranslationConfig
+from glassformer.models.counting import flops_per_token
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.formulas import flops_per_token
 from glassformer.models.marian_export import save_marian
 from glassformer.models.marian_layout import SpecialIds
 from glassformer.models.presets import preset

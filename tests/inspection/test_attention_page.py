@@ -108,7 +108,7 @@ def complaints(*args, **options):
         pytest.param(None, "attn_implementation='eager'", id="nothing"),
         pytest.param((), "output_attentions=True", id="an empty tuple"),
         pytest.param((None, None), "attn_implementation='eager'", id="no weights were formed"),
-        pytest.param("weights", "a str came", id="a text"),
+        pytest.param("weights", r"a str\b", id="a text"),
     ],
 )
 def test_weights_of_another_shape_are_refused_with_the_shapes_there_are(weights, said):
@@ -133,14 +133,14 @@ def test_tokens_that_do_not_fit_and_rows_that_do_not_add_up_are_told_together():
     wrong[1, 2, 3] *= 0.5
     found = complaints(wrong, TOKENS[:4])
     assert len(found) == 2
-    assert "5 queries, and 4 tokens" in found[0]
+    assert re.search("5 queries.*4 tokens", found[0])
     assert "1 of 30 rows" in found[1]
     assert "query 3 of layer 1, head 2 has 0.5." in found[1]
 
 
 def test_keys_are_asked_for_where_they_are_other_tokens():
     assert "keys=" in complaints(softmax_rows(1, 1, 5, 4), TOKENS)[0]
-    assert "4 keys, and 3 came" in complaints(softmax_rows(1, 1, 5, 4), TOKENS, keys=["a", "b", "c"])[0]
+    assert re.search("4 keys.*3 in keys=", complaints(softmax_rows(1, 1, 5, 4), TOKENS, keys=["a", "b", "c"])[0])
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,4 @@ def test_rounding_errors_are_left_out_of_the_picture_and_vanishing_gradients_are
 def test_two_runs_are_two_pictures_with_their_names(run, train):
     other = training_gradients(train("other", {"training.max_steps": 2}))
     figures = type(other).figures_of([training_gradients(run), other])
-    assert [figure.title for figure in figures] == [
-        f"Gradients over the training, {each.name}" for each in (run, other)
-    ]
+    assert [figure.title for figure in figures] == [f"Gradients during training, {each.name}" for each in (run, other)]

@@ -101,7 +101,7 @@ def test_an_attention_of_ones_own_is_refused_by_name():
     class Mean(nn.Module):
         pass
 
-    with pytest.raises(ConfigError, match="Mean is no MultiHeadAttention"):
+    with pytest.raises(ConfigError, match="Mean is not a MultiHeadAttention"):
         slices(Mean())
 
 

@@ -14,7 +14,7 @@ WAYS = [(".svg", "light"), (".pdf", "dark"), (".png", "dark"), (".svg", "dark"),
 
 @pytest.fixture(scope="module")
 def figures(language_run):
-    """One of each kind and title, of two moments; smaller than those of a page of all moments."""
+    """One of each kind and title, of two snapshots; smaller than those of a page of all snapshots."""
     subject = open_subject(language_run.path, checkpoint="all")
     subject.chosen = [subject.chosen[0], subject.chosen[-1]]
     page = inspect(subject, text="bad fig")

@@ -10,7 +10,7 @@ from transformers import GPT2LMHeadModel
 
 from glassformer.errors import CheckpointError, DataError, RunError
 from glassformer.generation import BeamSearchConfig, translate
-from glassformer.inspection.subjects import MOST_MOMENTS, open_subject, readable
+from glassformer.inspection.subjects import MOST_SNAPSHOTS, open_subject, readable
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.training.opening import open_model, open_translator
@@ -29,7 +29,7 @@ def copy(language_run, tmp_path):
     return Run.open(shutil.copytree(language_run.path, tmp_path / language_run.name))
 
 
-def test_all_moments_are_the_start_and_every_checkpoint(language_run):
+def test_all_snapshots_are_the_start_and_every_checkpoint(language_run):
     subject = open_subject(language_run.path, checkpoint="all")
     found = []
     for snapshot in subject.snapshots():
@@ -45,7 +45,7 @@ def test_all_moments_are_the_start_and_every_checkpoint(language_run):
 
 
 @pytest.mark.parametrize("checkpoint", ["latest", "best", "8", "average-2"])
-def test_one_moment_has_the_weights_that_sampling_would_use(language_run, checkpoint):
+def test_one_snapshot_has_the_weights_that_sampling_would_use(language_run, checkpoint):
     subject = open_subject(language_run.path, checkpoint=checkpoint)
     (snapshot,) = subject.snapshots()
     expected = open_model(language_run, checkpoint)
@@ -81,49 +81,49 @@ def test_many_checkpoints_are_thinned_and_it_is_said(copy):
         save_checkpoint(copy.checkpoints, step, {"model": weights}, {}, is_best=False)
     subject = open_subject(copy.path, checkpoint="all")
     steps = [snapshot.step for snapshot in subject.chosen]
-    assert len(steps) == MOST_MOMENTS
+    assert len(steps) == MOST_SNAPSHOTS
     assert (steps[0], steps[-1]) == (0, 42)
-    assert "34 moments; 12 of them" in subject.warnings[0]
+    assert "34 snapshots; 12 of them" in subject.warnings[0]
 
 
 def test_a_text_is_read_as_the_model_reads_it(language_run):
     subject = open_subject(language_run.path)
-    reading = subject.read("bad fig\n")
-    assert reading.tokens == ["b", "a", "d", "␣", "f", "i", "g", "⏎"]
-    assert reading.ids == open_model(language_run).tokenizer.encode("bad fig\n").tolist()
-    assert reading.next_tokens == [*reading.ids[1:], -1]
-    assert subject.token_label(reading.ids[3]) == "␣"
+    encoded = subject.read("bad fig\n")
+    assert encoded.tokens == ["b", "a", "d", "␣", "f", "i", "g", "⏎"]
+    assert encoded.ids == open_model(language_run).tokenizer.encode("bad fig\n").tolist()
+    assert encoded.next_tokens == [*encoded.ids[1:], -1]
+    assert subject.token_label(encoded.ids[3]) == "␣"
 
 
 def test_a_translator_reads_a_pair_between_its_start_and_end(translator_run):
     subject = open_subject(translator_run.path)
-    reading = subject.read("one two three", "three two one")
+    encoded = subject.read("one two three", "three two one")
     tokenizer = open_translator(translator_run).tokenizer
-    assert reading.source_ids == [*tokenizer.source.encode("one two three"), tokenizer.source.end_id]
-    assert reading.ids == [tokenizer.target.start_id, *tokenizer.target.encode("three two one")]
-    assert reading.next_tokens == [*reading.ids[1:], tokenizer.target.end_id]
-    assert len(reading.tokens) == 4
-    assert len(reading.source) == 4
+    assert encoded.source_ids == [*tokenizer.source.encode("one two three"), tokenizer.source.end_id]
+    assert encoded.ids == [tokenizer.target.start_id, *tokenizer.target.encode("three two one")]
+    assert encoded.next_tokens == [*encoded.ids[1:], tokenizer.target.end_id]
+    assert len(encoded.tokens) == 4
+    assert len(encoded.source) == 4
 
 
 def test_a_translator_reads_its_own_translation_unless_given_one(translator_run):
     subject = open_subject(translator_run.path, checkpoint="all")
     opened = open_translator(translator_run)
     (expected,) = translate(opened.model, opened.tokenizer, ["one two"], BeamSearchConfig(beam_size=1))
-    reading = subject.read("one two")
+    encoded = subject.read("one two")
     limit = subject.model.config.max_seq_len - 1
-    assert reading.ids[1:] == expected.hypotheses[0].tokens[:limit]
+    assert encoded.ids[1:] == expected.hypotheses[0].tokens[:limit]
 
 
 def test_a_gpt2_folder_is_opened_as_it_is(gpt2_folder):
     subject = open_subject(gpt2_folder)
     assert [snapshot.label for snapshot in subject.snapshots()] == ["as imported"]
-    reading = subject.read("then the")
-    assert reading.tokens == ["th", "e", "n", "␣", "th", "e"]
+    encoded = subject.read("then the")
+    assert encoded.tokens == ["th", "e", "n", "␣", "th", "e"]
     theirs = GPT2LMHeadModel.from_pretrained(gpt2_folder).eval()
     with torch.no_grad():
         torch.testing.assert_close(
-            subject.trace(reading).logits, theirs(reading.arguments[0]).logits, rtol=1e-5, atol=1e-5
+            subject.trace(encoded).logits, theirs(encoded.arguments[0]).logits, rtol=1e-5, atol=1e-5
         )
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_refused(language_run, translator_run, gpt2_folde
     for read, words in (
         (lambda: language.read(""), "empty"),
         (lambda: language.read("Q"), "'Q'"),
-        (lambda: language.read("abc " * 7), "has 28 tokens, and letters-.* looks at 24"),
+        (lambda: language.read("abc " * 7), "28 tokens.*letters-.* 24"),
         (lambda: language.read("abc", "abc"), "is a language model"),
         (lambda: translator.read(""), "source is empty"),
         (lambda: translator.read("one " * 24), "source has 25 tokens"),

@@ -1,26 +1,48 @@
-"""Costs by formula against counting."""
+"""Costs, counted from two layers of each stack, against the whole model and the papers' closed forms."""
 
 from __future__ import annotations
+
+import itertools
+from collections import Counter
 
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from models.closed_forms import (
+    encoder_decoder_flops,
+    encoder_decoder_parameters,
+    kaplan_parameters,
+    palm_flops_per_token,
+)
+from models.whole_models import counted_flops, kept_bytes, lengths_of
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.models import counting
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
 from glassformer.models.costs import costs
+from glassformer.models.counting import (
+    activation_bytes,
+    active_parameters,
+    build_on_meta,
+    flops_per_sequence,
+    flops_per_token,
+    layers_to_build,
+    parameters,
+)
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.formulas import flops_per_sequence, flops_per_token, parameters
-from glassformer.models.memory import activation_bytes
 from glassformer.models.presets import preset, preset_names
-from glassformer.registry import load_part_file
-from glassformer.testing import shrunk
+from glassformer.registry import registered
 
-NORMS = ("layernorm", "rmsnorm", "annotated-layernorm", "batchnorm", "none")
+SUBLAYERS = ("attention", "cross_attention", "feedforward")
+
+
+def ours(kind):
+    """The names of all parts of this kind that the package registers."""
+    return sorted(name for name, part in registered(kind).items() if part.__module__.startswith("glassformer.parts."))
+
+
 CHOICES = {
     "n_layers": (0, 1, 3),
     "dropout": (0.0, 0.1),
@@ -30,20 +52,20 @@ CHOICES = {
     "attention.n_kv_heads": (None, 2, 1),
     "attention.d_head": (None, 16),
     "attention.projection": ("fused", "separate", "shared"),
-    "attention.qk_norm": ("none", *NORMS[:3]),
+    "attention.qk_norm": ours("norm"),
     "attention.bias": (True, False),
     "attention.output_bias": (None, True, False),
     "attention.dropout": (0.0, 0.1),
-    "feedforward.kind": ("relu", "gelu", "gelu-tanh", "relu2", "silu", "swiglu"),
+    "feedforward.kind": ours("feedforward"),
     "feedforward.d_ff": (None, 40),
     "feedforward.bias": (True, False),
     "feedforward.dropout": (0.0, 0.1),
     "feedforward.convolution": (True, False),
-    "norm.kind": NORMS,
+    "norm.kind": ours("norm"),
     "norm.placement": ("pre", "post", "none"),
     "norm.final": (True, False),
     "norm.bias": (True, False),
-    "positions.kind": ("learned", "sinusoidal", "rotary", "alibi", "none"),
+    "positions.kind": ours("positions"),
     "embedding.scale": (True, False),
     "head.tied": (True, False),
     "head.bias": (True, False),
@@ -83,59 +105,77 @@ def many(n):
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_have_the_parameters_they_say(name):
     chosen = preset(name)
-    model = counting.build_on_meta(chosen.model)
+    model = build_on_meta(chosen.model)
     assert parameters(chosen.model).total == chosen.n_parameters == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_cost_the_flops_that_torch_counts(name):
     config = preset(name).model
-    model, flops = counting.build_on_meta(config), flops_per_token(config, 16)
+    model, flops = build_on_meta(config), flops_per_token(config, 16)
     assert isinstance(model, EncoderDecoder if config.has_encoder else Decoder)
-    assert flops.forward * 32 == counting.count_flops(model, 2, 16)
-    assert flops.training * 32 == counting.count_flops(model, 2, 16, backward=True)
+    lengths = lengths_of(config, 16, 16)
+    assert flops.forward * 32 == counted_flops(model, 2, *lengths)
+    assert flops.training * 32 == counted_flops(model, 2, *lengths, backward=True)
 
 
 @many(40)
 @given(configs())
-def test_parameters_by_formula_are_those_of_the_built_model(config):
+def test_parameters_are_those_of_the_built_model(config):
     count, model = parameters(config), build(config)
-    for group, counted in counting.count_parameters(model).items():
-        assert getattr(count, group) == counted, group
-    assert count.total == sum(p.numel() for p in model.parameters())
+    assert count.total == active_parameters(config) == sum(p.numel() for p in model.parameters())
     blocks = [p for name, p in model.named_parameters() if "blocks." in name]
     assert count.matrices == sum(p.numel() for p in blocks if p.dim() == 2)
+    named = {
+        group: sum(p.numel() for name, p in model.named_parameters() if f".{group}." in name) for group in SUBLAYERS
+    }
+    assert named == {group: getattr(count, group) for group in SUBLAYERS}
 
 
 @many(24)
 @given(configs(), st.integers(1, 32), st.integers(1, 32), st.integers(1, 3))
-def test_flops_by_formula_are_those_that_torch_counts(config, seq_len, source_len, batch_size):
+def test_flops_are_those_that_torch_counts_of_the_whole_model(config, seq_len, source_len, batch_size):
     flops, model = flops_per_sequence(config, seq_len, source_len), build(config)  # as fast as on meta: it is small
-    assert flops.training * batch_size == counting.count_flops(model, batch_size, seq_len, source_len, backward=True)
-    by_group = counting.count_flops_by_group(model, seq_len, source_len)
-    assert by_group == {name: getattr(flops, name) for name in by_group}
-    assert sum(by_group.values()) == flops.forward
+    lengths = lengths_of(config, seq_len, source_len)
+    assert flops.training * batch_size == counted_flops(model, batch_size, *lengths, backward=True)
     assert flops_per_token(config, seq_len, source_len) == flops.per(seq_len)
 
 
 @many(45)
 @given(configs(), st.sampled_from((16, 24, 32)))
-def test_activation_bytes_are_within_a_tenth_of_what_autograd_keeps(config, source_len):
+def test_activation_bytes_are_what_autograd_keeps_of_the_whole_model(config, source_len):
     model = build(config)
     for path in ("fused", "explicit"):
-        expected = counting.count_activation_bytes(model, 4, 24, source_len, path=path)
+        expected = kept_bytes(model, path, 4, *lengths_of(config, 24, source_len))
         found = activation_bytes(config, 4, 24, 4, source_len=source_len, path=path)
-        assert sum(found.values()) == pytest.approx(expected, rel=0.1)
+        assert sum(found.values()) == expected
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_activation_bytes_of_presets_are_within_two_hundredths(name):
-    config = shrunk(preset(name).model)
-    model = build(config)
-    for path in ("fused", "explicit"):
-        expected = counting.count_activation_bytes(model, 4, 16, 12, path=path)
-        found = activation_bytes(config, 4, 16, 4, source_len=12, path=path)
-        assert sum(found.values()) == pytest.approx(expected, rel=0.02)
+def test_costs_are_linear_in_depth(name):
+    config = preset(name).model
+
+    def found(depth):
+        stacks = {"n_layers": depth, "n_encoder_layers": config.n_encoder_layers and depth}
+        deep = costs(config.model_copy(update=stacks), batch_size=2, seq_len=16)
+        tree = deep.to_dict()
+        return {group: Counter(tree[group]) for group in ("parameters", "flops", "activation_bytes")}
+
+    one, two, seven = found(1), found(2), found(7)
+    for group, counts in seven.items():
+        for part, count in counts.items():
+            assert count == one[group][part] + 6 * (two[group][part] - one[group][part]), (group, part)
+
+
+def test_layers_whose_settings_alternate_are_built_once_each():
+    assert layers_to_build(0) == []
+    assert layers_to_build(1) == [1]
+    assert layers_to_build(12) == [1, 11]
+    for n_layers, period in itertools.product(range(12), range(1, 5)):
+        times = layers_to_build(n_layers, period)
+        kinds = Counter(index % period for index in range(n_layers))
+        assert len(times) <= 2 * period
+        assert kinds == +sum((Counter({i % period: each}) for i, each in enumerate(times)), Counter())
 
 
 @many(20)
@@ -190,26 +230,19 @@ def test_every_byte_follows_the_dtype():
     assert single.training_bytes == total == single.to_dict()["training_bytes"]
 
 
-def test_kaplans_count_is_twelve_layers_width_squared():
-    assert parameters(preset("gpt2").model).matrices == 12 * 12 * 768**2
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-xl", "gopher-44m"])
+def test_matrices_and_flops_are_those_of_kaplan_and_palm(name):
+    config = preset(name).model
+    assert parameters(config).matrices == kaplan_parameters(config) == 12 * config.n_layers * config.d_model**2
+    for seq_len in (64, config.max_seq_len):
+        assert flops_per_token(config, seq_len).training == palm_flops_per_token(config, seq_len)
 
 
-def test_flops_are_those_of_palms_appendix():
-    """A training step costs 6 N + 12 · layers · heads · d_head · T per token, N without embeddings' look-up."""
-    config, seq_len = preset("gpt2").model, 1024
-    n = parameters(config).matrices + config.vocab_size * config.d_model
-    assert flops_per_token(config, seq_len).training == 6 * n + 12 * 12 * 768 * seq_len
-
-
-def test_a_translators_flops_are_those_of_its_two_sentences():
-    """Per target token: 2 for each weight it meets, and of the encoder's and of W^K and W^V the source's share."""
-    config, target, source = preset("transformer-base").model, 10, 30
-    d, f, layers = 512, 2048, 6
-    encoder = 2 * layers * (4 * d * d + 2 * d * f) + 4 * layers * source * d
-    decoder = 2 * layers * (6 * d * d + 2 * d * f) + 4 * layers * (target + source) * d + 2 * d * config.vocab_size
-    keys_and_values = 2 * layers * 2 * d * d
-    expected = decoder + (encoder + keys_and_values) * source // target
-    assert flops_per_token(config, target, source).forward == expected
+@pytest.mark.parametrize("name", ["transformer-base", "transformer-big"])
+def test_an_encoder_decoders_costs_are_those_of_its_two_sentences(name):
+    config, target, source = preset(name).model, 10, 30
+    assert parameters(config).total == encoder_decoder_parameters(config)
+    assert flops_per_sequence(config, target, source).forward == encoder_decoder_flops(config, target, source)
     assert flops_per_token(config, target) == flops_per_token(config, target, target)
 
 
@@ -219,25 +252,12 @@ def test_a_model_without_attention_has_no_cache_and_no_scores():
     assert found.parameters.attention == found.activation_bytes["attention"] == 0
 
 
-def test_counting_leaves_a_model_as_it_was():
-    model = Decoder(BASE).eval()
+def test_counting_draws_no_random_numbers():
     before = torch.get_rng_state()
-    counting.count_flops(model, 1, 4)
-    counting.count_activation_bytes(model, 1, 4)
-    counting.build_on_meta(BASE)
+    costs(BASE)
+    costs(TRANSLATOR, path="explicit")
+    build_on_meta(BASE)
     assert torch.equal(before, torch.get_rng_state())
-    assert not model.training
-    assert not model.blocks[0].attention.training
-    assert model.blocks[0].attention.path == "fused"
-
-
-def test_counting_leaves_a_translator_as_it_was():
-    model = build(TRANSLATOR).eval()
-    model.decoder.blocks[0].cross_attention.path = "explicit"
-    counting.count_flops(model, 1, 4)
-    assert not model.encoder.training
-    assert model.encoder.blocks[0].attention.path == "fused"
-    assert model.decoder.blocks[0].cross_attention.path == "explicit"
 
 
 def test_a_source_beyond_the_context_or_without_an_encoder_is_refused():
@@ -250,34 +270,3 @@ def test_a_source_beyond_the_context_or_without_an_encoder_is_refused():
 def test_a_sequence_beyond_the_context_is_refused():
     with pytest.raises(DataError, match="33.*32"):
         costs(BASE, seq_len=33)
-
-
-OWN = """
-import torch
-from torch import nn
-from glassformer.parts.feedforward import FeedForward
-from glassformer.registry import register
-
-@register("feedforward", "bilinear-costs")
-class Bilinear(FeedForward):
-    def __init__(self, d_model, d_ff, **options):
-        super().__init__(d_model, d_ff, **options)
-        self.w_3 = nn.Linear(d_model, d_ff, bias=False)
-
-    def forward(self, x):
-        return self.w_2(self.w_1(x) * self.w_3(x))
-"""
-
-
-def test_a_part_of_ones_own_is_counted_and_said_to_be(tmp_path):
-    file = tmp_path / "own.py"
-    file.write_text(OWN)
-    load_part_file(file)
-    own = BASE.build(BASE.to_dict() | {"part_files": [str(file)], "feedforward": {"kind": "bilinear-costs"}})
-    found, gated, plain = costs(own), costs(BASE.override({"feedforward.kind": "swiglu"})), costs(BASE)
-    assert found.counted
-    assert not plain.counted
-    assert found.parameters.feedforward == gated.parameters.feedforward - own.d_ff  # the third matrix has no bias
-    assert found.flops == gated.flops
-    kept = counting.count_activation_bytes(Decoder(own), 2, 16)
-    assert sum(costs(own, batch_size=2, seq_len=16).activation_bytes.values()) == pytest.approx(kept, rel=0.02)

@@ -13,8 +13,8 @@ from glassformer.errors import ConfigError, DataError
 from glassformer.models import encoder_decoder
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
+from glassformer.models.counting import parameters
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.formulas import parameters
 from glassformer.models.presets import preset, preset_names
 from glassformer.parts.cross_attention import CrossAttention, LayerMemory
 from glassformer.parts.probes import record

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from glassformer.errors import ConfigError
-from glassformer.models.build import MODELS, build
+from glassformer.models.build import build
+from glassformer.models.classes import MODELS
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import FAMILIES, family_of
 from glassformer.models.presets import preset, preset_names

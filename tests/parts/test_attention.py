@@ -7,14 +7,16 @@ import torch
 
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
-from glassformer.parts.attention import Context, MultiHeadAttention
+from glassformer.parts.attention import MultiHeadAttention
+from glassformer.parts.context import Context
+from glassformer.parts.patterns import Causal, Everything
 from glassformer.parts.positions import NoPositions
 
 NOWHERE = NoPositions(d_model=16, max_seq_len=8, n_heads=4, d_head=4)
 
 
 def context(length=6, *, causal=True):
-    return Context(NOWHERE, torch.arange(length), causal=causal)
+    return Context(NOWHERE, torch.arange(length), Causal() if causal else Everything())
 
 
 def on(path, layer):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from glassformer.parts.attention import Context
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import KVCache, LayerCache
+from glassformer.parts.context import Context
 from glassformer.parts.positions import NoPositions
 
 CONTEXT = Context(NoPositions(d_model=4, max_seq_len=8, n_heads=1, d_head=4), torch.arange(3))

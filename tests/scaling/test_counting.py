@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models.whole_models import counted_flops, lengths_of
 from torch import nn
 
 from glassformer.errors import ConfigError
-from glassformer.models.counting import build_on_meta, count_flops
+from glassformer.models.counting import build_on_meta
 from glassformer.models.presets import preset, preset_names
 from glassformer.scaling.laws.counting import (
     counts,
@@ -40,7 +41,7 @@ def test_flops_per_token_are_what_torch_counts(name):
     config = preset(name).model
     length = 32
     found, model = counts(config, length), build_on_meta(config)
-    assert found.flops_per_token_forward == count_flops(model, 1, length) // length
+    assert found.flops_per_token_forward == counted_flops(model, 1, *lengths_of(config, length, length)) // length
     assert found.flops_per_token_training == 3 * found.flops_per_token_forward
 
 

@@ -116,7 +116,7 @@ def test_a_plan_keeps_to_its_budget_and_its_target_is_beyond_its_largest_rung(re
 
 
 def test_the_rungs_counts_are_those_of_their_models(request_of):
-    from glassformer.models.formulas import flops_per_token, parameters
+    from glassformer.models.counting import flops_per_token, parameters
 
     plan = plan_ladder(request_of())
     for run in plan.runs:

@@ -15,7 +15,7 @@ from torch import Tensor
 from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
 from glassformer.claims.exactness import equal, relative, relative_number
 from glassformer.claims.laboratory import Laboratory
-from glassformer.parts.masks import additive, causal_mask
+from glassformer.parts.patterns import Causal, additive
 
 TOKENS, D_HEAD = 16, 32
 
@@ -46,7 +46,7 @@ def measure(seed: int) -> Measured:
     generator = torch.Generator().manual_seed(seed)
     q, k, v, other = torch.randn(4, TOKENS, D_HEAD, generator=generator, dtype=torch.float64)
     index = torch.arange(TOKENS)
-    mask = causal_mask(index, index)
+    mask = Causal().dense(index, index)
 
     def weights(keys: Tensor) -> Tensor:
         return (q @ keys.T / math.sqrt(D_HEAD)).softmax(-1)

@@ -191,8 +191,6 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
         ("KV cache", readable_bytes(result.kv_cache_bytes), cached),
     ]
     console.print(_table(f"Bytes, {circumstances}, {result.path} attention", rows))
-    if result.counted:
-        console.print("A part of your own has no formula: parameters, FLOPs and activations were counted.", style="dim")
 
 
 def _whose_flops(result: Costs) -> str:

@@ -11,7 +11,7 @@ of that table that are:
                                    dog    ■    ■    ·    ·    ■
 
 Nodes of one level share a position, their depth. The encoder's output exists once a sentence, and all its hypotheses
-look at the same keys and values. Shapes: N sentences, W nodes on the newest level, S nodes so far, V tokens.
+attend to the same keys and values. Shapes: N sentences, W nodes on the newest level, S nodes so far, V tokens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _NodeCache(LayerCache):
 
 @dataclass
 class _Reader:
-    """One model, what it looks at, and the keys and values of the nodes."""
+    """One model, the encoder's output, and the keys and values of the nodes."""
 
     model: EncoderDecoder
     memory: Memory
@@ -89,7 +89,7 @@ class HypothesisTree:
             if n_nodes > reader.cache.capacity:
                 self._move(reader, None, max(1 + FIRST_LEVELS * self.width, 2 * reader.cache.capacity))
             stack = reader.model.decoder
-            context = stack.masked_context(self._positions[slots], self._positions, self._on_path[:, None], slots)
+            context = stack.masked_context(self._positions[slots], self._positions, self._on_path, slots)
             hidden.append(stack.run_blocks(self._newest, context, reader.cache, reader.memory))
             reader.cache.length = n_nodes
         return hidden

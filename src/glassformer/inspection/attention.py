@@ -1,4 +1,4 @@
-"""Who looks at whom: the attention weights of a traced text, and what each head does with them.
+"""Attention weights of a traced text, and what each head does with them.
 
 trace = model.trace(tokens)
 found = attention_patterns(trace, tokens=texts)
@@ -25,7 +25,7 @@ from glassformer.models.family import Family, Side, StackSpec
 from glassformer.models.trace import Trace
 
 WITH_UNITS = ("entropy (nats)", "mean distance (tokens)")
-"""The measures that are no share of something: each has a picture, and a scale, of its own."""
+"""The measures that are not shares: each has a figure, and a scale, of its own."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class AttentionPatterns(Drawable):
 
     @cached_property
     def divergence(self) -> Tensor:
-        """How differently two heads look: Jensen–Shannon, in nats, [L·H, L·H], layer by layer."""
+        """How much two heads differ: Jensen–Shannon divergence in nats, [L·H, L·H], layer by layer."""
         return divergence(self.weights)
 
     @property
@@ -59,7 +59,7 @@ class AttentionPatterns(Drawable):
 
     @classmethod
     def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
-        """The maps, what each head does, and how differently two heads look."""
+        """The maps, the measures of each head, and how much heads differ."""
         return [cls.maps_of(results), *cls.measures_of(results), *cls.divergence_of(results)]
 
     @classmethod
@@ -80,7 +80,7 @@ class AttentionPatterns(Drawable):
 
     @classmethod
     def measures_of(cls, results: Sequence[Self]) -> list[Figure]:
-        """Each measure by layer and head: those that are shares share a picture and its scale."""
+        """Each measure by layer and head; shares are in one figure with one scale."""
         from glassformer.charts.heat_map import HeatMap
 
         last = results[-1]
@@ -97,11 +97,11 @@ class AttentionPatterns(Drawable):
             figures.append(
                 HeatMap(
                     np.stack(list(shares.values()), axis=1),  # [F, measures, L, H]
-                    title=f"{last.title}: what each head does",
+                    title=f"{last.title}: measures of each head",
                     choices={"measure": list(shares)},
                     value_title="from 0 to 1",
                     domain=(0.0, 1.0),
-                    description="Means over the queries for which a measure is defined; empty where there are none.",
+                    description="Means over the queries for which a measure is defined; empty where there is none.",
                     **grid,
                 )
             )
@@ -131,13 +131,13 @@ class AttentionPatterns(Drawable):
         return [
             HeatMap(
                 _stacked([result.divergence for result in results]),
-                title=f"{last.title}: how differently two heads look",
+                title=f"{last.title}: divergence between heads",
                 rows=each,
                 columns=each,
                 value_title="Jensen–Shannon divergence (nats)",
-                scale="sqrt",  # heads that differ a little are not to look the same
+                scale="sqrt",  # so that small differences show
                 domain=(0.0, math.log(2)),
-                description="0 where two heads look alike, ln 2 = 0.693 where they never look at the same token.",
+                description="0 where two heads attend alike, ln 2 = 0.693 where they never attend to the same token.",
             )
         ]
 
@@ -162,7 +162,7 @@ def attention_patterns(
         tokens: a text for each token that this stack reads, pads included; their ids without it.
         source: the same for the encoder of an encoder-decoder.
         row: which sequence of the batch.
-        layers: the blocks to look at, from 0; all that have attention unless given.
+        layers: which blocks, from 0; all that have attention unless given.
 
     Raises:
         ConfigError: there is no such stack or layer, no attention in it, or the trace does not hold the weights.
@@ -219,7 +219,7 @@ def attention_name(trace: Trace, side: Side | None, *, cross: bool) -> tuple[str
     """How the names of a kind of attention begin, ``{}`` for the layer; and the stacks its queries and keys are of.
 
     Raises:
-        ConfigError: there is no such stack, or ``cross`` where there is nothing to look across to.
+        ConfigError: there is no such stack, or ``cross`` of a stack without cross-attention.
     """
     stack = trace.model.family.stack(side)
     if not cross:
@@ -233,17 +233,17 @@ def attention_name(trace: Trace, side: Side | None, *, cross: bool) -> tuple[str
 
 
 def attention_layers(trace: Trace, side: Side | None, *, cross: bool, wanted: Sequence[int] | None = None) -> list[int]:
-    """The numbers of the blocks that have this kind of attention, or of those of them that are wanted.
+    """The indices of the blocks that have this kind of attention, or of those of them that are wanted.
 
     Raises:
-        ConfigError: none has, or one that is wanted has not.
+        ConfigError: none has, or one that is wanted does not.
     """
     stack = trace.model.family.stack(side).module(trace.model)
     has = "has_cross_attention" if cross else "has_attention"
     layers = [index for index, block in enumerate(stack.blocks) if getattr(block, has)]
     if not layers:
         why = "sublayers=feedforward" if stack.n_layers else "n_layers=0"
-        raise ConfigError(f"The model's blocks have no attention to look at ({why}).", subject="inspection")
+        raise ConfigError(f"The model's blocks have no attention ({why}).", subject="inspection")
     if wanted is None:
         return layers
     if strange := [str(layer) for layer in wanted if layer not in layers]:
@@ -256,7 +256,7 @@ def attention_layers(trace: Trace, side: Side | None, *, cross: bool, wanted: Se
 
 
 def attention_title(trace: Trace, side: Side | None, *, cross: bool) -> str:
-    """What a picture of it is called."""
+    """The title of its figures."""
     if cross:
         return "Cross-attention, from target to source"
     several = len(trace.model.family.stacks) > 1

@@ -1,4 +1,4 @@
-"""An offline page about attention weights that come from anywhere: bare arrays, of any model in any library.
+"""An offline page of attention weights from anywhere: bare arrays, of any model in any library.
 
 outputs = model(ids, output_attentions=True)  # with attn_implementation="eager", where the library is transformers
 attention_page(outputs.attentions, tokens).save("attention.html")
@@ -36,7 +36,7 @@ def attention_page(
     normalised: bool = True,
     title: str = "Attention",
 ) -> Page:
-    """Maps of every head, its measures, and how differently the heads look, as one HTML file.
+    """Maps of every head, its measures, and the divergence between heads, as one HTML file.
 
     Args:
         weights: after the softmax; tensors or arrays. A list or tuple has an entry for each layer, [H, T, S] or
@@ -45,7 +45,7 @@ def attention_page(
         tokens: T texts or ids, of the queries. Equal ones count as the same token.
         keys: S texts or ids, where the keys are of another sequence: cross-attention.
         row: which sequence of the batch, where there are several.
-        normalised: whether each row is to add up to 1. Off, anything finite from 0 up is drawn (weights after dropout,
+        normalised: whether each row must sum to 1. Off, anything finite from 0 up is drawn (weights after dropout,
             say), and nothing is measured.
         title: of the page.
 
@@ -76,28 +76,29 @@ def attention_page(
 
 
 def _sections(patterns: AttentionPatterns, *, normalised: bool) -> Iterator[Section]:
-    """Maps, measures, divergence; what cannot be measured gives its reason."""
+    """Maps, measures, divergence; what cannot be measured says why."""
     yield Section(
-        "Who looks at whom",
-        "Every head's weights: each query, a row, spreads a weight of 1 over the keys. Look for diagonals (a fixed "
-        "distance), columns (one token that everybody looks at) and single strong cells (a token found by what it is).",
+        "Attention maps",
+        "The weights of every head: each query, a row, distributes a weight of 1 over the keys. Look for diagonals (a "
+        "fixed distance), columns (one token that every query attends to) and isolated strong cells (a token found by "
+        "its content).",
         [patterns.maps_of([patterns])],
     )
-    reason = "" if normalised else "The rows need not add up to 1 (normalised=False), so that nothing is measured here."
+    reason = "" if normalised else "The rows need not sum to 1 (normalised=False), so nothing is measured here."
     yield Section(
-        "What each head does",
-        "How widely and how far each head looks, and how well it fits a pattern that is known. Look for cells near 1: "
-        "such a head does hardly anything else on this text.",
+        "Measures of each head",
+        "How widely and how far each head attends, and how well it fits a known pattern. Look for cells near 1: on "
+        "this text, such a head does little else.",
         patterns.measures_of([patterns]),
         missing=reason,
     )
     differences = patterns.divergence_of([patterns]) if normalised else []
     yield Section(
-        "Do the heads differ?",
+        "Divergence between heads",
         "The divergence between the weights of any two heads, averaged over the queries. Look for squares near 0 "
-        "along the diagonal: layers whose heads all do the same.",
+        "along the diagonal: layers whose heads are redundant.",
         differences,
-        missing=reason or ("" if differences else "There is only one head, and nothing to compare it with."),
+        missing=reason or ("" if differences else "There is only one head."),
     )
 
 
@@ -111,7 +112,7 @@ def _facts(stacked: Tensor) -> dict[str, str]:
     }
 
 
-# --- from whatever came to [L, H, T, S] -------------------------------------------------------------------------------
+# --- from any input to [L, H, T, S] -------------------------------------------------------------------------------
 
 
 def _layers_of(weights: Any) -> list[Any]:
@@ -119,7 +120,7 @@ def _layers_of(weights: Any) -> list[Any]:
     if isinstance(weights, list | tuple):
         if not weights or any(layer is None for layer in weights):
             raise ConfigError(
-                "there are no weights in it. In transformers, load the model with attn_implementation='eager' and call "
+                "it holds no weights. In transformers, load the model with attn_implementation='eager' and call "
                 "it with output_attentions=True: its other implementations never form them.",
                 subject="attention page",
             )
@@ -137,10 +138,10 @@ def _as_tensor(array: Any) -> Tensor:
     if isinstance(array, Tensor):
         return array.detach().cpu().float()
     try:
-        return torch.from_numpy(np.array(array, dtype=np.float32))  # a copy: what came may be read-only
+        return torch.from_numpy(np.array(array, dtype=np.float32))  # a copy: the input may be read-only
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"a {type(array).__name__} came where numbers were expected. {SHAPES}", subject="attention page"
+            f"expected numbers, got a {type(array).__name__}. {SHAPES}", subject="attention page"
         ) from error
 
 
@@ -151,15 +152,15 @@ def _stacked(layers: Sequence[Tensor], row: int | None) -> Tensor:
         ConfigError: layers with other axes or of different shapes; a batch without a row, or without that row.
     """
     complaints = [
-        f"layer {index} is {_shape(layer)}, which has no meaning here. {SHAPES}"
+        f"layer {index} is {_shape(layer)}. {SHAPES}"
         for index, layer in enumerate(layers)
         if layer.dim() not in (3, 4) or 0 in layer.shape
     ]
     shapes = {tuple(layer.shape): index for index, layer in reversed(list(enumerate(layers)))}
     if not complaints and len(shapes) > 1:
-        told = ", ".join(f"layer {index} is {list(shape)}" for shape, index in sorted(shapes.items(), key=_second))
+        named = ", ".join(f"layer {index} is {list(shape)}" for shape, index in sorted(shapes.items(), key=_second))
         complaints.append(
-            f"the layers differ in shape: {told}. A page draws layers of the same heads, queries and keys; make one "
+            f"the layers differ in shape: {named}. A page draws layers of the same heads, queries and keys; make one "
             "for each shape."
         )
     if not complaints and layers[0].dim() == 4:
@@ -194,23 +195,22 @@ def _complaints_about_tokens(
     n_queries, n_keys = stacked.shape[-2:]
     if len(queries) != n_queries:
         yield (
-            f"the weights are of {n_queries} queries, and {len(queries)} tokens came; give a token for each query, in "
+            f"the weights have {n_queries} queries, got {len(queries)} tokens; give a token for each query, in "
             "the model's own tokens (a string counts as its characters)."
         )
     if keys is None and n_keys != n_queries:
         yield (
-            f"the weights have {n_queries} queries and {n_keys} keys, so that the keys are other tokens; name them "
-            "with keys=."
+            f"the weights have {n_queries} queries and {n_keys} keys, so the keys are other tokens; give them as keys=."
         )
     elif keys is not None and len(keys) != n_keys:
-        yield f"the weights are of {n_keys} keys, and {len(keys)} came in keys=; give one for each."
+        yield f"the weights have {n_keys} keys, got {len(keys)} in keys=; give one for each."
 
 
 def _complaints_about_values(stacked: Tensor, normalised: bool) -> Iterator[str]:
     strange = ~torch.isfinite(stacked)
     if bool(strange.any()):
         yield (
-            f"{int(strange.sum()):,} weights are not finite, the first in {_place(strange)}; these may be scores, from "
+            f"{int(strange.sum()):,} weights are not finite, the first in {_place(strange)}; these may be scores, "
             "before the softmax."
         )
         return
@@ -224,8 +224,8 @@ def _complaints_about_values(stacked: Tensor, normalised: bool) -> Iterator[str]
         first = tuple(off.nonzero()[0].tolist())
         layer, head, query = first
         yield (
-            f"{int(off.sum()):,} of {off.numel():,} rows do not add up to 1: query {query} of layer {layer}, head "
-            f"{head} has {float(sums[first]):.4g}. Give the weights after the softmax and before dropout, or say "
+            f"{int(off.sum()):,} of {off.numel():,} rows do not sum to 1: query {query} of layer {layer}, head "
+            f"{head} has {float(sums[first]):.4g}. Give the weights after the softmax and before dropout, or set "
             "normalised=False to draw them as they are."
         )
 

@@ -19,18 +19,18 @@ from torch import Tensor
 
 from glassformer.errors import ConfigError
 
-# --- how widely a head looks ------------------------------------------------------------------------------------------
+# --- how widely a head attends ----------------------------------------------------------------------------------------
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """−Σ_k w ln w in nats, averaged over queries: 0 if a head looks at one key only, ln S if at all S alike."""
+    """−Σ_k w ln w in nats, averaged over queries: 0 if a head attends to one key only, ln S if to all S equally."""
     return _row_entropy(weights).mean(-1)
 
 
 def normalised_entropy(weights: Tensor, visible: Tensor | None = None) -> Tensor:
     """Each query's entropy over the ln of how many keys it can see, averaged: 1 is uniform, whatever the position.
 
-    A query that sees a single key has no choice (ln 1 = 0), and is left out of the mean.
+    A query that sees a single key has no choice (ln 1 = 0) and is left out of the mean.
 
     Args:
         weights: [..., T, S].
@@ -47,7 +47,7 @@ def visible_keys(weights: Tensor) -> Tensor:
     return (weights.flatten(0, -3) > 0).any(0) if weights.dim() > 2 else weights > 0
 
 
-# --- where a head looks, in self-attention ----------------------------------------------------------------------------
+# --- where a head attends, in self-attention --------------------------------------------------------------------------
 
 
 def mean_distance(weights: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def mean_distance(weights: Tensor) -> Tensor:
 
 
 def first_token_share(weights: Tensor) -> Tensor:
-    """Weight on the first key, averaged over queries: where heads rest that have nothing to look for."""
+    """Weight on the first key, averaged over queries: where a head with nothing to attend to rests (a sink)."""
     return _at_least_float32(weights)[..., 0].mean(-1)
 
 
@@ -85,8 +85,8 @@ def duplicate_token_score(weights: Tensor, tokens: Sequence[Hashable] | Tensor) 
 def induction_score(weights: Tensor, tokens: Sequence[Hashable] | Tensor) -> Tensor:
     """Weight on the tokens that followed the earlier occurrences of the query's token; T = S.
 
-    Averaged over the queries whose token occurred before. In "… A B … A" the last A is to look at B, which it predicts.
-    A token that occurs twice in a row is followed by itself, and its weight on itself counts.
+    Averaged over the queries whose token occurred before. In "… A B … A" the last A should attend to B, which it
+    predicts. A token that occurs twice in a row is followed by itself, and its weight on itself counts.
 
     Args:
         weights: [..., T, T].
@@ -103,14 +103,14 @@ def earlier_occurrences(tokens: Sequence[Hashable] | Tensor) -> Tensor:
 
 
 def token_ids(tokens: Sequence[Hashable] | Tensor) -> Tensor:
-    """int64 [T]: equal for equal tokens, whether they came as ids or as texts."""
+    """int64 [T]: equal for equal tokens, whether they are ids or texts."""
     if isinstance(tokens, Tensor):
         return tokens.cpu()
     numbers: dict[Hashable, int] = {}
     return torch.tensor([numbers.setdefault(token, len(numbers)) for token in tokens], dtype=torch.int64)
 
 
-# --- where a head looks, in cross-attention ---------------------------------------------------------------------------
+# --- where a head attends, in cross-attention -------------------------------------------------------------------------
 
 
 def diagonal_distance(weights: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def diagonal_distance(weights: Tensor) -> Tensor:
     return _weight_on(weights, (along[:, None] - across).abs()).mean(-1)
 
 
-# --- all of them, by the names that the pictures show -----------------------------------------------------------------
+# --- all of them, by the names that the figures show -----------------------------------------------------------------
 
 
 def self_attention_measures(
@@ -157,7 +157,7 @@ def cross_attention_measures(weights: Tensor, visible: Tensor | None = None) -> 
 
 
 def divergence(weights: Tensor, *, within_layers: bool = False) -> Tensor:
-    """Jensen–Shannon divergence between the heads' rows in nats, averaged over queries: 0 if two heads look alike.
+    """Jensen–Shannon divergence between the heads' rows in nats, averaged over queries: 0 if two heads attend alike.
 
     JS(p, q) = H((p + q)/2) − (H(p) + H(q))/2, at most ln 2 (Lin 1991; Clark et al. 2019, §6, add it up over tokens). A
     query that sees a single key adds 0, so that under a causal mask the mean stays below (T − 1)/T · ln 2.
@@ -173,7 +173,7 @@ def divergence(weights: Tensor, *, within_layers: bool = False) -> Tensor:
         return torch.stack([divergence(layer[None]) for layer in weights])
     rows = _at_least_float32(weights).flatten(0, 1)  # [L·H, T, S]
     n_heads, queries = rows.shape[:2]
-    entries = rows[:, visible_keys(rows)]  # what no head looks at adds nothing, and under a causal mask it is half
+    entries = rows[:, visible_keys(rows)]  # what no head attends to adds nothing, and under a causal mask it is half
     own = torch.special.entr(entries).sum(-1)  # Σ over queries of the entropy
     result = entries.new_zeros(n_heads, n_heads)
     for head in range(n_heads - 1):

@@ -3,8 +3,8 @@
 The stream that the head reads is a sum: what the embedding put there, plus what every head and every feed-forward layer
 added. Each norm on the way is linear once its statistics are frozen (:mod:`~glassformer.inspection.frozen_norms`), so
 the logit is a sum as well, one term a component, exactly (Elhage et al. 2021, "A Mathematical Framework for Transformer
-Circuits"; Nanda & Bloom 2022 name it direct logit attribution). *Direct*: what a head tells a later layer is counted
-as that layer's. The components are
+Circuits"; Nanda & Bloom 2022 name it direct logit attribution). *Direct*: what a head passes to a later layer counts as
+that layer's. The components are
 
     the token and the position embedding; each head (before W^O is added up) and the bias of W^O; the same of
     cross-attention; each feed-forward layer; the bias of each norm on the path; the head's bias.
@@ -46,7 +46,7 @@ class Component:
 
     Attributes:
         name: "token embedding", "3 attention head 1", "3 feed-forward", "final norm bias", ...
-        group: what it belongs to, for a coarser picture: "3 attention" for all heads of that sublayer and its biases.
+        group: what it belongs to, for a coarser figure: "3 attention" for all heads of that sublayer and its biases.
     """
 
     name: str
@@ -132,7 +132,7 @@ def logit_attribution(
     tokens: Sequence[str] | None = None,
     row: int = 0,
 ) -> LogitAttribution:
-    """What each component adds to the logit of the right token, in the decoder of whatever family.
+    """What each component adds to the logit of the right token, in the stack that the head reads.
 
     Args:
         targets: the token at each position, [T] (or one for all); unless given the next token of the sequence. Where
@@ -144,13 +144,13 @@ def logit_attribution(
 
     Raises:
         ConfigError: a norm whose linear map is not known; a trace without the activations that are needed.
-        DataError: token ids outside the vocabulary, or as many as there are no positions; logits that are not finite.
+        DataError: token ids outside the vocabulary, or not one for each position; logits that are not finite.
     """
     ids = token_ids(trace, row=row)
     logits = trace.logits[row]
     if not bool(torch.isfinite(logits).all()):
         raise DataError(
-            "The logits are not finite numbers, so that nothing adds up to them; the model's weights have diverged or "
+            "The logits are not finite, so there is nothing to attribute; the model's weights have diverged or "
             "are damaged."
         )
     chosen = torch.cat((ids[1:], ids.new_full((1,), -1))) if targets is None else _choice(targets, trace, len(ids))
@@ -238,7 +238,7 @@ def _sublayer(
     bias: Tensor | None = attention.w_o.bias
     if bias is not None:
         yield Component(f"{sublayer.name} bias", sublayer.name), directions @ bias.detach()
-    # W^O of a head, [d_model, d_head], brings the direction to where the head speaks
+    # W^O of a head, [d_model, d_head], pulls the direction back to the head's output
     at_heads = (directions @ attention.w_o.weight.detach()).view(*directions.shape[:-1], *heads.shape[::2])
     values = torch.einsum("kthd,htd->hkt", at_heads, heads)
     for head in reversed(range(len(heads))):
@@ -276,7 +276,7 @@ def _bias(norm: FrozenNorm, name: str, group: str, directions: Tensor) -> Iterat
 def _changed(
     name: str, group: str, found: Tensor, expected: Tensor, directions: Tensor
 ) -> Iterator[tuple[Component, Tensor]]:
-    """What an intervention put into the stream at a station, a component of its own."""
+    """What an intervention put into the stream at a point, as a component of its own."""
     if not _same(found, expected):
         yield Component(f"{name} intervention", group), _product(directions, found - expected)
 
@@ -313,9 +313,7 @@ def _choice(choice: Choice, trace: Trace, length: int) -> Tensor:
     ids = torch.as_tensor(choice, device=trace.logits.device)
     size = trace.logits.shape[-1]
     if ids.is_floating_point() or ids.dim() > 1 or (ids.dim() == 1 and len(ids) != length):
-        raise DataError(f"A token id for each of the {length} positions is needed, or one for all; {choice!r} came.")
+        raise DataError(f"Expected a token id for each of the {length} positions, or one for all; got {choice!r}.")
     if int(ids.min()) < -1 or int(ids.max()) >= size:
-        raise DataError(
-            f"Token ids are 0 to {size - 1}, or −1 for none; those given go from {int(ids.min())} to {int(ids.max())}."
-        )
+        raise DataError(f"Token ids are 0 to {size - 1}, or −1 for none; got {int(ids.min())} to {int(ids.max())}.")
     return ids.expand(length)

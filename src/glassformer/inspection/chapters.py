@@ -1,4 +1,4 @@
-"""The chapters of the inspection page: what each looks at, and the two sentences that stand above its pictures."""
+"""The chapters of the inspection page: what each computes, and the two sentences above its figures."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ WIDEST_JACOBIAN = 512
 
 @dataclass(frozen=True)
 class ChapterContext:
-    """One subject at one moment, having read the text.
+    """One model at one snapshot, with its pass over the text.
 
     Attributes:
         layers: the layers whose attention is shown, from 0; None for all.
     """
 
     subject: InspectedModel
-    reading: EncodedInput
+    encoded: EncodedInput
     trace: Trace
     layers: Sequence[int] | None = None
 
@@ -51,16 +51,16 @@ class Chapter:
 
     Attributes:
         text: two sentences: what is shown, and what to look for.
-        look: a moment → results, the same kinds in the same order at each moment; a
+        compute: a snapshot → results, the same kinds in the same order at each snapshot; a
             :class:`~glassformer.errors.GlassformerError` is the reason why the chapter is left out.
-        newest_only: whether the newest moment of a subject is enough: the chapter is then not moved by the slider.
-        of_activations: whether it looks at what the model computes, or at its weights, so that there is nothing to see
-            once they are not finite.
+        newest_only: whether the newest snapshot of a model is enough: the slider then does not change the chapter.
+        of_activations: whether it is about activations or weights, so that there is nothing to show once they are not
+            finite.
     """
 
     title: str
     text: str
-    look: Callable[[ChapterContext], Sequence[Drawable]]
+    compute: Callable[[ChapterContext], Sequence[Drawable]]
     newest_only: Callable[[InspectedModel], bool] = lambda _subject: False
     of_activations: bool = True
 
@@ -69,139 +69,140 @@ def _always(_subject: InspectedModel) -> bool:
     return True
 
 
-def _attention(look: ChapterContext) -> list[Drawable]:
-    return [attention_patterns(look.trace, **kind) for kind in _kinds_of_attention(look)]
+def _attention(context: ChapterContext) -> list[Drawable]:
+    return [attention_patterns(context.trace, **kind) for kind in _kinds_of_attention(context)]
 
 
-def _steps_of_attention(look: ChapterContext) -> list[Drawable]:
-    return [queries_keys_values(look.trace, **kind) for kind in _kinds_of_attention(look)]
+def _steps_of_attention(context: ChapterContext) -> list[Drawable]:
+    return [queries_keys_values(context.trace, **kind) for kind in _kinds_of_attention(context)]
 
 
-def _kinds_of_attention(look: ChapterContext) -> Iterator[dict[str, Any]]:
-    """What is asked of attention: each kind that the model has, and of its layers those that are wanted."""
-    for side, cross in kinds_of_attention(look.subject.model.family):
-        layers = attention_layers(look.trace, side, cross=cross)
-        wanted = layers if look.layers is None else [layer for layer in layers if layer in look.layers]
+def _kinds_of_attention(context: ChapterContext) -> Iterator[dict[str, Any]]:
+    """Arguments for each kind of attention that the model has, and of its layers those that are wanted."""
+    for side, cross in kinds_of_attention(context.subject.model.family):
+        layers = attention_layers(context.trace, side, cross=cross)
+        wanted = layers if context.layers is None else [layer for layer in layers if layer in context.layers]
         if wanted:
-            read = {"tokens": look.reading.tokens, "source": look.reading.source}
+            read = {"tokens": context.encoded.tokens, "source": context.encoded.source}
             yield {"side": side, "cross": cross, "layers": wanted, **read}
 
 
-def _stream(look: ChapterContext) -> list[Drawable]:
+def _stream(context: ChapterContext) -> list[Drawable]:
     return [
-        residual_stream(look.trace, side=side, tokens=look.reading.tokens, source=look.reading.source)
-        for side in look.sides
+        residual_stream(context.trace, side=side, tokens=context.encoded.tokens, source=context.encoded.source)
+        for side in context.sides
     ]
 
 
-def _attribution(look: ChapterContext) -> list[Drawable]:
-    return [logit_attribution(look.trace, targets=look.reading.targets[0], tokens=look.reading.tokens)]
+def _attribution(context: ChapterContext) -> list[Drawable]:
+    return [logit_attribution(context.trace, targets=context.encoded.targets[0], tokens=context.encoded.tokens)]
 
 
-def _lens(look: ChapterContext) -> list[Drawable]:
+def _lens(context: ChapterContext) -> list[Drawable]:
     return [
         logit_lens(
-            look.trace,
-            targets=look.reading.targets[0],
-            spell=look.subject.token_label,
-            tokens=look.reading.tokens,
+            context.trace,
+            targets=context.encoded.targets[0],
+            spell=context.subject.token_label,
+            tokens=context.encoded.tokens,
         )
     ]
 
 
-def _positions(look: ChapterContext) -> list[Positions]:
-    found = [positions(look.subject.model, side=side) for side in look.sides]
+def _positions(context: ChapterContext) -> list[Positions]:
+    found = [positions(context.subject.model, side=side) for side in context.sides]
     if all(each.missing for each in found):
         raise ConfigError(found[0].missing, subject="inspection")
-    if len(found) > 1 and _positions_are_fixed(look.subject):  # both stacks have the same
-        kind = look.subject.model.config.positions.kind.capitalize()
+    if len(found) > 1 and _positions_are_fixed(context.subject):  # both stacks have the same
+        kind = context.subject.model.config.positions.kind.capitalize()
         return [replace(found[0], title=f"{kind} positions of encoder and decoder")]
     return found
 
 
 def _positions_are_fixed(subject: InspectedModel) -> bool:
-    """Whether training cannot move them: nothing of them is a parameter."""
+    """Whether training cannot change them: they have no parameters."""
     return not any("embedding.positions." in name for name in subject.model.named_weights())
 
 
-def _gradients(look: ChapterContext) -> list[Drawable]:
-    if look.subject.run is None:
+def _gradients(context: ChapterContext) -> list[Drawable]:
+    if context.subject.run is None:
         raise RunError(
-            f"{look.subject.name} is a Hugging Face folder: there is no record of its training. Train a model here to "
+            f"{context.subject.name} is a Hugging Face folder, without a record of its training. Train a model here to "
             "see its gradients."
         )
-    return [training_gradients(look.subject.run)]
+    return [training_gradients(context.subject.run)]
 
 
-def _norms(look: ChapterContext) -> list[Drawable]:
+def _norms(context: ChapterContext) -> list[Drawable]:
     return [
-        model_norms(look.trace, side=side, tokens=look.reading.tokens, source=look.reading.source)
-        for side in look.sides
+        model_norms(context.trace, side=side, tokens=context.encoded.tokens, source=context.encoded.source)
+        for side in context.sides
     ]
 
 
-def _kinds_of_norm(look: ChapterContext) -> list[Drawable]:
-    return [compare_norms(look.trace, tokens=look.reading.tokens)]
+def _kinds_of_norm(context: ChapterContext) -> list[Drawable]:
+    return [compare_norms(context.trace, tokens=context.encoded.tokens)]
 
 
-def _jacobian(look: ChapterContext) -> list[Drawable]:
-    width = look.subject.model.config.d_model
+def _jacobian(context: ChapterContext) -> list[Drawable]:
+    width = context.subject.model.config.d_model
     if width > WIDEST_JACOBIAN:
         raise ConfigError(
             f"d_model is {width}, and the page computes Jacobians up to {WIDEST_JACOBIAN}; "
             "glassformer.inspection.jacobian takes any.",
             subject="inspection",
         )
-    return [jacobian_spectrum(look.trace, tokens=look.reading.tokens)]
+    return [jacobian_spectrum(context.trace, tokens=context.encoded.tokens)]
 
 
 CHAPTERS = (
     Chapter(
         "Attention",
-        "Each small map is a head: row by row, where a token looks, and how much. Look for stripes beside the diagonal "
-        "(the token before), columns (one token that all look at), and scattered spots (the same word earlier, or what "
-        "followed it); click a head to enlarge it, and hover a token to see its links.",
+        "Each small map is a head: the weight that each query (row) gives to each key (column). Look for stripes next "
+        "to the diagonal (the previous token), columns (one token that every query attends to), and scattered spots "
+        "(an earlier occurrence of the token, or what followed it); click a head to enlarge it, and hover over a token "
+        "to see its links.",
         _attention,
     ),
     Chapter(
         "Queries, keys and values",
-        "One head step by step at the newest moment: its queries and keys, their products before and after scaling and "
-        "masking, the softmax, and what the head passes on. Look at what scaling does to the size of the scores, and "
-        "how few keys are left after the softmax.",
+        "One head step by step at the newest checkpoint: its queries and keys, their products before and after scaling "
+        "and masking, the softmax, and the head's output. Look at what scaling does to the size of the scores, and at "
+        "how few keys keep weight after the softmax.",
         _steps_of_attention,
         newest_only=_always,
     ),
     Chapter(
         "Residual stream",
-        "The vector that every sublayer reads and adds to: its length, how much each sublayer adds, and how much of "
-        "its direction is still the embedding's. Look for sublayers that add little, and for the layer at which the "
-        "stream has turned away from the embedding.",
+        "The vector that every sublayer reads and adds to: its norm, how much each sublayer adds, and its similarity "
+        "to the embedding. Look for sublayers that add little, and for the layer at which the stream has turned away "
+        "from the embedding.",
         _stream,
     ),
     Chapter(
-        "Who says what: direct logit attribution",
+        "Direct logit attribution",
         "The logit of the right next token is a sum: what each embedding, head, feed-forward layer and bias adds to it "
-        "by itself, with every norm held at its value in this pass. Look for the few components that do most of the "
-        "work, and for those that speak against the right token.",
+        "directly, with the statistics of every norm held at their values in this pass. Look for the few components "
+        "that contribute most, and for those that lower the right token's logit.",
         _attribution,
     ),
     Chapter(
         "Logit lens",
-        "What the model would answer if it stopped after each sublayer: the best guess, and how sure it is. Look for "
-        "the layer at which the guess becomes the final one, and for tokens that are never certain.",
+        "What the model would predict if it stopped after each layer: the most probable token and its probability. "
+        "Look for the layer at which the prediction becomes the final one, and for tokens that stay uncertain.",
         _lens,
     ),
     Chapter(
         "Positions",
-        "How positions differ for the model: lengths and distances of position vectors, turns of queries and keys, or "
-        "penalties on distance, whichever its encoding uses. Look for the gap at which distance stops growing, and for "
-        "order that training brings into learned positions.",
+        "The position encoding: norms and distances of position vectors, rotations of queries and keys, or penalties "
+        "on distance, whichever it uses. Look for the gap at which distance stops growing, and for the structure that "
+        "training gives learned positions.",
         _positions,
         newest_only=_positions_are_fixed,
     ),
     Chapter(
-        "Gradients over the training",
-        "Every parameter in depth order against the training step: the length of its gradient, of its updates relative "
+        "Gradients during training",
+        "Every parameter in depth order against the training step: the norm of its gradient, of its updates relative "
         "to its weights, or of the weights themselves, above the loss on the same axis. Look for layers that learn "
         "later than others, and for rows that stay at the low end of the scale; click a row for its line.",
         _gradients,
@@ -210,25 +211,25 @@ CHAPTERS = (
     ),
     Chapter(
         "Norms",
-        "What goes into each norm and what comes out: the mean and the spread of every token's vector. Look for how "
-        "the spread grows with depth before the norms and is made equal by them.",
+        "The input and output of each norm: the mean and the standard deviation of every token's vector. Look for how "
+        "the deviation grows with depth before the norms, and is equal after them.",
         _norms,
     ),
     Chapter(
-        "LayerNorm against BatchNorm",
+        "LayerNorm and BatchNorm",
         "The input of the last block, normalised in different ways: LayerNorm gives every token's vector the same "
-        "size, BatchNorm every feature the same spread over the batch. Look at what becomes of the other tokens when "
-        "one is made ten times as long.",
+        "deviation, BatchNorm every feature the same deviation over the batch. Look at what happens to the other "
+        "tokens when one is multiplied by ten.",
         _kinds_of_norm,
         newest_only=_always,
     ),
     Chapter(
-        "What a block does to small changes",
+        "Jacobian of each block",
         "The singular values of each block's Jacobian at the last token: by how much a small change of its input is "
-        "stretched or shrunk on the way to its output. Look at how many lie below 1 with the skip connection too, "
-        "where 1 + f′(x) is often said to be at least 1.",
+        "stretched or shrunk at its output. Look at how many lie below 1 even with the skip connection, where 1 + "
+        "f′(x) is often said to be at least 1.",
         _jacobian,
         newest_only=_always,
     ),
 )
-"""Those of the page, in order."""
+"""Of the page, in order."""

@@ -1,14 +1,14 @@
 """What depth does to the stream at initialisation, with and without the residual connection.
 
-The claim: small changes pile up, so that after 20 or 50 layers the output has nothing to do with the input, and the
-residual keeps it close (He et al. 2016, arXiv 1512.03385; Vaswani et al. 2017, §3.1). Four measures at every layer say
+The claim: small changes accumulate, so that after 20 or 50 layers the output has nothing to do with the input, and the
+residual keeps it close (He et al. 2016, arXiv 1512.03385; Vaswani et al. 2017, §3.1). Four measures at every layer show
 what becomes of the vectors:
 
 - the cosine similarity of a token's vector to its embedding;
 - the cosine similarity of the vectors that two different texts have at the same position: where it goes to 1, the
-  output no longer tells the texts apart;
-- the distance from rank one, ‖X − 1x̄ᵀ‖ / ‖X‖ with x̄ the mean over the tokens: where it goes to 0, the output no longer
-  tells the tokens apart, as Dong et al. 2021 (arXiv 2103.03404) prove for attention without skips, doubly
+  output no longer depends on the text;
+- the distance from rank one, ‖X − 1x̄ᵀ‖ / ‖X‖ with x̄ the mean over the tokens: where it goes to 0, the output is the
+  same for all tokens, as Dong et al. 2021 (arXiv 2103.03404) prove for attention without skips, doubly
   exponentially in depth (their residual is the nearest 1xᵀ in another norm);
 - the norm of a token's vector.
 
@@ -36,6 +36,7 @@ from glassformer.models.config import AttentionConfig, ModelConfig
 from glassformer.models.decoder import Decoder
 from glassformer.models.family import family_of
 from glassformer.models.trace import Trace
+from glassformer.wording import counted
 
 if TYPE_CHECKING:
     import altair as alt
@@ -51,7 +52,7 @@ MEASURES = {
 
 WORDS = {
     "both": "with the residual",
-    "none": "without",
+    "none": "without the residual",
     "attention": "around attention only",
     "feedforward": "around feed-forward only",
 }
@@ -75,8 +76,8 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """For people: "50 layers, with the residual"."""
-        return f"{self.n_layers} layer{'s' * (self.n_layers != 1)}, {WORDS[self.residual]}"
+        """As shown: "50 layers, with the residual"."""
+        return f"{counted(self.n_layers, 'layer')}, {WORDS[self.residual]}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class DepthPicture(Drawable):
                 title="Depth at initialisation, with and without the residual",
                 n_frames=len(results),
                 description=f"{first.placement}-norm, mean over {first.n_tokens} tokens and {len(first.seeds)} seeds; "
-                "bands from the smallest seed to the largest. Layer 0 is the embedding.",
+                "shaded from the smallest seed to the largest. Layer 0 is the embedding.",
             )
         ]
 

@@ -82,8 +82,8 @@ def freeze(norm: nn.Module, x: Tensor, *, name: str = "the norm") -> FrozenNorm:
         if isinstance(norm, kind) and type(norm).forward is kind.forward:
             return known(norm, x)
     raise ConfigError(
-        f"The norm {type(norm).__qualname__} ({name}) is not one of glassformer's, so what it does to the parts of a "
-        "sum is not known. Give its class a method frozen(x) that returns a "
+        f"The norm {type(norm).__qualname__} ({name}) is not one of glassformer's, so its linear map is not "
+        "known. Give its class a method frozen(x) that returns a "
         "glassformer.inspection.frozen_norms.FrozenNorm, the linear map that it is for these x.",
         subject="attribution",
     )

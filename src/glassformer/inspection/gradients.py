@@ -1,8 +1,8 @@
-"""How gradients, updates and weights fared over a training run: every parameter, at every step that was recorded.
+"""Gradients, updates and weights during a training run: every parameter, at every step that was recorded.
 
 Training writes a record every ``training.telemetry.gradients_every`` steps (and at the first and the last); nothing is
-computed here but medians and sums. The numbers are of single batches, before clipping, so what is said of the end is
-the median over the last tenth of the records.
+computed here but medians and sums. The numbers are of single batches, before clipping, so values
+at the end are medians over the last tenth of the records.
 
 P parameters in the order of the forward pass, S recorded steps, L layers.
 """
@@ -140,7 +140,7 @@ class TrainingGradients(Drawable):
 
     @classmethod
     def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
-        """A picture for each run, depth × step; none of them has frames, since each is of a whole training."""
+        """A figure for each run, depth × step, without frames, since each shows a whole training run."""
         from glassformer.charts.depth_by_step import DepthByStep
 
         return [
@@ -160,9 +160,9 @@ class TrainingGradients(Drawable):
                     )
                     if len(steps)
                 },
-                title="Gradients over the training" + (f", {result.name}" if len(results) > 1 else ""),
+                title="Gradients during training" + (f", {result.name}" if len(results) > 1 else ""),
                 description="Every parameter, from the embedding down to the head, at every recorded step. A gradient "
-                "that is zero, or nothing but rounding errors, is not drawn.",
+                "that is zero, or only rounding error, is not drawn.",
             )
             for result in results
         ]

@@ -1,8 +1,8 @@
-"""The derivative of a block, as the singular values of its Jacobian: by how much it stretches what comes in.
+"""The derivative of a block, as the singular values of its Jacobian: by how much it stretches its input.
 
 With a skip, a block is x + f(x), and its derivative is 1 + f′(x). For numbers that is at least 1 where f′ is at least
 0. For vectors it is the matrix I + J_f, and its singular values, the factors by which directions are stretched, may be
-below 1 as well as above: the notes' "1 + f′(x), so at least 1" is to be measured, not assumed. What a skip does do is
+below 1 as well as above: "1 + f′(x), so at least 1" has to be measured, not assumed. What a skip does do is
 to bring them near 1 where f′ is small, so that a product over many layers neither vanishes nor explodes (He et al.
 2016, arXiv 1603.05027, eq. 5; Saxe et al. 2014, arXiv 1312.6120, on products of Jacobians).
 
@@ -29,11 +29,10 @@ from glassformer.inspection.panels import line_panels, point
 from glassformer.inspection.residual_points import kept, labels, token_ids
 from glassformer.models.family import Side, StackSpec
 from glassformer.models.trace import Trace
-from glassformer.parts.attention import Context
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import LayerCache
+from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import LayerMemory, Memory
-from glassformer.parts.masks import additive, causal_mask, cross_mask
 
 if TYPE_CHECKING:
     import altair as alt
@@ -133,9 +132,9 @@ def jacobian_spectrum(
         row: which sequence of the batch.
 
     Raises:
-        ConfigError: layers or a position that are not there; a trace without the blocks' inputs; a side or sequence
-            that is too much.
-        DataError: as many texts as there are no tokens; a row that is not there; a Jacobian that is not finite.
+        ConfigError: layers or a position that do not exist; a trace without the blocks' inputs; a sequence that
+            is too long.
+        DataError: another number of texts than of tokens; a row that does not exist; a Jacobian that is not finite.
     """
     spec = trace.model.family.stack(side)
     stack = spec.module(trace.model)
@@ -144,11 +143,11 @@ def jacobian_spectrum(
     width = stack.config.d_model
     complaints = []
     if not chosen:
-        complaints.append("there is no layer to measure.")
+        complaints.append("no layer to measure.")
     if strange := [layer for layer in chosen if not 0 <= layer < stack.n_layers]:
         complaints.append(f"layer {strange[0]} does not exist; the layers are 0 to {stack.n_layers - 1}.")
     if position is not None and not -len(names) <= position < len(names):
-        complaints.append(f"position {position} does not exist; the trace is of {len(names)} tokens, 0 the first.")
+        complaints.append(f"position {position} does not exist; the trace has {len(names)} tokens, counted from 0.")
     if position is None and len(names) * width > LARGEST:
         complaints.append(
             f"the Jacobian of the whole sequence has {len(names)} × {width} = {len(names) * width:,} rows, more than "
@@ -167,11 +166,11 @@ def jacobian_spectrum(
         if compare and (block.attention_skip or block.feedforward_skip):
             arms[WITHOUT_SKIPS] = without_skips(block)
         for arm, measured in arms.items():
-            looked_at = None if memory is None else memory.layer(layer)
-            jacobian = block_jacobian(measured, x, context, looked_at, position=position)
+            attended = None if memory is None else memory.layer(layer)
+            jacobian = block_jacobian(measured, x, context, attended, position=position)
             if not bool(torch.isfinite(jacobian).all()):
                 raise DataError(
-                    f"The Jacobian of block {layer} ({arm}) is not finite, so it has no singular values; the model's "
+                    f"The Jacobian of block {layer} ({arm}) is not finite, so it has no singular values: the model's "
                     "weights have diverged or are damaged, or too large for their precision."
                 )
             values.setdefault(arm, []).append(torch.linalg.svdvals(jacobian).float().cpu())
@@ -219,17 +218,16 @@ def _of_sequence(block: Block, x: Tensor, context: Context, memory: LayerMemory 
 def _of_token(block: Block, x: Tensor, context: Context, memory: LayerMemory | None, *, position: int) -> Function:
     """The block at one token alone: of the others only keys and values count, and they are computed once."""
     index = torch.arange(len(x), device=x.device)
-    mask = context.mask
-    if mask is None and context.causal:
-        mask = additive(causal_mask(index, index), x.dtype)
-    whole = replace(context, mask=mask, slots=index, visible=len(x))
+    whole = replace(context, slots=index, visible=len(x))
     others = _Others(position)
     with torch.no_grad():
         block(x[None], whole, others, memory)
     alone = replace(
         whole,
         positions=context.positions[..., position : position + 1],
-        mask=mask if mask is None or mask.shape[-2] == 1 else mask[..., position : position + 1, :],
+        bias=None if context.bias is None else context.bias[..., position : position + 1, :],
+        queries=index[position : position + 1],
+        keys=index,
         slots=index[position : position + 1],
     )
     return lambda vector: block(vector[None, None], alone, others, memory)[0, 0], x[position]
@@ -253,22 +251,21 @@ class _Others(LayerCache):
 
 
 def without_skips(block: Block) -> Block:
-    """The same block, its weights shared, with nothing going round its sublayers."""
+    """The same block, its weights shared, without skip connections."""
     bare = copy.copy(block)
     bare.attention_skip = bare.feedforward_skip = False
     return bare
 
 
 def _surroundings(trace: Trace, stack: StackSpec, row: int) -> tuple[Context, Memory | None]:
-    """What the blocks of a stack are given beside their input, of one sequence."""
+    """What the blocks of a stack are given besides their input, of one sequence."""
     ids, pads = token_ids(trace, stack.side, row)[None], trace.padding_of(stack)
     context = stack.module(trace.model).context(ids, None if pads is None else pads[row : row + 1])
     if not stack.cross:
         return context, None
     encoder = trace.model.family.stacks[0]
     hidden, pads = kept(trace, f"{encoder.prefix}final")[row : row + 1], trace.padding_of(encoder)
-    mask = None if pads is None else additive(cross_mask(pads[row : row + 1])[:, None], hidden.dtype)
-    return context, Memory(hidden, mask)
+    return context, Memory.of(hidden, None if pads is None else pads[row : row + 1])
 
 
 def _lines(results: Sequence[JacobianSpectrum], theme: Theme) -> alt.TopLevelMixin:

@@ -1,4 +1,4 @@
-"""The logit lens: what the model would answer if it ended at an earlier layer (nostalgebraist 2020, "interpreting GPT:
+"""The logit lens: what the model would predict if it ended at an earlier layer (nostalgebraist 2020, "interpreting GPT:
 the logit lens").
 
 Each layer's vector is put through what follows the last block, the final norm and the head, and read as a distribution
@@ -9,7 +9,7 @@ over the next token. What a model has *instead* of a final norm decides what the
   embedding, which no norm has seen, does too;
 - without any norms, likewise.
 
-The last row is what the model itself answers. For a translator it is the decoder that is read.
+The last row is the model's own prediction. For a translator it is the decoder that is read.
 """
 
 from __future__ import annotations
@@ -41,24 +41,23 @@ if TYPE_CHECKING:
 
 QUANTITIES = {
     "log_probabilities": "log-probability of the right token (nats)",
-    "divergence": "divergence from the final answer (nats)",
+    "divergence": "divergence from the final prediction (nats)",
     "entropy": "entropy (nats)",
 }
 
 
 @dataclass(frozen=True)
 class LogitLens(Drawable):
-    """What R layers would answer at T tokens, of one sequence. Logarithms are natural.
+    """What R layers would predict at T tokens, of one sequence. Logarithms are natural.
 
     Attributes:
-        rows: R names: "embedding", "layer 0", ...; the last is the model's own answer.
+        rows: R names: "embedding", "layer 0", ...; the last is the model's own prediction.
         guesses: int64 [R, T, k], the most probable tokens, best first.
         probabilities: [R, T, k], theirs.
         targets: int64 [T], the right next tokens; −1 where none is known.
-        ranks: int64 [R, T], one more than there are tokens more probable than the right one: 1 is the best guess;
-            0 where none is known.
+        ranks: int64 [R, T], of the right token among all by probability: 1 is the best guess; 0 where none is known.
         log_probabilities: [R, T], of the right token; NaN where none is known.
-        divergence: [R, T], Σ p ln(p / q) with p the final answer and q this layer's: 0 in the last row.
+        divergence: [R, T], Σ p ln(p / q) with p the final prediction and q this layer's: 0 in the last row.
         entropy: [R, T], −Σ q ln q.
         tokens: T texts.
         texts: of the tokens that are guessed or right, by id.
@@ -95,7 +94,7 @@ class LogitLens(Drawable):
 
     @classmethod
     def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
-        """The best guesses, layer by token; and how the layers come near the answer, as lines."""
+        """The best guesses, layer by token; and how the layers approach the final prediction, as lines."""
         from glassformer.charts.drawing import Drawing
         from glassformer.charts.token_grid import TokenGrid
 
@@ -114,7 +113,7 @@ class LogitLens(Drawable):
                 vocabulary=[texts[token] for token in ids],
                 right=[texts.get(token, "") for token in first.targets.tolist()] if known else (),
                 ranks=torch.stack([result.ranks for result in results]).numpy() if known else None,
-                description="What each layer would answer for the token after each, if it were the last.",
+                description="The next token that each layer would predict if it were the last.",
             ),
             Drawing(
                 lambda theme: _lines(results, theme),
@@ -148,7 +147,7 @@ def logit_lens(
 
     Raises:
         ConfigError: a trace without the layers' outputs; ``top`` below 1.
-        DataError: targets that are not T ids of the vocabulary; as many texts as there are no tokens.
+        DataError: targets that are not T ids of the vocabulary; another number of texts than of tokens.
     """
     if top < 1:
         raise ConfigError(f"top is {top}; keep at least 1 guess.", subject="logit lens")
@@ -187,7 +186,7 @@ def logit_lens(
 
 @torch.no_grad()
 def lens_logits(trace: Trace, place: ResidualPoint, *, row: int = 0) -> Tensor:
-    """A station's vectors through the final norm, if the model has one, and the head: float32 [T, vocab_size]."""
+    """The stream at a point through the final norm, if the model has one, and the head: float32 [T, vocab_size]."""
     stack = trace.model.family.stack().module(trace.model)
     x = kept(trace, place.probe)[row][None]  # of the batch's shape, so that the numbers are the model's own
     training = stack.final_norm.training
@@ -211,10 +210,10 @@ def _targets(trace: Trace, given: Sequence[int] | Tensor | None, row: int) -> Te
     right = torch.as_tensor(given, device=ids.device)
     size = trace.logits.shape[-1]
     if right.is_floating_point() or right.shape != ids.shape:
-        raise DataError(f"The lens needs the right token for each of {len(ids)} positions; {list(right.shape)} came.")
+        raise DataError(f"Expected the right token for each of {len(ids)} positions; got {list(right.shape)}.")
     if int(right.max()) >= size or int(right.min()) < -1:
         raise DataError(
-            f"The right tokens are ids of the vocabulary, 0 to {size - 1}, or −1 for none; those given go from "
+            f"The right tokens are ids of the vocabulary, 0 to {size - 1}, or −1 for none; got "
             f"{int(right.min())} to {int(right.max())}."
         )
     return right.long()

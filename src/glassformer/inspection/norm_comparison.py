@@ -1,7 +1,7 @@
 """LayerNorm against BatchNorm: over which numbers each takes its mean and deviation, and what follows from that.
 
 =========== ======================================== ========================== ===========================
-norm        mean and deviation are over              in evaluation              a louder token changes
+norm        mean and deviation are over              in evaluation              a scaled-up token changes
 =========== ======================================== ========================== ===========================
 layernorm   the d features of one token              the same                   no other token
 rmsnorm     the same, and no mean is taken away      the same                   no other token
@@ -38,7 +38,7 @@ BEFORE, LAYER, RMS = "before", "layernorm", "rmsnorm"
 BATCH_TRAINING, BATCH_EVALUATION = "batchnorm in training", "batchnorm in evaluation"
 KINDS = (BEFORE, LAYER, RMS, BATCH_TRAINING, BATCH_EVALUATION)
 
-LOUDER = 10.0  # what a token is multiplied with
+LOUDER = 10.0  # the factor
 MOST_TOKENS, MOST_FEATURES = 64, 64  # that are drawn: evenly spaced where there are more
 
 
@@ -81,7 +81,7 @@ class NormComparison(Drawable):
 
     @classmethod
     def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
-        """The activations as a map, the means and deviations as points, and how far a louder token is heard."""
+        """The activations as a map, the means and deviations as points, and whose output a scaled-up token changes."""
         from glassformer.charts.drawing import Drawing
         from glassformer.charts.heat_map import HeatMap
 
@@ -107,25 +107,25 @@ class NormComparison(Drawable):
                 value_title="activation",
                 colours="diverging",
                 domain=(-3.0, 3.0),
-                description="LayerNorm makes every row alike in mean and deviation, BatchNorm every column.",
+                description="LayerNorm gives every row the same mean and deviation, BatchNorm every column.",
             ),
             Drawing(
                 lambda theme: _points(results, what, theme),
-                title="What is made equal: each token, or each feature",
+                title="What is normalised: each token, or each feature",
                 n_frames=len(results),
                 description="A point for each token, at the mean and deviation of its features, and for each feature, "
-                "at those over all tokens. What a norm normalises falls together at mean 0 and deviation 1.",
+                "at those over all tokens. What a norm normalises lies at mean 0 and deviation 1.",
             ),
             HeatMap(
                 torch.where(moved > 0, moved, torch.nan)[..., with_louder].numpy(),
-                title=f"Token {first.louder} made ten times louder: who notices",
+                title=f"Token {first.louder} multiplied by ten: which outputs change",
                 rows=list(first.kinds),
                 columns=named(with_louder),
                 row_title="norm",
                 column_title="token",
                 value_title="largest change of a feature",
                 scale="log",
-                description="How far each token's output moves; nothing is drawn where it stays exactly as it was.",
+                description="How far each token's output moves; blank where it does not change at all.",
             ),
         ]
 
@@ -159,7 +159,7 @@ def compare_norms(
     """
     x, names = _input(trace, at, tokens, row)
     if not -x.shape[1] <= louder < x.shape[1]:
-        raise DataError(f"There are {x.shape[1]} tokens, numbered from 0; there is no token {louder} to make louder.")
+        raise DataError(f"There are {x.shape[1]} tokens, numbered from 0; there is no token {louder} to scale up.")
     loud = x.clone()
     loud[row, louder] *= LOUDER
     others = torch.ones(x.shape[:2], dtype=torch.bool)
@@ -191,7 +191,7 @@ def _input(
         x = kept(trace, name)
         given = labels(trace, tokens, tokens, side=trace.model.family.stack_named(name).side, row=row)
     else:
-        x, name = trace, "what was given"
+        x, name = trace, "the input"
         given = tuple(str(position) for position in range(x.shape[-2])) if tokens is None else tuple(tokens)
     if x.dim() != 3 or x.shape[-2] != len(given):
         raise DataError(
@@ -201,7 +201,7 @@ def _input(
     if not -len(x) <= row < len(x):
         raise DataError(f"There are {len(x)} sequences, numbered from 0; there is no row {row}.")
     if x.shape[0] * x.shape[1] < 2:
-        raise DataError("BatchNorm takes its deviation over tokens, so it needs at least 2; give a longer text.")
+        raise DataError("BatchNorm needs at least 2 tokens for a deviation; give a longer text.")
     return x.detach().float().cpu(), given
 
 

@@ -54,7 +54,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class ModelNorms(Drawable):
-    """What went into every norm of a model's residual stream, and what came out.
+    """Inputs and outputs of every norm of a model's residual stream.
 
     Attributes:
         side: which stack.
@@ -117,7 +117,7 @@ class ModelNorms(Drawable):
                 column_title="token",
                 value_title="deviation of the features",
                 scale="log",
-                description="How widely the features of each token are spread.",
+                description="The standard deviation of each token's features.",
             ),
         ]
 
@@ -132,7 +132,7 @@ def model_norms(
     row: int = 0,
 ) -> ModelNorms:
     """Measure the inputs and outputs of every norm of one stack's residual stream. (Norms of queries and keys are not
-    among them: what goes into those is no activation with a name.)
+    among them: their inputs are not named activations.)
 
     Args:
         side: which stack; the one that the head reads unless given.
@@ -140,9 +140,9 @@ def model_norms(
         row: which sequence's tokens are measured; features are measured over all of them.
 
     Raises:
-        ConfigError: the stack has no norms; an encoder asked of a model without one; a trace that does not hold the
-            activations beside the norms.
-        DataError: as many texts as there are no tokens; a row that is not there.
+        ConfigError: the stack has no norms; a side that the model does not have; a trace that does not hold the
+            activations around the norms.
+        DataError: another number of texts than of tokens; a row that does not exist.
     """
     stack = trace.model.family.stack(side)
     names = labels(trace, tokens, source, side=side, row=row)
@@ -158,10 +158,10 @@ def model_norms(
             y = sublayer.output(trace)
             found[f"{name}_norm"] = (x + y if sublayer.skip else y, kept(trace, sublayer.after.probe))
     if not isinstance(stack.module(trace.model).final_norm, nn.Identity):
-        last = residual_points(trace, side)[-2]  # the station before the final norm's own
+        last = residual_points(trace, side)[-2]  # before the final norm
         found[f"{stack.prefix}final_norm"] = (kept(trace, last.probe), kept(trace, f"{stack.prefix}final"))
     if not found:
-        raise ConfigError("The model has no norms, so there is nothing to be seen of them.", subject="inspection")
+        raise ConfigError("The model has no norms.", subject="inspection")
     before, after = (
         Spread.of(torch.stack([pair[index] for pair in found.values()]).float().cpu(), row) for index in (0, 1)
     )

@@ -1,4 +1,4 @@
-"""The inspection page: a model reads a text at one or several moments of its training, and every chapter looks at it.
+"""The inspection page: chapters about a model on one text, at one or several checkpoints.
 
 inspect(open_subject("shakespeare", checkpoint="all"), text="To be, or not to be").save("page.html")
 """
@@ -24,20 +24,20 @@ from glassformer.inspection.subjects import EncodedInput, InspectedModel, Snapsh
 from glassformer.wording import counted
 
 SHOWN = 300
-"""Characters of the text that the page's head repeats."""
+"""Characters of the text that the page's header repeats."""
 
 
 @dataclass
 class SubjectResult:
-    """What came of looking at one subject: its moments, and figures or a reason for each chapter.
+    """One inspected model: its snapshots, and figures or a reason for each chapter.
 
     Attributes:
-        moments: those that are shown; of a model that has diverged throughout, the newest alone.
-        losses: of the text at each moment, nats per token; NaN where no next token is known, or the model diverged.
+        snapshots: those that are shown; of a model that has diverged throughout, the newest alone.
+        losses: of the text at each snapshot, nats per token; NaN where no next token is known, or the model diverged.
     """
 
     subject: InspectedModel
-    reading: EncodedInput
+    encoded: EncodedInput
     snapshots: list[Snapshot] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     figures: dict[str, list[Figure]] = field(default_factory=dict)
@@ -57,20 +57,20 @@ def inspect(
         text: what is read; a translator's source.
         target: a translator's target; its own greedy translation unless given.
         layers: the layers whose attention is shown, from 0; all unless given.
-        chapters: of the page, in order. One that cannot be written (a part that the model has not, a run without
-            telemetry) gives its reason instead.
+        chapters: of the page, in order. One that cannot be made (a part that the model lacks, a run without
+            telemetry) says why instead.
 
     Raises:
-        ConfigError: a layer that a model has not, or more than two subjects.
+        ConfigError: a layer that a model does not have, or more than two subjects.
         DataError: a text that a model cannot read.
         CheckpointError: a run whose checkpoints are all damaged.
     """
     if not 1 <= len(subjects) <= 2:
-        raise ConfigError(f"a page is about one model or sets two side by side; {len(subjects)} came.", subject="page")
+        raise ConfigError(f"a page shows one model, or two side by side; got {len(subjects)}.", subject="page")
     _check_layers(subjects, layers)
-    readings = [subject.read(text, target) for subject in subjects]
+    inputs = [subject.read(text, target) for subject in subjects]
     results = [
-        _inspect_one(subject, reading, layers, chapters) for subject, reading in zip(subjects, readings, strict=True)
+        _inspect_one(subject, encoded, layers, chapters) for subject, encoded in zip(subjects, inputs, strict=True)
     ]
     steps = sorted({snapshot.step for result in results for snapshot in result.snapshots})
     return Page(
@@ -83,16 +83,16 @@ def inspect(
 
 
 def _inspect_one(
-    subject: InspectedModel, reading: EncodedInput, layers: Sequence[int] | None, chapters: Sequence[Chapter]
+    subject: InspectedModel, encoded: EncodedInput, layers: Sequence[int] | None, chapters: Sequence[Chapter]
 ) -> SubjectResult:
-    """All chapters, moment by moment, so that only one pass is in memory at a time."""
-    result = SubjectResult(subject, reading)
+    """All chapters, snapshot by snapshot, so that only one pass is in memory at a time."""
+    result = SubjectResult(subject, encoded)
     results: dict[str, list[Sequence[Drawable]]] = {chapter.title: [] for chapter in chapters}
 
-    def write(chapter: Chapter, look: ChapterContext) -> None:
+    def write(chapter: Chapter, context: ChapterContext) -> None:
         if chapter.title not in result.missing:
             try:
-                results[chapter.title].append(chapter.look(look))
+                results[chapter.title].append(chapter.compute(context))
             except ConfigError as error:
                 result.missing[chapter.title] = " ".join(map(_sentence, error.complaints))
             except GlassformerError as error:
@@ -100,20 +100,20 @@ def _inspect_one(
 
     newest: ChapterContext | None = None
     for snapshot in subject.snapshots():
-        look = ChapterContext(subject, reading, subject.trace(reading), layers)
-        if (place := look.trace.first_not_finite()) is not None:
-            diverged, last = _diverged(subject, snapshot, place), (snapshot, look)
+        context = ChapterContext(subject, encoded, subject.trace(encoded), layers)
+        if (place := context.trace.first_not_finite()) is not None:
+            diverged, last = _diverged(subject, snapshot, place), (snapshot, context)
             subject.warnings.append(diverged)
             continue
-        newest = look
+        newest = context
         result.snapshots.append(snapshot)
-        result.losses.append(_loss(look.trace.logits, reading.targets))
+        result.losses.append(_loss(context.trace.logits, encoded.targets))
         for chapter in chapters:
             if not chapter.newest_only(subject):
-                write(chapter, look)
-    if newest is None:  # what does not look at activations is all the more of interest
+                write(chapter, context)
+    if newest is None:  # what is not about activations can still be shown
         result.snapshots, result.losses, newest = [last[0]], [math.nan], last[1]
-        reason = f"At {last[0].label} the model has diverged: what it computes is not finite, and cannot be drawn."
+        reason = f"At {last[0].label} the model has diverged: its activations are not finite and cannot be drawn."
         result.missing = {chapter.title: reason for chapter in chapters if chapter.of_activations}
     elif snapshot is not result.snapshots[-1]:  # later ones have diverged, and the model has their weights
         subject.take_weights_of(result.snapshots[-1])
@@ -132,18 +132,17 @@ def _inspect_one(
 def _diverged(subject: InspectedModel, snapshot: Snapshot, place: str) -> str:
     return (
         f"{subject.name}, {snapshot.label}: '{place}' is the first activation that is not finite (NaN or infinite). "
-        "The weights have diverged or are damaged, and there is nothing to be drawn of them; look at an earlier "
-        "checkpoint."
+        "The weights have diverged or are damaged; use an earlier checkpoint."
     )
 
 
 def _sentence(complaint: str) -> str:
-    """A complaint that stands by itself: with a capital, unless it begins with the name of a setting."""
+    """A complaint as a sentence: with a capital, unless it begins with the name of a setting."""
     return complaint[:1].upper() + complaint[1:] if complaint.split(maxsplit=1)[0].isalpha() else complaint
 
 
 def _section(chapter: Chapter, results: Sequence[SubjectResult], steps: Sequence[int]) -> Section:
-    """One chapter of all subjects; each shows its newest moment that is not later than the slider's."""
+    """One chapter of all subjects; each shows its newest snapshot that is not later than the slider's."""
     columns = []
     for result in results:
         own = [snapshot.step for snapshot in result.snapshots]
@@ -162,8 +161,8 @@ def _frame_names(results: Sequence[SubjectResult], steps: Sequence[int]) -> list
         snapshots = [[snapshot for snapshot in result.snapshots if snapshot.step <= step] for result in results]
         label = next((found[-1].label for found in snapshots if found and found[-1].step == step), f"step {step:,}")
         losses = [result.losses[max(0, len(found) - 1)] for result, found in zip(results, snapshots, strict=True)]
-        told = " and ".join("–" if math.isnan(loss) else f"{loss:.3f}" for loss in losses)
-        names.append(label if all(map(math.isnan, losses)) else f"{label} · loss on this text {told}")
+        shown = " and ".join("–" if math.isnan(loss) else f"{loss:.3f}" for loss in losses)
+        names.append(label if all(map(math.isnan, losses)) else f"{label} · loss on this text {shown}")
     return names
 
 
@@ -179,30 +178,35 @@ def _facts(results: Sequence[SubjectResult], text: str) -> dict[str, str]:
 
 
 def _about(result: SubjectResult) -> dict[str, str]:
-    """The circumstances of one subject's pictures."""
+    """The circumstances of one model's figures."""
     model, config = result.subject.model, result.subject.model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     layers = model.family.describe_layers(config)
-    heads = f"{counted(config.attention.n_heads, 'head')} of width {config.d_head}" if config.has_attention else "no attention"
-    count = len(result.reading.tokens)
+    heads = (
+        f"{counted(config.attention.n_heads, 'head')} of width {config.d_head}"
+        if config.has_attention
+        else "no attention"
+    )
+    count = len(result.encoded.tokens)
     read = counted(count, "token")
-    if result.reading.source is not None:
-        read = f"{counted(len(result.reading.source), 'source token')}, {counted(count, 'target token')}: {' '.join(result.reading.tokens)}"
+    if result.encoded.source is not None:
+        source = counted(len(result.encoded.source), "source token")
+        read = f"{source}, {counted(count, 'target token')}: {' '.join(result.encoded.tokens)}"
     left_out = {"left out": " ".join(result.subject.warnings)} if result.subject.warnings else {}
     return {
         "model": f"{layers}, d_model {config.d_model}, {heads}, positions {config.positions.kind}, "
         f"norm {config.norm.kind} ({config.norm.placement}), {parameters:,} parameters",
-        "read": f"{read}; {_losses_said(result)}",
+        "read": f"{read}; {_loss_in_words(result)}",
         **left_out,
     }
 
 
-def _losses_said(result: SubjectResult) -> str:
+def _loss_in_words(result: SubjectResult) -> str:
     last = result.losses[-1]
     if math.isnan(last):
-        known = bool((result.reading.targets >= 0).any())
-        return "no loss, for the model has diverged" if known else "no loss, for no next token is known"
-    return f"loss on them {last:.4f} nats a token ({result.snapshots[-1].label})"
+        known = bool((result.encoded.targets >= 0).any())
+        return "no loss (the model has diverged)" if known else "no loss (no next token is known)"
+    return f"loss {last:.4f} nats/token ({result.snapshots[-1].label})"
 
 
 def _loss(logits: Tensor, targets: Tensor) -> float:

@@ -35,10 +35,10 @@ def line_panels(
     n_frames: int = 1,
     size: tuple[int, int] = (300, 150),
 ) -> alt.TopLevelMixin:
-    """A line for each of the ``series`` in each of the ``panels``, with a band from the least to the most.
+    """A line for each of the ``series`` in each of the ``panels``, shaded from the least to the most.
 
     Args:
-        rows: the points. With frames, those of the chosen one are drawn; what is not finite has no place and is not.
+        rows: the points. With frames, those of the chosen one are drawn; what is not finite is not.
         dashed: which of the series are.
         ordered: whether the series have an order (layers, say), which their colours are to show.
         names: what the x values are, in order, if they are names; unless given they are numbers.
@@ -56,23 +56,23 @@ def line_panels(
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
     axis = alt.Axis(format="~g", tickCount=5) if log else alt.Axis()
     numbers = [alt.Tooltip(f"{name}:Q", format=".4~g") for name in NUMBERS]
-    told: list[Any] = [
+    tooltip: list[Any] = [
         alt.Tooltip("panel:N", title=" "),
         alt.Tooltip("x:Q" if names is None else "x:N", title=x_title or "at"),
     ]
     base = alt.Chart().encode(x=x, **_colours(alt, series, theme, ordered=ordered))
     if len(series) > 1:
-        told.append(alt.Tooltip("series:N"))
+        tooltip.append(alt.Tooltip("series:N"))
     layers: list[Any] = []
     if any("least" in row for row in rows):
-        band = base.mark_area(opacity=0.18, line=False)
-        layers.append(band.encode(y=alt.Y("least:Q", title=None, scale=scale, axis=axis), y2="most:Q"))
+        range_area = base.mark_area(opacity=0.18, line=False)
+        layers.append(range_area.encode(y=alt.Y("least:Q", title=None, scale=scale, axis=axis), y2="most:Q"))
     else:
         numbers = numbers[:1]
     few = len({row["x"] for row in rows}) <= 60
     points: Any = alt.OverlayMarkDef(size=20, filled=True) if few else False
     line = base.mark_line(strokeWidth=1.8, point=points).encode(
-        y=alt.Y("mean:Q", title=None, scale=scale, axis=axis), tooltip=[*told, *numbers]
+        y=alt.Y("mean:Q", title=None, scale=scale, axis=axis), tooltip=[*tooltip, *numbers]
     )
     if dashed:
         patterns = [list(DASHES[1 if name in dashed else 0]) for name in series]
@@ -106,7 +106,7 @@ def line_panels(
 
 
 def _colours(alt: Any, series: Sequence[str], theme: Theme, *, ordered: bool) -> dict[str, Any]:
-    """How the series are told apart: nothing where there is one."""
+    """Colours by series; one colour where there is one."""
     if len(series) == 1:
         return {"color": alt.value(theme.palette[0])}
     if ordered:

@@ -1,12 +1,12 @@
-"""How a model knows where a token stands: position vectors, rotations and biases, measured.
+"""Position encodings measured: position vectors, rotations and biases.
 
-An encoding can act in three places (:mod:`glassformer.parts.positions`), and is looked at by what it does there, so
+An encoding can act in three places (:mod:`glassformer.parts.positions`), and is measured by what it does there, so
 that one of your own is measured like those built in:
 
 - vectors *added* to the tokens (learned, sinusoidal): their norms, pairwise distances and dot products, and how the
   distance depends on the gap between two positions. Sinusoids have ‖PE‖² = d/2 exactly (Vaswani et al. 2017, §3.5);
-- a *rotation* of queries and keys (Su et al. 2021, arXiv 2104.09864): how alike a vector and the same vector some
-  positions on are, (2/d) Σ_i cos(m θ_i) at m positions;
+- a *rotation* of queries and keys (Su et al. 2021, arXiv 2104.09864): how similar a vector is to the same vector some
+  positions on, (2/d) Σ_i cos(m θ_i) at m positions;
 - a *bias* on the scores (Press et al. 2021, arXiv 2108.12409): by distance and head.
 
 Shapes: P positions, d their width, H heads.
@@ -34,14 +34,14 @@ from glassformer.parts.positions import PositionEncoding
 if TYPE_CHECKING:
     import altair as alt
 
-PICTURED = 256
-"""The most positions that a picture shows; of more, evenly spaced ones, the first and the last among them."""
-MOVING = 128
-"""The same where there is a picture for each of several checkpoints."""
+SHOWN = 256
+"""The most positions that a figure shows; of more, evenly spaced ones, the first and the last among them."""
+SHOWN_WITH_FRAMES = 128
+"""The same where there is a frame for each of several checkpoints."""
 
-NOTHING_TO_SEE = (
-    "This model has no position encoding (positions.kind=none): nothing is added to the tokens, nothing turns queries "
-    "and keys, and nothing biases the scores. Only the causal mask, where there is one, tells one place from another."
+NO_ENCODING = (
+    "This model has no position encoding (positions.kind=none): nothing is added to the tokens, queries and keys are "
+    "not rotated, and scores are not biased. Only the causal mask, where there is one, distinguishes positions."
 )
 
 
@@ -72,7 +72,7 @@ class PositionVectors:
     """A table of vectors, one for each position.
 
     Attributes:
-        table: [P, d], float64: norms that should be equal differ by less than the pictures can show.
+        table: [P, d], float64: norms that should be equal differ by less than the figures can show.
     """
 
     table: Tensor
@@ -128,8 +128,8 @@ class Positions(Drawable):
         turning: [P], how alike a query and the same query m positions on are, once turned: the mean over unit vectors.
         turned_norms: [P], the norm of a unit vector turned to each position; 1 if turning changes directions only.
         bias: [H, P], what it adds to a score m tokens back.
-        missing: why there is nothing to see, if there is nothing.
-        title: whose they are.
+        missing: why there is nothing to show, if so.
+        title: of the figures.
     """
 
     added: PositionVectors | None = None
@@ -205,7 +205,7 @@ def positions_of(encoding: PositionEncoding, length: int, *, d_head: int, title:
     if bias is not None:
         bias = bias[..., 0, :].flip(-1).float().cpu()
     nothing = added is None and turning is None and bias is None
-    return Positions(added, turning, turned_norms, bias, NOTHING_TO_SEE if nothing else "", title)
+    return Positions(added, turning, turned_norms, bias, NO_ENCODING if nothing else "", title)
 
 
 def _turning(encoding: PositionEncoding, index: Tensor, d_head: int) -> Tensor:
@@ -217,7 +217,7 @@ def _turning(encoding: PositionEncoding, index: Tensor, d_head: int) -> Tensor:
     return (alike / d_head).cpu()
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- figures ----------------------------------------------------------------------------------------------------------
 
 
 def _figures_of_vectors(vectors: Sequence[PositionVectors], title: str) -> list[Figure]:
@@ -225,19 +225,19 @@ def _figures_of_vectors(vectors: Sequence[PositionVectors], title: str) -> list[
     from glassformer.charts.heat_map import HeatMap
 
     count = len(vectors[0].table)
-    most = PICTURED if len(vectors) == 1 else MOVING
+    most = SHOWN if len(vectors) == 1 else SHOWN_WITH_FRAMES
     at = thinned(count, most)
     names = [str(int(position)) for position in at]
-    described = "Every pair of positions"
+    pairs_shown = "Every pair of positions"
     if count > most:
-        described = f"Every pair of {most} evenly spaced positions of the {count:,}"
+        pairs_shown = f"Every pair of {most} evenly spaced positions of the {count:,}"
     pairs: dict[str, Any] = {"rows": names, "columns": names, "row_title": "position", "column_title": "position"}
     return [
         HeatMap(
             torch.stack([each.distances(at) for each in vectors]).float().numpy(),  # [F, P, P]
             title=f"{title}: distance pair by pair",
             value_title="distance",
-            description=f"{described}: how far apart their vectors are.",
+            description=f"{pairs_shown}: how far apart their vectors are.",
             **pairs,
         ),
         HeatMap(
@@ -245,7 +245,7 @@ def _figures_of_vectors(vectors: Sequence[PositionVectors], title: str) -> list[
             title=f"{title}: dot product pair by pair",
             value_title="dot product",
             colours="diverging",
-            description=f"{described}: how much of one vector lies along the other, times its length.",
+            description=f"{pairs_shown}: how much of one vector lies along the other, times its length.",
             **pairs,
         ),
         Drawing(
@@ -271,7 +271,7 @@ def _growth(vectors: Sequence[PositionVectors]) -> str:
     at_the_end = " at the last checkpoint" if len(vectors) > 1 else ""
     if until >= furthest:
         return f"It grows with the gap throughout{at_the_end}."
-    return f"It grows up to a gap of {until}{at_the_end}, and from there no longer with every step."
+    return f"It grows up to a gap of {until}{at_the_end}, and not monotonically beyond."
 
 
 def _figure_of_rotation(turning: Sequence[Tensor], title: str) -> Figure:
@@ -281,15 +281,15 @@ def _figure_of_rotation(turning: Sequence[Tensor], title: str) -> Figure:
         lambda theme: _line(theme, turning, "similarity", "positions apart", first=0),
         title=f"{title}: similarity by distance",
         n_frames=len(turning),
-        description="A query against itself some positions on, after both are turned: the mean over unit vectors. "
-        "Turning keeps every norm as it is.",
+        description="A query against itself some positions on, after both are rotated: the mean over unit vectors. "
+        "Rotation preserves every norm.",
     )
 
 
 def _figure_of_bias(bias: Sequence[Tensor], title: str) -> Figure:
     from glassformer.charts.heat_map import HeatMap
 
-    at = thinned(bias[0].shape[-1], PICTURED)
+    at = thinned(bias[0].shape[-1], SHOWN)
     return HeatMap(
         torch.stack([each[:, at] for each in bias]).numpy(),  # [F, H, P]
         title=f"{title}: bias by distance",
@@ -307,7 +307,7 @@ def _line(theme: Theme, frames: Sequence[Tensor], panel: str, x_title: str, *, f
     rows = [
         point(frame, panel, "", first + int(index), values[index])
         for frame, values in enumerate(frames)
-        for index in thinned(len(values), PICTURED)
+        for index in thinned(len(values), SHOWN)
     ]
     return _panel(theme, rows, panel, x_title, len(frames))
 
@@ -318,7 +318,7 @@ def _gap_lines(theme: Theme, vectors: Sequence[PositionVectors]) -> alt.TopLevel
         point(frame, panel, "", int(index) + 1, torch.stack((gaps.least[index], gaps.mean[index], gaps.most[index])))
         | {"mean": float(f"{float(gaps.mean[index]):.5g}")}
         for frame, gaps in enumerate(each.by_gap for each in vectors)
-        for index in thinned(len(gaps.mean), PICTURED)
+        for index in thinned(len(gaps.mean), SHOWN)
     ]
     return _panel(theme, rows, panel, "gap between the positions", len(vectors))
 

@@ -1,9 +1,9 @@
-"""Queries, keys and values: which slice of the weights makes them for each head, and a head's work step by step.
+"""Queries, keys and values: which slice of the weights makes them for each head, and a head step by step.
 
 However the projection is stored (one matrix, three, or one used as all three; keys and values of cross-attention
 apart), a head has its own W_Q, W_K, W_V and W_O. In terms of these (Elhage et al. 2021, *A Mathematical Framework for
 Transformer Circuits*) a head does two things that do not depend on each other: W_Q W_Kᵀ, the *QK circuit*, says where
-it looks, and W_V W_O, the *OV circuit*, says what it writes for what it finds there.
+it attends, and W_V W_O, the *OV circuit*, says what it writes for what it finds there.
 
 Shapes: H heads, G key-value heads (the G-th serves H/G heads in a row), T queries, S keys, d_head per head.
 """
@@ -63,7 +63,7 @@ class ProjectionSlices:
         return self.w_q @ self._for_each_head(self.w_k).transpose(1, 2)
 
     def ov_circuits(self) -> Tensor:
-        """W_V W_O of each head, [H, d_model, d_model]: what it writes, y (W_V W_O), for a token y that it looks at."""
+        """W_V W_O of each head, [H, d_model, d_model]: what it writes, y (W_V W_O), for a token y it attends to."""
         return self._for_each_head(self.w_v) @ self.w_o
 
     def qk_singular_values(self) -> Tensor:
@@ -83,12 +83,12 @@ def slices(attention: nn.Module) -> ProjectionSlices:
     """The projections of one layer's attention, or cross-attention, as copies.
 
     Raises:
-        ConfigError: an attention of your own, whose projections may stand anywhere.
+        ConfigError: an attention of your own, whose projections may be anywhere.
     """
     if not isinstance(attention, MultiHeadAttention):
         raise ConfigError(
-            f"{type(attention).__qualname__} is no MultiHeadAttention, so which of its weights make queries, keys and "
-            "values is not known; derive it from glassformer.parts.attention.MultiHeadAttention.",
+            f"{type(attention).__qualname__} is not a MultiHeadAttention, so which of its weights make queries, keys "
+            "and values is not known; derive it from glassformer.parts.attention.MultiHeadAttention.",
             subject="inspection",
         )
     (w_q, b_q), (w_k, b_k), (w_v, b_v) = (_by_head(*stored, attention.d_head) for stored in _projections(attention))
@@ -133,7 +133,7 @@ def _singular_values(left: Tensor, right: Tensor) -> Tensor:
     return torch.linalg.svdvals(small)
 
 
-# --- a head at work ---------------------------------------------------------------------------------------------------
+# --- a head step by step ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def head_steps(
     )
 
 
-# --- all heads, for the picture ---------------------------------------------------------------------------------------
+# --- all heads, for the figure ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -222,16 +222,16 @@ class QueriesKeysValues(Drawable):
 
     @classmethod
     def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
-        """The steps of the last checkpoint; they would be too much to hold for every one."""
+        """The steps of the last checkpoint; those of every one would be too large."""
         from glassformer.charts.attention_steps import AttentionSteps
 
         last = results[-1]
         description = (
             "Q Kᵀ, then the same scaled, then with the mask, then the softmax of each row: choose a cell to see the "
-            "query and the key that it comes from."
+            "query and the key behind it."
         )
         if len(results) > 1:
-            description += " The numbers are those of the last checkpoint, wherever the slider stands."
+            description += " The numbers are those of the last checkpoint, whatever the slider says."
         return [
             AttentionSteps(
                 last.query.numpy(),
@@ -305,6 +305,7 @@ def _attentions(trace: Trace, side: Side | None, *, cross: bool) -> list[MultiHe
     if len(found) < len(parts):
         strange = next(part for part in parts if not isinstance(part, MultiHeadAttention))
         raise ConfigError(
-            f"{type(strange).__qualname__} is no MultiHeadAttention, so its steps are not known.", subject="inspection"
+            f"{type(strange).__qualname__} is not a MultiHeadAttention, so its steps are not known.",
+            subject="inspection",
         )
     return found

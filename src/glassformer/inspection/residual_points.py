@@ -1,8 +1,8 @@
 """Where the residual stream can be read: the vector that goes from the embedding through every sublayer to the head.
 
-A *station* is a place where the stream has a value, [B, T, d_model]: after the embedding, after each sublayer (with its
-skip and, in a post-norm model, its norm), and after the final norm. Stations are the same for pre-, post- and no-norm
-models, with or without skips; a sublayer that a model lacks has none.
+A *residual point* is a place where the stream has a value, [B, T, d_model]: after the embedding, after each sublayer
+(with its skip and, in a post-norm model, its norm), and after the final norm. The points are the same for pre-, post-
+and no-norm models, with or without skips; a sublayer that a model lacks has none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ResidualPoint:
     """A place where the stream can be read.
 
     Attributes:
-        name: for people: "embedding", "3 attention", "final norm".
+        name: as shown: "embedding", "3 attention", "final norm".
         probe: the name of the activation.
     """
 
@@ -36,15 +36,15 @@ class ResidualPoint:
 
 @dataclass(frozen=True)
 class Sublayer:
-    """Attention, cross-attention or feed-forward of one block, and the way round it.
+    """Attention, cross-attention or feed-forward of one block, and its skip connection.
 
     Attributes:
         layer: the block's index.
         kind: "attention", "cross-attention" or "feed-forward".
         module, norm: the sublayer and its norm (the identity, where there is none).
         placement: where the norm stands, "pre", "post" or "none".
-        skip: whether what comes in is added to what the sublayer makes of it.
-        before, after: the stations on either side.
+        skip: whether its input is added to its output.
+        before, after: the points on either side.
         probe: the sublayer's own name, with a dot at its end: "blocks.3.attention.".
     """
 
@@ -60,14 +60,14 @@ class Sublayer:
 
     @property
     def name(self) -> str:
-        """For people: "3 attention"."""
+        """As shown: "3 attention"."""
         return f"{self.layer} {self.kind}"
 
     def output(self, trace: Trace) -> Tensor:
         """What the sublayer makes, before skip and norm: [B, T, d_model].
 
         Raises:
-            ConfigError: the trace does not hold it, and it cannot be told from the stations either.
+            ConfigError: the trace does not hold it, and it cannot be derived from the points either.
         """
         name = f"{self.probe}output"
         if name in trace or self.placement == "post":
@@ -96,10 +96,10 @@ def sublayers(trace: Trace, side: Side | None = None) -> list[Sublayer]:
 def residual_points(
     trace: Trace, side: Side | None = None, *, each: Literal["sublayer", "block"] = "sublayer"
 ) -> list[ResidualPoint]:
-    """The places to read a stack's stream at, in the order of the forward pass.
+    """The points of a stack's stream, in the order of the forward pass.
 
     Args:
-        each: "block" leaves out those inside a block and the final norm: the embedding and what each block hands on,
+        each: "block" leaves out those inside a block and the final norm: the embedding and each block's output,
             under the names "layer 0", "layer 1", ...
     """
     stack = trace.model.family.stack(side)
@@ -162,7 +162,7 @@ def labels(
     if given is None:
         return tuple(str(int(token)) for token in ids)
     if len(given) != len(ids):
-        raise DataError(f"The trace is of {len(ids)} tokens; got {len(given)} texts for them; give one for each.")
+        raise DataError(f"The trace has {len(ids)} tokens, got {len(given)} texts; give one for each.")
     return tuple(given)
 
 

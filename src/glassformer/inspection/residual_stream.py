@@ -1,4 +1,4 @@
-"""The residual stream in numbers: how long the vector is at each station, where it points, and what a sublayer adds.
+"""The residual stream in numbers: its norm and direction at each point, and what a sublayer adds.
 
 A skip connection leaves what is there and adds to it (He et al. 2016, arXiv 1512.03385; Vaswani et al. 2017, §3.1), so
 the stream stays near the embedding as long as little is added, and turns away from it as much is. Without a skip, each
@@ -28,22 +28,22 @@ QUANTITIES = {
     "norms": "norm of the stream",
     "added": "norm of what is added / norm of the stream",
     "to_embedding": "cosine similarity to the embedding",
-    "to_before": "cosine similarity to the station before",
+    "to_before": "cosine similarity to the previous point",
 }
 
 
 @dataclass(frozen=True)
 class ResidualStream(Drawable):
-    """One stack's stream over one sequence, at N stations and T tokens. Norms are Euclidean, over d_model.
+    """One stack's stream over one sequence, at N points and T tokens. Norms are Euclidean, over d_model.
 
     Attributes:
         side: "encoder" or "decoder".
-        stations: N names: "embedding", "0 attention", "0 feed-forward", ..., "final norm".
+        residual_points: N names: "embedding", "0 attention", "0 feed-forward", ..., "final norm".
         norms: [N, T].
         to_embedding: [N, T], the cosine of the angle to the embedding's output.
-        to_before: [N, T], of the angle to the station before; NaN at the embedding.
+        to_before: [N, T], of the angle to the point before; NaN at the embedding.
         added: [N, T], the norm of the sublayer's output over that of the stream it is added to (or, without a skip,
-            that it replaces); NaN at stations that no sublayer made.
+            that it replaces); NaN at points that are not the output of a sublayer.
         tokens: T texts.
     """
 
@@ -62,18 +62,18 @@ class ResidualStream(Drawable):
         return values.mean(1)
 
     def table(self) -> str:
-        """A line for each station, of the means over tokens."""
+        """A line for each point, of the means over tokens."""
         width = max(map(len, self.residual_points))
-        lines = [f"{'station':<{width}}  {'norm':>9}  {'added':>7}  {'~ embedding':>11}  {'~ before':>8}"]
+        lines = [f"{'point':<{width}}  {'norm':>9}  {'added':>7}  {'~ embedding':>11}  {'~ before':>8}"]
         means = {quantity: self.mean(quantity).tolist() for quantity in QUANTITIES}
-        for index, station in enumerate(self.residual_points):
+        for index, name in enumerate(self.residual_points):
             norm, added, to_embedding, to_before = (means[quantity][index] for quantity in QUANTITIES)
-            lines.append(f"{station:<{width}}  {norm:9.3f}  {added:7.3f}  {to_embedding:11.3f}  {to_before:8.3f}")
+            lines.append(f"{name:<{width}}  {norm:9.3f}  {added:7.3f}  {to_embedding:11.3f}  {to_before:8.3f}")
         return "\n".join(lines).replace("nan", "  –")
 
     @classmethod
     def figures_of(cls, results: Sequence[Self]) -> list[Figure]:
-        """Lines over the stations, mean and range over tokens; and each token's similarities as a map."""
+        """Lines over the points, mean and range over tokens; and each token's similarities as a map."""
         from glassformer.charts.drawing import Drawing
         from glassformer.charts.heat_map import HeatMap
 
@@ -83,7 +83,7 @@ class ResidualStream(Drawable):
         return [
             Drawing(
                 lambda theme: _lines(results, theme),
-                title=f"The residual stream{of}, station by station",
+                title=f"Residual stream{of}",
                 n_frames=len(results),
                 description="Norm, what each sublayer adds, and similarity: the mean over tokens, and from the "
                 "smallest to the largest.",
@@ -93,8 +93,8 @@ class ResidualStream(Drawable):
                 title=f"Similarity{of}, token by token",
                 rows=first.residual_points,
                 columns=first.tokens,
-                choices={"compared with": ["the embedding", "the station before"]},
-                row_title="station",
+                choices={"compared with": ["the embedding", "the previous point"]},
+                row_title="point",
                 column_title="token",
                 value_title="cosine similarity",
                 colours="diverging",
@@ -120,8 +120,8 @@ def residual_stream(
         row: which sequence of the batch.
 
     Raises:
-        ConfigError: an encoder asked of a model without one; a trace that does not hold the stations.
-        DataError: as many texts as there are no tokens; a row that is not there.
+        ConfigError: a side that the model does not have; a trace that does not hold the points.
+        DataError: another number of texts than of tokens; a row that does not exist.
     """
     names = labels(trace, tokens, source, side=side, row=row)
     places = residual_points(trace, side)
@@ -129,7 +129,7 @@ def residual_stream(
     norms = stream.norm(dim=-1)
     nothing = torch.full_like(norms[:1], torch.nan)
     added = torch.full_like(norms, torch.nan)
-    for index, sublayer in enumerate(sublayers(trace, side)):  # the station after the embedding is the first's
+    for index, sublayer in enumerate(sublayers(trace, side)):  # the point after the embedding is the first's
         added[index + 1] = sublayer.output(trace)[row].float().norm(dim=-1) / norms[index]
     return ResidualStream(
         side=trace.model.family.stack(side).side,
@@ -152,14 +152,14 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _lines(results: Sequence[ResidualStream], theme: Theme) -> alt.TopLevelMixin:
-    """A panel for each quantity, stations across."""
+    """A panel for each quantity, points across."""
     rows = [
-        point(frame, words, "", station, values)
+        point(frame, words, "", name, values)
         for frame, result in enumerate(results)
         for quantity, words in QUANTITIES.items()
-        for station, values in zip(result.residual_points, getattr(result, quantity), strict=True)
+        for name, values in zip(result.residual_points, getattr(result, quantity), strict=True)
         # the final norm sets a length of its own, beside which the stream's would be flat
-        if not values.isnan().any() and (quantity, station) != ("norms", FINAL_NORM)
+        if not values.isnan().any() and (quantity, name) != ("norms", FINAL_NORM)
     ]
     names = results[0].residual_points
     return line_panels(rows, theme, panels=list(QUANTITIES.values()), series=[""], names=names, n_frames=len(results))

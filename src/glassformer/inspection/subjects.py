@@ -1,4 +1,4 @@
-"""What is looked at: a model with its tokenizer, at one or several moments of its training; and the text it reads."""
+"""Models to inspect: a model with its tokenizer, at one or several checkpoints; and a text as it reads it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from glassformer.training.session import build_model, run_config
 ALL = "all"
 """For a checkpoint: each of them, and the start of the training."""
 
-MOST_MOMENTS = 12  # of one page: more cannot be told apart on its slider
+MOST_SNAPSHOTS = 12  # of one page: more are too close together on its slider
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ class EncodedInput:
 
 @dataclass
 class InspectedModel:
-    """A model that is opened to be looked at.
+    """A model that is opened for inspection.
 
     Attributes:
         name: the run's, or the folder's.
-        model: in evaluation mode; its weights are those of the moment that :meth:`snapshots` gave last.
+        model: in evaluation mode; its weights are those of the snapshot that :meth:`snapshots` gave last.
         run: None for a model that was not trained here.
-        chosen: the moments asked for, earliest first.
-        warnings: damaged checkpoints that were passed over.
+        chosen: the snapshots asked for, earliest first.
+        warnings: damaged checkpoints that were skipped.
     """
 
     name: str
@@ -99,7 +99,7 @@ class InspectedModel:
     warnings: list[str] = field(default_factory=list)
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Each moment in turn, the model's weights set to those it had then. A damaged checkpoint is passed over.
+        """Each snapshot in turn, the model's weights set to those it had then. A damaged checkpoint is skipped.
 
         Raises:
             CheckpointError: every one of them is damaged.
@@ -118,27 +118,27 @@ class InspectedModel:
 
     def trace(
         self,
-        reading: EncodedInput,
+        encoded: EncodedInput,
         *,
         only: Sequence[str] = ("*",),
         gradients: Objective | None = None,
         interventions: Sequence[Intervention] = (),
     ) -> Trace:
         """One pass over the text with the weights as they are now."""
-        arguments = [ids.to(self.model.device) for ids in reading.arguments]
+        arguments = [ids.to(self.model.device) for ids in encoded.arguments]
         return self.model.trace(*arguments, only=only, gradients=gradients, interventions=interventions)
 
     def read(self, text: str, target: str | None = None) -> EncodedInput:
         """A text as the model reads it; a translator also reads its translation, its own (greedy) unless given.
 
         Raises:
-            DataError: the text is empty, longer than the model's context, or holds what its vocabulary has not; or a
+            DataError: the text is empty, longer than the model's context, or holds what is not in its vocabulary; or a
                 target is given to a language model.
         """
         if isinstance(self.tokenizer, PairTokenizer):
             return self._read_pair(self.tokenizer, text, target)
         if target is not None:
-            raise DataError(f"{self.name} is a language model: it reads one text, and a target is a translator's.")
+            raise DataError(f"{self.name} is a language model: it reads one text, without a target.")
         ids = self.tokenizer.encode(text)
         self._check_length(len(ids), "text")
         tokens = [readable(self.tokenizer.token_text(int(token))) for token in ids]
@@ -177,8 +177,8 @@ class InspectedModel:
             raise DataError(f"The {what} is empty; give {self.name} at least one token to read.")
         if length > longest:
             raise DataError(
-                f"The {what} has {length:,} tokens, and {self.name} looks at {longest:,} (max_seq_len); give a shorter "
-                "one."
+                f"The {what} has {length:,} tokens, and the context length of {self.name} is {longest:,} "
+                "(max_seq_len); give a shorter one."
             )
 
     def take_weights_of(self, snapshot: Snapshot) -> None:
@@ -206,7 +206,7 @@ def open_subject(
 
     Args:
         checkpoint: of a run: latest, best, a step, average-N, or "all": the start and every checkpoint that is kept,
-            at most MOST_MOMENTS of them, evenly spaced.
+            at most MOST_SNAPSHOTS of them, evenly spaced.
         trust_parts: execute the part files in a run's folder even if nothing of them is known here.
 
     Raises:
@@ -242,15 +242,15 @@ def readable(token: str) -> str:
 
 
 def _all_snapshots(run: Run, warnings: list[str]) -> list[Snapshot]:
-    """The start and every checkpoint; ``warnings`` is told if some are left out."""
+    """The start and every checkpoint; if some are left out, ``warnings`` gets a sentence."""
     paths = list_checkpoints(run.checkpoints)
     snapshots = [Snapshot(step_of(path), _label(step_of(path)), path) for path in paths]
     if snapshots[0].step > 0:  # an imported run begins with the weights that it was given
         snapshots.insert(0, Snapshot(0, "step 0, the start"))
-    if len(snapshots) <= MOST_MOMENTS:
+    if len(snapshots) <= MOST_SNAPSHOTS:
         return snapshots
-    kept = np.linspace(0, len(snapshots) - 1, MOST_MOMENTS).round().astype(int)
-    warnings.append(f"{run.name} has {len(snapshots)} moments; {len(kept)} of them are shown, evenly spaced.")
+    kept = np.linspace(0, len(snapshots) - 1, MOST_SNAPSHOTS).round().astype(int)
+    warnings.append(f"{run.name} has {len(snapshots)} snapshots; {len(kept)} of them are shown, evenly spaced.")
     return [snapshots[index] for index in kept]
 
 

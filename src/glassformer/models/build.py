@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from glassformer.models.classes import MODELS, Model
 from glassformer.models.config import ModelConfig
-from glassformer.models.decoder import Decoder
-from glassformer.models.encoder import Encoder
-from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.size import check_memory, check_shape
 
-Model = Decoder | Encoder | EncoderDecoder
-MODELS: dict[str, type[Model]] = {"decoder": Decoder, "encoder": Encoder, "encoder-decoder": EncoderDecoder}
-"""The class of each family."""
+__all__ = ["Model", "build"]
 
 
 def build(config: ModelConfig) -> Model:

@@ -198,15 +198,7 @@ class ModelConfig(Config):
 
     def complaints(self) -> Iterator[str]:
         attention = self.attention
-        named = {
-            "attention.kind": ("attention", attention.kind),
-            "attention.qk_norm": ("norm", attention.qk_norm),
-            "feedforward.kind": ("feedforward", self.feedforward.kind),
-            "norm.kind": ("norm", self.norm.kind),
-            "positions.kind": ("positions", self.positions.kind),
-            "attention.cross": ("cross-attention", attention.cross),
-        }
-        for field, (kind, name) in named.items():
+        for field, (kind, name) in self.parts().items():
             if name not in registered(kind):
                 yield f"{field} is '{name}', and there is no {kind} of that name. {nearest(name, registered(kind))}"
 
@@ -248,6 +240,17 @@ class ModelConfig(Config):
         for skip, sublayer in (("attention", "feedforward"), ("feedforward", "attention")):
             if self.residual == skip and self.sublayers == sublayer:
                 yield f"residual={skip} is a skip around a sublayer that sublayers={sublayer} leaves out."
+
+    def parts(self) -> dict[str, tuple[str, str]]:
+        """Kind and name of each registered part, by the setting that names it."""
+        return {
+            "attention.kind": ("attention", self.attention.kind),
+            "attention.qk_norm": ("norm", self.attention.qk_norm),
+            "feedforward.kind": ("feedforward", self.feedforward.kind),
+            "norm.kind": ("norm", self.norm.kind),
+            "positions.kind": ("positions", self.positions.kind),
+            "attention.cross": ("cross-attention", self.attention.cross),
+        }
 
     @property
     def has_encoder(self) -> bool:

@@ -9,14 +9,17 @@ import torch
 
 from glassformer.errors import DataError
 from glassformer.models.config import ModelConfig
-from glassformer.models.formulas import Flops, Parameters, flops_per_token, has_own_parts, parameters
-from glassformer.models.memory import (
-    Optimizer,
+from glassformer.models.cost_records import Flops, Parameters
+from glassformer.models.counting import (
+    AttentionPath,
     activation_bytes,
-    cross_cache_bytes_per_token,
-    kv_cache_bytes_per_token,
-    optimizer_values,
+    cache_bytes_per_token,
+    flops_per_token,
+    parameters,
 )
+from glassformer.models.family import family_of
+
+Optimizer = Literal["adamw", "adam", "muon", "sgd"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,6 @@ class Costs:
     dtype: str
     optimizer: str
     path: str
-    counted: bool
-    """True where a part of the user's own made counting necessary."""
 
     @property
     def training_bytes(self) -> int:
@@ -57,6 +58,7 @@ class Costs:
         tree["parameters"]["total"] = self.parameters.total
         tree["flops"] |= {"forward": self.flops.forward, "training": self.flops.training}
         tree["training_bytes"] = self.training_bytes
+        tree["counted"] = True  # for readers of an earlier format, in which some costs were by formula
         return tree
 
 
@@ -69,7 +71,7 @@ def costs(
     dtype: torch.dtype = torch.float32,
     optimizer: Optimizer = "adamw",
     momentum: bool = False,
-    path: Literal["fused", "explicit"] = "fused",
+    path: AttentionPath = "fused",
 ) -> Costs:
     """What ``config`` costs at a batch size and a sequence length (the context unless given), all in one ``dtype``.
 
@@ -80,7 +82,7 @@ def costs(
         DataError: a sequence is longer than the context, or has a source and the model no encoder.
     """
     seq_len = seq_len or config.max_seq_len
-    if config.has_encoder:
+    if len(family_of(config).inputs(config)) > 1:
         source_len = source_len or seq_len
     elif source_len is not None:
         raise DataError(f"A source of {source_len} tokens is an encoder's, and this model has none (n_encoder_layers).")
@@ -89,10 +91,9 @@ def costs(
             raise DataError(
                 f"A {what} of {length} tokens does not fit the model's context of {config.max_seq_len} (max_seq_len)."
             )
-    counted = has_own_parts(config)
     size = dtype.itemsize
     count = parameters(config)
-    per_token, per_source_token = kv_cache_bytes_per_token(config, size), cross_cache_bytes_per_token(config, size)
+    per_token, per_source_token = cache_bytes_per_token(config, size)
     return Costs(
         parameters=count,
         flops=flops_per_token(config, seq_len, source_len),
@@ -108,6 +109,18 @@ def costs(
         source_len=source_len,
         dtype=str(dtype).removeprefix("torch."),
         optimizer=optimizer,
-        path="explicit" if counted else path,
-        counted=counted,
+        path=path,
     )
+
+
+def optimizer_values(count: Parameters, optimizer: Optimizer, *, momentum: bool = False) -> int:
+    """Values that an optimizer keeps beside the weights (a step counter per tensor left out).
+
+    Adam and AdamW keep two moments; Muon one momentum for the blocks' matrices, with AdamW for everything else (Jordan
+    et al. 2024); SGD one momentum or nothing.
+    """
+    if optimizer == "muon":
+        return count.matrices + 2 * (count.total - count.matrices)
+    if optimizer == "sgd":
+        return count.total if momentum else 0
+    return 2 * count.total

@@ -25,7 +25,6 @@ from glassformer.models.transformer import Transformer
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import KVCache
 from glassformer.parts.cross_attention import CrossAttention, Memory
-from glassformer.parts.masks import additive, cross_mask
 
 
 class EncoderDecoder(Transformer):
@@ -64,9 +63,7 @@ class EncoderDecoder(Transformer):
     def encode(self, source: Tensor, source_padding: Tensor | None = None) -> Memory:
         """Source ids [B, S] → what the decoder looks at."""
         hidden = self.encoder.run_blocks(source, self.encoder.context(source, source_padding))
-        if source_padding is None:
-            return Memory(hidden)
-        return Memory(hidden, additive(cross_mask(source_padding)[:, None], hidden.dtype))
+        return Memory.of(hidden, source_padding)
 
     def decode(self, target: Tensor, memory: Memory, cache: KVCache | None = None) -> Tensor:
         """Target ids [B, T] and the memory of the same B sentences → [B, T, d_model], before the head.

@@ -35,6 +35,8 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
 
     A part of a user's own is started by its own ``reset_parameters``, if it has one.
     """
+    if next(model.parameters()).device.type == "meta":
+        return  # shapes without values
     feeds_a_skip = tuple(last for sublayer, last in LAST_OF_SUBLAYER.items() if config.residual in ("both", sublayer))
     family = family_of(config)
     with torch.random.fork_rng(devices=[]):

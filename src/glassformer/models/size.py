@@ -1,7 +1,7 @@
 """Whether a model can be made on this machine: asked of its configuration, before anything of its size is made.
 
 A configuration may come from anywhere. It bounds each of its numbers; what they come to together is compared here with
-what torch can address and with the memory there is, by formula.
+what torch can address and with the memory there is, counted without making anything of that size.
 """
 
 from __future__ import annotations
@@ -13,37 +13,48 @@ from torch import Tensor
 from glassformer import machine
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models.config import ModelConfig
+from glassformer.models.counting import buffer_bytes, parameters
+from glassformer.models.family import family_of
 
 MOST_VALUES = 2**58
 """Of one matrix: more bytes than torch can address."""
 VALUE = 4  # bytes of a float32, in which a model is made
 AT_MOST = 4
 """Times the weights that are there, a model is made, to name what does not fit."""
-TABLE = {"sinusoidal": 20, "rotary": 6}
-"""Bytes for each position and feature of a fixed table of positions, while it is made."""
+TABLE = 5
+"""Times its own bytes, a fixed table takes while it is made: in float64, and in parts."""
+SMALL = 2**22
+"""Values: a model whose widths allow no more, by far, fits everywhere and is not counted."""
 
 
 def check_shape(config: ModelConfig) -> None:
     """Raise :class:`ConfigError` if the model has a larger matrix than can be made anywhere, even without memory."""
-    sides = {
-        "vocab_size (with pad_vocab_to)": config.padded_vocab_size,
-        "source_vocab_size (with pad_vocab_to)": config.padded_source_vocab_size if config.has_encoder else 0,
-        "max_seq_len": config.max_seq_len,
-        "d_model": config.d_model,
-        "feedforward.d_ff": config.d_ff,
-        "attention.n_heads × d_head": max(config.attention.n_heads, config.n_kv_heads) * config.d_head,
-    }
     found = [
         f"{name} is {side:,} and d_model {config.d_model:,}: no matrix can be so large."
-        for name, side in sides.items()
+        for name, side in _sides(config).items()
         if side * config.d_model >= MOST_VALUES
     ]
     if found:
         raise ConfigError(found, subject="model")
 
 
+def _sides(config: ModelConfig) -> dict[str, int]:
+    """What d_model is multiplied by in a matrix or a table."""
+    return {
+        "vocab_size (with pad_vocab_to)": config.padded_vocab_size,
+        "source_vocab_size (with pad_vocab_to)": sum(source.rows for source in family_of(config).inputs(config)[:-1]),
+        "max_seq_len": config.max_seq_len,
+        "d_model": config.d_model,
+        "feedforward.d_ff": config.d_ff,
+        "attention.n_heads × d_head": max(config.attention.n_heads, config.n_kv_heads) * config.d_head,
+    }
+
+
 def check_memory(config: ModelConfig) -> None:
     """Raise :class:`ConfigError` if the model's weights and tables alone need more memory than this machine has."""
+    layers = 1 + config.n_layers + (config.n_encoder_layers or 0)
+    if sum(_sides(config).values()) * config.d_model * layers < SMALL:
+        return
     there = machine.describe().memory
     needed = bytes_to_make(config)
     if there is not None and needed > there:
@@ -55,13 +66,8 @@ def check_memory(config: ModelConfig) -> None:
 
 
 def bytes_to_make(config: ModelConfig) -> int:
-    """Bytes of the weights in float32 and of the tables of positions; parts of a user's own are not counted."""
-    from glassformer.models.formulas import has_own_parts, parameters  # which build on what this module is asked for
-
-    values = config.padded_vocab_size * config.d_model if has_own_parts(config) else parameters(config).total
-    width = config.d_head if config.positions.kind == "rotary" else config.d_model
-    tables = config.max_seq_len * width * TABLE.get(config.positions.kind, 0)
-    return values * VALUE + tables * (2 if config.has_encoder else 1)
+    """Bytes of the weights in float32 and of the fixed tables, while they are made."""
+    return parameters(config).total * VALUE + buffer_bytes(config) * TABLE
 
 
 def check_held(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
@@ -69,10 +75,6 @@ def check_held(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
 
     What is missing of a model of about their size is named when they are put into it.
     """
-    from glassformer.models.formulas import has_own_parts, parameters
-
-    if has_own_parts(config):
-        return
     needed, held = parameters(config).total, sum(weight.numel() for weight in weights.values())
     if needed > AT_MOST * held:
         raise CheckpointError(

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from glassformer.errors import DataError
 from glassformer.models.assemble import make_block, make_norm, make_positions
 from glassformer.models.config import ModelConfig
-from glassformer.parts.attention import Context
 from glassformer.parts.cache import KVCache
+from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import Memory
 from glassformer.parts.embeddings import Embedding
-from glassformer.parts.masks import additive, causal_mask, padded_mask
+from glassformer.parts.patterns import Causal, Everything, LeftPadding, Listed, Padding, Pattern
 from glassformer.parts.probes import Probe
 
 
@@ -68,17 +68,13 @@ class Stack(nn.Module):
         """
         length = tokens.shape[1]
         self.check_length(length)
-        index = torch.arange(length, device=tokens.device)
-        positions = index
+        positions = torch.arange(length, device=tokens.device)
+        pattern: Pattern = Causal() if self.causal else Everything()
         if padding is not None:
             positions = ((~padding).cumsum(1) - 1).clamp_min(0)  # [B, T]
-        bias = self.embedding.positions.bias(positions, positions)  # [H, T, T] or [B, H, T, T]
-        if bias is None and padding is None:
-            return Context(self.embedding.positions, positions, causal=self.causal)
-        visible = causal_mask(index, index) if self.causal else torch.ones(1, 1, dtype=torch.bool, device=tokens.device)
-        if padding is not None:
-            visible = padded_mask(visible, padding, index, index)[:, None]  # [B, 1, T, T]
-        return Context(self.embedding.positions, positions, _combine(visible, bias, self.dtype), causal=self.causal)
+            pattern = pattern & Padding(padding)
+        encoding = self.embedding.positions
+        return Context(encoding, positions, pattern, encoding.bias(positions, positions), dtype=self.dtype)
 
     def cached_context(self, tokens: Tensor, cache: KVCache) -> Context:
         """Positions and masks of new tokens behind those in the cache. Raises as :meth:`context` does."""
@@ -88,31 +84,46 @@ class Stack(nn.Module):
         self.check_length(end)
         slots = torch.arange(start, end, device=tokens.device)
         if cache.starts is None and end - start == 1 and not self._biases_scores:
-            return Context(self.embedding.positions, slots, causal=False, slots=slots, visible=end)
+            return Context(self.embedding.positions, slots, Everything(), slots=slots, visible=end, dtype=self.dtype)
         return self.slot_context(slots, end, cache.starts)
 
     def slot_context(self, slots: Tensor, visible: int, starts: Tensor | None) -> Context:
         """A context from tensors alone: tokens at ``slots`` [T], looking at the first ``visible`` slots of a cache."""
         keys = torch.arange(visible, device=slots.device)
-        mask = causal_mask(slots, keys)  # [T, S]
         query_positions, key_positions = slots, keys
+        pattern: Pattern = Causal()
         if starts is not None:
-            mask = padded_mask(mask, keys < starts[:, None], slots, keys)[:, None]  # [B, 1, T, S]
+            pattern = pattern & LeftPadding(starts)
             query_positions = (slots - starts[:, None]).clamp_min(0)  # [B, T]
             key_positions = (keys - starts[:, None]).clamp_min(0)
-        return self.masked_context(query_positions, key_positions, mask, slots)
+        return self._context_of_slots(query_positions, key_positions, pattern, slots, queries=slots, keys=keys)
 
     def masked_context(self, query_positions: Tensor, key_positions: Tensor, visible: Tensor, slots: Tensor) -> Context:
         """Tokens at ``slots`` [T] of a cache that see what ``visible`` says of its first S slots.
 
         Args:
             query_positions, key_positions: [T] or [B, T]; [S] or [B, S].
-            visible: bool [T, S] or [B, 1, T, S].
+            visible: bool [B, T, S].
         """
-        bias = self.embedding.positions.bias(query_positions, key_positions)
-        combined = _combine(visible, bias, self.dtype)
-        seen = visible.shape[-1]
-        return Context(self.embedding.positions, query_positions, combined, slots=slots, visible=seen)
+        queries, keys = (torch.arange(size, device=slots.device) for size in visible.shape[-2:])
+        pattern = Listed(visible)
+        return self._context_of_slots(query_positions, key_positions, pattern, slots, queries=queries, keys=keys)
+
+    def _context_of_slots(
+        self,
+        query_positions: Tensor,
+        key_positions: Tensor,
+        pattern: Pattern,
+        slots: Tensor,
+        *,
+        queries: Tensor,
+        keys: Tensor,
+    ) -> Context:
+        encoding = self.embedding.positions
+        bias = encoding.bias(query_positions, key_positions)
+        return Context(
+            encoding, query_positions, pattern, bias, queries, keys, slots, visible=len(keys), dtype=self.dtype
+        )
 
     def make_cache(
         self,
@@ -156,10 +167,3 @@ class Stack(nn.Module):
                 f"The model looks at {self.config.max_seq_len} tokens (max_seq_len), and was given {length}; "
                 "give it fewer, or let generation slide its window."
             )
-
-
-def _combine(visible: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    mask = additive(visible, dtype)
-    if bias is not None:
-        mask = mask + bias.to(dtype)
-    return mask if mask.dim() != 3 else mask[None]  # [1, H, T, S]: SDPA's fast CPU path takes no three axes

@@ -6,40 +6,17 @@ Shapes: B batch, H heads, G key-value heads, T queries, S keys, d_head per head.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glassformer.parts.cache import LayerCache
+from glassformer.parts.context import Context
 from glassformer.parts.dropout import Dropout
-from glassformer.parts.masks import additive, causal_mask
-from glassformer.parts.positions import PositionEncoding
+from glassformer.parts.patterns import Causal, Pattern, additive
 from glassformer.parts.probes import Probe
 from glassformer.registry import find, register
-
-
-@dataclass(frozen=True)
-class Context:
-    """What all layers of one forward pass share.
-
-    Attributes:
-        encoding: turns queries and keys by their positions.
-        positions: of the new tokens, [T] or [B, T].
-        mask: added to the scores, broadcastable to [B, H, T, S] (−∞ where a key must not be seen, and any position
-            bias); None where causality is all there is to it.
-        causal: with ``mask`` None: whether a query sees only itself and what came before, or everything.
-        slots: where the new keys and values go in the cache, [T]; None without one.
-        visible: how many of the cache's slots are looked at.
-    """
-
-    encoding: PositionEncoding
-    positions: Tensor
-    mask: Tensor | None = None
-    causal: bool = True
-    slots: Tensor | None = None
-    visible: int = 0
 
 
 @register("attention", "multi-head")
@@ -55,7 +32,12 @@ class MultiHeadAttention(nn.Module):
         scale: divide the scores by √d_head.
         qk_norm: the registered norm of each head's queries and keys ("none" for none; Henry et al. 2020).
         dropout: on the attention weights.
+
+    Attributes:
+        pattern: which keys this layer may attend to of those that the context allows; None: all of them.
     """
+
+    pattern: Pattern | None = None
 
     def __init__(
         self,
@@ -99,7 +81,9 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             assert context.slots is not None
             k, v = cache.write(k, v, context.slots, context.visible)
-        return self._attend(q, k, v, context.mask, causal=context.causal)
+        pattern = context.pattern if self.pattern is None else context.pattern & self.pattern
+        causal = context.is_causal(pattern)
+        return self._attend(q, k, v, None if causal else context.mask(pattern), causal=causal)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         """Queries [B, H, T, d_head], keys and values [B, G, S, d_head] → [B, T, d_model], by either path."""
@@ -156,7 +140,7 @@ class MultiHeadAttention(nn.Module):
         scores = self.scores(q @ k.transpose(-2, -1)) * self.scale  # [B, H, T, S]
         if mask is None and causal:
             index = torch.arange(q.shape[-2], device=q.device)
-            mask = additive(causal_mask(index, index), q.dtype)
+            mask = additive(Causal().dense(index, index), q.dtype)
         if mask is not None:
             scores = scores + mask.to(scores.dtype)
         weights = self.weights(torch.softmax(self.masked_scores(scores), dim=-1))

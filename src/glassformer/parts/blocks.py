@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from glassformer.parts.attention import Context
 from glassformer.parts.cache import LayerCache
+from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import LayerMemory
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.probes import Probe

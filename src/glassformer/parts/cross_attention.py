@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.parts.attention import MultiHeadAttention
+from glassformer.parts.patterns import SourcePadding, additive
 from glassformer.registry import register
 
 
@@ -42,6 +43,15 @@ class Memory:
     hidden: Tensor
     mask: Tensor | None = None
     layers: tuple[tuple[Tensor, Tensor], ...] = field(default=())
+
+    @classmethod
+    def of(cls, hidden: Tensor, pads: Tensor | None) -> Memory:
+        """The memory of an encoder's output, whose tokens are pads where ``pads``, bool [B, S], is True."""
+        if pads is None:
+            return cls(hidden)
+        keys = torch.arange(hidden.shape[1], device=hidden.device)
+        visible = SourcePadding(pads).dense(keys[:1], keys)  # [B, 1, S], for every query the same
+        return cls(hidden, additive(visible[:, None], hidden.dtype))
 
     def layer(self, index: int) -> LayerMemory:
         """What layer ``index`` looks at."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
-from glassformer.models.formulas import flops_per_token, parameters
+from glassformer.models.counting import flops_per_token, parameters
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import TrainingData

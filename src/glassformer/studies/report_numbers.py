@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import fmean
 
 from glassformer.errors import RunError
-from glassformer.models.formulas import parameters
+from glassformer.models.counting import parameters
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
 from glassformer.studies.curves import first_reach, mean_loss, shared_steps

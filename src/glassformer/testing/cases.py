@@ -26,7 +26,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.family import Family, family_of
 from glassformer.parts.cache import KVCache
-from glassformer.parts.masks import causal_mask
+from glassformer.parts.patterns import Causal
 
 LONGEST = 16  # tokens on a side, in a model with a context long enough
 
@@ -115,7 +115,7 @@ class Case:
         read = (self.tokens if self.source is None else self.source, self.tokens)[keys.reads]
         index = torch.arange(read.shape[1])
         everything = torch.ones(1, 1, 1, len(index), dtype=torch.bool)
-        visible = causal_mask(index, index) if stack.causal and not cross else everything
+        visible = Causal().dense(index, index) if stack.causal and not cross else everything
         if self.padding is not None and read is self._padded_side:
             visible = visible & ~self.padding[:, None, None, :]
             if not cross:

@@ -17,10 +17,9 @@ from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import InspectedModel
 from glassformer.models.build import Model
 from glassformer.models.config import ModelConfig
-from glassformer.models.costs import costs
+from glassformer.models.costs import Optimizer as OptimizerName
+from glassformer.models.costs import costs, optimizer_values
 from glassformer.models.family import family_of
-from glassformer.models.memory import Optimizer as OptimizerName
-from glassformer.models.memory import optimizer_values
 from glassformer.runs.checkpoints import load_checkpoint, save_checkpoint
 from glassformer.testing.cases import Case, longest, random_case
 from glassformer.testing.comparing import assert_close, random_model

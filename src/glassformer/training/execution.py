@@ -13,7 +13,7 @@ import torch
 
 from glassformer import machine, speed
 from glassformer.errors import CheckpointError, ConfigError, shown
-from glassformer.models.formulas import flops_per_token
+from glassformer.models.counting import flops_per_token
 from glassformer.tasks.opening import find_device
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import BatchShape

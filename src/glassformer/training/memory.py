@@ -7,7 +7,7 @@ import torch
 from glassformer import machine
 from glassformer.errors import TrainingError
 from glassformer.models.costs import costs
-from glassformer.models.memory import activation_bytes
+from glassformer.models.counting import activation_bytes
 from glassformer.tasks.training_data import BatchShape
 from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig

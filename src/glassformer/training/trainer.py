@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from glassformer import speed
 from glassformer.data.batches import Batch
 from glassformer.errors import CheckpointError, TrainingError
-from glassformer.models.formulas import flops_per_token
+from glassformer.models.counting import flops_per_token
 from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run

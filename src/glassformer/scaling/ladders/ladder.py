@@ -202,7 +202,7 @@ class Ladder:
 
     def _cost(self, run: Run, variant: str) -> float:
         """A variant's FLOPs on a rung, by the base's."""
-        from glassformer.models.formulas import flops_per_token
+        from glassformer.models.counting import flops_per_token
 
         base, other = (self.study.config.arm(arm_of(self.plan, run, each)) for each in (BASE, variant))
         tokens = [each.training.max_steps * each.training.batch_size * each.seq_len for each in (base, other)]  # type: ignore[operator]

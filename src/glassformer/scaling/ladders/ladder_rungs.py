@@ -21,8 +21,8 @@ from typing import Any
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
+from glassformer.models.counting import flops_per_token, parameters
 from glassformer.models.family import family_of
-from glassformer.models.formulas import flops_per_token, parameters
 from glassformer.scaling.laws.hyperparameters import DEEPSEEK_BATCH
 from glassformer.scaling.plans.shapes import Shape, by_width
 from glassformer.training.config import RunConfig

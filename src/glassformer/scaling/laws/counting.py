@@ -2,12 +2,13 @@
 
 A law means one of these counts and is wrong for the others. The embeddings are 32 % of GPT-2 small; 6·N·D leaves out
 13 % of its training FLOPs with all parameters counted, and 40 % without embeddings. All counts come from
-``models/formulas.py``, exactly.
+``models/counting.py``, exactly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from glassformer.scaling.laws.reconciling import EMBEDDINGS
 
 if TYPE_CHECKING:
     from glassformer.models.config import ModelConfig
+    from glassformer.models.cost_records import Flops
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Counts:
             attention's scores too).
         flops_per_token_training: 3 times that: forward and backward.
         seq_len: tokens.
+        model: whose counts these are.
     """
 
     total: int
@@ -43,9 +46,24 @@ class Counts:
     head: int
     non_embedding: int
     matrices: int
-    flops_per_token_forward: int
-    flops_per_token_training: int
     seq_len: int
+    model: ModelConfig = field(repr=False)
+
+    @cached_property
+    def flops_per_token_forward(self) -> int:
+        """Counted when it is asked for: parameters take a tenth of the time, and a search asks for many models'."""
+        return self._flops.forward
+
+    @cached_property
+    def flops_per_token_training(self) -> int:
+        """3 × forward."""
+        return self._flops.training
+
+    @property
+    def _flops(self) -> Flops:
+        from glassformer.models.counting import flops_per_token
+
+        return flops_per_token(self.model, self.seq_len)
 
     def parameters(self, counting: Counting) -> int:
         """N as a law of this convention means it."""
@@ -70,7 +88,7 @@ def counts(model: ModelConfig, seq_len: int | None = None) -> Counts:
     Raises:
         ConfigError: the sequence is longer than the context, or has no token.
     """
-    from glassformer.models.formulas import flops_per_token, parameters
+    from glassformer.models.counting import parameters
 
     length = model.max_seq_len if seq_len is None else seq_len
     if not 1 <= length <= model.max_seq_len:
@@ -78,7 +96,7 @@ def counts(model: ModelConfig, seq_len: int | None = None) -> Counts:
             f"a sequence of {length} tokens does not fit the model's context of {model.max_seq_len} (max_seq_len).",
             subject="count",
         )
-    groups, flops = parameters(model), flops_per_token(model, length)
+    groups = parameters(model)
     embedding = groups.token_embedding + groups.position_embedding
     return Counts(
         total=groups.total,
@@ -86,9 +104,8 @@ def counts(model: ModelConfig, seq_len: int | None = None) -> Counts:
         head=groups.head,
         non_embedding=groups.total - embedding - groups.head,
         matrices=groups.matrices,
-        flops_per_token_forward=flops.forward,
-        flops_per_token_training=flops.training,
         seq_len=length,
+        model=model,
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from glassformer import speed
 from glassformer.data.language_modeling import TokenBatch
 from glassformer.models.costs import costs
-from glassformer.models.formulas import flops_per_token
+from glassformer.models.counting import flops_per_token
 from glassformer.scaling.plans.plan import Traced
 from glassformer.scaling.plans.plan_settings import Steps
 from glassformer.scaling.wording import YEAR, long

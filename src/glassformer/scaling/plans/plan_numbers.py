@@ -24,12 +24,12 @@ def model_numbers(draft: Draft, start: Start, model: Counts) -> dict[str, Traced
     """Parameters in both countings, and the vocabulary."""
     shape, aim = draft.shape, draft.aim
     found = {
-        "total": Traced(model.total, "parameters", "every one, once", "models/formulas.parameters, exactly"),
+        "total": Traced(model.total, "parameters", "every one, once", "models/counting.parameters, exactly"),
         "non-embedding": Traced(
             model.non_embedding,
             "parameters",
             "attention, feed-forward and norms: no token table, no positions, no head",
-            "models/formulas.parameters",
+            "models/counting.parameters",
         ),
     }
     found[shape.counting] = Traced(
@@ -77,7 +77,7 @@ def compute_numbers(draft: Draft, model: Counts) -> dict[str, Traced]:
             exact,
             "FLOP",
             f"{each:,} FLOPs a token · D: all matrix products, the head's too; 6·N·D is {compute / exact:.2f} of it",
-            "models/formulas.flops_per_token, exactly",
+            "models/counting.flops_per_token, exactly",
         ),
     }
 

@@ -1,7 +1,7 @@
 """From a number of parameters to a real model: whole layers, whole heads, and the exact count.
 
 Kaplan's N = 12 · n_layers · d² leaves the shape open, and with it the vocabulary, the positions and the heads. Here
-widths and depths are tried, every try is counted exactly (:mod:`glassformer.models.formulas`), and the one whose count
+widths and depths are tried, every try is counted exactly (:mod:`glassformer.models.counting`), and the one whose count
 comes nearest is taken, among shapes like those that people train:
 
 - d_model a multiple of 8, sixteen widths to an octave;
