@@ -98,20 +98,20 @@ class CountingData(TrainingData):
     def __init__(self, run: RunConfig) -> None:
         assert isinstance(run.data, CountingConfig)
         self.modulus, self.seed = run.data.modulus, run.training.seed
-        self.rows, self.positions = run.training.batch_size, run.seq_len
-        self.most_tokens = self.rows * self.positions
+        self.batch_size, self.seq_len = run.training.batch_size, run.seq_len
+        self.most_tokens = self.batch_size * self.seq_len
         self.tokens_per_step = float(self.most_tokens)
         self.steps_per_epoch = math.inf
 
     def batch(self, step: int) -> Numbers:
         draw = torch.Generator().manual_seed(hash((self.seed, step)) % 2**63)
-        return self._from(torch.randint(self.modulus, (self.rows, 1), generator=draw))
+        return self._from(torch.randint(self.modulus, (self.batch_size, 1), generator=draw))
 
     def validation(self, micro_batch_tokens: int) -> Iterator[Numbers]:
         yield self._from(torch.arange(self.modulus)[:, None])
 
     def _from(self, starts: Tensor) -> Numbers:
-        numbers = (starts + torch.arange(self.positions + 1)) % self.modulus
+        numbers = (starts + torch.arange(self.seq_len + 1)) % self.modulus
         return Numbers(numbers[:, :-1], numbers[:, 1:])
 
     def bytes_per_token(self, split: str) -> float:

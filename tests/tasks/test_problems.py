@@ -125,8 +125,8 @@ def test_the_model_s_vocabulary_is_the_task_s_and_its_tokenizer_is_kept(learned)
 
 
 def test_floating_point_operations_count_the_prompt_too(learned):
-    per_answer_token = learned.samples.positions / 4
-    assert learned.samples.positions == 8
+    per_answer_token = learned.samples.seq_len / 4
+    assert learned.samples.seq_len == 8
     assert learned.samples.positions_per_token == per_answer_token == 2.0
 
 

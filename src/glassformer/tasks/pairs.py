@@ -79,8 +79,8 @@ class PairSamples(TrainingData):
         self.tokens_per_step = data.tokens_per_step(seed=self.training.seed, **self.limit)
         self.steps_per_epoch = data.steps_per_epoch(seed=self.training.seed, **self.limit)
         self.padding_share = data.padding_share(seed=self.training.seed, **self.limit)
-        self.rows = max(1, round(data.n_pairs("train") / self.steps_per_epoch))
-        self.positions = max(1, round(self.tokens_per_step / self.rows))
+        self.batch_size = max(1, round(data.n_pairs("train") / self.steps_per_epoch))
+        self.seq_len = max(1, round(self.tokens_per_step / self.batch_size))
         self.most_tokens = max(tokens or config.training.batch_size * config.seq_len, config.seq_len)
 
     def batch(self, step: int) -> Batch:
@@ -140,11 +140,11 @@ class PairSamples(TrainingData):
 
     def batch_warnings(self, config: RunConfig) -> Iterator[str]:
         training = config.training
-        if self.steps_per_epoch == 1 and (training.batch_tokens is not None or self.rows < training.batch_size):
+        if self.steps_per_epoch == 1 and (training.batch_tokens is not None or self.batch_size < training.batch_size):
             limit = "batch_size" if training.batch_tokens is None else "batch_tokens"
             yield (
                 f"training.{limit}={getattr(training, limit):,} is more than the data have: every step takes all "
-                f"{self.rows:,} training pairs."
+                f"{self.batch_size:,} training pairs."
             )
 
     def example(self, longest: int) -> tuple[str, str | None]:

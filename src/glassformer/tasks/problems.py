@@ -46,19 +46,19 @@ class ProblemSamples(TrainingData):
 
     def __init__(self, config: RunConfig, data: SyntheticData) -> None:
         self.data, self.training = data, config.training
-        self.rows, self.positions = config.training.batch_size, data.config.n_positions
-        self.most_tokens = self.rows * self.positions
-        self.tokens_per_step = self.rows * data.answer_tokens
-        self.positions_per_token = self.positions / data.answer_tokens
+        self.batch_size, self.seq_len = config.training.batch_size, data.config.n_positions
+        self.most_tokens = self.batch_size * self.seq_len
+        self.tokens_per_step = self.batch_size * data.answer_tokens
+        self.positions_per_token = self.seq_len / data.answer_tokens
         self.steps_per_epoch = math.inf
 
     def batch(self, step: int) -> Batch:
-        return self.data.batch(step, seed=self.training.seed, batch_size=self.rows)
+        return self.data.batch(step, seed=self.training.seed, batch_size=self.batch_size)
 
     def validation(self, micro_batch_tokens: int) -> Iterator[Batch]:
         return self.data.batches(
             self.data.validation,
-            batch_size=max(1, micro_batch_tokens // self.positions),
+            batch_size=max(1, micro_batch_tokens // self.seq_len),
             max_tokens=self.training.telemetry.validation_tokens,
         )
 
@@ -77,7 +77,7 @@ class ProblemSamples(TrainingData):
     @property
     def summary(self) -> str:
         return (
-            f"length {trained_lengths(self.data.config, ' to ')}, {self.positions} positions, vocabulary "
+            f"length {trained_lengths(self.data.config, ' to ')}, {self.seq_len} positions, vocabulary "
             f"{self.data.vocab_size:,}, {len(self.data.validation):,} validation problems"
         )
 

@@ -31,14 +31,13 @@ class TextSamples(TrainingData):
 
     def __init__(self, config: RunConfig, data: LanguageModelingData) -> None:
         self.data, self.training = data, config.training
-        self.seq_len = config.seq_len
-        self.rows, self.positions = config.training.batch_size, config.seq_len
-        self.tokens_per_step = self.most_tokens = self.rows * self.positions
+        self.batch_size, self.seq_len = config.training.batch_size, config.seq_len
+        self.tokens_per_step = self.most_tokens = self.batch_size * self.seq_len
         self.steps_per_epoch = (len(data.train) - 1) / self.tokens_per_step
         data.check_long_enough(config.seq_len)
 
     def batch(self, step: int) -> Batch:
-        return self.data.batch(step, seed=self.training.seed, batch_size=self.rows, seq_len=self.seq_len)
+        return self.data.batch(step, seed=self.training.seed, batch_size=self.batch_size, seq_len=self.seq_len)
 
     def validation(self, micro_batch_tokens: int) -> Iterator[Batch]:
         return self.data.validation_batches(
@@ -82,7 +81,7 @@ class TextSamples(TrainingData):
         epoch = self.steps_per_epoch
         if epoch < 1:
             yield (
-                f"a batch of {config.training.batch_size:,} × {self.positions:,} tokens is more than the "
+                f"a batch of {config.training.batch_size:,} × {self.seq_len:,} tokens is more than the "
                 f"{epoch * self.tokens_per_step:,.0f} of the training text: every step reads parts of it several "
                 "times. Set a smaller training.batch_size or training.seq_len."
             )

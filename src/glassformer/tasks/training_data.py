@@ -19,14 +19,14 @@ class BatchShape(Protocol):
     """How large a run's batches are: all that choosing a path through them needs to know.
 
     Attributes:
-        rows, positions: of a usual batch: samples, and tokens to predict in each.
+        batch_size, seq_len: of a usual batch: samples, and positions in each (of pairs: of the target).
         most_tokens: input tokens of the largest batch, pads included.
         tokens_per_step: tokens to predict in a batch, in the mean.
         steps_per_epoch: batches until all of the training data are seen once.
     """
 
-    rows: int
-    positions: int
+    batch_size: int
+    seq_len: int
     most_tokens: int
     tokens_per_step: float
     steps_per_epoch: float

@@ -111,21 +111,23 @@ def choose(config: RunConfig, samples: BatchShape) -> ExecutionConfig:
         reasons.append("explicit attention: on this CPU path SDPA's many small products are slower")
 
     micro = training.micro_batch_size or _micro_batch_size(config, samples, on_cpu)
-    if micro < samples.rows:
-        reasons.append(f"{-(-samples.rows // micro)} micro-batches of {micro}: activations that stay in the cache")
+    if micro < samples.batch_size:
+        reasons.append(
+            f"{-(-samples.batch_size // micro)} micro-batches of {micro}: activations that stay in the cache"
+        )
 
     compile_it, why = _compile(config, samples, device)
     reasons.append(why)
-    tokens = micro * samples.positions
+    tokens = micro * samples.seq_len
     return ExecutionConfig(device, fast_matmul, path, compile_it, tokens, torch.get_num_threads(), tuple(reasons))
 
 
 def _micro_batch_size(config: RunConfig, samples: BatchShape, on_cpu: bool) -> int:
     """Rows: the largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
-    batch = samples.rows
+    batch = samples.batch_size
     if not on_cpu:
         return 8 * batch if config.data.ragged else batch  # such batches differ in size
-    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * samples.positions))
+    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * samples.seq_len))
     if config.data.ragged:
         return fits
     return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
@@ -154,7 +156,7 @@ def expected_seconds(config: RunConfig, samples: BatchShape, device: str) -> flo
     training = config.training
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
     peak = speed.matmul_peak(dtype, device)
-    step = samples.tokens_per_step * flops_per_token(config.model, samples.positions).training / (0.4 * peak) + 0.003
+    step = samples.tokens_per_step * flops_per_token(config.model, samples.seq_len).training / (0.4 * peak) + 0.003
     guesses = [training.max_seconds] if training.max_seconds else []
     if training.max_steps is not None:
         guesses.append(training.max_steps * step)

@@ -25,18 +25,18 @@ def check_training_memory(config: RunConfig, samples: BatchShape, execution: Exe
     state = costs(config.model, optimizer=training.optimizer.kind, momentum=True)
     kept = state.weight_bytes + state.gradient_bytes + state.optimizer_bytes
     tokens = samples.most_tokens * TOKEN_BYTES
-    rows = max(1, execution.micro_batch_tokens // samples.positions)
+    rows = max(1, execution.micro_batch_tokens // samples.seq_len)
     activations = 0
     if kept + tokens <= there:
         size = 2 if training.precision == "bf16" else 4
-        by_part = activation_bytes(config.model, rows, samples.positions, size)
+        by_part = activation_bytes(config.model, rows, samples.seq_len, size)
         activations = sum(by_part.values())
     if kept + tokens + activations <= there:
         return
     needed = kept + tokens + activations
     parts = {
         f"weights, gradients and optimizer state of {state.parameters.total:,} parameters": kept,
-        f"a batch of {samples.rows:,} × {samples.positions:,} tokens": tokens,
+        f"a batch of {samples.batch_size:,} × {samples.seq_len:,} tokens": tokens,
         f"the activations of {rows:,} sequences at a time": activations,
     }
     shown = ", ".join(f"{_gigabytes(size)} for {what}" for what, size in parts.items() if size > needed / 100)

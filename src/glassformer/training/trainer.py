@@ -81,7 +81,7 @@ class Trainer:
             seed=training.seed,
             label_smoothing=training.label_smoothing,
         )
-        computed = flops_per_token(self.config.model, self.samples.positions).training
+        computed = flops_per_token(self.config.model, self.samples.seq_len).training
         self.flops_per_token = computed * self.samples.positions_per_token
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
         """What a forward pass changes without an update: the running statistics of a batch norm."""
