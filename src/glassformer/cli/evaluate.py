@@ -18,6 +18,9 @@ from glassformer.tasks.task import EvaluationRequest, Task, option_names
 
 OPTIONS = {option.name: option for task in tasks() for option in task.evaluation_options}
 
+FEW = 5
+"""Options of a task that a message lists."""
+
 
 @with_options(OPTIONS.values(), after="run")
 def evaluate(
@@ -50,9 +53,10 @@ def check_options(task: Task, name: str, options: dict[str, Any]) -> None:
     own = {option.name for option in task.evaluation_options}
     if idle := [OPTIONS[option] for option in options if option not in own]:
         verb = "has" if len(idle) == 1 else "have"
+        few = len(own) <= FEW
+        others = f" (its options are {option_names(task.evaluation_options)})" if few else ""
         raise ConfigError(
-            f"{option_names(idle)} {verb} no effect: {name} has learned from {task.config.learned} (its options are "
-            f"{option_names(task.evaluation_options)}).",
+            f"{option_names(idle)} {verb} no effect: {name} has learned from {task.config.learned}{others}.",
             subject="command",
         )
 

@@ -65,7 +65,7 @@ COMMANDS = {
     "scale": Command(
         "glassformer.cli.scale:scale", "Scaling laws: plan a training, fit runs, climb a ladder, look up a law."
     ),
-    "sample": Command("glassformer.cli.sample:sample", "Let a trained model write.", opens=True),
+    "sample": Command("glassformer.cli.sample:sample", "Generate text with a trained model.", opens=True),
     "translate": Command(
         "glassformer.cli.translate:translate", "Translate lines of text with a trained translator.", opens=True
     ),

@@ -37,7 +37,7 @@ def split_sentences(content: bytes, name: str) -> list[str]:
     sentences = []
     for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n"), start=1):
         if b"\0" in raw:
-            raise DataError(f"Line {number:,} of {name} holds a NUL byte, so it is no text. Give lines of UTF-8 text.")
+            raise DataError(f"Line {number:,} of {name} holds a NUL byte, so it is not text. Give lines of UTF-8 text.")
         try:
             sentences.append(raw.removesuffix(b"\r").decode())
         except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@
 ``(nothing)``        the translation
 ``--n-best 3``       three lines for each: ``0 ||| text ||| score``, the number of the input line from 0
 ``--alignment``      the translation, then a grid: source pieces across, target pieces down; a blank line ends it
-the same, pharaoh    ``text ||| 0-0 2-1``: the likeliest source piece of each target piece
+the same, pharaoh    ``text ||| 0-0 2-1``: the most probable source piece of each target piece
 ``--json``           an object a line: line, source, text, score, pieces, source_pieces, truncated; with the options
                      above also hypotheses and alignment
 ===================  ==========================================================================================

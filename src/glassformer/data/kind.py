@@ -1,7 +1,7 @@
 """What the configuration of every kind of data says of the runs that it can be in, and which kinds there are.
 
-A kind is registered with its task (:mod:`glassformer.tasks.registry`); a run's ``data`` then holds any of them, told
-apart by the field ``task``.
+A kind is registered with its task (:mod:`glassformer.tasks.registry`); a run's ``data`` then holds any of them, distinguished by
+the field ``task``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class DataKind(Config):
     """The settings that make a batch need less memory, as a message lists them."""
 
     task: str
-    """The kind of the data, which tells these settings from another kind's."""
+    """The kind of the data, which distinguishes these settings from those of other kinds."""
 
     @classmethod
     def subject(cls) -> str:
@@ -89,7 +89,7 @@ def register_kind(kind: type[DataKind]) -> str:
 
 
 def kinds_for(family: str) -> list[type[DataKind]]:
-    """The kinds that a family of models can be trained on; the first is what it is trained on unless said."""
+    """The kinds that a family of models can be trained on; the first is the default."""
     return [kind for kind in _kinds.values() if family in kind.families]
 
 

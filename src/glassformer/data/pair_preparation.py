@@ -44,7 +44,7 @@ from glassformer.data.sentence_tokenizers import (
     SentenceTokenizer,
     WordTokenizer,
 )
-from glassformer.data.spool import Progress, tell_nobody
+from glassformer.data.spool import Progress, no_progress
 from glassformer.data.tokenizer import utf8
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
@@ -75,7 +75,7 @@ def prepare_pairs(
     state = source.fingerprint()
     return prepared_folder(
         cache / prepared_name(fingerprint(config, state), tokenizer),
-        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody, tokenizer),
+        fill=lambda folder: _fill(folder, config, source, state, progress or no_progress, tokenizer),
         notes=notes,
     )
 

@@ -77,7 +77,7 @@ def open_pairs(
         complaints += [f"{name!r} takes no {option}." for option, value in given.items() if value is not None]
         if name == DATES and reverse:
             complaints.append("'dates' cannot be reversed: an ISO date has many right writings, not one.")
-        _refuse(complaints)
+        _check(complaints)
         if name == DATES:
             from glassformer.data.dates import LOCALES, N_PAIRS, Dates
 
@@ -89,7 +89,7 @@ def open_pairs(
     if name.startswith("hf:"):
         given = {"validation": validation, "test": test}
         complaints += [f"{name!r} has splits of its own; it takes no {o}." for o, v in given.items() if v is not None]
-        _refuse(complaints)
+        _check(complaints)
         from glassformer.data.hub_pairs import HubPairs
 
         return HubPairs(name, columns, validation_fraction, reverse, normalise)
@@ -100,7 +100,7 @@ def open_pairs(
     }
     if columns != (None, None) and not any(file is None or isinstance(file, JsonLines) for file in files.values()):
         complaints.append("source_column and target_column are for JSON lines only.")
-    _refuse(complaints)
+    _check(complaints)
     given_files = {split: file for split, file in files.items() if file}
     return OwnPairs(name, given_files, validation_fraction, reverse, normalise)
 
@@ -171,7 +171,7 @@ def _pairs(file: PairFile, notes: list[str], *, keep_all: bool = False) -> list[
     return [Pair(source, target) for source, target in (file.read_all(notes) if keep_all else file.read(notes))]
 
 
-def _refuse(complaints: list[str]) -> None:
+def _check(complaints: list[str]) -> None:
     if len(complaints) > 1:
         listed = "\n".join(f"  - {complaint}" for complaint in complaints)
         raise DataError(f"These pairs cannot be had, for {len(complaints)} reasons:\n{listed}")

@@ -44,7 +44,7 @@ from glassformer.data.prepared_folders import (
     write_manifest,
 )
 from glassformer.data.sources import BUILT_IN, Source, open_source
-from glassformer.data.spool import Progress, Spool, tell_nobody
+from glassformer.data.spool import Progress, Spool, no_progress
 from glassformer.data.token_files import TokenFile, TokenWriter, temporary_token_file, token_dtype
 from glassformer.data.tokenizers import ByteTokenizer, CharacterTokenizer, Ids, Tokenizer, utf8
 from glassformer.errors import DataError
@@ -78,7 +78,7 @@ def prepare_folder(
     state = source.fingerprint()
     return prepared_folder(
         cache / prepared_name(fingerprint(config, state), tokenizer),
-        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody, tokenizer),
+        fill=lambda folder: _fill(folder, config, source, state, progress or no_progress, tokenizer),
         notes=notes,
     )
 

@@ -88,7 +88,7 @@ class SentenceTokenizer(ABC):
     def normalise(self, text: str) -> str:
         """What the tokenizer sees of a text (see the module)."""
         if not text.isascii():
-            utf8(text)  # refuses half surrogate pairs
+            utf8(text)  # raises for half surrogate pairs
             text = text.replace(*self.stand_in) if self.stand_in[0] else text
         if self.lowercase:
             text = text.lower()

@@ -25,7 +25,7 @@ from glassformer.errors import DataError
 __all__ = ["BUILT_IN", "File", "Source", "StandardLibrary", "TinyShakespeare", "open_source"]
 
 BUILT_IN = ("python-stdlib", "tinyshakespeare")
-LONGEST_SHOWN = 80  # characters of a name that is no name
+LONGEST_SHOWN = 80  # characters of a name that names nothing
 
 
 def open_source(name: str, *, text_column: str | None = None) -> Source:

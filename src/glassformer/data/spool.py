@@ -17,7 +17,7 @@ Progress = Callable[[str, int, int | None], None]
 """Called now and then with what is being done, how many bytes of text are done, and of how many (None: unknown)."""
 
 
-def tell_nobody(_stage: str, _done: int, _total: int | None) -> None:
+def no_progress(_stage: str, _done: int, _total: int | None) -> None:
     """The progress of a preparation that nobody watches."""
 
 

@@ -21,7 +21,7 @@ class SyntheticConfig(DataKind):
     learned: ClassVar[str] = "the problems of a task"
 
     task: Literal["synthetic"] = "synthetic"
-    """What the data are for: to learn a task. It tells these settings from those of texts and sentence pairs."""
+    """What the data are for: to learn a task. It distinguishes these settings from those of other kinds."""
 
     kind: Literal["copy", "reverse", "sort", "addition", "selective-copy", "associative-recall", "induction"] = "copy"
     """The task: give symbols back as they are, reversed or sorted; add two numbers; copy what stands between blanks;

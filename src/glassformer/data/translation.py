@@ -1,7 +1,7 @@
 """The sentence pairs that a translator is trained, validated and tested on.
 
 A training batch is a pure function of step, seed and limit (:mod:`pair_batching <glassformer.data.pair_batching>`), so
-a resumed run goes on exactly where it was.
+a resumed run continues exactly.
 """
 
 from __future__ import annotations

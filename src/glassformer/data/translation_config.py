@@ -22,7 +22,7 @@ class TranslationConfig(DataKind):
     smaller: ClassVar[str] = "training.batch_tokens or training.batch_size, or shorter sentences (data.max_length)"
 
     task: Literal["translation"] = "translation"
-    """What the data are for. It tells these settings from a language model's."""
+    """What the data are for. It distinguishes these settings from those of other kinds."""
 
     source: Annotated[str, Field(min_length=1)] = DATES
     """The training pairs: 'dates' (written dates of many languages and their ISO 8601 form, made here),

@@ -6,8 +6,8 @@ A new kind is one file here, and its name in the tuple below; a user's own is a 
 from importlib import import_module
 
 KINDS = ("text", "pairs", "problems")
-"""The files, in order: of the kinds that a model's family can be trained on, the first is the one it is trained on
-unless said."""
+"""The files, in order: of the kinds that a model's family can be trained on, the first is its
+default."""
 
 for _kind in KINDS:
     import_module(f"{__name__}.{_kind}")

@@ -117,7 +117,7 @@ def read_weights(run: Run, checkpoint: str | int) -> tuple[dict[str, Tensor], in
     number = str(checkpoint).removeprefix(AVERAGE)
     if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0):
         raise CheckpointError(
-            f"An average is written {AVERAGE}N, as in {AVERAGE}5, N at least 1; {checkpoint!r} says no number."
+            f"An average is written {AVERAGE}N, as in {AVERAGE}5, N at least 1; {checkpoint!r} is not one."
         )
     paths = list_checkpoints(run.checkpoints)
     if len(paths) < int(number):

@@ -75,7 +75,7 @@ def read_run_file(path: Path) -> RunConfig:
     except FileNotFoundError:
         raise ConfigError(f"there is no file {str(path)!r}.", subject="command") from None
     except (OSError, ValueError) as error:
-        why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
         raise ConfigError(f"{path} cannot be read: {why}. {GIVE}", subject="command") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds a {type(tree).__name__}; expected an object. {GIVE}", subject="command")
@@ -106,7 +106,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _changes(data: str | None, steps: int | None, seed: int | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Options and settings as one; what is given by both is refused."""
+    """Options and settings as one; what both give is an error."""
     options = {_data_setting(data): data, "training.max_steps": steps, "training.seed": seed}
     given = {path: value for path, value in options.items() if value is not None}
     both = sorted(set(given) & set(settings))
@@ -167,7 +167,7 @@ def _other_family(data: str, task: Task, model: str, chosen: ModelConfig) -> str
 
 
 def _kind(model: ModelConfig, changes: Mapping[str, Any], present: type[DataKind] | None = None) -> type[DataKind]:
-    """The kind of data that the changes choose; else the present one, or what the model is trained on unless said.
+    """The kind of data that the changes choose; else the present one, or the model's default.
 
     A change chooses a kind by its task, or by a setting that names the data of that kind alone.
     """

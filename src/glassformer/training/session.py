@@ -70,7 +70,7 @@ def resume(
     prepare_progress: PrepareProgress | None = None,
     trust_parts: bool = False,
 ) -> tuple[Trainer, list[str]]:
-    """A trainer that goes on from the run's newest checkpoint that verifies, and warnings about newer, damaged ones.
+    """A trainer that resumes from the run's newest checkpoint that verifies, and warnings about newer, damaged ones.
 
     A run that was killed before its first checkpoint starts again from the beginning.
 
@@ -89,12 +89,12 @@ def resume(
         checkpoint, warnings = latest_checkpoint(run.checkpoints)
         if "optimizer" not in checkpoint.tensors:
             raise RunError(
-                f"The run {run.name} was imported: it has weights, and no training to go on with. "
+                f"The run {run.name} was imported: it has weights, and no training to resume. "
                 "It can be used, evaluated and exported."
             )
     execution = ExecutionConfig.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
     samples.check_vocabulary(config, run.name)
-    run.metrics()  # what is damaged there is refused before anything is written
+    run.metrics()  # raises where they are damaged, before anything is written
     check_training_memory(config, samples, execution)
     if checkpoint is not None:
         check_held(config.model, checkpoint.tensors["model"])
