@@ -217,7 +217,7 @@ RUNS = {
         f"{TRANSLATE} --checkpoint average-all",
         "average-N, as in average-5, N at least 1; 'average-all'",
     ),
-    "an average of nothing": (f"{TRANSLATE} --checkpoint average-0", "'average-0' says no number"),
+    "an average of nothing": (f"{TRANSLATE} --checkpoint average-0", "An average is written average-N.*'average-0'"),
     "an average of more than are kept": (f"{TRANSLATE} --checkpoint average-9", "keeps 3 checkpoints.*keep_last"),
     "an average of damaged checkpoints": (
         f"{TRANSLATE} --checkpoint average-2",

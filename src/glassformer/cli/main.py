@@ -48,7 +48,7 @@ COMMANDS = {
         "Train a model from a preset on your text or sentence pairs, or on a task.",
         opens=True,
     ),
-    "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed.", opens=True),
+    "resume": Command("glassformer.cli.resume:resume", "Resume a run that was stopped or killed.", opens=True),
     "study": Command(
         "glassformer.cli.study:study",
         "Train a base and variants of it with several seeds, and compare them, paired by seed.",

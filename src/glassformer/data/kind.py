@@ -1,7 +1,7 @@
 """What the configuration of every kind of data says of the runs that it can be in, and which kinds there are.
 
-A kind is registered with its task (:mod:`glassformer.tasks.registry`); a run's ``data`` then holds any of them, distinguished by
-the field ``task``.
+A kind is registered with its task (:mod:`glassformer.tasks.registry`); a run's ``data`` then holds any of them,
+and its field ``task`` says which.
 """
 
 from __future__ import annotations

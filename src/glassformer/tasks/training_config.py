@@ -59,7 +59,8 @@ class TelemetryConfig(Config):
     """Steps between records of every parameter's gradient norm, update-to-weight ratio and weight norm; none never."""
     noise_scale_every: Count | None = None
     """Steps between measurements of the gradient noise scale, from which `glassformer scale noise` estimates the
-    critical batch size; none never. A measurement costs nothing where a step is cut into micro-batches, and a step where not."""
+    critical batch size; none never. A measurement costs nothing where a step is cut into
+    micro-batches, and a step where not."""
     extrapolate: bool = True
     """Forecast the final validation loss, with a 95 % interval, at validations."""
     tensorboard: bool = False
