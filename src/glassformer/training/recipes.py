@@ -155,14 +155,15 @@ def _check_data(model: str, chosen: ModelConfig, changes: Mapping[str, Any]) -> 
 
 def _other_family(data: str, task: Task, model: str, chosen: ModelConfig) -> str:
     """That a model cannot be trained on some data, and what can."""
-    presets = [name for name in preset_names() if preset(name).model.family in task.config.families]
+    presets = [each for each in map(preset, preset_names()) if each.model.family in task.config.families]
+    smallest = min(presets, key=lambda each: each.n_parameters).name
     kinds = kinds_for(chosen.family)
     learned = " or ".join(kind.learned for kind in kinds) or "nothing yet"
     built_in = [name for kind in kinds for name in task_named(kind).built_in]
     trained = " or ".join(FAMILIES[family].words for family in task.config.families)
     return (
         f"{data!r} ({task.config.learned}) trains {trained}, and {model} is {family_of(chosen).words}, which learns "
-        f"from {learned}; choose a preset such as {presets[0]}, or other data: {', '.join([*built_in, 'a file'])}."
+        f"from {learned}; choose a preset such as {smallest}, or other data: {', '.join([*built_in, 'a file'])}."
     )
 
 
