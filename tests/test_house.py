@@ -1,4 +1,4 @@
-"""The order of the house: imports run down the floors of docs/architecture.md, nothing runs in a circle, files stay short."""
+"""The order of the house: imports run down the floors of docs/architecture.md, in no circle; files stay short."""
 
 from __future__ import annotations
 

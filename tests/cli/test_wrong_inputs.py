@@ -162,7 +162,10 @@ CONFLICTS = {
         f"{TRAIN} --set training.schedule.kind=noam --set training.schedule.warmup_steps=0",
         "noam schedule needs",
     ),
-    "longer than the context": (f"{TRAIN} --set training.seq_len=100", "seq_len is 100, and the model looks at 64"),
+    "longer than the context": (
+        f"{TRAIN} --set training.seq_len=100",
+        "seq_len is 100, more than the context",
+    ),
     "heads that do not divide": (
         f"{TRAIN} --set model.attention.n_heads=5",
         r"does not divide into 5 heads.*1, 2, 4, 8",

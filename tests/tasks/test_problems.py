@@ -125,8 +125,8 @@ def test_the_model_s_vocabulary_is_the_task_s_and_its_tokenizer_is_kept(learned)
 
 
 def test_floating_point_operations_count_the_prompt_too(learned):
-    per_answer_token = learned.samples.positions / 4
-    assert learned.samples.positions == 8
+    per_answer_token = learned.samples.seq_len / 4
+    assert learned.samples.seq_len == 8
     assert learned.samples.positions_per_token == per_answer_token == 2.0
 
 
@@ -187,7 +187,7 @@ def test_a_small_task_says_how_few_problems_it_is_validated_on(runs):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.length": 11}, r"copy of length 11 takes 22 positions.*looks at 20 tokens: set model.max_seq_len=22"),
+        ({"data.length": 11}, r"copy of length 11 takes 22 positions.*length 20: set model.max_seq_len=22"),
         ({"training.seq_len": 8}, "training.seq_len has no effect"),
         ({"training.batch_tokens": 100}, "training.batch_tokens is for sentence pairs"),
         ({"training.max_epochs": 1.0}, "training.max_epochs has no effect"),

@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_names_the_pairs(runs, configure):
         ("transformer-small", {"training.micro_batch_size": 2}, "micro_batch_size has no effect"),
         ("transformer-small", {"data.max_length": 400}, "data.max_length is 400"),
         ("transformer-small", {"data.joint": False}, "set model.embedding.source=own"),
-        ("transformer-small", {"model.n_encoder_layers": "none"}, "needs a model with an encoder"),
+        ("transformer-small", {"model.n_encoder_layers": "none"}, "trains an encoder-decoder model"),
         ("nanogpt-shakespeare-cpu", {"training.batch_tokens": 100}, "batch_tokens is for sentence pairs"),
         ("nanogpt-shakespeare-cpu", {"model.n_encoder_layers": 2}, "learns from sentence pairs"),
     ],

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from glassformer.errors import CheckpointError, TrainingError
-from glassformer.training.objectives import Evaluation
+from glassformer.scoring.likelihood import Evaluation
 
 
 def check_finite_weights(model: nn.Module, name: str, step: int) -> None:
