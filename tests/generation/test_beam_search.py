@@ -407,7 +407,7 @@ def test_two_rounds_find_the_largest_of_all_continuations(n, width, vocab_size, 
     table[..., forbidden] = -math.inf
     following = Continuations(logits.clone(), forbidden)
     assert torch.allclose(following.normaliser, logits.logsumexp(-1))
-    totals, parents, tokens = following.likeliest(before, k)
+    totals, parents, tokens = following.best(before, k)
     expected = table.flatten(1).topk(min(k, width * vocab_size)).values
     assert torch.allclose(totals, expected, atol=1e-4)
     possible = totals > -math.inf

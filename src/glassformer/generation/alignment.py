@@ -1,4 +1,4 @@
-"""Which source tokens a translation's tokens looked at: the cross-attention of one teacher-forced pass."""
+"""Which source tokens a translation's tokens attend to: the cross-attention of one teacher-forced pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def align(
     start_id: int,
     layer: int = PENULTIMATE,
 ) -> list[Tensor]:
-    """For each sentence the weights [target tokens, source tokens], averaged over heads; a row adds up to 1.
+    """For each sentence the weights [target tokens, source tokens], averaged over heads; a row sums to 1.
 
     Row t belongs to the target token that was predicted there, and columns are the source's tokens without pads. The
     layer before the last is the one whose average agrees best with alignments made by people (Garg et al. 2019,

@@ -1,12 +1,12 @@
-"""Translations by beam search (or by sampling): the likeliest hypotheses of each sentence, in the batch.
+"""Translations by beam search (or by sampling): the most probable hypotheses of each sentence, in the batch.
 
-At every step each of a sentence's K hypotheses is continued by every token; the 2 K likeliest continuations are its
-*candidates*, best first. A candidate that ends, and is among the first K, is a result; the best K that do not end go
-on. Results are ranked by log P(Y | X) / penalty(|Y|), where |Y| counts the end token (:mod:`beam_search_config
+At every step each of a sentence's K hypotheses is continued by every token; the 2 K most probable continuations are its
+*candidates*, best first. A candidate that ends, and is among the first K, is a result; the best K that do not end are
+kept. Results are ranked by log P(Y | X) / penalty(|Y|), where |Y| counts the end token (:mod:`beam_search_config
 <glassformer.generation.beam_search_config>` has the penalties).
 
-Everything is bookkept in tensors; Python learns once a step which sentences are done, and these leave the batch. A
-sentence's result does not depend on the sentences beside it. Shapes: N sentences, K hypotheses, W ≤ K of them before
+All state is in tensors; Python learns once a step which sentences are done, and these leave the batch. A
+sentence's result does not depend on the other sentences. Shapes: N sentences, K hypotheses, W ≤ K of them before
 the first step's end (W = 1 there), C candidates, V tokens.
 """
 
@@ -27,8 +27,8 @@ from glassformer.generation.hypothesis_tree import HypothesisTree
 from glassformer.generation.sampling import SamplingConfig, draw, filtered
 from glassformer.models.encoder_decoder import EncoderDecoder
 
-ROWS_AT_ONCE = 64  # hypotheses whose logits are looked at together: few enough to stay in the processor's cache
-SHARE_THAT_LEAVES = 0.25  # when this share of the batch is done, moving the others together is cheaper than dragging it
+ROWS_AT_ONCE = 64  # hypotheses whose logits are read together: few enough to stay in the processor's cache
+SHARE_THAT_LEAVES = 0.25  # when this share of the batch is done, compacting is cheaper than carrying it along
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Hypothesis:
         tokens: without start and end.
         score: the log-probability divided by the length penalty; hypotheses are ranked by it.
         log_probability: of the tokens, and of the end if it was reached; in nats.
-        token_log_probabilities: of each token, and of the end if it was reached: they add up to ``log_probability``.
+        token_log_probabilities: of each token, and of the end if it was reached: they sum to ``log_probability``.
         finished: whether the end was reached before the limit.
         alignment: [len(tokens), source tokens], once computed: see :func:`glassformer.generation.alignment.align`.
     """
@@ -74,7 +74,7 @@ def beam_search(
 
     Raises:
         DataError: a source longer than a model's ``max_seq_len``.
-        GlassformerError: the logits are not finite numbers.
+        GlassformerError: the logits are not finite.
     """
     models = [models] if isinstance(models, nn.Module) else list(models)
     if not len(source):
@@ -94,7 +94,7 @@ class _Level(NamedTuple):
     tokens: Tensor  # [N, C]
     gains: Tensor  # [N, C] log-probability of the token alone
     parents: Tensor  # [N, C] which hypothesis (of those that went on before) it continues
-    chosen: Tensor  # [N, W] which candidates are the hypotheses that go on
+    chosen: Tensor  # [N, W] which candidates are kept as hypotheses
 
 
 class _Results(NamedTuple):
@@ -125,7 +125,7 @@ class _Search:
         self.tree = HypothesisTree(models, source, source_padding, start_id, width)
         lengths = torch.full_like(source[:, 0], source.shape[1]) if source_padding is None else (~source_padding).sum(1)
         self.limits = config.limits(lengths, min(model.config.max_seq_len for model in models))  # [N]
-        self.totals = torch.zeros(n_sentences, 1, device=device)  # [N, W], of the hypotheses that go on
+        self.totals = torch.zeros(n_sentences, 1, device=device)  # [N, W], of the hypotheses kept
         self.levels: list[_Level] = []
         nothing = source.new_zeros(n_sentences, width)
         self.results = _Results(torch.full((n_sentences, width), NEVER, device=device), nothing, nothing)
@@ -159,19 +159,19 @@ class _Search:
             following = Continuations(self.tree.logits([x[some] for x in hidden]), self._forbidden())
             if paths is not None:
                 following.forbid_repeats(paths[some], self.config.no_repeat_ngram)
-            parts.append(self._drawn(following, some) if self.config.sample else self._likeliest(following, some))
+            parts.append(self._drawn(following, some) if self.config.sample else self._best(following, some))
         return _Level(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _forbidden(self) -> Tensor:
-        """The ids that no hypothesis may go on with now."""
+        """The ids that may not continue any hypothesis now."""
         if len(self.levels) >= self.config.min_length:
             return self.forbidden
         return torch.cat((self.forbidden, self.forbidden.new_tensor([self.end_id])))
 
-    def _likeliest(self, following: Continuations, some: slice) -> _Level:
+    def _best(self, following: Continuations, some: slice) -> _Level:
         """The candidates of some sentences: twice as many as can end, since each hypothesis can end in one way."""
         width, before = self.config.beam_size, self.totals[some]
-        totals, parents, tokens = following.likeliest(before, 1 if width == 1 else 2 * width)
+        totals, parents, tokens = following.best(before, 1 if width == 1 else 2 * width)
         return _Level(totals, tokens, totals - before.gather(1, parents), parents, parents)
 
     def _drawn(self, following: Continuations, some: slice) -> _Level:
@@ -188,7 +188,7 @@ class _Search:
         return _Level(self.totals[some] + gains, tokens, gains, parents, parents)
 
     def _choose(self, level: _Level) -> _Level:
-        """Take the results from the candidates, and the hypotheses that go on."""
+        """Take from the candidates the results and the hypotheses to keep."""
         length, width = len(self.levels) + 1, self.config.beam_size
         stops = (level.tokens == self.end_id) | (self.limits <= length)[:, None]
         running = level.totals.masked_fill(stops, NEVER)
@@ -223,7 +223,7 @@ class _Search:
         return best / self.config.penalty(furthest) <= self.results.scores[:, self.config.n_best - 1]
 
     def _leave(self) -> None:
-        """Write down the results of the sentences that are done, and go on with the others."""
+        """Record the results of the sentences that are done, and drop these from the batch."""
         done, staying = (~self.going).nonzero()[:, 0], self.going.nonzero()[:, 0]
         for sentence, results in zip(self.sentences[done].tolist(), self._read(done), strict=True):
             self.found[sentence] = results

@@ -22,7 +22,7 @@ class BeamSearchConfig(Config):
     """How a translation is searched for."""
 
     beam_size: Annotated[int, Field(ge=1, le=10_000)] = 5
-    """Hypotheses kept at every step; 1 is greedy: always the likeliest token. When sampling, how many are drawn."""
+    """Hypotheses kept at every step; 1 is greedy: always the most probable token. When sampling, how many are drawn."""
     n_best: Count = 1
     """How many results to return for each sentence, best first."""
     length_penalty: Annotated[float, Field(ge=-5, le=5)] = 0.6
@@ -47,9 +47,9 @@ class BeamSearchConfig(Config):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """When sampling: divides the logits."""
     top_k: Count | None = None
-    """When sampling: among the k likeliest tokens only."""
+    """When sampling: among the k most probable tokens only."""
     top_p: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """When sampling: among the fewest likeliest tokens that together hold this probability."""
+    """When sampling: nucleus sampling, among the fewest tokens whose probabilities sum to at least this."""
     seed: Seed = 0
     """When sampling: of the draws; a sentence's draws depend on this and on its number."""
 
@@ -75,10 +75,10 @@ class BeamSearchConfig(Config):
             )
         if self.max_length is not None:
             for name in changed("max_length_factor", "max_length_offset"):
-                yield f"{name} has no effect beside max_length={self.max_length}; set one of the two."
+                yield f"{name} has no effect with max_length={self.max_length}; set one of the two."
         if not self.sample:
             for name in changed("temperature", "top_k", "top_p", "seed"):
-                yield f"{name} has no effect: it is of sampling, which is off; turn sample on, or leave {name} out."
+                yield f"{name} has no effect: it is for sampling, which is off; set sample=true, or leave {name} out."
         elif self.stopping != defaults["stopping"]:
             yield f"stopping={self.stopping} has no effect with sample=true: every translation is drawn to its end."
 

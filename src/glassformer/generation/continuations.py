@@ -1,11 +1,11 @@
-"""From logits to the likeliest continuations, without computing what nobody reads.
+"""From logits to the most probable continuations, without computing what is not read.
 
 A log-probability is a logit less log Σ exp of all logits, so one number a hypothesis replaces a table of
 log-probabilities. And the largest of many numbers are found in two rounds: each chunk of the vocabulary stands for its
-largest logit, and only the best chunks are looked into.
+largest logit, and only the best chunks are searched.
 
-What is forbidden gets −∞ as a continuation, and still counts in the sum: forbidding a token makes no other likelier.
-Shapes: N sentences, W hypotheses, V tokens, C chunks.
+What is forbidden gets −∞ as a continuation and still counts in the sum: forbidding a token makes no other more
+probable. Shapes: N sentences, W hypotheses, V tokens, C chunks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Continuations:
         normaliser: log Σ exp of all logits, [N, W].
 
     Raises:
-        GlassformerError: the logits are not finite numbers.
+        GlassformerError: the logits are not finite.
     """
 
     def __init__(self, logits: Tensor, forbidden: Tensor) -> None:
@@ -43,7 +43,7 @@ class Continuations:
         self.normaliser = largest[..., 0] + total.log()
         if not bool(self.normaliser.isfinite().all()):
             raise GlassformerError(
-                "The model's logits are not finite numbers, so no token can be chosen; its weights have diverged or "
+                "The model's logits are not finite, so no token can be chosen; its weights have diverged or "
                 "are damaged. Use an earlier checkpoint."
             )
 
@@ -58,8 +58,8 @@ class Continuations:
         self.logits[sentence, hypothesis, ngrams[sentence, hypothesis, place, -1]] = NEVER
         self._maxima = _chunk_maxima(self.logits)
 
-    def likeliest(self, before: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The k likeliest continuations of each sentence, best first (fewer where W · V is less), [N, k] each.
+    def best(self, before: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The k most probable continuations of each sentence, best first (fewer where W · V is less), [N, k] each.
 
         Args:
             before: the hypotheses' own log-probabilities [N, W].

@@ -5,8 +5,8 @@
     logits = engine.prefill(tokens, cache)       # [B, V], after the prompts
     logits = engine.step(next_tokens, cache)     # [B, V], after one more token each
 
-The cache is the caller's. A step is either ordinary PyTorch (*eager*), which looks at the filled part of the cache, or
-one *compiled* program per shape of cache, which looks at a little more behind a mask. Both compute the same function.
+The cache is the caller's. A step is either ordinary PyTorch (*eager*), which reads the filled part of the cache, or
+one *compiled* program per shape of cache, which reads a little more, masked. Both compute the same function.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from glassformer.parts.cache import KVCache
 
 Program = Callable[[Tensor, Tensor, Tensor, KVCache], Tensor]
 
-VISIBLE_MULTIPLE = 16  # a compiled step looks at the cache in these: a vector register's worth of scores
+VISIBLE_MULTIPLE = 16  # a compiled step reads the cache in these: a vector register's worth of scores
 CAPACITY_MULTIPLE = 64  # the capacity of its cache is one of these, so that one program serves many lengths
 
 
@@ -42,7 +42,7 @@ class DecodingConfig(Config):
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the decoding step: always, never, or where the tokens asked for repay the wait."""
     stride: Count | None = None
-    """Tokens forgotten each time a row fills the context; none means a quarter of it."""
+    """Tokens dropped each time a row fills the context; none means a quarter of it."""
 
     @classmethod
     def subject(cls) -> str:
@@ -139,7 +139,7 @@ class DecodingEngine:
         stride = self.config.stride or max(1, self.max_seq_len // 4)
         if self.config.stride is not None and stride >= self.max_seq_len:
             raise ConfigError(
-                f"stride is {stride}, and the context holds {self.max_seq_len} tokens; forget fewer than that.",
+                f"stride is {stride}, and the context length is {self.max_seq_len}; drop fewer tokens than that.",
                 subject="decoding",
             )
         return max(1, self.max_seq_len - stride)
@@ -161,7 +161,7 @@ class DecodingEngine:
         return True, ""
 
     def _give_up_compiling(self, error: Exception) -> None:
-        """A part of the user's own may hold what cannot be compiled: say so, or go on eagerly where that is allowed."""
+        """A part of the user's own may hold what cannot be compiled: raise, or go on eagerly if allowed."""
         first_line = str(error).strip().partition("\n")[0]
         if self.config.compile == "on":
             raise ConfigError(
@@ -183,7 +183,7 @@ def steps_that_repay_compiling(n_layers: int) -> int:
 
 
 def _ruler(cache: KVCache, device: torch.device) -> Tensor:
-    """A tensor as long as the part of the cache that is looked at: the filled part, rounded up.
+    """A tensor as long as the part of the cache that is read: the filled part, rounded up.
 
     Its length is the one size that a compiled program leaves open, so that no step reads a cache's empty end.
     """

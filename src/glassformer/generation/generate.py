@@ -1,4 +1,4 @@
-"""Text from a model: prompts in, sequences out, as they come or all at once.
+"""Text from a model: prompts in, sequences out, token by token or all at once.
 
 Rows of a batch never influence one another: shorter prompts are padded on the left, every row draws by its own random
 numbers, and a row whose text has ended leaves the batch.
@@ -29,7 +29,7 @@ Finish = Literal["length", "stop", "end"]
 
 @dataclass(frozen=True)
 class GeneratedToken:
-    """One token of one row, as it comes.
+    """One token of one row, as it is generated.
 
     Attributes:
         row: index of the prompt.
@@ -73,7 +73,7 @@ def generate(
 ) -> list[GeneratedSequence]:
     """All sequences, in the order of the prompts. Arguments and errors are those of :func:`stream`.
 
-    ``on_token`` is called with every token as it comes.
+    ``on_token`` is called with every token as it is generated.
     """
     sequences = [GeneratedSequence(list(prompt)) for prompt in prompts]
     for event in stream(
@@ -106,7 +106,7 @@ def stream(
     end_token: int | None = None,
     rows: Sequence[int] | None = None,
 ) -> Iterator[GeneratedToken]:
-    """Every row's tokens as they come, the rows in turn.
+    """Every row's tokens as they are generated, the rows in turn.
 
     Args:
         model: a model, or an engine made from one, which keeps what it compiled from call to call.
@@ -149,7 +149,7 @@ def _stream(
     sampler = Sampler(sampling, prompts, engine.vocab_size, numbers, engine.model.device)
     texts = [None if tokenizer is None else TextStream(tokenizer.stream_decoder(), stop) for _ in prompts]
     alive = list(range(len(prompts)))  # the batch's rows, as indices of prompts
-    going = set(alive)  # those whose text goes on
+    going = set(alive)  # those that are not finished
     batch = _Batch(engine, prompts, sampling.max_new_tokens)
     logits = batch.first_logits()
     for n_new in range(1, sampling.max_new_tokens + 1):
@@ -165,7 +165,7 @@ def _stream(
         staying = [index for index, row in enumerate(alive) if row in going]
         if (
             len(staying) < len(alive) and not engine.compiled
-        ):  # a program is for one batch size: there they stay, unheard
+        ):  # a program is for one batch size: there they stay, unread
             alive = [alive[index] for index in staying]
             tokens = [tokens[index] for index in staying]
             sampler.keep(staying)
@@ -224,7 +224,7 @@ class _Batch:
         return self.engine.step(self._tensor(tokens), self.cache)
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with these rows only (indices among the present ones)."""
+        """Keep these rows only (indices among the present ones)."""
         self.tokens = [self.tokens[row] for row in rows]
         self.windows = [self.windows[row] for row in rows]
         chosen, cache = self._tensor(rows), self.cache
@@ -272,7 +272,7 @@ class _Batch:
 def _check_prompts(prompts: list[list[int]], vocab_size: int) -> None:
     complaints = []
     if not prompts:
-        complaints.append("There is no prompt to go on from; give at least one.")
+        complaints.append("There is no prompt; give at least one.")
     for row, prompt in enumerate(prompts):
         unknown = sorted({token for token in prompt if not 0 <= token < vocab_size})
         if not prompt:

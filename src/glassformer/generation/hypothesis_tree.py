@@ -11,7 +11,7 @@ of that table that are:
                                    dog    ■    ■    ·    ·    ■
 
 Nodes of one level share a position, their depth. The encoder's output exists once a sentence, and all its hypotheses
-look at the same keys and values. Shapes: N sentences, W nodes on the newest level, S nodes so far, V tokens.
+attend to the same keys and values. Shapes: N sentences, W nodes on the newest level, S nodes so far, V tokens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _NodeCache(LayerCache):
 
 @dataclass
 class _Reader:
-    """One model, what it looks at, and the keys and values of the nodes."""
+    """One model, the encoder's output, and the keys and values of the nodes."""
 
     model: EncoderDecoder
     memory: Memory

@@ -2,14 +2,14 @@
 
 The order is the usual one, and each step is a function of its own:
 
-    1. repetition penalty   what was said before becomes less likely
+    1. repetition penalty   tokens that occurred before become less probable
     2. temperature          flatter (> 1) or sharper (< 1)
-    3. top-k                only the k likeliest
-    4. top-p                only the likeliest that together hold p of the probability
-    5. min-p                only those at least min_p times as likely as the likeliest
+    3. top-k                only the k most probable
+    4. top-p                only the smallest set of tokens with total probability at least p (nucleus)
+    5. min-p                only those with at least min_p times the largest probability
     6. draw                 one uniform number per row, through the inverse of the cumulative distribution
 
-A token that is ruled out gets −∞, so its probability is exactly 0; the likeliest is never ruled out.
+A token that is ruled out gets −∞, so its probability is exactly 0; the most probable is never ruled out.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class SamplingConfig(Config):
     max_new_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 256
     """Most tokens to generate for each prompt."""
     temperature: Annotated[float, Field(ge=0.0)] = 1.0
-    """Divides the logits; 0 is greedy: always the likeliest token, and nothing is drawn."""
+    """Divides the logits; 0 is greedy: always the most probable token, and nothing is drawn."""
     top_k: Count | None = None
-    """Draw among the k likeliest tokens only; none draws among all."""
+    """Draw among the k most probable tokens only; none draws among all."""
     top_p: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """Draw among the fewest likeliest tokens that together hold this probability (nucleus sampling); none is off."""
+    """Nucleus sampling: draw among the fewest tokens whose probabilities sum to at least this; none is off."""
     min_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    """Draw among the tokens at least this many times as likely as the likeliest; none is off."""
+    """Draw among the tokens with at least this many times the largest probability; none is off."""
     repetition_penalty: Annotated[float, Field(gt=0.0)] = 1.0
-    """Above 1, tokens of the prompt and of the text so far become less likely; 1 is off."""
+    """Above 1, tokens of the prompt and of the text so far become less probable; 1 is off."""
     seed: Seed = 0
-    """Of the draws. A row's draws depend on this and on the row's number, never on the rows beside it."""
+    """Seed of the draws. A row's draws depend on this and on the row's number, never on the other rows."""
 
     @classmethod
     def subject(cls) -> str:
@@ -53,13 +53,13 @@ class SamplingConfig(Config):
             for name in ("top_k", "top_p", "min_p"):
                 if getattr(self, name) is not None:
                     yield (
-                        f"{name} chooses among what is drawn from, and temperature 0 (greedy) draws nothing; "
+                        f"{name} has no effect at temperature 0 (greedy), which draws nothing; "
                         f"set {name} to none, or the temperature above 0."
                     )
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
+        """Whether the most probable token is always taken."""
         return self.temperature == 0.0
 
 
@@ -81,12 +81,12 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """−∞ for all but the shortest list of likeliest tokens whose probabilities add up to at least p.
+    """−∞ for all but the shortest list of most probable tokens whose probabilities sum to at least p.
 
     The token that crosses p is kept, so there is always one (Holtzman et al. 2020, arXiv 1904.09751, §3.1).
     """
     probabilities, order = torch.softmax(logits, dim=-1).sort(dim=-1, descending=True, stable=True)
-    before = probabilities.cumsum(dim=-1) - probabilities  # what the likelier ones hold
+    before = probabilities.cumsum(dim=-1) - probabilities  # of the more probable ones
     beyond = before >= p
     beyond[..., 0] = False
     return logits.masked_fill(beyond.scatter(-1, order, beyond), float("-inf"))
@@ -129,13 +129,13 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     cumulative = torch.softmax(logits.double(), dim=-1).cumsum(dim=-1)
     target = uniform.double()[:, None] * cumulative[:, -1:]  # rounding leaves the sum near 1
     tokens = torch.searchsorted(cumulative, target, right=True)[:, 0]
-    # u·total can round up to the total itself; the last token that has any probability is the answer then
+    # u·total can round up to the total itself; then it is the last token that has any probability
     last = (cumulative < cumulative[:, -1:]).sum(dim=-1)
     return torch.minimum(tokens, last)
 
 
 class Sampler:
-    """Chooses every row's next token, and remembers what a row has said.
+    """Chooses every row's next token, and remembers which tokens a row has.
 
     Args:
         prompts: the rows' tokens so far.
@@ -158,11 +158,11 @@ class Sampler:
         """Logits [B, V] → each row's next token.
 
         Raises:
-            GlassformerError: a logit is not a finite number.
+            GlassformerError: a logit is not finite.
         """
         if not bool(torch.isfinite(logits).all()):
             raise GlassformerError(
-                "The model's logits are not finite numbers, so no token can be chosen; its weights have diverged or "
+                "The model's logits are not finite, so no token can be chosen; its weights have diverged or "
                 "are damaged. Use an earlier checkpoint."
             )
         logits = filtered(logits, self.sampling, self._seen)
@@ -177,7 +177,7 @@ class Sampler:
         return chosen
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with these rows only (indices among the present ones)."""
+        """Keep these rows only (indices among the present ones)."""
         self._random = [self._random[row] for row in rows]
         if self._seen is not None:
             self._seen = self._seen[rows]

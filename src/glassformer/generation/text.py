@@ -1,4 +1,4 @@
-"""Tokens into text as they come: whole characters, and nothing of a stop string.
+"""Tokens into text as they are generated: whole characters, and nothing of a stop string.
 
 A tokenizer's stream decoder gives text as soon as its characters are complete. A stop string may begin in one token and
 end in another, so what could be the beginning of one is held back until it is decided.
@@ -81,17 +81,17 @@ class TextStream:
 
 
 def check_stop_strings(stop: Sequence[str], tokenizer: DecodesStreams | None) -> None:
-    """Refuse what could never stop anything.
+    """Check that the stop strings can stop something.
 
     Raises:
         ConfigError: an empty stop string, or stop strings without a tokenizer to make text.
     """
     complaints = []
     if isinstance(stop, str):
-        complaints.append(f"stop takes a list of strings; it got {stop!r}, so write [{stop!r}].")
+        complaints.append(f"stop takes a list of strings, got {stop!r}; write [{stop!r}].")
     elif "" in stop:
-        complaints.append("a stop string is empty, and an empty text is found everywhere; leave it out.")
+        complaints.append("a stop string is empty, and matches everywhere; leave it out.")
     if stop and tokenizer is None:
-        complaints.append("stop strings are looked for in text, and no tokenizer was given to make it.")
+        complaints.append("stop strings are matched in text, and no tokenizer was given to decode it.")
     if complaints:
         raise ConfigError(complaints, subject="generation")

@@ -37,16 +37,16 @@ class TranslatedHypothesis(Hypothesis):
 
 @dataclass(frozen=True)
 class Translation:
-    """What came of a line.
+    """The translation of one line.
 
     Attributes:
         text: the best translation; empty for an empty line, which no model sees.
         score: its log-probability divided by the length penalty; 0 for an empty line.
         pieces: its tokens in readable form, the end left out.
         source_pieces: the source's tokens, as the encoder read them: the end is the last.
-        alignment: [pieces, source_pieces], if asked for: rows add up to 1.
+        alignment: [pieces, source_pieces], if asked for: rows sum to 1.
         hypotheses: the ``n_best``, best first.
-        truncated: whether the line was too long for the model, and lost its end.
+        truncated: whether the line was too long for the model and was cut.
     """
 
     text: str
@@ -95,11 +95,11 @@ class Translator:
 
         Args:
             alignment: compute each best translation's too.
-            progress: told the lines that are done, and how many there are.
+            progress: called with the number of lines done, and of all lines.
 
         Raises:
             DataError: a line is not valid Unicode.
-            GlassformerError: the logits are not finite numbers.
+            GlassformerError: the logits are not finite.
         """
         encoded = encode_sentences(self.tokenizer, lines, self.max_seq_len)
         truncated = set(encoded.shortened)
@@ -204,19 +204,16 @@ def _check_fit(
 ) -> None:
     complaints = []
     if not models:
-        complaints.append("There is no model to translate with; give at least one.")
+        complaints.append("There is no model; give at least one.")
     for index, model in enumerate(models):
         if model.family.name != "encoder-decoder":
             complaints.append(f"Model {index} is {model.family.words}; translating takes an encoder-decoder model.")
             continue
-        for side, has, wants in (
-            ("reads", model.config.encoder_vocab_size, tokenizer.source.vocab_size),
-            ("writes", model.config.vocab_size, tokenizer.target.vocab_size),
-        ):
-            if has != wants:
+        for each, side in zip(model.family.inputs(model.config), (tokenizer.source, tokenizer.target), strict=True):
+            if each.vocab_size != side.vocab_size:
                 complaints.append(
-                    f"Model {index} {side} {has:,} tokens, and the tokenizer has {wants:,}; use the tokenizer of the "
-                    "model's own run (models of an ensemble share one)."
+                    f"Model {index} has a {each.name} vocabulary of {each.vocab_size:,} tokens, and the tokenizer "
+                    f"{side.vocab_size:,}; use the tokenizer of the model's own run (models of an ensemble share one)."
                 )
     if decoding.compile == "on":
         complaints.append("compile=on has no effect on translating, which is not compiled; leave it at auto.")
@@ -225,4 +222,4 @@ def _check_fit(
     if batch_tokens is not None and batch_tokens < 1:
         complaints.append(f"batch_tokens is {batch_tokens}; a batch holds at least 1 token.")
     if complaints:
-        raise ConfigError(complaints, subject="translating")
+        raise ConfigError(complaints, subject="translation")

@@ -48,7 +48,7 @@ def make_norm(config: ModelConfig) -> nn.Module:
 
 
 def make_block(config: ModelConfig, *, cross: bool = False) -> Block:
-    """One layer; ``cross`` lets it attend to an encoder's output."""
+    """One layer; ``cross`` gives it cross-attention."""
     feedforward = None
     if config.has_feedforward:
         feedforward = make_part(

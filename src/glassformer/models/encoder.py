@@ -2,8 +2,8 @@
 
 tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm → logits [B, T, vocab_size]
 
-The logits at a position are of the token that stands there, which is what a model learns that fills in masked tokens;
-it has no order in which it could write, so it generates nothing.
+The logits at a position are of the token at that position, as a model needs that is trained to fill in masked tokens.
+It has no order of generation, so it generates nothing.
 """
 
 from __future__ import annotations

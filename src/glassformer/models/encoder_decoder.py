@@ -11,7 +11,7 @@ What a token may attend to, for a source of three tokens and a pad and a target 
   s1  ■  ■  ■  ·           t1  ■  ■  ·           t1  ■  ■  ■  ·
   s2  ■  ■  ■  ·           t2  ■  ■  ■           t2  ■  ■  ■  ·
 
-A target's pads stand behind its tokens, where causality hides them already; they need no mask of their own.
+A target's pads come after its tokens, where the causal mask already hides them.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def _wrong_shapes(tensors: Mapping[str, Tensor], config: ModelConfig) -> Iterato
     for stack, n_layers in (("encoder", config.n_encoder_layers), ("decoder", config.n_layers)):
         beginning = f"model.{stack}.layers."
         found = {name.removeprefix(beginning).partition(".")[0] for name in tensors if name.startswith(beginning)}
-        if n_layers is not None and len(found) < n_layers:  # told before a model of so many layers is made
+        if n_layers is not None and len(found) < n_layers:  # before a model of so many layers is made
             yield f"there are {len(found)} layers of the {stack}; config.json says {n_layers:,}"
 
 

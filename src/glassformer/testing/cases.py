@@ -4,11 +4,11 @@
 a batch has         for a decoder or an encoder  for an encoder-decoder
 =================== ============================ ====================================
 ``tokens`` [B, T]   what it reads                the target, which it continues
-``source`` [B, S]   None                         the sequence it attends to
+``source`` [B, S]   None                         the source it attends to
 ``padding``         the pads among ``tokens``    the pads in ``source``
 =================== ============================ ====================================
 
-Pads of a target stand at its end, where they are later tokens like any others; that they are nothing is causality.
+Pads of a target come at its end, where the causal mask hides them.
 """
 
 from __future__ import annotations
@@ -133,12 +133,12 @@ def random_case(config: ModelConfig, batch_size: int, length: int, source_length
 
 
 def longest(config: ModelConfig, at_most: int = LONGEST) -> int:
-    """The length that a case is given: the context's, if that is no longer."""
+    """The length of a case: at most the context's."""
     return min(config.max_seq_len, at_most)
 
 
 class Continuation:
-    """Logits piece by piece through a cache; what a translator attends to is computed once, keys and values too."""
+    """Logits piece by piece through a cache; the memory of a translator is computed once, keys and values too."""
 
     def __init__(self, model: Model, case: Case, cache: KVCache) -> None:
         self._model, self._stack, self._cache = model, model.family.stack().module(model), cache

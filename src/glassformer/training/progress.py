@@ -44,6 +44,10 @@ class Progress:
         for name, loss in auxiliary.items():
             self.auxiliary_sums[name] = self.auxiliary_sums.get(name, 0.0) + loss * n_tokens
 
+    def restart_sums(self) -> None:
+        """Begin the sums anew, after a record."""
+        self.nll_sum, self.objective_sum, self.token_sum, self.auxiliary_sums = 0.0, 0.0, 0, {}
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds; auxiliary losses where there are any."""
         return {name: value for name, value in vars(self).items() if name != "auxiliary_sums" or value}
