@@ -38,7 +38,7 @@ QUICK = (
     "runs/test_tensors.py",
     "scaling/test_power_law.py",
     "scoring/test_translations.py",
-    "studies/test_deciding.py",
+    "studies/test_adding_seeds.py",
     "studies/test_ray_cluster.py",
     "test_config.py",
     "test_locked_versions.py",

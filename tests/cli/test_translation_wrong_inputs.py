@@ -311,7 +311,10 @@ SCORES = {
     "a beam of a language model": ("evaluate {run} --beam 4", "--beam has no effect: .* has learned from a text"),
     "a comparison of a language model": ("evaluate {run} --compare {translator}", "--compare has no effect"),
     "two checkpoints of a language model": ("evaluate {run} --checkpoint 4 --checkpoint 8", "given twice"),
-    "a comparison with a language model": ("evaluate {translator} --compare {run}", "has learned from a text, and .* sentence pairs is needed"),
+    "a comparison with a language model": (
+        "evaluate {translator} --compare {run}",
+        "has learned from a text, and .* sentence pairs is needed",
+    ),
     "a checkpoint of no comparison": ("evaluate {translator} --compare-checkpoint 40", "there is no --compare"),
     "a comparison with itself": (
         "evaluate {translator} --compare {translator} --compare-checkpoint best",

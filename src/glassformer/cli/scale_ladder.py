@@ -160,12 +160,12 @@ def _train(ladder: Ladder, checked: Checked, console: Terminal, *, fresh: bool) 
     """Make the runs that are not there yet."""
     from glassformer.studies.live import LiveStudy
 
-    waiting = len(ladder.study.waiting())
+    waiting = len(ladder.study.pending())
     if waiting:
         console.print(f"{waiting} of {len(ladder.study.plan)} runs to make", style="dim")
     signal = ladder.conduct(checked, watch=lambda study: LiveStudy(console, study), fresh=fresh)
     if signal is not None:
-        left = len(ladder.study.waiting())
+        left = len(ladder.study.pending())
         left_of = f": {left} of {len(ladder.study.plan)} runs are left"
         console.print(Text.assemble((f"stopped by {signal} and saved", "bold"), left_of))
         _go_on(signal, console)

@@ -1,4 +1,4 @@
-"""Whether a training fits the memory there is: asked by formula, before anything of its size is made."""
+"""Whether a training fits the memory there is: counted before anything of its size is made."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 
 from glassformer import machine
 from glassformer.errors import TrainingError
-from glassformer.models.costs import costs
-from glassformer.models.counting import activation_bytes
+from glassformer.models.costs import optimizer_values
+from glassformer.models.counting import activation_bytes, parameters
 from glassformer.tasks.training_data import BatchShape
 from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig
@@ -22,8 +22,9 @@ def check_training_memory(config: RunConfig, samples: BatchShape, execution: Exe
     if there is None:
         return
     training = config.training
-    state = costs(config.model, optimizer=training.optimizer.kind, momentum=True)
-    kept = state.weight_bytes + state.gradient_bytes + state.optimizer_bytes
+    count = parameters(config.model)
+    values = 2 * count.total + optimizer_values(count, training.optimizer.kind, momentum=True)
+    kept = values * torch.float32.itemsize  # of weights, gradients and optimizer state
     tokens = samples.most_tokens * TOKEN_BYTES
     rows = max(1, execution.micro_batch_tokens // samples.seq_len)
     activations = 0
@@ -35,7 +36,7 @@ def check_training_memory(config: RunConfig, samples: BatchShape, execution: Exe
         return
     needed = kept + tokens + activations
     parts = {
-        f"weights, gradients and optimizer state of {state.parameters.total:,} parameters": kept,
+        f"weights, gradients and optimizer state of {count.total:,} parameters": kept,
         f"a batch of {samples.batch_size:,} × {samples.seq_len:,} tokens": tokens,
         f"the activations of {rows:,} sequences at a time": activations,
     }

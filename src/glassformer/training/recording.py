@@ -117,11 +117,13 @@ def train_record(
     """
     n_tokens = max(1, progress.token_sum)
     loss, objective = progress.nll_sum / n_tokens, progress.objective_sum / n_tokens
+    auxiliary = {name: total / n_tokens for name, total in progress.auxiliary_sums.items()}
     return {
         "kind": "train",
         "step": progress.step,
         "loss": loss,
-        **({"objective": objective} if smoothed else {}),
+        **({"objective": objective} if smoothed or auxiliary else {}),
+        **({"auxiliary": auxiliary} if auxiliary else {}),
         "bits_per_byte": loss / math.log(2) / samples.bytes_per_token("train"),
         "learning_rate": learning_rate,
         "gradient_norm": gradient_norm,

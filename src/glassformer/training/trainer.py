@@ -152,9 +152,7 @@ class Trainer:
         progress.step += 1
         progress.tokens += batch.n_tokens
         # 4. what is recorded of it
-        progress.nll_sum += loss.nll * batch.n_tokens
-        progress.objective_sum += loss.objective * batch.n_tokens
-        progress.token_sum += batch.n_tokens
+        progress.add(batch.n_tokens, loss.nll, loss.objective, loss.auxiliary)
         if telemetry is not None:
             self._recorder.emit({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
         if noise is not None and noise.measured:
@@ -238,7 +236,7 @@ class Trainer:
             peak=self._peak,
             smoothed=bool(self.config.training.label_smoothing),
         )
-        progress.nll_sum, progress.objective_sum, progress.token_sum = 0.0, 0.0, 0
+        progress.nll_sum, progress.objective_sum, progress.token_sum, progress.auxiliary_sums = 0.0, 0.0, 0, {}
         self._recorder.emit(record)
 
     @property
@@ -322,7 +320,7 @@ class Trainer:
             self.progress.step,
             self.tensors(),
             {
-                "progress": vars(self.progress),
+                "progress": self.progress.state(),
                 "data": self.samples.fingerprint,
                 "acceleration": self.execution.to_dict(),
             },

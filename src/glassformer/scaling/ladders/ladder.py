@@ -13,8 +13,7 @@ rung besides. Nothing else is kept, so a ladder that is killed loses no more tha
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,13 +28,12 @@ from glassformer.scaling.ladders.comparing import PairedRung, Scaling, compare_o
 from glassformer.scaling.ladders.ladder_fit import Band, Learned, learn, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan
 from glassformer.scaling.ladders.ladder_rungs import Run
-from glassformer.studies.checking import Checked, check, worker_count
-from glassformer.studies.design import BASE, StudyConfig, slot_name
-from glassformer.studies.execution import Driver, Observer
-from glassformer.studies.folder import Study, list_studies
+from glassformer.studies.checking import Checked, check
+from glassformer.studies.design import BASE, StudyConfig, safe_name
+from glassformer.studies.folder import Study
+from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import read_outcome
-from glassformer.studies.processes import LocalProcesses
-from glassformer.studies.reuse import reuse
+from glassformer.studies.runner import StudyRunner, Watch, unobserved
 from glassformer.studies.same_data import began_with
 from glassformer.training.config import RunConfig
 from glassformer.training.telemetry import Observer as TrainingObserver
@@ -43,8 +41,6 @@ from glassformer.training.telemetry import Observer as TrainingObserver
 LADDER, LEARNED = "ladder.json", "learned.json"
 VERIFICATION = "verification"
 """Folder of the run, or runs, that put the prediction to the test."""
-
-Watch = Callable[[Study], AbstractContextManager[Observer | None]]
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ class Ladder:
             )
         return checked
 
-    def conduct(self, checked: Checked, *, watch: Watch | None = None, fresh: bool = False) -> str | None:
+    def conduct(self, checked: Checked, *, watch: Watch = unobserved, fresh: bool = False) -> str | None:
         """Make its runs that are not there yet; gives the signal that stopped it, or None.
 
         Args:
@@ -135,32 +131,12 @@ class Ladder:
         Raises:
             RunError: runs failed; the same command tries them again.
         """
-        study = self.study
-        if any(outcome.status == "failed" for outcome in study.outcomes()):
-            study.forget_failures()
-        if not fresh:
-            root = study.path.parent
-            reuse(study, runs=places.runs_folder(), studies=root, threads=checked.threads)
-        if study.waiting():
-            waiting = len(study.waiting())
-            count = worker_count(self.plan.workers, n_runs=waiting, device=checked.device, run_bytes=checked.run_bytes)
-            executor = LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
-            with nullcontext() if watch is None else watch(study) as observer:
-                signal = Driver(study, executor, [] if observer is None else [observer]).run()
-            if signal is not None:
-                return signal
-        self._refuse_failed()
-        return None
-
-    def _refuse_failed(self) -> None:
-        """A run that an error ended may not be left out in silence."""
-        failed = [f"  - {each.variant}: {each.reason}" for each in self.study.outcomes() if each.status == "failed"]
-        if failed:
-            reasons = "\n".join(failed)
-            raise RunError(
-                f"{len(failed)} of {len(self.study.plan)} runs of the ladder failed:\n{reasons}\n"
-                f"The same command tries them again; what the workers said is in {self.study.logs}."
-            )
+        result = StudyRunner(self.plan.workers, studies=self.study.path.parent, fresh=fresh, watch=watch).run(
+            self.study, checked
+        )
+        if result.stopped is None:
+            result.check()
+        return result.stopped
 
     # ------------------------------------------------------------------------------------------ what they say
 
@@ -224,7 +200,7 @@ class Ladder:
                 continue
             if found is None:
                 root = self.study.path / VERIFICATION
-                trainer = start(self._verifying_config(arm), name=slot_name(arm), root=root, observers=observers)
+                trainer = start(self._verifying_config(arm), name=safe_name(arm), root=root, observers=observers)
             else:
                 trainer, _ = resume(found, observers=observers)
             outcome = trainer.train()
@@ -246,7 +222,7 @@ class Ladder:
 
     def _verifying(self, arm: str) -> RunFolder | None:
         paths = [
-            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{slot_name(arm)}-")
+            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{safe_name(arm)}-")
         ]
         return RunFolder.open(paths[0]) if paths else None
 

@@ -52,7 +52,7 @@ def _circumstances(command: Sequence[str]) -> dict[str, str]:
 
 def _sections(told: Told) -> Iterator[Section]:
     plan = told.plan
-    figures = [trust_table(told), *([parameters_table(told)] if told.learned else [])]
+    figures = [reliability_table(told), *([parameters_table(told)] if told.learned else [])]
     yield Section("What it learned", " ".join(told.answers()), figures)
     if told.learned is not None:
         yield Section(
@@ -79,7 +79,7 @@ def _sections(told: Told) -> Iterator[Section]:
     )
 
 
-def trust_table(told: Told) -> Table:
+def reliability_table(told: Told) -> Table:
     """The law, the design's promise, the back-test, what is left open, what to run next: a sentence each."""
     rows = [[Cell(asked), Cell(found)] for asked, found in told.trust().items()]
     return Table([Header("asked", "left"), Header("found", "left")], rows, title="How far to trust it")

@@ -51,9 +51,9 @@ def own_fit(path: Path) -> OwnFit:
     Raises:
         DataError: the runs cannot be read, or do not fix the law's constants.
     """
-    from glassformer.scaling.fits.back_test import back_test, predict
     from glassformer.scaling.fits.bootstrap import DRAWS, bootstrap
     from glassformer.scaling.fits.fitting import fit
+    from glassformer.scaling.fits.held_out_prediction import back_test, predict
     from glassformer.scaling.fits.points import read_points
     from glassformer.scaling.fits.saved_fit import read_fit
 
@@ -66,10 +66,10 @@ def own_fit(path: Path) -> OwnFit:
     if not all(fitted.parameters[name] > 0 for name in ("A", "B", "alpha", "beta")):
         listed = ", ".join(f"{name} = {value:.3g}" for name, value in fitted.parameters.items())
         raise DataError(f"The fit of {path} spends no budget ({listed}): its loss does not fall with both N and D.")
-    trust, history = bootstrap(fitted, draws=draws, seed=seed), back_test(fitted, seed=seed)
+    trust, tested = bootstrap(fitted, draws=draws, seed=seed), back_test(fitted, seed=seed)
 
     def interval(n: float, d: float) -> Interval:
-        low, high = predict(trust, n, d, history=history).calibrated
+        low, high = predict(trust, n, d, back_test=tested).calibrated
         return float(low), float(high)
 
     return OwnFit(law, interval)
