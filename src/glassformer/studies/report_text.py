@@ -104,7 +104,7 @@ def unfinished(numbers: Numbers) -> str:
 
 
 def data_name(base: RunConfig) -> str:
-    """What is learned from."""
+    """The data in a few words."""
     return base.data.title
 
 
