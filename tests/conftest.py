@@ -43,7 +43,7 @@ QUICK = (
     "test_config.py",
     "test_locked_versions.py",
     "training/test_telemetry.py",
-    "training/test_training_on_pairs.py",
+    "tasks/test_pairs.py",
 )
 """What `make test-quick` runs: each dependency is used by some of them as the product uses it."""
 

@@ -63,13 +63,13 @@ SLOW = {
         "generation/test_beam_search.py::test_an_ensemble_takes_the_mean",
     ),
     "one more training that is stopped and resumed; training/test_resume does so in the quick suite": (
-        "training/test_training_on_tasks.py::test_a_stopped_run",
+        "tasks/test_problems.py::test_a_stopped_run",
         "training/test_resume.py::test_resumed_equals_uninterrupted_wherever",
         "training/test_extrapolation.py::test_a_resumed_run_forecasts_what_an_uninterrupted_one_does[10]",
         "training/test_extrapolation.py::test_a_resumed_run_forecasts_what_an_uninterrupted_one_does[21]",
         "training/test_means.py::test_a_resumed_run_has_the_same_means",
     ),
-    "trains until something is learned": ("training/test_training_on_pairs.py::test_a_translator_learns_to_reverse",),
+    "trains until something is learned": ("tasks/test_pairs.py::test_a_translator_learns_to_reverse",),
     "one more planted law or set of curves": (
         "scaling/test_ladder.py::test_the_truth_is_told",
         "scaling/test_sensitivity.py::test_on_a_planted_law_without_noise",

@@ -56,9 +56,9 @@ def measure(seed: int) -> NormEffects:
     return NormEffects(
         off(spread.token_means[layer], spread.token_deviations[layer]),
         off(spread.feature_means[training], spread.feature_deviations[training]),
-        float(found.others_moved[layer]),
-        float(found.others_moved[training]),
-        float(found.others_moved[evaluation]),
+        float(found.others_changed[layer]),
+        float(found.others_changed[training]),
+        float(found.others_changed[evaluation]),
         sum(each.numel() for each in LayerNorm(WIDTH).buffers()),
         sum(each.numel() for each in SequenceBatchNorm(WIDTH).buffers()),
     )

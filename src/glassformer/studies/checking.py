@@ -139,9 +139,9 @@ def _check_run(config: RunConfig, samples: TrainingData) -> tuple[ExecutionConfi
     if config.training.telemetry.tensorboard:
         summary_writer()
     build_on_meta(config.model)
-    rows = max(1, execution.micro_batch_tokens // samples.positions)
+    rows = max(1, execution.micro_batch_tokens // samples.seq_len)
     optimizer = config.training.optimizer.kind
-    cost = costs(config.model, batch_size=rows, seq_len=samples.positions, optimizer=optimizer, momentum=True)
+    cost = costs(config.model, batch_size=rows, seq_len=samples.seq_len, optimizer=optimizer, momentum=True)
     return execution, cost.training_bytes + samples.most_tokens * TOKEN_BYTES
 
 

@@ -179,7 +179,7 @@ def match_flops(
 
 def _flops_per_step(config: RunConfig, samples: TrainingData) -> float:
     positions = samples.tokens_per_step * samples.positions_per_token
-    return positions * flops_per_token(config.model, samples.positions).training
+    return positions * flops_per_token(config.model, samples.seq_len).training
 
 
 # --------------------------------------------------------------------------------------------------- seconds

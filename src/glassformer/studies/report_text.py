@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import glassformer
 from glassformer.config import Config
-from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.models.config import ModelConfig
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
@@ -106,11 +104,8 @@ def unfinished(numbers: Numbers) -> str:
 
 
 def data_name(base: RunConfig) -> str:
-    """The data in a few words."""
-    if isinstance(base.data, SyntheticConfig):
-        return f"{base.data.kind} of length {base.data.longest}"
-    source = base.data.source
-    return source if source.startswith("hf:") else ",".join(Path(part).name for part in source.split(","))
+    """What is learned from."""
+    return base.data.title
 
 
 def length(base: RunConfig) -> str:
