@@ -1,4 +1,4 @@
-"""A small text, small models and a laboratory of our own; and losses whose differences are known."""
+"""A small text, small models and claim studies of our own; and losses whose differences are known."""
 
 from __future__ import annotations
 

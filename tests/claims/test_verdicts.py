@@ -9,10 +9,9 @@ import pytest
 
 from glassformer import places
 from glassformer.claims.claim import ClaimResult, Measurement
-from glassformer.claims.decide import decide
 from glassformer.claims.page import page
 from glassformer.claims.registry import claim
-from glassformer.claims.verdicts import VerdictRecord, last, record, recorded
+from glassformer.claims.verdicts import VerdictRecord, decide, last, record, recorded
 from glassformer.errors import RunError
 
 FINDING = ClaimResult(

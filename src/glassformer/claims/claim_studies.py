@@ -19,7 +19,7 @@ from glassformer.errors import GlassformerError
 from glassformer.models.presets import preset
 from glassformer.runs.folder import ENVIRONMENT, Run, read_object
 from glassformer.studies.checking import Checked, check
-from glassformer.studies.design import StudyConfig, study
+from glassformer.studies.design import study
 from glassformer.studies.folder import Study
 from glassformer.studies.lookup import list_studies
 from glassformer.studies.runner import StudyRunner
@@ -27,6 +27,7 @@ from glassformer.studies.summary import summarise
 from glassformer.training.config import RunConfig
 from glassformer.training.recipes import with_recipe
 from glassformer.training.session import entropies
+from glassformer.wording import counted
 
 RECIPE = {
     "training.batch_size": 16,
@@ -75,7 +76,7 @@ class ClaimStudies:
     def base(
         self, budget: Budget, changes: Mapping[str, Any] | None = None, *, model: str = MODEL, data: str | None = None
     ) -> RunConfig:
-        """The run that variants are compared with: a preset on the laboratory's text, or on other data."""
+        """The run that variants are compared with: a preset on its text, or on other data."""
         own = {"data.source": data or self.data, "training.max_steps": budget.steps}
         return with_recipe(
             preset(model), RECIPE | records(budget.steps) | own | dict(changes or {}) | dict(self.settings)
@@ -95,19 +96,7 @@ class ClaimStudies:
             GlassformerError: it cannot be made, or runs of it failed; what is done is kept.
             StoppedError: a signal stopped it, and it is saved.
         """
-        config = study(base, vary=variants, seeds=budget.seeds, name=name, **options)
-        return self.run(config)
-
-    def entropies(self, made: Study) -> dict[str, float]:
-        """Unigram and bigram entropy of a study's training text, nats per token; empty for data that have none."""
-        for outcome in made.outcomes():
-            if outcome.run is not None:
-                return entropies(Run.open(outcome.run))
-        return {}
-
-    def run(self, config: StudyConfig) -> Study:
-        """Make a study's runs that are not there yet. Raises as :meth:`study` does."""
-        checked = check(config)
+        checked = check(study(base, vary=variants, seeds=budget.seeds, name=name, **options))
         root = self.runner.studies or places.studies_folder()
         made = _found(checked, root) or Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
         before = sum(outcome.status != "failed" for outcome in made.outcomes())
@@ -116,6 +105,25 @@ class ClaimStudies:
         made = result.check()
         made.write_results(summarise(made).to_dict())
         return made
+
+    def over_depth(self, name: str, variants: Mapping[str, Mapping[str, Any]], budget: Budget) -> dict[int, Study]:
+        """A study for each of the budget's ``levels``, which are depths; the base has its variants' depth."""
+        return {
+            depth: self.study(
+                f"{name}-{counted(depth, 'layer').replace(' ', '-')}",
+                self.base(budget, {"model.n_layers": depth}),
+                variants,
+                budget,
+            )
+            for depth in budget.levels
+        }
+
+    def entropies(self, made: Study) -> dict[str, float]:
+        """Unigram and bigram entropy of a study's training text, nats per token; empty for data that have none."""
+        for outcome in made.outcomes():
+            if outcome.run is not None:
+                return entropies(Run.open(outcome.run))
+        return {}
 
 
 def records(steps: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Whether eight heads look at different things than two.
 
-Two trained models always look a little differently, so the divergence between the heads of an 8-head model and those of
-a 2-head model says something only beside that between two 2-head models of other seeds. Every head is compared with
-the head of the other model that looks most like it.
+Heads of any two trained models differ, so the divergence between the heads of an 8-head and a 2-head model is compared
+with that between two 2-head models of different seeds. Each head is compared with the most similar head of the other
+model.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def difference(base: Losses, variant: Losses, unit: str = "nats") -> Measurement
 def exceeds(measured: Measurement, threshold: float) -> bool | None:
     """Whether a number is above a threshold: its whole interval above it, below it, or (None) neither.
 
-    A number without an interval says nothing here.
+    Without an interval: None.
 
     >>> exceeds(Measurement(0.5, "", (0.4, 0.6)), 0.3), exceeds(Measurement(0.5, "", (0.4, 0.6)), 0.55)
     (True, None)
@@ -80,7 +80,7 @@ def diverged(losses: Losses) -> int:
 
 
 def worded(measured: Measurement, form: str = ".3f") -> str:
-    """A value for a sentence, without its unit; said in words where there is none, for every run diverged."""
+    """A value for a sentence, without its unit; in words where there is none, since every run diverged."""
     return "no finite number of" if measured.value is None else f"{measured.value:{form}}"
 
 

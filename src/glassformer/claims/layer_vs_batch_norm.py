@@ -22,7 +22,7 @@ NORMAL = 1e-3
 
 
 @dataclass(frozen=True)
-class Measured:
+class NormEffects:
     """What each norm makes of the same activations.
 
     Attributes:
@@ -41,7 +41,7 @@ class Measured:
     batch_statistics: int
 
 
-def measure(seed: int) -> Measured:
+def measure(seed: int) -> NormEffects:
     """On random activations [ROWS, TOKENS, WIDTH], every token and feature with a mean and a size of its own."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(ROWS, TOKENS, WIDTH, generator=generator)
@@ -53,19 +53,19 @@ def measure(seed: int) -> Measured:
     def off(means: torch.Tensor, deviations: torch.Tensor) -> float:
         return max(float(means.abs().max()), float((deviations - 1).abs().max()))
 
-    return Measured(
+    return NormEffects(
         off(spread.token_means[layer], spread.token_deviations[layer]),
         off(spread.feature_means[training], spread.feature_deviations[training]),
-        float(found.others_moved[layer]),
-        float(found.others_moved[training]),
-        float(found.others_moved[evaluation]),
+        float(found.others_changed[layer]),
+        float(found.others_changed[training]),
+        float(found.others_changed[evaluation]),
         sum(each.numel() for each in LayerNorm(WIDTH).buffers()),
         sum(each.numel() for each in SequenceBatchNorm(WIDTH).buffers()),
     )
 
 
 def judge(
-    found: Measured, base: Losses | None = None, batch: Losses | None = None, evidence: tuple[Path, ...] = ()
+    found: NormEffects, base: Losses | None = None, batch: Losses | None = None, evidence: tuple[Path, ...] = ()
 ) -> ClaimResult:
     """By the statistics alone; the losses after training are reported beside them."""
     numbers = {

@@ -10,10 +10,11 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import diverged, exceeds, mean_over_seeds, trains
-from glassformer.claims.norm_study import FULL, QUICK, WITHOUT, norm_studies
+from glassformer.claims.norm_study import FULL, NAME, QUICK, VARIANTS, WITHOUT
 from glassformer.studies.curves import first_reach
 from glassformer.studies.design import BASE
 from glassformer.studies.outcomes import RunOutcome
+from glassformer.wording import counted
 
 
 def delay(base: RunOutcome, without: RunOutcome) -> float | None:
@@ -38,7 +39,7 @@ def judge(
     numbers: dict[str, Measurement] = {"unigram entropy of the text": measurement(unigram, "nats")}
     clauses = []
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         by_seed = {arm: {run.seed: run for run in runs} for arm, runs in arms.items()}
         losses = {seed: run.loss for seed, run in by_seed[WITHOUT].items()}
         later = mean_over_seeds(
@@ -69,7 +70,7 @@ def judge(
 
 def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths; the runs are those of norm-helps."""
-    studies = norm_studies(budget, claim_studies)
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
     depths = {
         depth: {arm: [each for each in study.outcomes() if each.variant == arm] for arm in (BASE, WITHOUT)}
         for depth, study in studies.items()

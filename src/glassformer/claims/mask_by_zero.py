@@ -22,7 +22,7 @@ TOKENS, D_HEAD = 16, 32
 
 
 @dataclass(frozen=True)
-class Measured:
+class MaskingErrors:
     """Relative differences from masking with −∞, and what follows from it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Measured:
     leak_infinite: float
 
 
-def measure(seed: int) -> Measured:
+def measure(seed: int) -> MaskingErrors:
     """One head on random queries, keys and values, in float64."""
     generator = torch.Generator().manual_seed(seed)
     q, k, v, other = torch.randn(4, TOKENS, D_HEAD, generator=generator, dtype=torch.float64)
@@ -59,7 +59,7 @@ def measure(seed: int) -> Measured:
     zero_scores = (q @ k.T / math.sqrt(D_HEAD) * mask).softmax(-1)
     right = infinite(k) @ v
     changed = torch.cat((k[:1], other[1:]))  # the first key is the only one that the first query may see
-    return Measured(
+    return MaskingErrors(
         relative(zeroed @ v, right),
         relative(zero_scores @ v, right),
         relative(zeroed / zeroed.sum(-1, keepdim=True) @ v, right),
@@ -69,7 +69,7 @@ def measure(seed: int) -> Measured:
     )
 
 
-def judge(found: Measured) -> ClaimResult:
+def judge(found: MaskingErrors) -> ClaimResult:
     """Multiplying by zero is masking if the output is the same, and if later tokens do not change it."""
     leak = equal(found.leak)
     return ClaimResult(
@@ -100,7 +100,7 @@ def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """The worst of all seeds: the claim is that it never makes a difference, so one draw refutes it."""
     found = [measure(seed) for seed in range(budget.seeds)]
     return judge(
-        Measured(
+        MaskingErrors(
             max(each.after for each in found),
             max(each.before for each in found),
             max(each.renormalised for each in found),

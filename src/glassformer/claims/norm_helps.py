@@ -9,12 +9,13 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import costs_more, difference, diverged, mean_over_seeds, signed
-from glassformer.claims.norm_study import FULL, PRE, QUICK, WITHOUT, norm_studies
+from glassformer.claims.norm_study import FULL, NAME, PRE, QUICK, VARIANTS, WITHOUT
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
+from glassformer.wording import counted
 
 CLAIMED = 1.8 - 1.5
-"""Nats that the norm is said to save."""
+"""The claimed gain of the norm, nats."""
 
 SHARE = 0.5
 """The claim holds at a depth if the norm saves more than this share of it, or if no run trains without the norm."""
@@ -29,7 +30,7 @@ def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...]
     numbers: dict[str, Measurement] = {}
     clauses = []
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         without = arms[WITHOUT]
         lost = diverged(without)
         numbers[f"{layers}: loss without norm"] = mean_over_seeds(without.values())
@@ -56,7 +57,7 @@ def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...]
 
 def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths."""
-    studies = norm_studies(budget, claim_studies)
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
     return judge(
         {depth: study.losses() for depth, study in studies.items()}, tuple(study.path for study in studies.values())
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from glassformer.claims.budget import Budget
-from glassformer.claims.claim_studies import ClaimStudies
-from glassformer.studies.folder import Study
+
+NAME = "claim-norm"
+"""Of its studies; the depth is added."""
 
 WITHOUT = "without norm"
 PRE = "pre-norm"
@@ -19,16 +20,3 @@ VARIANTS: dict[str, dict[str, Any]] = {
 QUICK = Budget(seeds=3, steps=600, levels=(1, 4))
 FULL = Budget(seeds=8, steps=2_000, levels=(1, 4, 8))
 """``levels`` are depths."""
-
-
-def norm_studies(budget: Budget, claim_studies: ClaimStudies) -> dict[int, Study]:
-    """A study for each depth."""
-    return {
-        depth: claim_studies.study(
-            f"claim-norm-{depth}-layer{'s' * (depth != 1)}",
-            claim_studies.base(budget, {"model.n_layers": depth}),
-            VARIANTS,
-            budget,
-        )
-        for depth in budget.levels
-    }

@@ -13,7 +13,7 @@ import torch
 from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
-from glassformer.inspection.positions import PositionVectors
+from glassformer.inspection.position_vectors import PositionVectors
 from glassformer.parts.positions import sinusoids
 
 WIDTHS = (64, 128, 512)

@@ -21,7 +21,7 @@ SAME = 1e-5
 
 
 @dataclass(frozen=True)
-class Measured:
+class NormSpread:
     """Over all positions: mean and standard deviation of the norm, and of its square."""
 
     norm: float
@@ -30,16 +30,16 @@ class Measured:
     square_spread: float
 
 
-def measure(length: int) -> Measured:
+def measure(length: int) -> NormSpread:
     """Positions 0 to length − 1, at d = 512."""
     squares = sinusoids(torch.arange(length), D_MODEL).double().square().sum(1)
     norms = squares.sqrt()
-    return Measured(
+    return NormSpread(
         float(norms.mean()), float(norms.std(correction=0)), float(squares.mean()), float(squares.std(correction=0))
     )
 
 
-def judge(found: Measured) -> ClaimResult:
+def judge(found: NormSpread) -> ClaimResult:
     """The norms are the same if they spread by less than SAME; the printed numbers are right to their last digit."""
     printed = abs(found.norm - CLAIMED) < 0.005 and abs(found.norm_spread - CLAIMED_SPREAD) < 0.005
     return ClaimResult(

@@ -11,13 +11,14 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import exceeds, mean_over_seeds
-from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, QUICK, SKIP_REMOVED, residual_studies
+from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUICK, SKIP_REMOVED, VARIANTS
 from glassformer.errors import RunError
 from glassformer.inspection.gradients import training_gradients
 from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.statistics import FEWEST_PAIRS
+from glassformer.wording import counted
 
 CLAIMED = (0.005, 0.16)
 """The range of the notes' gradient norms."""
@@ -80,7 +81,7 @@ def judge(depths: Mapping[int, Mapping[str, Sequence[EndOfRun]]], evidence: tupl
     parts: dict[str, bool | None] = {}
     clauses = []
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         for arm, runs in arms.items():
             numbers[f"{layers}, {arm}: smallest norm"] = geometric_mean([run.smallest for run in runs])
             numbers[f"{layers}, {arm}: largest norm"] = geometric_mean([run.largest for run in runs])
@@ -110,7 +111,7 @@ def _plain(measured: Measurement) -> str:
 
 def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths; the runs are those of residual-loss."""
-    studies = residual_studies(budget, claim_studies)
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
     arms = (BASE, SKIP_REMOVED, ATTENTION_REMOVED)
     return judge(
         {depth: {arm: measure(study, arm) for arm in arms} for depth, study in studies.items()},

@@ -13,19 +13,13 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
-from glassformer.claims.residual_study import (
-    ATTENTION_REMOVED,
-    FULL,
-    QUICK,
-    SKIP_REMOVED,
-    VARIANTS,
-    residual_studies,
-)
+from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUICK, SKIP_REMOVED, VARIANTS
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
+from glassformer.wording import counted
 
 CLAIMED = 2.47 - 1.70
-"""Nats that removing the residual is said to cost at one layer."""
+"""The claimed cost of removing the residual at one layer, nats."""
 
 SHARE = 0.5
 """The claim holds if removing the skips of one layer costs more than this share of what removing attention costs here.
@@ -45,7 +39,7 @@ def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tup
     )
     costs: dict[int, Measurement] = {}
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         numbers[f"{layers}: base, loss"] = mean_over_seeds(arms[BASE].values())
         for arm in VARIANTS:
             numbers[f"{layers}: {arm}"] = difference(arms[BASE], arms[arm])
@@ -53,10 +47,10 @@ def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tup
         if lost := diverged(arms[SKIP_REMOVED]):
             numbers[f"{layers}: {SKIP_REMOVED}, runs that diverged"] = measurement(lost)
     first = min(depths)
-    one, attention = depths[first], numbers[f"{first} layer{'s' * (first != 1)}: {ATTENTION_REMOVED}"]
+    one, attention = depths[first], numbers[f"{counted(first, 'layer')}: {ATTENTION_REMOVED}"]
     beyond = {seed: _less(loss, SHARE, one, seed) for seed, loss in one[SKIP_REMOVED].items()}
     excess = mean_over_seeds(beyond.values())
-    numbers[f"{first} layer{'s' * (first != 1)}: cost of the skip less {SHARE:g} × that of attention"] = excess
+    numbers[f"{counted(first, 'layer')}: cost of the skip less {SHARE:g} × that of attention"] = excess
     deepest = max(depths)
     without_attention = mean_over_seeds(one[ATTENTION_REMOVED].values())
     over_depth = ", ".join(f"{depth}: {signed(cost)}" for depth, cost in costs.items())
@@ -88,7 +82,7 @@ def _less(loss: float | None, share: float, arms: Arms, seed: int) -> float | No
 
 def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths."""
-    studies = residual_studies(budget, claim_studies)
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
     bigram = claim_studies.entropies(next(iter(studies.values()))).get("bigram")
     losses = {depth: study.losses() for depth, study in studies.items()}
     return judge(losses, bigram, tuple(study.path for study in studies.values()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ import glassformer
 from glassformer import machine
 from glassformer.claims.budget import BudgetName
 from glassformer.claims.claim import Claim, ClaimResult, Measurement, Verdict
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.errors import RunError
 from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import json_bytes, read_object
@@ -85,6 +87,32 @@ class VerdictRecord:
     def from_dict(cls, tree: dict[str, Any]) -> Self:
         """What ``asdict`` gave and JSON kept. Raises ValueError for anything else."""
         return TypeAdapter(cls).validate_json(json.dumps(tree), strict=True)
+
+
+def decide(
+    claim: Claim, budget: BudgetName, claim_studies: ClaimStudies, *, folder: Path, command: Sequence[str]
+) -> VerdictRecord:
+    """Decide a claim within a budget and keep the verdict in ``folder``.
+
+    Raises:
+        GlassformerError: a study cannot be made, or was stopped; what was made of it is kept, and found again.
+        RunError: the verdict cannot be kept.
+    """
+    before = claim_studies.n_runs, claim_studies.n_reused
+    start = time.perf_counter()
+    result = claim.decide(claim.budget(budget), claim_studies)
+    about = circumstances(
+        claim,
+        budget,
+        data=claim_studies.data if result.evidence else "",
+        runs=claim_studies.n_runs - before[0],
+        reused=claim_studies.n_reused - before[1],
+        seconds=time.perf_counter() - start,
+        command=command,
+    )
+    verdict = VerdictRecord.of(claim, result, about)
+    record(folder, verdict)
+    return verdict
 
 
 def record(folder: Path, verdict: VerdictRecord) -> Path:

@@ -93,9 +93,9 @@ def _claim_studies(data: str | None, workers: int | None, studies: Path | None, 
 
 
 def _decide(ids: list[str], budget: BudgetName, folder: Path, claim_studies: ClaimStudies, console: Terminal) -> None:
-    from glassformer.claims.decide import decide
     from glassformer.claims.registry import IDS
     from glassformer.claims.registry import claims as named
+    from glassformer.claims.verdicts import decide
     from glassformer.studies.runner import StoppedError
 
     chosen = named(ids or IDS)

@@ -17,7 +17,7 @@ from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
 from glassformer.numbers import read_integer
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 if TYPE_CHECKING:
     from glassformer.studies.checking import Checked
@@ -125,29 +125,29 @@ def _check(config: StudyConfig, workers: int | None, on: str | None, console: Te
 
 
 def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
-    """The new study that the command line describes; None where it names one that is there."""
+    """The new study that the command line describes; None where it names an existing one."""
+    from glassformer.config import parse_assignments
     from glassformer.studies import design
     from glassformer.studies.study_file import SUFFIXES, read_study
 
+    options = ", ".join(f"--{option.replace('_', '-')}" for option in given)
     if given and Path(what).suffix in SUFFIXES and _is_study_file(Path(what)):
-        listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
         raise ConfigError(
-            f"{listed}: {what!r} is a study file, which has the whole design; change it there, or name a preset or "
+            f"{options}: {what!r} is a study file, which has the whole design; change it there, or name a preset or "
             "a run's file instead.",
             subject="command",
         )
     if given.get("grid") and len(given.get("vary", [])) == 1 and "," not in given["vary"][0]:
         raise ConfigError("--grid has no effect: one setting is varied, and it combines several.", subject="command")
     if what in preset_names() or {"vary", "data", "set"} & given.keys():
-        changes = {**given, "seeds": _seeds(given.get("seeds", "3")), "set": _settings(given.get("set", []))}
+        changes = {**given, "seeds": _seeds(given.get("seeds", "3")), "set": parse_assignments(given.get("set", []))}
         if changes.get("matched", "none") not in get_args(design.Matched):
             known = ", ".join(get_args(design.Matched))
             raise ConfigError(f"--matched is {changes['matched']!r}; expected one of {known}.", subject="study")
         return design.study(what, **({"vary": []} | changes))
     if given:
-        listed = ", ".join(f"--{option.replace('_', '-')}" for option in given)
         raise ConfigError(
-            f"{listed}: only a study of a preset takes its design from the command line; {what!r} is not a preset.",
+            f"{options}: only a study of a preset takes its design from the command line; {what!r} is not a preset.",
             subject="command",
         )
     return read_study(Path(what)) if Path(what).suffix in SUFFIXES else None
@@ -155,15 +155,13 @@ def _design(what: str, given: dict[str, Any]) -> StudyConfig | None:
 
 def _is_study_file(path: Path) -> bool:
     """Whether a file describes a study: Python always does; TOML unless it has what only a single run's file has."""
-    from glassformer.studies.study_file import KEYS
-
     if path.suffix == ".py":
         return True
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # its reader says what is wrong
-    return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys() & KEYS.keys())
+    return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys())
 
 
 def _check_known(what: str, root: Path) -> None:
@@ -188,12 +186,6 @@ def _seeds(text: str) -> int | list[int]:
         raise ConfigError(f"--seeds is {text!r}; expected a number (8) or a list (0,3,7).", subject="command") from None
 
 
-def _settings(assignments: list[str]) -> dict[str, str]:
-    from glassformer.config import parse_assignments
-
-    return parse_assignments(assignments)
-
-
 def run_and_conclude(study: Study, checked: Checked, runner: StudyRunner, console: Terminal, *, report: bool) -> None:
     """Run a study, then print its table and write its report; a signal ends the command, and the study is saved."""
     _introduce(study, console)
@@ -203,7 +195,7 @@ def run_and_conclude(study: Study, checked: Checked, runner: StudyRunner, consol
         console.print(Text.assemble((f"stopped by {result.stopped} and saved", "bold"), left))
         console.print(f"  resume with   {command_of(study)}")
         raise typer.Exit(130 if result.stopped == "SIGINT" else 143)
-    conclude(result.study, console, report=report)
+    conclude(result, console, report=report)
 
 
 def study_runner(console: Terminal, **options: Any) -> StudyRunner:

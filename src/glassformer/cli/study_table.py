@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
     from glassformer.studies.report_failures import Failures
+    from glassformer.studies.runner import StudyResult
     from glassformer.studies.statistics import Difference
     from glassformer.studies.summary import Summary
 
 
-def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
+def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> None:
     """The table, the report, and what to do next. Raises :class:`RunError` when runs failed."""
-    from glassformer.studies.runner import check_failures
     from glassformer.studies.summary import summarise
 
+    study = result.study
     summary = summarise(study)
     study.write_results(summary.to_dict())
     console.print()
@@ -43,7 +44,7 @@ def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
 
         failures = Noted()
         console.print(Text.assemble("report ", (str(write_report(study, failures=failures)), "bold")))
-    check_failures(study, command_of(study))
+    result.check(command_of(study))
     if failures is not None:
         warn_of(failures)
 

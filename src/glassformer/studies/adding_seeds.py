@@ -2,7 +2,7 @@
 
 ``studies/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
 ``study.json``: the budget and the margin from the beginning, and the seeds in the order in which they were added. So a
-study that was killed goes on to the same decision.
+study that was killed resumes to the same decision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.folder import Study
 from glassformer.studies.sequential import Decision, decide
 from glassformer.studies.statistics import no_spread, paired_by_seed
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Train = Callable[[Study], str | None]
 """Makes every run of a study that has no outcome; gives the signal that stopped it, or None."""

@@ -229,7 +229,7 @@ class Study:
             with self._usable():
                 for inner in FOLDERS:  # what copies a folder may leave out the empty ones
                     (self.path / inner).mkdir(exist_ok=True)
-                for left in self.path.glob(f"{ARRIVING}*"):  # by a driver that was killed
+                for left in self.path.glob(f"{ARRIVING}*"):  # by a scheduler that was killed
                     shutil.rmtree(left)
             yield
         finally:
@@ -275,7 +275,7 @@ class Study:
     def losses(self) -> dict[str, dict[int, float | None]]:
         """Final validation loss by variant (the base first) and seed; None where the run diverged.
 
-        Failed runs are left out: an error says nothing about the variant.
+        Failed runs are left out: an error is no evidence about the variant.
         """
         table: dict[str, dict[int, float | None]] = {name: {} for name in self.config.arms}
         for outcome in self.outcomes():
@@ -301,7 +301,7 @@ def _own_part_files(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
         listed = paths.split(",") if isinstance(paths, str) else paths
         return [own.get(Path(path).name, path) for path in listed]
 
-    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is no study is told by its configuration
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # StudyConfig reports what is not a study
         model = tree["base"]["model"]
         variants = {
             name: {key: moved(value) if key == "model.part_files" else value for key, value in changes.items()}

@@ -22,7 +22,7 @@ ROWS = 40
 
 
 class LiveStudy:
-    """An observer of the driver that draws the study."""
+    """An observer that draws the study."""
 
     def __init__(self, console: Console, study: Study) -> None:
         self.console, self.study = console, study
@@ -46,7 +46,7 @@ class LiveStudy:
         if event.outcome is not None:
             self.outcomes[message.run] = event.outcome
             self.messages.pop(message.run, None)
-            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {_told(event.outcome)}"))
+            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {_summary(event.outcome)}"))
         elif message.kind == "lost":
             self.messages.pop(message.run, None)
             self.console.print(Text(f"{message.run}: its process {message.detail}; resumed in another", "yellow"))
@@ -92,11 +92,11 @@ class LiveStudy:
             loss = "" if outcome.loss is None else f"{outcome.loss:.4f}"
         elif message is not None:
             step, status = f"{message.step or 0:,}" + (f" / {message.total:,}" if message.total else ""), "training"
-        said = f"{status}, reused" if outcome is not None and outcome.reused else status
-        return Text(planned.variant), Text(str(planned.seed)), Text(step), Text(loss), Text(said, STYLES[status])
+        shown = f"{status}, reused" if outcome is not None and outcome.reused else status
+        return Text(planned.variant), Text(str(planned.seed)), Text(step), Text(loss), Text(shown, STYLES[status])
 
 
-def _told(outcome: RunOutcome) -> str:
+def _summary(outcome: RunOutcome) -> str:
     """How a run ended, in a line."""
     about = f"{outcome.variant}, seed {outcome.seed}: "
     if outcome.loss is None:

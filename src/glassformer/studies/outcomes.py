@@ -31,9 +31,9 @@ class RunOutcome:
 
     Attributes:
         run: its folder; None if it never had one.
-        status: finished; diverged (the loss or a gradient was not finite); failed (an error, which ``reason`` tells).
+        status: finished; diverged (the loss or a gradient was not finite); failed (an error: see ``reason``).
         loss: final validation loss in nats per token; None unless finished.
-        accuracy: final validation accuracy, where the data have right answers.
+        accuracy: final validation accuracy, where the data have exact answers.
         steps, seconds: of training.
         reused: whether the run is another study's, or stood alone.
     """
@@ -51,7 +51,7 @@ class RunOutcome:
     reused: bool = False
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
-        """What JSON can hold, and :meth:`from_dict` reads back; a run in ``folder`` is told relative to it."""
+        """What JSON can hold, and :meth:`from_dict` reads back; the path of a run in ``folder`` is relative to it."""
         run = None if self.run is None else self.run.absolute()
         if run is not None and run.is_relative_to(folder.absolute()):
             run = run.relative_to(folder.absolute())
@@ -69,7 +69,7 @@ class RunOutcome:
         return outcome
 
     def _check_values(self) -> None:
-        """Raise ValueError or TypeError where a file says what no run does."""
+        """Raise ValueError or TypeError for values that no run has."""
         curve = self.curve
         kinds = {"variant": str, "reason": str, "reused": bool, "seed": int, "steps": int}
         for name, kind in kinds.items():

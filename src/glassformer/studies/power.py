@@ -8,7 +8,7 @@ normal differences,
 
 The smallest effect is the d at which this is ``power``, times the observed standard deviation. α is divided by the
 number of variants in the table: the strictest step of Holm's correction, so that the line never promises too much.
-The standard deviation is itself estimated from n differences; the line takes it as it is, and says so.
+The standard deviation is itself estimated from n differences; the line takes it as given.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from scipy import optimize, stats
 from glassformer.errors import ConfigError
 from glassformer.studies.paired import Floats
 from glassformer.studies.statistics import Difference
-from glassformer.studies.wording import counted, percent, plain
+from glassformer.studies.wording import percent, plain
+from glassformer.wording import counted
 
 MOST_PAIRS = 10_000
 """Beyond this many, "how many more seeds" is answered with "more than that"."""

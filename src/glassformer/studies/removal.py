@@ -69,7 +69,7 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
     The batches are those of the runs' own validations.
 
     Args:
-        progress: told the variant and the seed before each measurement.
+        progress: called with the variant and the seed before each measurement.
 
     Raises:
         RunError: the study has no finished run of the base, or its folder is damaged.

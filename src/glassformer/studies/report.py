@@ -63,14 +63,14 @@ def write_report(
 ) -> Path:
     """Write the report of a study, as far as its runs have ended, and return the path of ``report.html``.
 
-    The numbers come first: CSV, then the page and Markdown with every table and chart, then what runs the trained
-    models again, with which both are written once more. A part that raises says so in its place, and the rest stands.
+    The numbers come first: CSV, then the page and Markdown with every table and chart, then what evaluates the trained
+    models, with which both are written once more. A part that raises is replaced by the reason; the rest stands.
 
     Args:
         folder: where to; the study's own unless given.
-        open_pages: whether to make the pages behind the rows, which takes a second or more for each variant.
-        take_out: whether to take each variant's part out of the trained base too, and measure that.
-        failures: is told of every part that could not be made.
+        open_pages: whether to write each variant's model page, which takes a second or more for each variant.
+        take_out: whether to measure the trained baseline without each variant's part too.
+        failures: collects every part that could not be created.
 
     Raises:
         RunError: no run has finished, or the study's files are damaged.

@@ -103,7 +103,7 @@ def learning_curves(numbers: Numbers) -> Drawing:
         build,
         title="Validation loss of all runs",
         description="Thin lines: seeds; bold lines with points: means of finished runs; crosses: the last validation "
-        "of diverged runs. The axis leaves out the losses before the first validation after training began.",
+        "of diverged runs. Losses higher than any after step 0 are cut off.",
     )
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from glassformer.errors import GlassformerError
-from glassformer.studies.wording import counted
 from glassformer.untrusted import open_to_append
+from glassformer.wording import counted
 
 FILE = "report-errors.txt"
 

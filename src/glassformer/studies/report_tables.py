@@ -85,17 +85,17 @@ def differences_table(numbers: Numbers, links: Links) -> Table:
         row = None if arm.name == BASE else numbers.comparison.row(arm.name)
         ended = [Cell(str(count), count) for count in (arm.count("diverged"), arm.count("failed"))]
         if row is None:
-            cells = [Cell(NOTHING), *ended, Cell(NOTHING), _loss(arm.loss), *[Cell(NOTHING)] * 4]
+            cells = [Cell(NOTHING), *ended, Cell(NOTHING), _cell(arm.loss, ".4f"), *[Cell(NOTHING)] * 4]
         else:
             decision = numbers.decisions.get(arm.name)
             cells = [
                 Cell(str(row.n), row.n),
                 *ended,
-                *map(_loss, _means(row)),
+                *(_cell(mean, ".4f") for mean in _means(row)),
                 *(_tested(row) if decision is None else _decided(decision)),
                 Cell(NOTHING) if row.effect is None else Cell(signed(row.effect, 0.1), row.effect),
             ]
-        cells += [_share(arm.accuracy)] if accuracy else []
+        cells += [_percentage(arm.accuracy)] if accuracy else []
         rows.append([Cell(arm.name, href=links.get(arm.name)), *cells])
     intervals = (
         "Seeds were added until a decision: the difference is the mean at that look, and its interval is valid at "
@@ -107,7 +107,7 @@ def differences_table(numbers: Numbers, links: Links) -> Table:
     return Table(
         headers,
         rows,
-        title="Paired differences in final validation loss, variant − base",
+        title="Paired differences in final validation loss, variant − baseline",
         sortable=True,
         description="Mean losses over complete pairs, in nats per token (baseline row: over its finished runs). "
         f"{intervals}The effect size is Hedges' g_z: the mean difference in standard deviations of the differences "
@@ -140,15 +140,16 @@ def costs_table(numbers: Numbers) -> Table:
         area = None if name == BASE else numbers.areas.row(name)
         count = numbers.parameters(name)
         steps = numbers.mean(name, lambda run: float(run.outcome.steps))
+        per_token = numbers.mean(name, lambda run: run.flops_per_token)
         row = [
             Cell(name),
             Cell(f"{count:,}", count),
-            _large(numbers.mean(name, lambda run: run.flops_per_token)),
-            _counted(steps),
-            _seconds(numbers.mean(name, lambda run: run.outcome.seconds)),
+            _cell(per_token, ",.4g" if per_token is None or per_token < 1e4 else ".3g"),
+            _cell(steps, ",.0f"),
+            _cell(numbers.mean(name, lambda run: run.outcome.seconds), ",.1f"),
             _reached(numbers, name, lambda run: run.reached_steps, "{:,.0f}"),
             _reached(numbers, name, lambda run: run.reached_seconds, "{:.1f}"),
-            _loss(numbers.mean(name, lambda run: run.area)),
+            _cell(numbers.mean(name, lambda run: run.area), ".4f"),
             Cell(NOTHING) if area is None else difference_cell(area.mean, area.interval),
             Cell(NOTHING) if area is None or numbers.decisions else interval_cell(area.interval),
         ]
@@ -190,11 +191,11 @@ def runs_table(numbers: Numbers) -> Table:
             Cell(outcome.variant),
             Cell(str(outcome.seed), outcome.seed),
             Cell(outcome.status),
-            _loss(outcome.loss),
+            _cell(outcome.loss, ".4f"),
         ]
         cells.append(Cell(NOTHING) if difference is None else Cell(signed(difference, 1e-3), difference))
-        cells += [_share(outcome.accuracy)] if accuracy else []
-        cells += [_counted(float(outcome.steps)), _seconds(outcome.seconds)]
+        cells += [_percentage(outcome.accuracy)] if accuracy else []
+        cells += [_cell(float(outcome.steps), ",.0f"), _cell(outcome.seconds, ",.1f")]
         reason = "" if outcome.reason == "finished" else shorten(outcome.reason, REASON, placeholder=" …")
         reason = "; ".join(filter(None, (reason, "reused" if outcome.reused else "")))
         rows.append([*cells, Cell(reason)])
@@ -265,24 +266,12 @@ def _reached(numbers: Numbers, name: str, of: Callable[[RunNumbers], float | Non
     return Cell(f"{form.format(fmean(found))} {count}", fmean(found)) if found else Cell(f"never {count}")
 
 
-def _loss(loss: float | None) -> Cell:
-    return Cell(NOTHING) if loss is None else Cell(f"{loss:.4f}", loss)
+def _cell(value: float | None, form: str) -> Cell:
+    return Cell(NOTHING) if value is None else Cell(f"{value:{form}}", value)
 
 
-def _share(share: float | None) -> Cell:
+def _percentage(share: float | None) -> Cell:
     return Cell(NOTHING) if share is None else Cell(f"{100 * share:.1f} %", share)
-
-
-def _seconds(seconds: float | None) -> Cell:
-    return Cell(NOTHING) if seconds is None else Cell(f"{seconds:,.1f}", seconds)
-
-
-def _counted(count: float | None) -> Cell:
-    return Cell(NOTHING) if count is None else Cell(f"{count:,.0f}", count)
-
-
-def _large(value: float | None) -> Cell:
-    return Cell(NOTHING) if value is None else Cell(f"{value:,.4g}" if value < 1e4 else f"{value:.3g}", value)
 
 
 def difference_cell(mean: float | None, interval: tuple[float, float] | None) -> Cell:

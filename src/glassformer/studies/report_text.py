@@ -1,15 +1,13 @@
-"""The words of a study's report: its question, its answers, and its circumstances."""
+"""The text of a study's report: its question, its results, and its environment."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import glassformer
 from glassformer.config import Config
-from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.models.config import ModelConfig
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
@@ -33,7 +31,7 @@ INCONCLUSIVE = "inconclusive"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study says of one variant.
+    """The result of one variant.
 
     Attributes:
         verdict: in a word or two.
@@ -96,21 +94,18 @@ def unfinished(numbers: Numbers) -> str:
     config = numbers.study.config
     pending = config.n_runs - len(numbers.runs)
     failed = [run.outcome for run in numbers.runs if run.outcome.status == "failed"]
-    told = [f"{pending} of {config.n_runs} runs have not ended yet and are not included."] if pending else []
+    notes = [f"{pending} of {config.n_runs} runs have not ended yet and are not included."] if pending else []
     if failed:
         reasons = "; ".join(f"{each.variant}, seed {each.seed}: {each.reason}" for each in failed)
-        told.append(
+        notes.append(
             f"{counted(len(failed), 'run')} failed and {'is' if len(failed) == 1 else 'are'} excluded: {reasons}."
         )
-    return " ".join(told)
+    return " ".join(notes)
 
 
 def data_name(base: RunConfig) -> str:
-    """The data in a few words."""
-    if isinstance(base.data, SyntheticConfig):
-        return f"{base.data.kind} of length {base.data.longest}"
-    source = base.data.source
-    return source if source.startswith("hf:") else ",".join(Path(part).name for part in source.split(","))
+    """What is learned from."""
+    return base.data.title
 
 
 def length(base: RunConfig) -> str:
@@ -159,7 +154,7 @@ def machine(environment: dict[str, Any]) -> str:
     gpus = "".join(f", {gpu['name']}" for gpu in there["gpus"])
     memory = f", {there['memory'] / 2**30:.0f} GiB" if there["memory"] else ""
     threads = counted(there["threads"], "thread")
-    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} a run{memory}{gpus}, {there['system']}"
+    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} per run{memory}{gpus}, {there['system']}"
 
 
 def versions(environment: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The pictures behind a row: a variant's run beside the base's, both reading the same text, on a page of its own.
+"""The model page of a variant: a variant's run beside the base's, both reading the same text, on a page of its own.
 
 Of the seeds, the first at which both runs finished. The text is the beginning of what is validated on, so that neither
 model has trained on it.
@@ -18,8 +18,8 @@ from glassformer.studies.design import BASE, safe_name
 from glassformer.studies.report_failures import Failures
 from glassformer.studies.report_numbers import Numbers
 from glassformer.studies.wording import seeds_listed
-from glassformer.training.run_data import open_samples
-from glassformer.training.samples import PairSamples, TaskSamples, TextSamples, TrainingData
+from glassformer.tasks.run_data import open_samples
+from glassformer.tasks.training_data import TrainingData
 
 FOLDER = "opened"
 READ = 64
@@ -45,7 +45,7 @@ class Example:
 
 
 def write_row_pages(numbers: Numbers, folder: Path, failures: Failures | None = None) -> list[RowPage]:
-    """Write ``folder/opened/<variant>.html`` for every variant that can be opened; ``failures`` is told of the others.
+    """Write ``folder/opened/<variant>.html`` for every variant that can be opened; ``failures`` collects the others.
 
     Raises:
         DataError: a page cannot be written.
@@ -73,17 +73,7 @@ def write_row_pages(numbers: Numbers, folder: Path, failures: Failures | None = 
 
 def example(samples: TrainingData, longest: int = READ) -> Example:
     """What is read: the first tokens of the validation text (at most ``longest``), its first problem or pair."""
-    if isinstance(samples, TextSamples):
-        data = samples.data
-        text = data.tokenizer.decode(data.validation[:longest])
-        return Example(text.rstrip("\ufffd"))  # a character that the cut went through
-    if isinstance(samples, TaskSamples):
-        task = samples.data
-        problem = next(task.batches(task.validation, batch_size=1))
-        return Example(task.tokenizer.decode(problem.inputs[0].tolist()))
-    assert isinstance(samples, PairSamples)
-    pair = samples.data.pairs("validation")[0]
-    return Example(pair.source, pair.target)
+    return Example(*samples.example(longest))
 
 
 def _page(numbers: Numbers, name: str, seed: int) -> Page:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from glassformer import places
@@ -26,6 +27,7 @@ from glassformer.studies.ray_cluster import RayCluster
 from glassformer.studies.ray_connection import worker_limit
 from glassformer.studies.reuse import reuse
 from glassformer.studies.scheduler import Executor, Observer, Scheduler
+from glassformer.wording import counted
 
 Watch = Callable[[Study], AbstractContextManager[Observer | None]]
 """Makes what observes a study while its runs are trained."""
@@ -66,11 +68,24 @@ class StudyResult:
         """Outcomes of the runs that an error ended."""
         return [outcome for outcome in self.study.outcomes() if outcome.status == "failed"]
 
-    def check(self) -> Study:
-        """The study, if it is complete. Raises :class:`StoppedError`, or :class:`RunError` if runs failed."""
+    def check(self, retry: str = "the same command") -> Study:
+        """The study, if it is complete. A failed run is no evidence about its variant, and is never dropped silently.
+
+        Args:
+            retry: the command that retries failed runs.
+
+        Raises:
+            StoppedError: a signal stopped it.
+            RunError: runs failed.
+        """
         if self.stopped is not None:
             raise StoppedError(self.stopped, self.study)
-        check_failures(self.study)
+        if self.failed:
+            reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in self.failed)
+            raise RunError(
+                f"{len(self.failed)} of {len(self.study.plan)} runs of the study {self.study.name} failed and are in "
+                f"no comparison:\n{reasons}\nRun {retry} to retry them. Worker logs: {self.study.logs}"
+            )
         return self.study
 
 
@@ -105,35 +120,28 @@ class StudyRunner:
             ConfigError: more ``workers`` than fit.
             RunError: another process runs this study, or no worker can be started.
         """
-        reused: list[RunOutcome] = []
-
-        def train(study: Study) -> str | None:
-            reused.extend(self._reuse(study, checked))
-            return self._train(study, checked)
-
         study.clear_failures()
+        reused: list[RunOutcome] = []
+        train = partial(self._train, checked, reused)
         if study.config.until_decided is None:
             stopped = train(study)
         else:
             study, stopped = until_decided(study, train)
         return StudyResult(study, stopped, tuple(reused))
 
-    def _reuse(self, study: Study, checked: Checked) -> list[RunOutcome]:
-        if self.fresh:
-            return []
-        runs, studies = self.runs or places.runs_folder(), self.studies or places.studies_folder()
-        found = reuse(study, runs=runs, studies=studies, threads=checked.threads, report=self.report)
-        for outcome in found:
-            self.report(f"  {outcome.variant}, seed {outcome.seed}: reuses {outcome.run}")
-        return found
-
-    def _train(self, study: Study, checked: Checked) -> str | None:
-        """Train what is pending; gives the signal that stopped it, or None."""
+    def _train(self, checked: Checked, reused: list[RunOutcome], study: Study) -> str | None:
+        """Train what is pending and cannot be reused; gives the signal that stopped it, or None."""
+        if not self.fresh:
+            runs, studies = self.runs or places.runs_folder(), self.studies or places.studies_folder()
+            found = reuse(study, runs=runs, studies=studies, threads=checked.threads, report=self.report)
+            for outcome in found:
+                self.report(f"  {outcome.variant}, seed {outcome.seed}: reuses {outcome.run}")
+            reused += found
         pending = len(study.pending())
         if not pending:
             return None
         executor = (self.make_executor or self._executor)(study, checked)
-        threads = "" if checked.threads is None else f", {checked.threads} thread{'s' * (checked.threads != 1)} each"
+        threads = "" if checked.threads is None else f", {counted(checked.threads, 'thread')} each"
         where = "" if self.on is None else f" on the Ray cluster ({self.on})"
         self.report(f"{pending} of {len(study.plan)} runs to train, {executor.count} at a time{threads}{where}")
         with self.watch(study) as observer:
@@ -153,19 +161,3 @@ def count_workers(checked: Checked, workers: int | None, on: str | None, *, n_ru
         return worker_count(workers, n_runs=n_runs, device=checked.device, run_bytes=checked.run_bytes)
     gpu = checked.device.startswith("cuda")
     return worker_limit(workers, n_runs=n_runs, gpu=gpu, run_bytes=checked.run_bytes)
-
-
-def check_failures(study: Study, retry: str = "the same command") -> None:
-    """Raise :class:`RunError` if runs failed: an error says nothing about the variant, and is not left out in silence.
-
-    Args:
-        retry: the command that tries them again.
-    """
-    failed = [each for each in study.outcomes() if each.status == "failed"]
-    if failed:
-        reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
-        raise RunError(
-            f"{len(failed)} of {len(study.plan)} runs of the study {study.name} failed and are in no comparison:\n"
-            f"{reasons}\n"
-            f"Run {retry} to retry them. Worker logs: {study.logs}"
-        )

@@ -47,7 +47,8 @@ from glassformer.studies.statistics import (
     paired_by_seed,
     too_few,
 )
-from glassformer.studies.wording import counted, difference_clause, plain
+from glassformer.studies.wording import difference_clause, plain
+from glassformer.wording import counted
 
 Conclusion = Literal["different", "equivalent", "undecided"]
 

@@ -1,4 +1,4 @@
-"""What a handful of seeds can say: differences paired by seed, with everything a reviewer asks for.
+"""Paired comparison: differences by seed, with intervals, tests and effect sizes.
 
 Runs of one seed share their data order and, where shapes agree, their initial weights. So a variant is compared with
 the base seed by seed:
@@ -29,7 +29,8 @@ from scipy import stats
 
 from glassformer.errors import ConfigError
 from glassformer.studies.paired import PairedT, hedges_correction, holm, paired_t, without_spread
-from glassformer.studies.wording import counted, difference_clause, percent, probability, seeds_listed, signed
+from glassformer.studies.wording import difference_clause, percent, probability, seeds_listed, signed
+from glassformer.wording import counted
 
 Losses = Mapping[int, float | None]
 """A final loss for each seed; None, NaN or an infinity where the run diverged."""

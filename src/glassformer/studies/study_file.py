@@ -17,34 +17,48 @@ vary = ["model.residual=none"]               vary={"no skip": {"model.residual":
 from __future__ import annotations
 
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glassformer.config import parse
-from glassformer.errors import ConfigError, nearest, shown
-from glassformer.studies.design import StudyConfig, study
+from glassformer.config import Config, Count, Natural, parse
+from glassformer.errors import ConfigError, shown
+from glassformer.studies.design import Matched, StudyConfig, study
+from glassformer.studies.variation import Vary
 from glassformer.training.recipes import flat
 from glassformer.trust import trusting_parts
 
 SUFFIXES = (".toml", ".py")
 
-KEYS: dict[str, type | tuple[type, ...]] = {
-    "preset": str,
-    "name": str,
-    "data": str,
-    "steps": int,
-    "seeds": (int, list),
-    "matched": str,
-    "grid": bool,
-    "until_decided": bool,
-    "budget_seeds": int,
-    "margin": (float, int),
-    "vary": list,
-    "variants": dict,
-    "set": dict,
-}
 
-PASSED_ON = ("data", "steps", "seeds", "matched", "grid", "until_decided", "budget_seeds", "margin")
+class StudyFile(Config):
+    """The settings of a study file; those of :func:`~glassformer.studies.design.study`, but for ``variants``."""
+
+    preset: str
+    """The model that the study starts from."""
+    name: str | None = None
+    data: str | None = None
+    steps: Count | None = None
+    seeds: Any = 3
+    matched: Matched = "none"
+    grid: bool = False
+    until_decided: bool = False
+    budget_seeds: Natural | None = None
+    margin: float | None = None
+    vary: tuple[Any, ...] = ()
+    variants: dict[str, dict[str, Any]] | None = None
+    """Changes by the variant's name, instead of ``vary``."""
+    set: dict[str, Any] = {}
+
+    def complaints(self) -> Iterator[str]:
+        listed = self.seeds if isinstance(self.seeds, list | tuple) else [self.seeds]
+        if not all(type(seed) is int for seed in listed):
+            yield f"seeds is {shown(self.seeds)}; expected an integer or a list of integers."
+        for each in self.vary:
+            if not isinstance(each, str | dict):
+                yield f"vary has {shown(each)}; expected a text such as 'model.residual=none', or a table."
+        if self.variants is not None and "vary" in self.model_fields_set:
+            yield "vary and variants exclude each other: move the changes of vary to variants."
 
 
 def read_study(path: Path) -> StudyConfig:
@@ -63,43 +77,12 @@ def _from_toml(path: Path) -> StudyConfig:
         tree = parse(path.read_text(encoding="utf-8"), toml=True)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.", subject="study") from error
-    complaints = [f"'{key}' is not a setting of a study. {nearest(key, KEYS)}" for key in tree if key not in KEYS]
-    complaints += [
-        f"{key} is {shown(value)}; expected {_named(KEYS[key])}."
-        for key, value in tree.items()
-        if key in KEYS and (not isinstance(value, KEYS[key]) or (isinstance(value, bool) and KEYS[key] is not bool))
-    ]
-    complaints += [] if "preset" in tree else ["preset is missing: the model that the study starts from."]
-    if "vary" in tree and "variants" in tree:
-        complaints.append("vary and variants exclude each other: move the changes of vary to variants.")
-    for name, changes in tree.get("variants", {}).items() if isinstance(tree.get("variants"), dict) else ():
-        if not isinstance(changes, dict):
-            complaints.append(f"variants.{name} is {changes!r}; expected a table of settings.")
-    vary, seeds = tree.get("vary", []), tree.get("seeds", [])
-    for each in vary if isinstance(vary, list) else ():
-        if not isinstance(each, str | dict):
-            complaints.append(f"vary has {each!r}; expected a text such as 'model.residual=none', or a table.")
-    for each in seeds if isinstance(seeds, list) else ():
-        if not isinstance(each, int) or isinstance(each, bool):
-            complaints.append(f"seeds has {each!r}; expected an integer.")
-    if complaints:
-        raise ConfigError(complaints, subject=f"study {path}")
-    return study(
-        tree["preset"],
-        vary={name: flat(changes) for name, changes in tree["variants"].items()}
-        if "variants" in tree
-        else [each if isinstance(each, str) else flat(each) for each in tree.get("vary", [])],
-        set=flat(tree.get("set", {})),
-        name=tree.get("name", path.stem),
-        **{key: tree[key] for key in PASSED_ON if key in tree},
-    )
-
-
-def _named(kind: Any) -> str:
-    words = {
-        str: "text", int: "an integer", float: "a number", list: "a list", dict: "a table", bool: "true or false",
-    }  # fmt: skip
-    return " or ".join(words[each] for each in (kind if isinstance(kind, tuple) else (kind,)))
+    asked = StudyFile.build(tree, subject=f"study {path}")
+    options = {field: getattr(asked, field) for field in asked.model_fields_set - {"preset", "variants", "vary", "set"}}
+    vary: Vary = [each if isinstance(each, str) else flat(each) for each in asked.vary]
+    if asked.variants is not None:
+        vary = {name: flat(changes) for name, changes in asked.variants.items()}
+    return study(asked.preset, vary=vary, set=flat(asked.set), **({"name": path.stem} | options))
 
 
 def _from_python(path: Path) -> StudyConfig:

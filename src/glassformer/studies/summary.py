@@ -15,7 +15,7 @@ from glassformer.studies.outcomes import RunOutcome, Status
 from glassformer.studies.statistics import Comparison, Difference, compare
 
 FIXED = ("interval", "t", "p", "p_holm")
-"""What a comparison says that only holds for a number of seeds that was fixed beforehand."""
+"""Fields of a comparison that are only valid for a number of seeds fixed beforehand."""
 
 NOT_FIXED = (
     "Sequential design: seeds were added one at a time, with a look at the data after each. The intervals are valid "
@@ -46,7 +46,7 @@ class Arm:
 
     @property
     def accuracy(self) -> float | None:
-        """Mean final accuracy, where the data have right answers."""
+        """Mean final accuracy, where the data have exact answers."""
         return _mean([outcome.accuracy for outcome in self.finished])
 
 

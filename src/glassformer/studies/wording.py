@@ -81,7 +81,7 @@ def difference_clause(
     """A difference and its interval as a clause; one that is shown has its direction in the verb.
 
     Args:
-        otherwise: what is said of the effect where none is shown.
+        otherwise: the verb phrase where no effect is shown.
     """
     low, high = interval
     scale = (high - low) / 2

@@ -10,7 +10,7 @@ one in between. Two ways to find the least loss of such a curve:
     "interpolation"   Akima's spline (1970) of ln L over ln N, its least value on a fine grid, and the median and the
                       spread of that under draws of seed noise (Porian et al. 2024, as their published analysis does).
 
-A budget with too few sizes, or whose least loss is at an edge of its sizes, gives no minimum; it is told, not used.
+A budget with too few sizes, or whose least loss is at an edge of its sizes, gives no minimum; it is reported, not used.
 """
 
 from __future__ import annotations
@@ -99,15 +99,15 @@ class IsoFlops:
     def notes(self) -> tuple[str, ...]:
         """What was not used, a sentence each, and why there is no power law if there is none."""
         few = [each for each in self.unused if each.sizes < FEWEST_SIZES]
-        told = [each.sentence for each in self.unused if each.sizes >= FEWEST_SIZES]
+        notes = [each.sentence for each in self.unused if each.sizes >= FEWEST_SIZES]
         if few:
             between = f"from {few[0].compute:.3g} to {few[-1].compute:.3g} FLOP"
-            told.append(
+            notes.append(
                 f"{counted(len(few), 'budget')} {between} with fewer than {FEWEST_SIZES} sizes gave no minimum."
             )
         if self.parameters_law is None:
-            told.append(f"There is no power law: it takes {FEWEST_MINIMA} minima, and there are {len(self.minima)}.")
-        return tuple(told)
+            notes.append(f"There is no power law: it takes {FEWEST_MINIMA} minima, and there are {len(self.minima)}.")
+        return tuple(notes)
 
 
 def isoflop_minima(

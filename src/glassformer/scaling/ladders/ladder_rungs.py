@@ -238,7 +238,7 @@ class RunGrid:
 
     def _per_token(self, shape: Shape) -> float:
         """Training FLOPs for each token."""
-        flops = flops_per_token(shape.model, self.samples.positions).training
+        flops = flops_per_token(shape.model, self.samples.seq_len).training
         return float(flops) * self.samples.positions_per_token
 
 

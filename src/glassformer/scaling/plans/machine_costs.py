@@ -37,7 +37,7 @@ class Batches:
     """Batches of random tokens in the shape of a text's, to be timed."""
 
     def __init__(self, steps: Steps, vocabulary: int) -> None:
-        self.rows, self.positions = steps.rows, steps.seq_len
+        self.batch_size, self.seq_len = steps.rows, steps.seq_len
         self.most_tokens = steps.batch
         self.tokens_per_step = float(steps.batch)
         self.steps_per_epoch = math.inf  # runs are planned in steps
@@ -46,8 +46,8 @@ class Batches:
     def batch(self, step: int) -> TokenBatch:
         """Tokens drawn anew for each step."""
         draw = np.random.default_rng(step)
-        tokens = torch.from_numpy(draw.integers(self.vocabulary, size=(self.rows, self.positions + 1)))
-        return TokenBatch(tokens[:, :-1], tokens[:, 1:], np.zeros(self.rows, dtype=np.int64))
+        tokens = torch.from_numpy(draw.integers(self.vocabulary, size=(self.batch_size, self.seq_len + 1)))
+        return TokenBatch(tokens[:, :-1], tokens[:, 1:], np.zeros(self.batch_size, dtype=np.int64))
 
 
 @dataclass(frozen=True)

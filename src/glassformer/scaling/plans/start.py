@@ -196,9 +196,9 @@ def own_fit(path: Path) -> OwnFit:
     Raises:
         DataError: the runs cannot be read, or do not identify the law's constants.
     """
-    from glassformer.scaling.fits.back_test import back_test, predict
     from glassformer.scaling.fits.bootstrap import DRAWS, bootstrap
     from glassformer.scaling.fits.fitting import fit
+    from glassformer.scaling.fits.held_out_prediction import back_test, predict
     from glassformer.scaling.fits.points import read_points
     from glassformer.scaling.fits.saved_fit import read_fit
 
@@ -214,7 +214,7 @@ def own_fit(path: Path) -> OwnFit:
     trust, history = bootstrap(fitted, draws=draws, seed=seed), back_test(fitted, seed=seed)
 
     def interval(n: float, d: float) -> Interval:
-        low, high = predict(trust, n, d, history=history).calibrated
+        low, high = predict(trust, n, d, back_test=history).calibrated
         return float(low), float(high)
 
     return OwnFit(law, interval)
