@@ -155,7 +155,8 @@ def _show(plan: TrainingPlan, console: Terminal) -> None:
     console.print()
     console.print(Text("N or D halved or doubled", style="italic"))
     console.print(_what_if(plan))
-    on_text = f" on {large(plan['unique tokens'].value)} unique tokens" if "cost of repetition" in plan.numbers else ""
+    unique = plan.numbers.get("unique tokens") if "cost of repetition" in plan.numbers else None
+    on_text = f" on {large(unique.value)} unique tokens, parameters counted in full" if unique else ""
     console.print(Padding(Text(WASTED + on_text, style="dim"), (0, 0, 0, 2)))
     if plan.warnings:
         console.print()
