@@ -29,10 +29,11 @@ import numpy as np
 import scipy
 from scipy import stats
 
-from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap, widened
+from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap
 from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.laws.law import ParametricLoss
+from glassformer.statistics.prediction import widened
 
 LEVEL = 0.95
 PROMISED = (0.93, 0.97)

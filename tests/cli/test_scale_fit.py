@@ -41,7 +41,7 @@ def test_a_table_gives_parameters_a_target_and_how_far_to_trust_it_and_two_files
         "L = E + A/N^α + B/D^β",
         "standard error",
         "95 % interval",
-        "starts that ended there",
+        "starts that converged here",
         "condition number",
         "1e21 FLOP",
         "tokens for each parameter",
@@ -200,3 +200,21 @@ def test_a_mistake_is_one_message_status_2_and_nothing_written(say, place, mista
     assert told in said.err
     assert "Traceback" not in said.err
     assert sorted(place.rglob("*")) == before
+
+
+def test_constants_are_fixed_and_named_in_the_formula(say, runs, place):
+    said = say("scale", "fit", runs, *SHORT, "--fix", "alpha=0.3478,beta=0.3658", "--fix", "E=1.817")
+    assert (said.status, said.err) == (0, "")
+    assert "L = 1.817 + A/N^0.3478 + B/D^0.3658" in said.out
+    saved = json.loads((place / "fit.json").read_text(encoding="utf-8"))
+    assert saved["formula"]["fixed"] == {"alpha": 0.3478, "beta": 0.3658, "E": 1.817}
+    assert [*saved["parameters"]] == ["A", "B"]
+    assert read_fit(place / "fit.json").fit.names == ("A", "B")
+
+
+def test_constants_that_cannot_be_fixed_are_refused_together(say, runs):
+    said = say("scale", "fit", runs, "--fix", "alpha", "--fix", "A=1,5e3")
+    assert said.status == 2
+    assert "'alpha'" in said.err
+    assert "'5e3'" in said.err
+    assert "no parameter 'F'" in say("scale", "fit", runs, "--fix", "F=3").err

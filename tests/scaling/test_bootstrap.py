@@ -4,12 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap, covering_interval, widened
+from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap
 from glassformer.scaling.fits.fitting import Fit, fit
 from glassformer.scaling.fits.points import Points, read_points
 from glassformer.scaling.laws.law import ParametricLoss
@@ -147,29 +144,6 @@ def covered(sets: int) -> dict[str, int]:
         error = np.log(found.fit.points.loss) - np.log(TRUTH.loss(found.fit.points.n, found.fit.points.d))
         hits["run"] += bool(low <= TRUTH.loss(*at) * np.exp(rng.choice(error)) <= high)
     return hits
-
-
-def test_the_plain_interval_of_a_normal_mean_becomes_students() -> None:
-    """Draws that spread like those of a mean of 10 (by √(9/10) too little): the ends are the t interval's."""
-    normal = stats.norm.ppf((np.arange(20000) + 0.5) / 20000)
-    low, high = covering_interval(np.array(0.0), normal * np.sqrt(9 / 10), 0.95, runs=10, parameters=1)
-    assert (float(low), float(high)) == pytest.approx((-stats.t.isf(0.025, 9), stats.t.isf(0.025, 9)), rel=1e-3)
-
-
-@given(st.floats(-3, 3), st.floats(0.5, 0.99), st.integers(10, 500), st.integers(0, 100))
-def test_an_interval_holds_the_estimate_and_grows_with_the_level(
-    estimate: float, level: float, runs: int, seed: int
-) -> None:
-    draws = np.random.default_rng(seed).standard_t(3, 200)
-    low, high = covering_interval(np.array(estimate), draws, level, runs=runs, parameters=5)
-    wider = covering_interval(np.array(estimate), draws, (1 + level) / 2, runs=runs, parameters=5)
-    assert wider[0] <= low <= estimate <= high <= wider[1]
-
-
-@given(st.floats(0.5, 0.99), st.integers(1, 8), st.integers(9, 1000))
-def test_fewer_runs_widen_more(level: float, parameters: int, runs: int) -> None:
-    normal = stats.norm.isf((1 - level) / 2)
-    assert widened(level, runs, parameters) > widened(level, runs + 1, parameters) > normal
 
 
 # ------------------------------------------------------------------------------------------------- quantities

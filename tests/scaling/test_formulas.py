@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.fits.expressions import Program, derivative, parse
-from glassformer.scaling.fits.formulas import CHINCHILLA, formula, own, power_law, repeated_data
+from glassformer.scaling.fits.formulas import CHINCHILLA, fix, formula, own, power_law, repeated_data
 from glassformer.scaling.fits.points import Points
+from glassformer.scaling.laws.known import LAWS
 
 POINTS = Points.of(
     n=[1e7, 3e7, 1e8, 3e8], d=[4e9, 2e9, 9e9, 3e10], loss=[3.5, 3.3, 2.9, 2.6], unique=[1e9, 2e9, 3e9, 3e9]
@@ -41,8 +41,7 @@ def test_second_derivatives_of_the_working_formula_are_those_of_the_first(law, v
     theta = working.of(np.array(values))
 
     def slopes(theta):
-        env = {name: np.asarray(theta[i]) for i, name in enumerate(working.names)}
-        return working.program.run(env | columns)
+        return [np.broadcast_to(each, (1, 4))[0] for each in working.run(working.program, theta[None], columns)]
 
     exact = dict(zip(working.pairs, slopes(theta)[1 + p :], strict=True))
     for j in range(p):
@@ -123,12 +122,61 @@ def test_mistakes_in_a_formula_are_told_all_at_once():
 
 @given(a=st.floats(0.1, 3), x=st.floats(0.5, 4))
 def test_derivatives_of_nested_expressions_are_exact(a, x):
-    expression = parse("sqrt(N**2 + a*exp(-N/a)) / log(1 + N) - -N**a")
-    slope = Program([derivative(expression, "N")])
-    value = Program([expression])
+    nested, at = own("sqrt(N**2 + a*exp(-N/a)) / log(1 + N) - -N**a"), Points.of(n=[x], d=[1.0], loss=[1.0])
 
-    def at(v):
-        return float(value.run({"a": np.asarray(a), "N": np.asarray(v)})[0])
+    def value(a):
+        return float(nested.value(np.array([a]), at)[0])
 
-    numeric = (at(x + 1e-6) - at(x - 1e-6)) / 2e-6
-    assert float(slope.run({"a": np.asarray(a), "N": np.asarray(x)})[0]) == pytest.approx(numeric, rel=1e-5, abs=1e-6)
+    numeric = (value(a + 1e-6) - value(a - 1e-6)) / 2e-6
+    assert float(nested.jacobian(np.array([a]), at)[0, 0]) == pytest.approx(numeric, rel=1e-5, abs=1e-6)
+
+
+def test_what_a_law_prints_is_what_a_fit_of_the_same_text_computes():
+    law, mine = LAWS["krajewski-experts"], own("c + (g/2**0.58 + a)/N**0.115 + b/D**0.147")
+    k = {name: constant.value for name, constant in law.constants.items()}
+    values = np.array([k[name] for name in mine.names])
+    assert mine.value(values, POINTS) == pytest.approx(law(N=POINTS.n, D=POINTS.d, G=2.0), rel=1e-14)
+
+
+def test_numbers_are_computed_when_a_formula_is_read_and_impossible_ones_are_refused():
+    assert own("E + A/N**(1/2)").value(np.array([1.0, 3.0]), POINTS) == pytest.approx(1 + 3 / POINTS.n**0.5)
+    for text, reason in {
+        "E/N + 9**9**9": "too large",
+        "E/N + 1/0": "divides by zero",
+        "E/N + log(-1)": "finite",
+    }.items():
+        with pytest.raises(ConfigError, match=reason):
+            own(text)
+
+
+# ------------------------------------------------------------------------------------------------- constants
+
+
+def test_a_parameter_that_is_fixed_is_a_constant_of_the_formula():
+    fixed = fix(CHINCHILLA, {"A": 480.0, "alpha": 0.35})
+    assert fixed.names == ("E", "B", "beta")
+    assert fixed.shown == "E + 480/N^0.35 + B/D^β"
+    whole = CHINCHILLA.value(np.array([1.8, 480.0, 2000.0, 0.35, 0.37]), POINTS)
+    assert fixed.value(np.array([1.8, 2000.0, 0.37]), POINTS) == pytest.approx(whole, rel=1e-15)
+
+
+def test_the_parameters_that_unique_tokens_warrant_follow_the_constants_that_are_fixed():
+    law = {"A": 100.0, "B": 3000.0, "alpha": 0.3, "beta": 0.4}
+    fixed, values = fix(repeated_data(), law), np.array([1.8, 15.0, 5.0])
+    expected = repeated_data(**law).value(np.array([1.8, 100.0, 3000.0, 0.3, 0.4, 15.0, 5.0]), POINTS)
+    assert fixed.value(values, POINTS) == pytest.approx(expected, rel=1e-14)
+    assert not np.allclose(fix(repeated_data(), {"A": 100.0}).columns(POINTS)["U_N"], fixed.columns(POINTS)["U_N"])
+
+
+def test_constants_that_cannot_be_fixed_are_refused_all_at_once():
+    with pytest.raises(ConfigError) as caught:
+        fix(CHINCHILLA, {"F": 1.0, "alpha": -1.0})
+    assert len(caught.value.complaints) == 2
+    with pytest.raises(ConfigError, match="every parameter is fixed"):
+        fix(power_law(), {"a": 1.0, "alpha": 0.1})
+
+
+def test_a_formula_of_ones_own_may_hold_the_parameters_that_unique_tokens_warrant():
+    mine = own("E + A/(U_N*(1 + R*(1 - exp(-(N/U_N - 1)/R))))**alpha", limits={"R": (1e-3, 1e6)})
+    assert mine.columns(POINTS)["U_N"] == pytest.approx(repeated_data().columns(POINTS)["U_N"])
+    assert mine.value(np.array([1.8, 480.0, 0.35, 5.3]), POINTS).shape == (4,)

@@ -175,7 +175,7 @@ def test_flops_that_are_not_6nd_are_told(tmp_path):
     ("text", "columns", "parts"),
     [
         ("N,D,loss\n7e7,x,3\n7e7,1e9,\n-1,1e9,3\n", {}, ["2 reasons", "line 2: training tokens D is 'x'",
-                                                        "line 3: the loss is ''"]),
+                                                        "line 3: the loss is missing"]),
         ("N,D,loss\n7e7,inf,3\n\n-1,1e9,nan\n", {}, ["3 reasons", "line 2", "line 4: parameters N", "4: the loss"]),
         ("size,D,loss\n1,2,3\n", {}, ["known to be parameters N, training FLOPs C", "'size', 'D', 'loss'"]),
         ("N,D,val_loss,test_loss\n1,2,3,4\n", {}, ["'val_loss', 'test_loss' may each be the loss: name one"]),
@@ -340,13 +340,13 @@ def test_a_studys_folder_gives_its_ended_runs_under_variant_and_seed(base, tmp_p
     from glassformer.studies.checking import check
     from glassformer.studies.design import study
     from glassformer.studies.folder import Study
-    from glassformer.studies.worker import make
+    from glassformer.studies.worker import train_run
 
     design = study(base, vary={"wide": {"model.d_model": "32"}}, seeds=2)
     checked = check(design)
     made = Study.create(checked.config, data=checked.data, command=["test"], root=tmp_path)
     for planned in made.plan[:3]:
-        make(made, planned, lambda record: None)
+        train_run(made, planned)
     expected = {f"{each.variant}, seed {each.seed}": made.outcome(each).loss for each in made.plan[:3]}
     points = read_points(made.path)
     assert dict(zip(points.run.tolist(), points.loss.tolist(), strict=True)) == expected

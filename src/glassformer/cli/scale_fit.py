@@ -1,4 +1,4 @@
-"""``glassformer scale fit``: a scaling law from training runs, and how far to trust it."""
+"""``glassformer scale fit``: a scaling law from training runs, and how reliable it is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from glassformer.cli.terminal import Terminal, emit_json
 from glassformer.errors import ConfigError, DataError, nearest, shown
+from glassformer.numbers import NumberError, read_number
 
 if TYPE_CHECKING:
     from glassformer.charts.table import Table as PageTable
@@ -33,8 +34,14 @@ def scale_fit(
         str,
         typer.Option(help="chinchilla, repeated-data, power, power-floor; or your own: 'E + A/N**alpha + B/D**beta'."),
     ] = "chinchilla",
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fix", metavar="NAME=VALUE", help="A constant instead of a parameter, such as A=521,B=1488. Repeatable."
+        ),
+    ] = None,
     objective: Annotated[
-        str, typer.Option(help="What is made small: huber, absolute, squares (on ln L) or asymmetric (on L).")
+        str, typer.Option(help="Loss function: huber, absolute, squares (on ln L) or asymmetric (on L).")
     ] = "huber",
     delta: Annotated[float | None, typer.Option(help="Of huber; 0.001 unless given.")] = None,
     columns: Annotated[
@@ -43,7 +50,7 @@ def scale_fit(
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="HEADER=TEXT", help="Only rows of the table that hold this text. Repeatable."),
+        typer.Option(metavar="CONDITION", help="Only rows with HEADER=TEXT, !=TEXT, >NUMBER ('N>1e7'). Repeatable."),
     ] = None,
     counting: Annotated[
         str | None, typer.Option(help="What N counts: total or non-embedding; total unless the table says otherwise.")
@@ -62,7 +69,7 @@ def scale_fit(
     draws: Annotated[int, typer.Option(help="Bootstrap samples.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     drop_influential: Annotated[
-        bool, typer.Option("--drop-influential", help="Leave out the points that stand apart, and say which they are.")
+        bool, typer.Option("--drop-influential", help="Leave out the outliers that move the fit, and list them.")
     ] = False,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="PAGE", help="The report page, .html; the fit goes beside it, .json.")
@@ -79,10 +86,11 @@ def scale_fit(
 
     _check(objective, delta, counting, decimal, out)
     aim = None if target is None else flops(target, subject="--target")
+    constants = _constants(fixed)
     points = read_points(
         runs,
         columns=_pairs(columns, "--columns", COLUMNS),
-        where=_pairs(where, "--where"),
+        where=where,
         counting=counting,  # type: ignore[arg-type]  # checked above
         decimal=decimal,  # type: ignore[arg-type]  # likewise
         implausible=implausible,
@@ -94,6 +102,7 @@ def scale_fit(
             formula,
             objective,
             delta=DELTA if delta is None else delta,
+            fixed=constants,
             draws=draws,
             seed=seed,
             target=aim,
@@ -134,24 +143,43 @@ def _check(objective: str, delta: float | None, counting: str | None, decimal: s
         raise DataError(f"The page cannot be written to {str(out)!r}: a folder is meant, or a file is in its way.")
 
 
-def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str] | None = None) -> dict[str, str] | None:
+def _pairs(given: Sequence[str] | None, option: str, known: dict[str, str]) -> dict[str, str] | None:
     """``["N=Model Size"]`` → ``{"n": "Model Size"}``. Raises :class:`ConfigError` with every complaint."""
     found, complaints = {}, []
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
             complaints.append(f"{option} is {text!r}; expected NAME=VALUE.")
-        elif known is not None and name not in known:
+        elif name not in known:
             complaints.append(f"{option} names {name!r}. {nearest(name, known)}")
         else:
-            found[name if known is None else known[name]] = value
+            found[known[name]] = value
     if complaints:
         raise ConfigError(complaints, subject="command")
     return found or None
 
 
+def _constants(given: Sequence[str] | None) -> dict[str, float]:
+    """``["A=521,B=1488"]`` as numbers by name. Raises :class:`ConfigError` with every complaint."""
+    found: dict[str, float] = {}
+    complaints = []
+    for text in (part.strip() for each in given or () for part in each.split(",")):
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if name in found:
+            complaints.append(f"--fix names {shown(name)} twice. Give one value.")
+        try:
+            found[name] = read_number(value)
+        except NumberError as error:
+            why = str(error) if equals and name else "expected NAME=VALUE."
+            complaints.append(f"--fix is {shown(text)}: {why} Example: --fix A=521,alpha=0.353.")
+    if complaints:
+        raise ConfigError(complaints, subject="command")
+    return found
+
+
 def _show(found: Findings, facts: dict[str, str], console: Terminal) -> None:
-    """The parameters, the minimum, the target, and how far to trust it."""
+    """The parameters, the minimum, the target, and how reliable it is."""
     import numpy as np
 
     from glassformer.scaling.fit_report.fit_tables import parameters_table, quality_table, target_table
@@ -169,9 +197,9 @@ def _show(found: Findings, facts: dict[str, str], console: Terminal) -> None:
         console.print(_plain(table))
     console.print()
     console.print(Text(found.optimum_sentence()))
-    for name, told in found.trust.items():
+    for name, sentence in found.reliability.items():
         console.print(Text(name, "bold"))
-        console.print(Text(f"  {told}"))
+        console.print(Text(f"  {sentence}"))
     console.print()
 
 

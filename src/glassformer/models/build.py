@@ -6,7 +6,8 @@ import torch
 
 from glassformer.models.classes import MODELS, Model
 from glassformer.models.config import ModelConfig
-from glassformer.models.size import check_memory, check_shape
+from glassformer.models.limits import check_shape
+from glassformer.models.size import check_memory
 
 __all__ = ["Model", "build"]
 

@@ -25,6 +25,7 @@ from glassformer.models.transformer import Transformer
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import KVCache
 from glassformer.parts.cross_attention import CrossAttention, Memory
+from glassformer.parts.losses import Losses, add_losses
 
 
 class EncoderDecoder(Transformer):
@@ -45,25 +46,37 @@ class EncoderDecoder(Transformer):
         self.decoder = Stack(config, rows=config.padded_vocab_size, n_layers=config.n_layers, cross=True)
         self.add_head(seed)
 
-    def forward(self, source: Tensor, target: Tensor, source_padding: Tensor | None = None) -> Tensor:
+    def forward(
+        self, source: Tensor, target: Tensor, source_padding: Tensor | None = None, *, with_losses: bool = False
+    ) -> Tensor | tuple[Tensor, Losses]:
         """Source ids [B, S] and target ids [B, T] → logits [B, T, vocab_size] for the target token after each.
 
         Args:
             source_padding: bool [B, S], True where a source token is a pad (at either end).
+            with_losses: return ``(logits, losses)``, the auxiliary losses of the parts by their names.
 
         Raises:
             DataError: more tokens on a side than ``max_seq_len``.
         """
-        return self.unembed(self.hidden(source, target, source_padding))
+        hidden, losses = self.hidden_with_losses(source, target, source_padding)
+        logits = self.unembed(hidden)
+        return (logits, losses) if with_losses else logits
 
-    def hidden(self, source: Tensor, target: Tensor, source_padding: Tensor | None = None) -> Tensor:
-        """The same up to the head: [B, T, d_model]."""
-        return self.decode(target, self.encode(source, source_padding))
+    def hidden_with_losses(
+        self, source: Tensor, target: Tensor, source_padding: Tensor | None = None
+    ) -> tuple[Tensor, Losses]:
+        """Up to the head: [B, T, d_model], and the auxiliary losses of both stacks."""
+        encoded, of_encoder = self._encode(source, source_padding)
+        memory = Memory.of(encoded, source_padding)
+        hidden, losses = self.decoder.run_blocks_with_losses(target, self.decoder.context(target), memory=memory)
+        return hidden, add_losses(of_encoder, losses)
 
     def encode(self, source: Tensor, source_padding: Tensor | None = None) -> Memory:
         """Source ids [B, S] → what the decoder attends to."""
-        hidden = self.encoder.run_blocks(source, self.encoder.context(source, source_padding))
-        return Memory.of(hidden, source_padding)
+        return Memory.of(self._encode(source, source_padding)[0], source_padding)
+
+    def _encode(self, source: Tensor, source_padding: Tensor | None) -> tuple[Tensor, Losses]:
+        return self.encoder.run_blocks_with_losses(source, self.encoder.context(source, source_padding))
 
     def decode(self, target: Tensor, memory: Memory, cache: KVCache | None = None) -> Tensor:
         """Target ids [B, T] and the memory of the same B sentences → [B, T, d_model], before the head.

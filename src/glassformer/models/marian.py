@@ -19,6 +19,7 @@ from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.models.config import ModelConfig, PositionConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.hugging_face import check_fit, find_folder, read_json, read_tensors, wrong_types
+from glassformer.models.limits import check_shape
 from glassformer.models.marian_layout import (
     ACTIVATIONS,
     BIAS,
@@ -33,7 +34,7 @@ from glassformer.models.marian_layout import (
     same_table,
     table_name,
 )
-from glassformer.models.size import check_memory, check_shape
+from glassformer.models.size import check_memory
 from glassformer.parts.positions import sinusoids
 
 

@@ -1,4 +1,4 @@
-"""The charts of a fit: the law among its runs, what it misses, and what it says beyond the data.
+"""The charts of a fit: the law among its runs, its residuals, and what it predicts beyond the data.
 
 Quantities that span powers of ten are on logarithmic axes; their units are in the axes' titles.
 """
@@ -41,7 +41,7 @@ BANDS = ("95 % of new runs, by the fit", "95 % of new runs, by the back-test")
 # ------------------------------------------------------------------------------------------------- the law
 
 
-def law_among_runs(found: Findings) -> Drawing:
+def fit_and_data(found: Findings) -> Drawing:
     """Every run, and the law: a line for each of a few model sizes, and the frontier of the best of all sizes."""
     points, fit = found.fit.points, found.fit
     runs = _runs(found)
@@ -86,7 +86,7 @@ def law_among_runs(found: Findings) -> Drawing:
 
     return Drawing(
         build,
-        title="The law among its runs",
+        title="Fit and data",
         description="Each dot is a row of the table, by what it cost and where it ended; darker or brighter: more "
         "parameters. Thin lines: the fitted law for a model of one size, trained longer and longer. Dashed: the least "
         f"loss that the law sees at each budget, to the target of {budget(found.target)} FLOP.",
@@ -94,7 +94,7 @@ def law_among_runs(found: Findings) -> Drawing:
 
 
 def _runs(found: Findings) -> Rows:
-    points, predicted = found.fit.points, found.fit.predict(found.fit.points.n, found.fit.points.d)
+    points, predicted = found.fit.points, found.fit.predicted
     return [
         {
             "run": str(points.run[i]),
@@ -159,9 +159,9 @@ def residuals(found: Findings) -> Drawing:
 
     return Drawing(
         build,
-        title="What the law misses",
+        title="Residuals",
         description="Dots above the line: the law expects a higher loss than was measured."
-        + (" In the second colour: the points that stand apart and move the fit." if found.influential else ""),
+        + (" In the second colour: the outliers that move the fit." if found.influential else ""),
     )
 
 
@@ -169,7 +169,7 @@ def residuals(found: Findings) -> Drawing:
 
 
 def extrapolation(found: Findings) -> Drawing:
-    """The least loss at each budget, to the target, with the band of the fit and the wider one of the back-test."""
+    """The least loss at each budget, to the target, with its prediction intervals: the fit's and the back-test's."""
     bands: Rows = []
     for each in found.path:
         for kind, interval in zip(BANDS, (each.loss_interval, each.calibrated), strict=True):
@@ -225,11 +225,15 @@ def extrapolation(found: Findings) -> Drawing:
 
     return Drawing(
         build,
-        title="To the target, and how sure",
-        description="Line: the loss at the best size for each budget. Dots: the runs; strong: those that no cheaper "
+        title="Extrapolation",
+        description=f"Line: the loss at {_place(found)} for each budget. Dots: the runs; strong: those that no cheaper "
         "run beats. Diamond: the target. Dotted: the largest budget of the data. What is above the highest "
         "2 % of the losses is cut off.",
     )
+
+
+def _place(found: Findings) -> str:
+    return "the best size" if found.best.place is None else "the size on the runs' own trend"
 
 
 def _lowest(c: Array, loss: Array) -> Sequence[int]:

@@ -16,20 +16,20 @@ import glassformer
 from glassformer.charts.figures import Figure
 from glassformer.charts.page import Page, Section
 from glassformer.runs.environment import describe_environment
-from glassformer.scaling.fit_report import fit_charts, size_charts, surface_chart, trust_charts
+from glassformer.scaling.fit_report import fit_charts, reliability_charts, size_charts, surface_chart
 from glassformer.scaling.fit_report.fit_tables import (
     choices_table,
     facts_table,
     influential_table,
     parameters_table,
     quality_table,
+    reliability_table,
     target_table,
-    trust_table,
 )
 from glassformer.scaling.fits.findings import Findings
 from glassformer.scaling.wording import budget
-from glassformer.studies.report_text import duration, machine, versions
-from glassformer.studies.wording import counted
+from glassformer.studies.report_text import machine, versions
+from glassformer.wording import counted, duration
 
 IN_THE_HEAD = ("points", "objective", "target", "machine", "computed")
 
@@ -58,7 +58,7 @@ def page(found: Findings, facts: Mapping[str, str]) -> Page:
 def circumstances(found: Findings, command: Sequence[str]) -> dict[str, str]:
     """Where, when, with what and by which command: without these the numbers mean little."""
     environment = describe_environment(command)
-    points, trust = found.fit.points, found.bootstrap
+    points, resampled = found.fit.points, found.bootstrap
     commit = environment["git"] or {}
     facts = {
         "points": f"{len(points):,} rows of {found.runs:,} runs",
@@ -69,8 +69,8 @@ def circumstances(found: Findings, command: Sequence[str]) -> dict[str, str]:
         "parameters counted": points.counting,
         "range": f"N {points.n.min():.3g} to {points.n.max():.3g}, D {points.d.min():.3g} to {points.d.max():.3g}, "
         f"C {points.c.min():.3g} to {points.c.max():.3g}, loss {points.loss.min():.4g} to {points.loss.max():.4g}",
-        "bootstrap": f"{len(trust.parameters):,} draws of {trust.runs:,} runs, seed {trust.seed}",
-        "of the bootstrap": " ".join(trust.notes),
+        "bootstrap": f"{len(resampled.parameters):,} draws of {resampled.runs:,} runs, seed {resampled.seed}",
+        "of the bootstrap": " ".join(resampled.notes),
         "machine": machine(environment),
         "versions": versions(environment),
         "computed": f"{environment['started'].replace('T', ' ')[:19]} UTC, in {duration(found.seconds)}",
@@ -92,16 +92,16 @@ def _sections(found: Findings, facts: Mapping[str, str]) -> list[Section]:
     sized = found.best.parameters is not None
     return [
         Section(
-            "What it comes to",
+            "Summary",
             found.optimum_sentence(),
-            [target_table(found), parameters_table(found), trust_table(found)],
+            [target_table(found), parameters_table(found), reliability_table(found)],
             missing=_dropped(found),
         ),
         Section(
-            "The law among its runs",
+            "Fit and data",
             "Whether the formula fits at all. Look for dots that leave the line of their size, and for a dashed "
             "frontier that runs away from the lowest dots.",
-            [fit_charts.law_among_runs(found)] if sized else [],
+            [fit_charts.fit_and_data(found)] if sized else [],
             missing="" if sized else f"{found.fit.formula.shown} says nothing of N at a given compute.",
         ),
         Section(
@@ -129,27 +129,27 @@ def _sections(found: Findings, facts: Mapping[str, str]) -> list[Section]:
         ),
         Section(
             "Beyond the data",
-            "The law's least loss at each budget, to the target. A band is where 95 % of new runs should end; the one "
-            "of the back-test is as wide as the fit has been wrong before.",
+            "The law's least loss at each budget, to the target. The prediction interval is where 95 % of new runs "
+            "should end; the back-test's is as wide as the fit has been wrong before.",
             [fit_charts.extrapolation(found)],
         ),
         Section(
             "Back-test",
             "The largest budgets hidden, the law fitted to the rest and asked for the hidden losses: how far off it "
             "is, the farther it must reach.",
-            [trust_charts.back_test(found)] if found.back_test.steps else [],
+            [reliability_charts.back_test(found)] if found.back_test.steps else [],
             missing="" if found.back_test.steps else found.back_test.sentence(),
         ),
         Section(
             "Influence",
             "How far the fit moves when one point is left out. A law that hangs on a few points is a law of these "
             "points.",
-            [trust_charts.influence(found), *([influential_table(found)] if found.influential else [])],
+            [reliability_charts.influence(found), *([influential_table(found)] if found.influential else [])],
         ),
         Section(
             "Other choices",
             _choices(found),
-            [] if found.sensitivity is None else [trust_charts.choices(found), choices_table(found)],
+            [] if found.sensitivity is None else [reliability_charts.choices(found), choices_table(found)],
             missing=found.missing.get("other choices", ""),
         ),
         Section("Circumstances", "All that is needed to do it again.", [facts_table(facts)]),
@@ -164,8 +164,8 @@ def _dropped(found: Findings) -> str:
     if not found.dropped:
         return ""
     return (
-        f"{counted(len(found.dropped), 'point')} that stood apart {'was' if len(found.dropped) == 1 else 'were'} left "
-        f"out of everything here, as --drop-influential asks: {', '.join(found.dropped)}."
+        f"{counted(len(found.dropped), 'outlier')} {'was' if len(found.dropped) == 1 else 'were'} left out of "
+        f"everything here, as --drop-influential asks: {', '.join(found.dropped)}."
     )
 
 
@@ -178,7 +178,7 @@ def _isoflop(found: Findings) -> str:
         return ""
     return (
         f"{len(found.isoflop.minima)} of {len(found.isoflop.minima) + len(left)} budgets have a lowest point among "
-        f"their sizes. {left[0].sentence}" + (f" {len(left) - 1} more are told in the JSON." if len(left) > 1 else "")
+        f"their sizes. {left[0].sentence}" + (f" {len(left) - 1} more are in the JSON." if len(left) > 1 else "")
     )
 
 

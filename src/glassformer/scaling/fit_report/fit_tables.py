@@ -18,20 +18,20 @@ LISTED = 40
 
 def parameters_table(found: Findings) -> Table:
     """Each parameter with its standard error and interval; and the exponent of N ∝ C^a."""
-    fit, trust = found.fit, found.bootstrap
-    errors = trust.standard_errors
-    rows = [_row(shown(name), fit.parameters[name], errors[name], trust.interval(name)) for name in fit.names]
-    if "a" in trust.quantities and "a" not in fit.names:
-        error, value = float(trust.draws("a").std(ddof=1)), trust.estimate("a")
-        rows.append(_row("a = β/(α + β)", value, error, trust.interval("a")))
+    fit, resampled = found.fit, found.bootstrap
+    errors = resampled.standard_errors
+    rows = [_row(shown(name), fit.parameters[name], errors[name], resampled.interval(name)) for name in fit.names]
+    if "a" in resampled.quantities and "a" not in fit.names:
+        error, value = float(resampled.draws("a").std(ddof=1)), resampled.estimate("a")
+        rows.append(_row("a = β/(α + β)", value, error, resampled.interval("a")))
     headers = [Header("parameter", align="left"), *map(Header, ("value", "standard error", "95 % interval"))]
     return Table(
         headers,
         rows,
         title=f"L = {fit.formula.shown}",
         description=f"{fit.objective.describe()}; {len(fit.points):,} points of {found.runs:,} runs. Standard errors "
-        f"and intervals from {len(trust.parameters):,} bootstrap draws of whole runs; intervals are corrected for bias "
-        "and widened for the number of parameters. N_opt grows as C^a.",
+        f"and intervals from {len(resampled.parameters):,} bootstrap draws of whole runs; intervals are corrected for "
+        "bias and widened for the number of parameters. N_opt grows as C^a.",
         narrow=True,
     )
 
@@ -43,10 +43,10 @@ def _row(name: str, value: float, error: float, interval: Interval) -> list[Cell
     return [Cell(name), Cell(digits(value, 5), value), Cell(digits(error, 2), known), Cell(to(interval, digits))]
 
 
-def trust_table(found: Findings) -> Table:
-    """How far to trust it, a sentence or two each."""
+def reliability_table(found: Findings) -> Table:
+    """How reliable the fit is, a sentence or two each."""
     headers = [Header("asked", align="left"), Header("found", align="left")]
-    return Table(headers, [list(item) for item in found.trust.items()], title="How far to trust it")
+    return Table(headers, [list(item) for item in found.reliability.items()], title="Reliability")
 
 
 def quality_table(found: Findings) -> Table:
@@ -58,10 +58,10 @@ def quality_table(found: Findings) -> Table:
         ["objective, sum over the points", digits(fit.minimum, 8)],
         ["objective, mean", digits(fit.mean, 8)],
         ["gradient norm there", digits(fit.gradient_norm, 2)],
-        ["starts that ended there", f"{starts.agreeing} of {starts.tried}"],
-        ["next best end", second],
+        ["starts that converged here", f"{starts.agreeing} of {starts.tried}"],
+        ["next best minimum", second],
         ["condition number", digits(fit.condition)],
-        ["directions left open", str(len(fit.unidentified))],
+        ["directions left open", str(len(found.bootstrap.unidentified))],
         ["median miss of a point", percent_error(_median_miss(found)).lstrip("+")],
     ]
     headers = [Header("the minimum", align="left"), Header("")]
@@ -90,6 +90,12 @@ def target_table(found: Findings) -> Table:
         slope = exponent(found.fit.predict, found.target)
         if slope is not None:
             rows.append(["a of N ∝ C^a there", digits(slope), NOTHING])
+    if best.place is not None:
+        named = ("parameters N", "tokens D")
+        trend = [
+            [f"{name}, on the runs' trend", large(at), NOTHING] for name, at in zip(named, best.place, strict=True)
+        ]
+        rows = [*trend, *rows]
     headers = [Header("at the target", align="left"), Header("best"), Header("95 % interval")]
     return Table(
         headers,
@@ -115,8 +121,8 @@ def choices_table(found: Findings) -> Table:
     rows = []
     for each in found.sensitivity.alternatives:
         if each.parameters is None or each.tokens is None or each.ratio is None:
-            told = [Cell(NOTHING)] * 6
-            rows.append([Cell(each.group), Cell(f"{each.name}: {each.missing}"), Cell(f"{each.n_points:,}"), *told])
+            empty = [Cell(NOTHING)] * 6
+            rows.append([Cell(each.group), Cell(f"{each.name}: {each.missing}"), Cell(f"{each.n_points:,}"), *empty])
             continue
         against = each.parameters / own if own else None
         rows.append(
@@ -135,7 +141,7 @@ def choices_table(found: Findings) -> Table:
     return Table(
         headers,
         rows,
-        title=f"The whole fit again, one choice changed, at {budget(found.target)} FLOP",
+        title=f"Sensitivity: one choice changed, at {budget(found.target)} FLOP",
         sortable=True,
         description="N counts all parameters in every row; a is the slope of ln N over ln C around the target. The "
         "IsoFLOP minima say nothing of the loss.",
@@ -143,7 +149,7 @@ def choices_table(found: Findings) -> Table:
 
 
 def influential_table(found: Findings) -> Table:
-    """The points that stand apart, the strongest first."""
+    """The outliers that move the fit, the strongest first."""
     fit, points = found.fit, found.fit.points
     ordered = sorted(found.influential, key=lambda i: -fit.influence[i])
     rows = [
@@ -163,7 +169,7 @@ def influential_table(found: Findings) -> Table:
     return Table(
         [Header("run", align="left"), *map(Header, names)],
         rows,
-        title="Points that stand apart",
+        title="Outliers that move the fit",
         sortable=True,
         description=f"Each lies far from the law and moves the fit when it alone is left out.{more}",
     )

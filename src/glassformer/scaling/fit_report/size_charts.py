@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from glassformer.scaling.fits.findings import Findings
     from glassformer.scaling.fits.isoflop import IsoFlops
 
+FARTHEST = 1e4
+"""Times the best size: as far as the chart follows an interval."""
+
 
 def isoflop_curves(found: Findings) -> Drawing:
     """Loss over N at each budget, the parabola through it, and its lowest point."""
@@ -96,16 +99,24 @@ def _isoflop_rows(points: Points, isoflop: IsoFlops) -> tuple[Rows, Rows, Rows]:
     return dots, curves, minima
 
 
+def _drawn(end: float, best: float, farthest: float) -> float:
+    """An interval's end where it can be drawn: one that is open, or absurdly far, at FARTHEST times the best size."""
+    if not np.isfinite(end):
+        return best * farthest
+    low, high = sorted((best, best * farthest))
+    return min(max(end, low), high)
+
+
 def optimum_path(found: Findings) -> Drawing:
-    """The best size at each budget: by the law with its band, and by the IsoFLOP minima."""
+    """The best size at each budget: by the law with its interval, and by the IsoFLOP minima."""
     series = ["the law", "IsoFLOP minima"][: 1 if found.isoflop is None else 2]
     path = [
         {
             "series": series[0],
             "C": rounded(each.compute),
             "N": rounded(each.parameters),
-            "low": rounded(each.parameters_interval[0]),
-            "high": rounded(each.parameters_interval[1]),
+            "low": rounded(_drawn(each.parameters_interval[0], each.parameters, 1 / FARTHEST)),
+            "high": rounded(_drawn(each.parameters_interval[1], each.parameters, FARTHEST)),
         }
         for each in found.path
         if each.parameters is not None and each.parameters_interval is not None
@@ -151,8 +162,8 @@ def optimum_path(found: Findings) -> Drawing:
     figure = Drawing(
         build,
         title="The best size at each budget",
-        description="Line and band: the law's, and its 95 % interval from the bootstrap. Dotted: the largest budget of "
-        "the data." + (" Diamonds and dashes: the IsoFLOP minima and the power law through them." if minima else ""),
+        description="Line and shade: the law's, and its 95 % interval from the bootstrap. Dotted: the largest budget "
+        "of the data." + (" Diamonds and dashes: the IsoFLOP minima and the power law through them." if minima else ""),
     )
     figure.narrow = True
     return figure

@@ -44,13 +44,13 @@ def surface(found: Findings) -> Drawing:
             "x:Q",
             title=shown(drawn.names[0]),
             axis=axis,
-            scale=alt.Scale(domain=[*_pair(drawn, 0)], nice=False, zero=False),
+            scale=_scale(drawn, 0),
         )
         y = alt.Y(
             "y:Q",
             title=shown(drawn.names[1]),
             axis=axis,
-            scale=alt.Scale(domain=[*_pair(drawn, 1)], nice=False, zero=False),
+            scale=_scale(drawn, 1),
         )
         layers = [
             alt.Chart({"values": regions})
@@ -90,8 +90,13 @@ def surface(found: Findings) -> Drawing:
     return figure
 
 
-def _pair(drawn: Surface, axis: int) -> tuple[float, float]:
-    return rounded(drawn.low[axis]), rounded(drawn.high[axis])
+def _scale(drawn: Surface, axis: int) -> alt.Scale:
+    import altair as alt
+
+    domain = [rounded(drawn.low[axis]), rounded(drawn.high[axis])]
+    if drawn.logarithmic[axis]:
+        return alt.Scale(type="log", domain=domain, nice=False)
+    return alt.Scale(domain=domain, nice=False, zero=False)
 
 
 def _level(level: float) -> str:
@@ -105,7 +110,7 @@ def _regions(drawn: Surface) -> Rows:
     """
     rows: Rows = []
     columns, lines = drawn.edges
-    thickness = lines[1] - lines[0]
+    over = lines[1:] + 0.35 * np.diff(lines)
     for level in sorted(drawn.levels, reverse=True):
         inside = drawn.excess <= level  # [y, x]
         for index, line in enumerate(inside):
@@ -115,7 +120,7 @@ def _regions(drawn: Surface) -> Rows:
                     "x": rounded(columns[start]),
                     "x2": rounded(columns[stop]),
                     "y": rounded(lines[index]),
-                    "y2": rounded(lines[index + 1] + 0.35 * thickness),
+                    "y2": rounded(over[index]),
                     "level": _level(level),
                 }
                 for start, stop in changes.reshape(-1, 2)

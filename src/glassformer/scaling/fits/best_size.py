@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glassformer.scaling.fits.points import Array
+from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GRID = 241  # sizes tried at once
 ROUNDS = 7  # of the search, each over the two cells around the best size of the one before
 EDGE = 0.02  # of the sizes tried at first: an optimum so near to their ends is none
+LEVEL = 1e-13  # of a loss: a law that is so level towards an end has its least loss there
 AROUND = 6.0  # in ln N, to each side of the fit's own best size, where those of a bootstrap's draws are looked for
 
 Loss = Callable[[Array, Array], Array]
@@ -47,9 +48,11 @@ def best_size(loss: Loss, compute: float) -> BestSize | None:
     products = compute / FLOPS_PER_PARAMETER_AND_TOKEN
     widest = float(np.log(products))
     low, high, best, least = 0.0, widest, 0.0, np.inf
-    for _ in range(ROUNDS):
+    for narrowed in range(ROUNDS):
         grid = np.linspace(low, high, GRID)
         losses = loss(np.exp(grid), products / np.exp(grid))
+        if not narrowed and not min(losses[0], losses[-1]) > losses.min() * (1 + LEVEL):
+            return None
         at = int(np.argmin(losses))
         best, least, step = float(grid[at]), float(losses[at]), float(grid[1] - grid[0])
         low, high = max(0.0, best - step), min(widest, best + step)
@@ -57,6 +60,19 @@ def best_size(loss: Loss, compute: float) -> BestSize | None:
         return None
     n = float(np.exp(best))
     return BestSize(compute, n, products / n, least)
+
+
+def on_trend(points: Points, compute: Array) -> tuple[Array, Array]:
+    """N and D at these budgets on the runs' own trend: least squares of ln N and of ln D on ln C."""
+    at, budget = np.log(compute), np.log(points.c)
+    centred = budget - budget.mean()
+    scale = float(centred @ centred)
+
+    def extended(values: Array) -> Array:
+        slope = float(centred @ np.log(values)) / scale if scale > 1e-9 else 0.5  # runs of one budget: both grow
+        return np.asarray(np.exp(np.log(values).mean() + slope * (at - budget.mean())))
+
+    return extended(points.n), extended(points.d)
 
 
 def exponent(loss: Loss, compute: float) -> float | None:
@@ -75,7 +91,7 @@ def best_parameters(fit: Fit, best: BestSize) -> Callable[[Array], Array]:
 
     u = np.log(best.parameters) + np.linspace(-AROUND, AROUND, GRID)
     n = np.exp(u)
-    points = points_at(n, best.compute / FLOPS_PER_PARAMETER_AND_TOKEN / n)
+    points, _ = points_at(n, best.compute / FLOPS_PER_PARAMETER_AND_TOKEN / n)
 
     def parameters(values: Array) -> Array:
         losses = fit.formula.value(values, points)  # [..., GRID]

@@ -1,10 +1,10 @@
 """How sure a fit is: the same fit on runs drawn again, and intervals from it that hold what they promise.
 
-    trust = bootstrap(found)                           1,000 draws; the rows of one run are drawn together
-    trust.standard_errors["alpha"]
-    trust.interval("alpha")                            of a parameter, or of "a" in N_opt ∝ C^a
-    trust.confidence_interval(1e9, 2e10)               of the law's own loss at N, D
-    trust.prediction_interval(1e9, 2e10)               of a new run at N, D: its noise is added
+    draws = bootstrap(found)                           1,000 draws; the rows of one run are drawn together
+    draws.standard_errors["alpha"]
+    draws.interval("alpha")                            of a parameter, or of "a" in N_opt ∝ C^a
+    draws.confidence_interval(1e9, 2e10)               of the law's own loss at N, D
+    draws.prediction_interval(1e9, 2e10)               of a new run at N, D: its noise is added
 
 A draw takes as many runs as there are, with replacement, and fits them (Efron & Tibshirani 1993, section 9.5, "case
 resampling"): it assumes neither normal nor equal noise. Its plain percentile interval does not hold what it promises:
@@ -38,19 +38,20 @@ import numpy.typing as npt
 from scipy import stats
 
 from glassformer.errors import ConfigError, DataError, nearest
+from glassformer.scaling.fits.checks import SPARE_ROWS
+from glassformer.scaling.fits.diagnostics import Direction, unidentified_by_draws
 from glassformer.scaling.fits.fitting import Fit, points_at, refit
 from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.points import Array
-from glassformer.scaling.fits.refusing import SPARE_ROWS
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, check_compute
 from glassformer.scaling.wording import Interval
-from glassformer.studies.wording import counted
+from glassformer.statistics.prediction import LEVEL, check_level, from_draws
+from glassformer.wording import counted
 
 Quantity = Callable[[Array], Array]
 """What is asked of a fit: a function of parameters [..., p], elementwise in the axes before."""
 
 DRAWS = 1000
-LEVEL = 0.95
 FEWEST_DRAWS = 100
 """Below this the 2.5 % at each end are two or three draws."""
 
@@ -60,9 +61,6 @@ MOST_DRAWN = 50_000_000
 
 FEW_RUNS = 20
 """Below this the coverage of the intervals has not been shown; they are wide, and a note says so."""
-
-MOST_BIAS = 1.0
-"""z₀ of the bias correction is held within this: beyond it, the end of an interval would be a single draw."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +96,22 @@ class Bootstrap:
         """What a reader should know, a sentence each."""
         if self.runs >= FEW_RUNS:
             return ()
-        told = (
+        note = (
             f"There are only {counted(self.runs, 'run')}: from {FEW_RUNS} on the intervals have been shown to hold "
             "what they promise; below, take them as a rough guide."
         )
-        return (told,)
+        return (note,)
 
     @cached_property
     def standard_errors(self) -> dict[str, float]:
         """The standard deviation of the draws, by parameter. Of A and B a few large draws make most of it."""
         return dict(zip(self.names, self.parameters.std(axis=0, ddof=1).tolist(), strict=True))
+
+    @cached_property
+    def unidentified(self) -> tuple[Direction, ...]:
+        """The combinations of parameters that these fits leave open."""
+        fit = self.fit
+        return unidentified_by_draws(fit.formula, fit.values, fit.points, fit.weights, self.parameters)
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -131,14 +135,16 @@ class Bootstrap:
         return float(self._quantity(name)(self.fit.values))
 
     def interval(self, name: str, level: float = LEVEL) -> Interval:
-        """Of a parameter, or of "a".
+        """Of a parameter, or of "a"; within what it may be.
 
         Raises:
             ConfigError: there is none of that name, or ``level`` is not between 0 and 1.
         """
-        quantity = self._quantity(name)
-        logged = name in self.names and self.fit.formula.logged[self.names.index(name)]
-        return self.interval_of(quantity, level, logged=logged)
+        quantity, named = self._quantity(name), name in self.names
+        logged = named and self.fit.formula.logged[self.names.index(name)]
+        low, high = self.interval_of(quantity, level, logged=logged)
+        least, most = self.fit.formula.limit(name) if named else (0.0, 1.0)
+        return max(low, least), min(high, most)
 
     def interval_of(self, quantity: Quantity, level: float = LEVEL, *, logged: bool = False) -> Interval:
         """Of anything that follows from the parameters: ``quantity`` maps [..., p] to [...].
@@ -148,21 +154,40 @@ class Bootstrap:
         low, high = self._ends(quantity, level, logged=logged)
         return float(low), float(high)
 
-    def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Array:
-        """The loss of each draw, nats per token: [B, ...] for N and D shaped [...]."""
-        shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
-        return self._loss(n, d, unique)(self.parameters).reshape(len(self.parameters), *shape)
+    def predict(
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
+    ) -> Array:
+        """The loss of each draw, nats per token: [B, ...] for N and D shaped [...]; ``c`` and ``unique`` as a fit's."""
+        points, shape = points_at(n, d, c=c, unique=unique)
+        return self.fit.formula.value(self.parameters, points).reshape(len(self.parameters), *shape)
 
     def confidence_interval(
-        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float = LEVEL, *, unique: npt.ArrayLike | None = None
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        level: float = LEVEL,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
     ) -> tuple[Array, Array]:
         """Of the law's loss at N and D, which no single run has: low and high, nats per token, shaped as N and D."""
-        shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
-        low, high = self._ends(self._loss(n, d, unique), level, logged=True)
+        points, shape = points_at(n, d, c=c, unique=unique)
+        low, high = self._ends(lambda values: self.fit.formula.value(values, points), level, logged=True)
         return low.reshape(shape)[()], high.reshape(shape)[()]
 
     def prediction_interval(
-        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float = LEVEL, *, unique: npt.ArrayLike | None = None
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        level: float = LEVEL,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
     ) -> tuple[Array, Array]:
         """Of the loss of a new run at N and D: low and high, nats per token, shaped as N and D.
 
@@ -170,10 +195,10 @@ class Bootstrap:
         ("MOVER": Zou & Donner 2008).
         """
         noise = self.noise(level)
-        with np.errstate(divide="ignore", over="ignore"):  # an end that is open
-            centre = np.log(self.fit.predict(n, d, unique=unique))
-            low, high = (np.log(end) for end in self.confidence_interval(n, d, level, unique=unique))
-            below, above = np.hypot(centre - low, noise), np.hypot(high - centre, noise)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # an end that is open
+            centre = np.log(self.fit.predict(n, d, c=c, unique=unique))
+            law = self.confidence_interval(n, d, level, c=c, unique=unique)
+            below, above = np.hypot(centre - np.log(law[0]), noise), np.hypot(np.log(law[1]) - centre, noise)
             return np.exp(centre - below), np.exp(centre + above)
 
     def noise(self, level: float = LEVEL) -> float:
@@ -233,16 +258,12 @@ class Bootstrap:
 
         return exponent
 
-    def _loss(self, n: npt.ArrayLike, d: npt.ArrayLike, unique: npt.ArrayLike | None) -> Quantity:
-        points = points_at(n, d, unique=unique)
-        return lambda values: self.fit.formula.value(values, points)
-
     def _ends(self, quantity: Quantity, level: float, *, logged: bool) -> tuple[Array, Array]:
         with np.errstate(divide="ignore", invalid="ignore"):
             estimate, draws = np.asarray(quantity(self.fit.values)), quantity(self.parameters)
             if logged:
                 estimate, draws = np.log(estimate), np.log(draws)
-        low, high = covering_interval(estimate, draws, level, runs=self.runs, parameters=len(self.names))
+        low, high = from_draws(estimate, draws, level, samples=self.runs, parameters=len(self.names))
         with np.errstate(over="ignore"):  # an end that is open
             return (np.exp(low), np.exp(high)) if logged else (low, high)
 
@@ -299,55 +320,3 @@ def _drawn(rng: np.random.Generator, runs: int, parameters: int, draws: int) -> 
     while (few := (counts > 0).sum(axis=1) <= parameters).any():
         counts[few] = rng.multinomial(runs, np.full(runs, 1 / runs), size=int(few.sum()))
     return counts.astype(np.float64)
-
-
-def covering_interval(
-    estimate: Array, draws: Array, level: float, *, runs: int, parameters: int
-) -> tuple[Array, Array]:
-    """The bias-corrected percentile interval, widened about the estimate: low and high, [...] each.
-
-    Args:
-        estimate: [...] of the fit to all runs.
-        draws: [B, ...] of the fits to drawn ones.
-        level: the chance that an interval so made holds the truth.
-
-    Raises:
-        ConfigError: ``level`` is not between 0 and 1.
-    """
-    check_level(level)
-    z = stats.norm.isf((1 - level) / 2)
-    draws = np.where(np.isnan(draws), estimate, draws)  # a draw that has no such quantity says nothing of it
-    below = (draws < estimate).mean(axis=0) + 0.5 * (draws == estimate).mean(axis=0)
-    bias = np.clip(stats.norm.ppf(below), -MOST_BIAS, MOST_BIAS)
-    finite = np.clip(draws, -1e300, 1e300)  # a draw without a floor or an exponent
-    ordered = np.sort(finite, axis=0)
-    widening = widened(level, runs, parameters) / z
-    low, high = (
-        estimate + widening * (_quantile(ordered, stats.norm.cdf(2 * bias + side)) - estimate) for side in (-z, z)
-    )
-    return np.minimum(low, estimate), np.maximum(high, estimate)
-
-
-def widened(level: float, runs: int, parameters: int) -> float:
-    """Standard errors to each side, as the spread of draws measures them: √(G/(G − p)) · t(G − p).
-
-    >>> round(widened(0.95, 60, 5), 3)
-    2.093
-    """
-    spare = runs - parameters
-    return float(np.sqrt(runs / spare) * stats.t.isf((1 - level) / 2, spare))
-
-
-def _quantile(ordered: Array, share: Array) -> Array:
-    """Of draws in ascending order [B, ...], each at its own share [...]; linear between two of them."""
-    at = np.clip(np.asarray(share) * (len(ordered) + 1) - 1, 0, len(ordered) - 1)
-    lower = np.floor(at).astype(int)
-    upper = np.minimum(lower + 1, len(ordered) - 1)
-    first, second = (np.take_along_axis(ordered, index[None], axis=0)[0] for index in (lower, upper))
-    return np.asarray(first + (at - lower) * (second - first))
-
-
-def check_level(level: float) -> None:
-    """Raise :class:`ConfigError` unless 0 < level < 1."""
-    if not 0 < level < 1:
-        raise ConfigError(f"level must lie between 0 and 1, such as 0.95; it is {level}.", subject="interval")

@@ -12,22 +12,25 @@ the farthest of n points with normal noise would, are named: look at them before
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import GREEK, Formula
 from glassformer.scaling.fits.points import Points
+from glassformer.scaling.laws.formula import Array
 
 OPEN = 1.0
 """The standard error of a combination of logarithms from which it counts as not identified: a factor of e."""
 
 NEGLIGIBLE = 1e-9
 """A parameter that moves no prediction by more than this times its own relative change has no effect."""
+
+TAIL = 0.025
+"""Of a bootstrap's draws, left out at each end of a spread."""
 
 CHANCE = 0.05
 """How likely any of n points with normal noise may be so far off the fit (Bonferroni)."""
@@ -87,40 +90,83 @@ def condition(formula: Formula, values: Array, points: Points, weights: Array) -
 
 
 def unidentified(formula: Formula, values: Array, points: Points, weights: Array) -> tuple[Direction, ...]:
-    """Parameters at a limit or without effect, and the combinations of the others that are open, the worst first."""
+    """Parameters at a limit or without effect, and the combinations of the others that are open, the worst first.
+
+    Linearised, before any bootstrap. Rows of one run may share all of their error, so the noise counts as many times as
+    a run has rows.
+    """
     slopes = sensitivity(formula, values, points, weights)
+    found, free = _alone(formula, values, slopes)
+    if not free:
+        return tuple(found)
+    residuals = np.log(formula.value(values, points)) - np.log(points.loss)
+    used = weights > 0
+    shared = used.sum() / len(np.unique(points.clusters[used]))
+    sigma = noise(residuals, weights, len(values)) * np.sqrt(shared)
+    _, singular, vectors = np.linalg.svd(slopes[:, free], full_matrices=False)
+    floor = 1e-12 * singular[0]
+    errors = [sigma / s if s > floor else np.inf for s in singular[::-1]]
+    names = [formula.names[i] for i in free]
+    return (*found, *_open(names, errors, vectors[::-1]))
+
+
+def unidentified_by_draws(
+    formula: Formula, values: Array, points: Points, weights: Array, draws: Array
+) -> tuple[Direction, ...]:
+    """The same as a bootstrap's ``draws`` [B, p] have it, which the intervals and standard errors are from as well.
+
+    The spread is that of the middle 95 %. A parameter of which a standard error is as large as itself counts as open
+    even if its logarithm is not, so that no number beside the verdict contradicts it.
+    """
+    found, free = _alone(formula, values, sensitivity(formula, values, points, weights))
+    if not free:
+        return tuple(found)
+    names = [formula.names[i] for i in free]
+    logs = np.log(np.clip(draws[:, free], 1e-300, 1e300))
+    low, high = np.quantile(logs, [TAIL, 1 - TAIL], axis=0)
+    _, singular, vectors = np.linalg.svd(np.clip(logs, low, high) - logs.mean(axis=0), full_matrices=False)
+    found += _open(names, (singular / np.sqrt(len(logs))).tolist(), vectors)
+    named = {name for direction in found for name in direction.combination}
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = draws[:, free].std(axis=0, ddof=1)
+    for name, value, error, ends in zip(names, values[free], errors, np.exp([low, high]).T, strict=True):
+        if f"ln {shown(name)}" not in named and not error < abs(value):
+            sentence = (
+                f"The data hardly fix {shown(name)}: its standard error, {error:.3g}, is as large as itself; 95 % of "
+                f"the bootstrap's fits have {ends[0]:.3g} to {ends[1]:.3g}."
+            )
+            found.append(Direction({f"ln {shown(name)}": 1.0}, float(np.log(ends[1] / ends[0])) / 4, sentence))
+    return tuple(found)
+
+
+def _alone(formula: Formula, values: Array, slopes: Array) -> tuple[list[Direction], list[int]]:
+    """The parameters at a limit or without effect; and which are neither, by index."""
     found, free = [], []
     for i, name in enumerate(formula.names):
         low, high = formula.limit(name)
         at_least, at_most = values[i] <= low * (1 + 1e-9), values[i] >= high * (1 - 1e-9)  # a logarithm was taken
+        sentence = ""
         if at_least or at_most:
             limit = f"{values[i]:g}, the {'least' if at_least else 'largest'} that it may be"
-            found.append(_alone(name, f"{shown(name)} ended at {limit}: the data do not fix it from that side."))
+            sentence = f"{shown(name)} ended at {limit}: the data do not fix it from that side."
         elif np.abs(slopes[:, i]).max() < NEGLIGIBLE:
-            found.append(_alone(name, f"{shown(name)} = {values[i]:.3g} has no effect on any point: anything goes."))
+            sentence = f"{shown(name)} = {values[i]:.3g} has no effect on any point: its value is arbitrary."
+        if sentence:
+            found.append(Direction({f"ln {shown(name)}": 1.0}, np.inf, sentence))
         else:
             free.append(i)
-    if not free:
-        return tuple(found)
-    residuals = np.log(formula.value(values, points)) - np.log(points.loss)
-    sigma = noise(residuals, weights, len(values))
-    _, singular, vectors = np.linalg.svd(slopes[:, free], full_matrices=False)
-    floor = 1e-12 * singular[0]
-    for s, vector in zip(singular[::-1], vectors[::-1], strict=True):
-        error = sigma / s if s > floor else np.inf
-        if error < OPEN:
-            break
-        found.append(_combination([formula.names[i] for i in free], vector, error))
-    return tuple(found)
+    return found, free
+
+
+def _open(names: list[str], errors: Sequence[float], vectors: Array) -> list[Direction]:
+    """The directions whose standard errors, largest first, are OPEN or more."""
+    pairs = zip(errors, vectors, strict=True)
+    return [_combination(names, vector, error) for error, vector in pairs if error >= OPEN]
 
 
 def shown(name: str) -> str:
     """A parameter as the papers write it."""
     return GREEK.get(name, name)
-
-
-def _alone(name: str, sentence: str) -> Direction:
-    return Direction({f"ln {shown(name)}": 1.0}, np.inf, sentence)
 
 
 def _combination(names: list[str], vector: Array, error: float) -> Direction:

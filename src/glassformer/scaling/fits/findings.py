@@ -8,20 +8,20 @@ found.sentences()
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.fits.back_test import BackTest, back_test
-from glassformer.scaling.fits.back_test import predict as foretell
-from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size
+from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size, on_trend
 from glassformer.scaling.fits.bootstrap import DRAWS, Bootstrap, bootstrap, check_draws
 from glassformer.scaling.fits.fitting import EXACT, Fit
 from glassformer.scaling.fits.fitting import fit as fit_points
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
+from glassformer.scaling.fits.held_out_prediction import BackTest, back_test
+from glassformer.scaling.fits.held_out_prediction import predict as predict_with_intervals
 from glassformer.scaling.fits.isoflop import IsoFlops, isoflop_minima
 from glassformer.scaling.fits.objectives import DELTA, Objective
 from glassformer.scaling.fits.points import Array, Points
@@ -42,7 +42,7 @@ BUDGETS = 41
 LISTED = 6  # influential points that a sentence names
 
 Progress = Callable[[str], None]
-"""Is told what is done next."""
+"""Receives what is done next."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class AtBudget:
 
     Attributes:
         parameters, tokens: the best N and D; None where the formula has no best size.
-        loss: nats per token, at that size; or of the budget itself, where the formula is one of compute alone.
+        loss: nats per token, at that size; without one, at ``place``; of a formula of compute alone, of the budget.
+        place: N and D on the trend of the runs' own sizes; None where the formula has a best size, or is of compute
+            alone.
         loss_interval: of a new run there: the law's error and a run's noise.
         calibrated: the same, widened by what the back-test found.
     """
@@ -65,6 +67,7 @@ class AtBudget:
     parameters_interval: Interval | None = None
     tokens_interval: Interval | None = None
     ratio_interval: Interval | None = None
+    place: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -113,24 +116,25 @@ class Findings:
         return self.target / float(self.fit.points.c.max())
 
     def sentences(self) -> list[str]:
-        """What it comes to: the optimum, and how far to trust it."""
-        return [self.optimum_sentence(), *self.trust.values()]
+        """What it comes to: the optimum, and how reliable it is."""
+        return [self.optimum_sentence(), *self.reliability.values()]
 
     @property
-    def trust(self) -> dict[str, str]:
-        """How far to trust it: the back-test, what moves it, what is open, what other choices say."""
-        told = {
+    def reliability(self) -> dict[str, str]:
+        """How reliable it is: the back-test, what moves it, what is open, what other choices say."""
+        predicted = {
             "back-test": " ".join([self.back_test.sentence(), *self.back_test.notes(self.target)]),
             "influence": self._influence(),
             "the minimum": self.fit.starts.sentence(),
-            "identified": " ".join(direction.sentence for direction in self.fit.unidentified)
-            or "Every combination of the parameters is fixed by these points.",
+            "identified": " ".join(direction.sentence for direction in self.bootstrap.unidentified)
+            or "The points identify every combination of the parameters: none varies by a factor of e or more among "
+            "the bootstrap's fits.",
         }
         if self.sensitivity is not None:
-            told["other choices"] = self.sensitivity.sentence()
+            predicted["other choices"] = self.sensitivity.sentence()
         exact = [EXACT] if self.fit.exact else []
         notes = [*self.fit.points.notes, *exact, *self.bootstrap.notes]
-        return told | ({"the points": " ".join(notes)} if notes else {})
+        return predicted | ({"the points": " ".join(notes)} if notes else {})
 
     def optimum_sentence(self) -> str:
         """N, D and the loss at the target."""
@@ -138,7 +142,11 @@ class Findings:
         times = f"{digits(self.beyond, 2)} times the largest budget of the data"
         loss = f"a loss of {digits(best.loss, 4)} nats per token (95 % {to(best.calibrated, _four)})"
         if best.parameters is None or best.tokens is None or best.ratio is None:
-            return f"At {budget(self.target)} FLOP, {times}, the law expects {loss}."
+            at = ""
+            if best.place is not None:
+                n, d = map(large, best.place)
+                at = f" at {n} parameters and {d} tokens, on the trend of the runs (the formula has no best size)"
+            return f"At {budget(self.target)} FLOP, {times}, the law predicts {loss}{at}."
         return (
             f"At {budget(self.target)} FLOP, {times}, the best model has {large(best.parameters)} parameters "
             f"(95 % {to(best.parameters_interval, large)}) and sees {large(best.tokens)} tokens, {digits(best.ratio)} "
@@ -147,12 +155,12 @@ class Findings:
 
     def _influence(self) -> str:
         if not self.influential:
-            return "No point stands apart: none lies far from the law and moves it by much."
+            return "No outliers: no point lies far from the law and moves the fit by much."
         points = self.fit.points
         ordered = sorted(self.influential, key=lambda i: -self.fit.influence[i])
         named = [f"{points.run[i]} (loss {points.loss[i]:.3f})" for i in ordered[:LISTED]]
         more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
-        where = f"{len(ordered)} of {len(points)} points stand apart and move the fit"
+        where = f"{len(ordered)} of {len(points)} points are outliers that move the fit"
         return f"{where}: {', '.join(named)}{more}. They are in the fit."
 
 
@@ -167,6 +175,7 @@ def investigate(
     objective: str | Objective = "huber",
     *,
     delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     target: float | None = None,
@@ -176,8 +185,9 @@ def investigate(
     """Fit, and find out everything about the fit.
 
     Args:
+        fixed: constants for some of the formula's parameters, by name.
         target: FLOPs to extrapolate to; 10 times the largest budget of the data unless given.
-        drop_influential: whether to leave out the points that stand apart, and fit again; they are told.
+        drop_influential: whether to leave out the outliers that move the fit, and fit again; they are listed.
 
     Raises:
         ConfigError: no such formula or objective; too few draws.
@@ -192,22 +202,22 @@ def investigate(
     began = time.perf_counter()
     say = progress or (lambda _: None)
     say("fitting")
-    fit = fit_points(points, formula, objective, delta=delta)
+    fit = fit_points(points, formula, objective, delta=delta, fixed=fixed)
     dropped: tuple[str, ...] = ()
     if drop_influential and len(fit.influential):
         kept = np.setdiff1d(np.arange(len(points)), fit.influential)
         dropped = tuple(f"{points.run[i]} (loss {points.loss[i]:.3f})" for i in fit.influential)
-        fit = fit_points(points[kept], formula, objective, delta=delta)
+        fit = fit_points(points[kept], fit.formula, fit.objective)
     aim = BEYOND * float(points.c.max()) if target is None else target
     _check_target(fit, aim)
     say(f"bootstrap of {draws:,} draws")
-    trust = bootstrap(fit, draws=draws, seed=seed)
+    resampled = bootstrap(fit, draws=draws, seed=seed)
     missing: dict[str, str] = {}
     say("back-test")
     tested = back_test(fit, seed=seed)
     minima = _isoflop(fit, missing)
     say("the objective's surface")
-    around = surface(fit, trust.parameters)
+    around = surface(fit, resampled.parameters)
     if around is None:
         missing["surface"] = f"{fit.formula.shown} has fewer than two exponents: there is no plane to draw."
     say("the influence of each point")
@@ -219,16 +229,15 @@ def investigate(
     else:
         others = sensitivity(fit, aim, influential=influential, isoflop=minima)
     budgets = np.geomspace(min(float(fit.points.c.min()), aim), aim, BUDGETS)
-    path = _path(fit, trust, budgets, tested)
+    path = _path(fit, resampled, budgets, tested)
     seconds = time.perf_counter() - began
-    return Findings(fit, trust, aim, path, influential, minima, around, tested, others, missing, dropped, seconds)
+    return Findings(fit, resampled, aim, path, influential, minima, around, tested, others, missing, dropped, seconds)
 
 
 def _check_target(fit: Fit, target: float) -> None:
     """Raise :class:`DataError` if the law has no loss at the target, as one that falls below 0 on the way has none."""
-    side = (target / FLOPS_PER_PARAMETER_AND_TOKEN) ** 0.5
     best = best_size(fit.predict, target)
-    loss = float(fit.predict(side, side)) if best is None else best.loss
+    loss = float(fit.predict(*on_trend(fit.points, np.array(target)), c=target)) if best is None else best.loss
     if not (np.isfinite(loss) and loss > 0):
         raise DataError(
             f"At {budget(target)} FLOP the fit of {fit.formula.text} gives a loss of {loss:.3g}, which none can be. "
@@ -246,28 +255,30 @@ def _isoflop(fit: Fit, missing: dict[str, str]) -> IsoFlops | None:
     return None
 
 
-def _path(fit: Fit, trust: Bootstrap, budgets: Array, tested: BackTest) -> tuple[AtBudget, ...]:
+def _path(fit: Fit, resampled: Bootstrap, budgets: Array, tested: BackTest) -> tuple[AtBudget, ...]:
     """What the fit says of each budget."""
     sizes = [best_size(fit.predict, float(compute)) for compute in budgets]
-    products = budgets / FLOPS_PER_PARAMETER_AND_TOKEN
-    # a formula of compute alone expects the same of every N and D that cost as much
-    n = np.array([p**0.5 if size is None else size.parameters for p, size in zip(products, sizes, strict=True)])
-    told = foretell(trust, n, products / n, history=tested)
+    n, d = on_trend(fit.points, budgets)
+    n = np.array([at if size is None else size.parameters for at, size in zip(n, sizes, strict=True)])
+    d = np.array([at if size is None else size.tokens for at, size in zip(d, sizes, strict=True)])
+    predicted = predict_with_intervals(resampled, n, d, c=budgets, back_test=tested)
+    sized = {"N", "D"} & {*fit.formula.variables}
     path = []
     for i, size in enumerate(sizes):
-        own, wide = ((float(low[i]), float(high[i])) for low, high in (told.prediction, told.calibrated))
-        at = AtBudget(float(budgets[i]), float(told.loss[i]), own, wide)
-        path.append(at if size is None else _with_size(at, fit, trust, size))
+        own, wide = ((float(low[i]), float(high[i])) for low, high in (predicted.prediction, predicted.calibrated))
+        place = (float(n[i]), float(d[i])) if sized and size is None else None
+        at = AtBudget(float(budgets[i]), float(predicted.loss[i]), own, wide, place=place)
+        path.append(at if size is None else _with_size(at, fit, resampled, size))
     return tuple(path)
 
 
-def _with_size(at: AtBudget, fit: Fit, trust: Bootstrap, size: BestSize) -> AtBudget:
+def _with_size(at: AtBudget, fit: Fit, resampled: Bootstrap, size: BestSize) -> AtBudget:
     if fit.formula == CHINCHILLA:
-        ends = trust.allocation(size.compute)
+        ends = resampled.allocation(size.compute)
         intervals = ends.parameters, ends.tokens, ends.ratio
     else:
         products = size.compute / FLOPS_PER_PARAMETER_AND_TOKEN
-        low, high = trust.interval_of(best_parameters(fit, size), logged=True)
+        low, high = resampled.interval_of(best_parameters(fit, size), logged=True)
         intervals = (low, high), (products / high, products / low), (products / high**2, products / low**2)
     return replace(
         at,

@@ -7,29 +7,30 @@
 
 Starts come from a grid over the exponents on which all else is solved by linear algebra (``starting.py``). From each of
 them a Newton method with exact derivatives goes down until the gradient is zero to rounding (``minimising.py``). The
-lowest end is the fit; how many others ended there too is told.
+lowest end is the fit; how many others converged there is reported.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import ConfigError, DataError
+from glassformer.scaling.fits.checks import check_points
 from glassformer.scaling.fits.diagnostics import LEAST_NOISE, Direction, Influence, condition, influence, unidentified
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
 from glassformer.scaling.fits.formulas import formula as formula_of
-from glassformer.scaling.fits.minimising import Minima, Problem, minimise
+from glassformer.scaling.fits.minimising import FitProblem, Minima, minimise, minimise_apart
 from glassformer.scaling.fits.objectives import DELTA, Objective
 from glassformer.scaling.fits.objectives import objective as objective_of
 from glassformer.scaling.fits.points import Points
-from glassformer.scaling.fits.refusing import refuse_unfit
 from glassformer.scaling.fits.starting import starting_points
-from glassformer.scaling.laws.law import ParametricLoss
+from glassformer.scaling.laws.formula import Array
+from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, ParametricLoss
 
 STARTS, MOST_STARTS = 32, 10_000
 ENOUGH = 1 / 4
@@ -59,10 +60,10 @@ class Agreement:
 
     def sentence(self) -> str:
         """In words."""
-        told = f"{self.agreeing} of {self.tried} starts ended at this minimum"
+        found = f"{self.agreeing} of {self.tried} starts converged here"
         if self.second_best is None:
-            return f"{told}."
-        return f"{told}; the next best ended at {self.second_best:.6g}."
+            return f"{found}."
+        return f"{found}; the next best minimum is {self.second_best:.6g}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ class Fit:
     @cached_property
     def residuals(self) -> Array:
         """[n] ln L of the fit − ln L measured."""
-        return np.log(self.formula.value(self.values, self.points)) - np.log(self.points.loss)
+        return np.log(self.predicted) - np.log(self.points.loss)
 
     @property
     def exact(self) -> bool:
@@ -142,10 +143,26 @@ class Fit:
         directions = (direction.sentence for direction in self.unidentified)
         return (*self.points.notes, *exact, self.starts.sentence(), *directions)
 
-    def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Array:
-        """The fit's loss, nats per token, at N and D, which broadcast; C = 6·N·D. Without ``unique`` all tokens are."""
-        points = points_at(n, d, unique=unique)
-        shape = np.broadcast_shapes(np.shape(n), np.shape(d), np.shape(unique) if unique is not None else ())
+    @cached_property
+    def predicted(self) -> Array:
+        """[n] the fit's loss at its own points, with their own FLOPs and unique tokens."""
+        return self.formula.value(self.values, self.points)
+
+    def predict(
+        self,
+        n: npt.ArrayLike,
+        d: npt.ArrayLike,
+        *,
+        c: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
+    ) -> Array:
+        """The fit's loss, nats per token, at N and D, which broadcast.
+
+        Args:
+            c: training FLOPs, as the table of the fit counts them; 6·N·D unless given.
+            unique: unique tokens; all of them unless given.
+        """
+        points, shape = points_at(n, d, c=c, unique=unique)
         return self.formula.value(self.values, points).reshape(shape)
 
     def law(self) -> ParametricLoss:
@@ -154,19 +171,18 @@ class Fit:
         Raises:
             ConfigError: the formula is not E + A/N^α + B/D^β.
         """
-        if self.formula != CHINCHILLA:
+        if replace(self.formula, fixed={}) != CHINCHILLA:
             raise ConfigError(
                 f"only a fit of {CHINCHILLA.text} is a law of N and D; this is one of {self.formula.text}.",
                 subject="law of a fit",
             )
-        e, a, b, alpha, beta = self.values.tolist()
-        points = self.points
+        points, constants = self.points, {**self.formula.fixed, **self.parameters}
         return ParametricLoss.of(
-            E=e,
-            A=a,
-            B=b,
-            alpha=alpha,
-            beta=beta,
+            E=constants["E"],
+            A=constants["A"],
+            B=constants["B"],
+            alpha=constants["alpha"],
+            beta=constants["beta"],
             name="fit",
             title=f"a fit to {len(points)} points",
             source=f"fitted to {points.source or 'points'}: {len(points)} points, {self.objective.describe()}",
@@ -175,10 +191,14 @@ class Fit:
         )
 
 
-def points_at(n: npt.ArrayLike, d: npt.ArrayLike, *, unique: npt.ArrayLike | None = None) -> Points:
-    """Points at which to predict: N and D broadcast and laid out in a row, with a loss of 1 that nobody reads."""
-    n, d, u = np.broadcast_arrays(np.asarray(n, float), np.asarray(d, float), d if unique is None else unique)
-    return Points.of(n.ravel(), d.ravel(), np.ones(n.size), unique=np.asarray(u, float).ravel())
+def points_at(
+    n: npt.ArrayLike, d: npt.ArrayLike, *, c: npt.ArrayLike | None = None, unique: npt.ArrayLike | None = None
+) -> tuple[Points, tuple[int, ...]]:
+    """Points at which to predict, in a row, with a loss of 1 that nobody reads; and the shape that N and D have."""
+    n, d = np.asarray(n, float), np.asarray(d, float)
+    flops = FLOPS_PER_PARAMETER_AND_TOKEN * n * d if c is None else np.asarray(c, float)
+    n, d, flops, u = np.broadcast_arrays(n, d, flops, d if unique is None else np.asarray(unique, float))
+    return Points.of(n.ravel(), d.ravel(), np.ones(n.size), c=flops.ravel(), unique=u.ravel()), n.shape
 
 
 def fit(
@@ -187,6 +207,7 @@ def fit(
     objective: str | Objective = "huber",
     *,
     delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
     starts: int = STARTS,
     weights: npt.ArrayLike | None = None,
 ) -> Fit:
@@ -196,6 +217,7 @@ def fit(
         formula: a name of ``formulas.FORMULAS``, a text such as "E + A/N**alpha", or a :class:`Formula`.
         objective: a name of ``objectives.OBJECTIVES`` or an :class:`Objective`.
         delta: Huber's δ, in ln L.
+        fixed: constants for some of the formula's parameters, by name; the others are fitted.
         starts: from how many points of the grid a Newton method starts.
         weights: [n] of the points, 0 or above.
 
@@ -204,20 +226,20 @@ def fit(
         DataError: the points cannot fix the formula's parameters: too few, too few distinct, or one tied to another;
             every reason at once.
     """
-    formula, objective = formula_of(formula), objective_of(objective, delta)
+    formula, objective = formula_of(formula, fixed), objective_of(objective, delta)
     chosen = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
-    refuse_unfit(points, formula, chosen)
+    check_points(points, formula, chosen)
     if not 1 <= starts <= MOST_STARTS:
         raise ConfigError(f"starts must be 1 to {MOST_STARTS:,}; it is {starts}.", subject="fit")
 
-    problem = Problem(formula, points, objective)
+    problem = FitProblem(formula, points, objective)
     grid = starting_points(points, formula, objective, chosen, starts)
     if not len(grid.values):
         raise DataError(
             f"{formula.text} gives no loss at any start: every one overflows or is the logarithm of a negative number. "
             "Give the ranges in which its parameters are looked for: formulas.own(text, starts=...)."
         )
-    minima = minimise(problem, formula.working.of(grid.values), np.tile(chosen, (len(grid.values), 1)))
+    minima = minimise_apart(problem, formula.working.of(grid.values), np.tile(chosen, (len(grid.values), 1)))
     enough = max(2, round(ENOUGH * len(minima.value)))
     if _near(minima).sum() < enough:
         minima = _further(problem, minima, chosen, enough)
@@ -256,7 +278,7 @@ def _near(minima: Minima) -> npt.NDArray[np.bool_]:
     return np.asarray(minima.value <= lowest + AGREEMENT * abs(lowest) + 1e-24)
 
 
-def _further(problem: Problem, minima: Minima, weights: Array, enough: int) -> Minima:
+def _further(problem: FitProblem, minima: Minima, weights: Array, enough: int) -> Minima:
     """Where few starts agree: the rest of the grid, and restarts from minima of the points drawn again.
 
     With few points and much noise, Huber's objective and absolute deviation have many minima, one for each choice of
@@ -289,7 +311,7 @@ def refit(fit: Fit, weights: npt.ArrayLike) -> Array:
     """
     rows = np.atleast_2d(np.asarray(weights, dtype=np.float64))
     assert rows.shape[1] == len(fit.points), f"weights are shaped {rows.shape} for {len(fit.points)} points"
-    problem = Problem(fit.formula, fit.points, fit.objective)
+    problem = FitProblem(fit.formula, fit.points, fit.objective)
     theta = np.tile(fit.formula.working.of(fit.values), (len(rows), 1))
     return fit.formula.working.values(minimise(problem, theta, rows).theta)
 

@@ -4,7 +4,8 @@
     repeated-data    the same of N' and D', which count repetition for less: Muennighoff et al. 2023, eq. 5 and 6
     power            L = a/C^α
     power-floor      L = E + a/C^α
-    own("...")       any other: names besides N, D, C and U are its parameters
+    own("...")       any other: names besides N, D, C, U and U_N are its parameters
+    fix(formula, {"A": 521.0})                               the same formula with constants for some parameters
 
 A parameter in which the formula is linear (E, A, B) has its best value for given others by linear algebra: only the
 others, the shapes (α, β), need a grid of starts. That is variable projection (Golub & Pereyra 1973).
@@ -12,27 +13,21 @@ others, the shapes (α, β), need a grid of starts. That is variable projection 
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glassformer.errors import ConfigError, nearest
-from glassformer.scaling.fits.expressions import (
-    ZERO,
-    Array,
-    Expression,
-    Program,
-    derivative,
-    exponential,
-    linear_together,
-    parse,
-    substitute,
-    symbol,
-)
 from glassformer.scaling.fits.points import Points
+from glassformer.scaling.laws.formula import Array, Program, folded, names_in, read, substituted, symbolic
+
+if TYPE_CHECKING:
+    import sympy
 
 VARIABLES = {
     "N": "parameters",
@@ -60,44 +55,56 @@ class Formula:
         text: its right side, in Python's notation.
         limits: between which values a parameter must lie; (0, ∞) unless given.
         starts: between which values a shape is looked for.
+        fixed: parameters that are constants, by name; they are not among ``names``.
         warranted: G and β/α of the law by which U_N is counted; only where the formula has it.
         order: of the shapes, where it is not that of their appearance.
     """
 
-    name: str
     text: str
+    name: str = "own"
     limits: Mapping[str, Range] = field(default_factory=dict, hash=False)
     starts: Mapping[str, Range] = field(default_factory=dict, hash=False)
+    fixed: Mapping[str, float] = field(default_factory=dict, hash=False)
     warranted: tuple[float, float] | None = None
     order: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
-        """As the papers write it: ``E + A/N^α + B/D^β``."""
-        return re.sub(r"[A-Za-z_]+", lambda name: GREEK.get(name[0], name[0]), self.text.replace("**", "^"))
+        """As the papers write it, with its constants: ``E + 521/N^α + B/D^β``."""
+
+        def written(name: re.Match[str]) -> str:
+            return f"{self.fixed[name[0]]:.6g}" if name[0] in self.fixed else GREEK.get(name[0], name[0])
+
+        return re.sub(r"(?<![\w.])[^\W\d]\w*", written, self.text.replace("**", "^"))
 
     @cached_property
-    def expression(self) -> Expression:
-        """The formula itself."""
-        return parse(self.text)
+    def tree(self) -> ast.expr:
+        """Read and checked, with the numbers of ``fixed`` in their places."""
+        return folded(substituted(read(self.text), {name: ast.Constant(value) for name, value in self.fixed.items()}))
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """Every name in it, in order: those of an exponent before those of its base."""
+        return tuple(dict.fromkeys(names_in(self.tree)))
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Those of N, D, C, U that it depends on."""
-        return tuple(name for name in self.expression.names if name in VARIABLES)
+        """Those of N, D, C, U, U_N that it depends on."""
+        return tuple(name for name in self.symbols if name in VARIABLES)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Its parameters, linear ones first, in the order of their appearance."""
-        found = [*self.order, *(name for name in self.expression.names if name not in VARIABLES)]
+        found = [name for name in (*self.order, *self.symbols) if name in self.symbols and name not in VARIABLES]
         return tuple(dict.fromkeys([*self.linear, *found]))
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
         """Parameters in which, together, it is linear."""
         chosen: list[str] = []
-        for name in self.expression.names:
-            if name not in VARIABLES and linear_together(self.expression, [*chosen, name]):
+        for name in self.symbols:
+            slope = self.slope(name)
+            if name not in VARIABLES and all(slope.diff(self.symbol(other)) == 0 for other in [*chosen, name]):
                 chosen.append(name)
         return tuple(chosen)
 
@@ -112,17 +119,43 @@ class Formula:
         return tuple(self.limit(name)[0] >= 0 and (self._factor(name) or self._scale(name)) for name in self.names)
 
     def _factor(self, name: str) -> bool:
-        slope = derivative(self.expression, name)
-        return name in self.linear and any(variable in slope.names for variable in self.variables)
+        return name in self.linear and any(self.slope(name).has(self.symbol(variable)) for variable in self.variables)
 
     def _scale(self, name: str) -> bool:
         """Whether a parameter is measured like a variable: N_c in (N_c/N)**α, R in exp(−D/R)."""
-        inverted = any(part.kind == "power" and part.args[0].names == (name,) for part in self.expression.parts())
+        inverted = any(
+            isinstance(part, ast.BinOp)
+            and (
+                (isinstance(part.op, ast.Div) and {*names_in(part.right)} == {name})
+                or (isinstance(part.op, ast.Pow) and not [*names_in(part.right)] and {*names_in(part.left)} == {name})
+            )
+            for part in ast.walk(self.tree)
+        )
         return (
             name in self.shapes
-            and name not in _exponents(self.expression)
-            and (inverted or any(name in base.names for base in _bases(self.expression)))
+            and name not in self._exponents
+            and (inverted or any(name in base for base in self._bases))
         )
+
+    @cached_property
+    def _bases(self) -> list[set[str]]:
+        """The names of what is raised to a power that is no constant, and of what a logarithm is taken of."""
+        powers = [part.left for part in _powers(self.tree)]
+        logs = [part.args[0] for part in _calls(self.tree, "log")]
+        return [{*names_in(base)} for base in (*powers, *logs)]
+
+    @cached_property
+    def _exponents(self) -> set[str]:
+        """Parameters in such a power: y in x**y, or in y·log(x)."""
+        powers = [part.right for part in _powers(self.tree)]
+        factors = [
+            other
+            for part in ast.walk(self.tree)
+            if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mult)
+            for one, other in ((part.left, part.right), (part.right, part.left))
+            if isinstance(one, ast.Call) and one in _calls(self.tree, "log")
+        ]
+        return {name for part in (*powers, *factors) for name in names_in(part) if name not in VARIABLES}
 
     def limit(self, name: str) -> Range:
         """Between which values a parameter may lie."""
@@ -133,10 +166,10 @@ class Formula:
         if name in self.starts:
             return self.starts[name]
         columns = self.columns(points)
-        if name in _exponents(self.expression):
+        if name in self._exponents:
             return EXPONENTS
-        near = [v for base in _bases(self.expression) if name in base.names for v in base.names]
-        scales = [columns[v] for v in near if v in VARIABLES]
+        near = {other for base in self._bases if name in base for other in base}
+        scales = [columns[other] for other in near if other in VARIABLES]
         if not scales:
             return EXPONENTS
         return min(float(s.min()) for s in scales) / 1e3, max(float(s.max()) for s in scales) * 1e6
@@ -145,59 +178,86 @@ class Formula:
         """The variables of the points, [n] each."""
         columns = {"N": points.n, "D": points.d, "C": points.c}
         if points.unique is not None:
+            factor, ratio = self.warranted or WARRANTED
             columns["U"] = points.unique
-            if self.warranted is not None:
-                factor, ratio = self.warranted
-                columns["U_N"] = np.minimum(points.n, factor * (points.unique * factor) ** ratio)
+            columns["U_N"] = np.minimum(points.n, factor * (points.unique * factor) ** ratio)
         return {name: columns[name] for name in self.variables}
 
     def value(self, values: Array, points: Points) -> Array:
         """The loss at each point: [..., p] → [..., n]."""
-        return self.evaluate(values, self.columns(points))[0]
+        return self._run(self._loss, self.names, values, self.columns(points))[0]
 
     def jacobian(self, values: Array, points: Points) -> Array:
         """Its derivative by each parameter: [..., p] → [..., n, p]."""
-        return np.stack(self.evaluate(values, self.columns(points))[1:], axis=-1)
+        return np.stack(self._run(self._slopes, self.names, values, self.columns(points)), axis=-1)
 
-    def evaluate(self, values: Array, columns: Mapping[str, Array]) -> list[Array]:
-        """The loss and its derivative by each parameter, [..., n] each."""
+    def projected(self, shapes: Array, columns: Mapping[str, Array]) -> tuple[Array, Array]:
+        """What the linear parameters multiply, for given shapes [..., q]: the rest [..., n] and factors [..., n, k]."""
+        rest, *factors = self._run(self._projection, self.shapes, shapes, columns)
+        return rest, np.stack(factors, axis=-1) if factors else np.empty((*rest.shape, 0))
+
+    @staticmethod
+    def _run(program: Program, names: tuple[str, ...], values: Array, columns: Mapping[str, Array]) -> list[Array]:
+        """Each output of a program, broadcast to [..., n], at values [..., p]."""
         values = np.asarray(values, dtype=np.float64)
-        env = {name: values[..., i, None] for i, name in enumerate(self.names)}
+        env = {name: values[..., i, None] for i, name in enumerate(names)}
         shape = np.broadcast_shapes((*values.shape[:-1], 1), *(column.shape for column in columns.values()))
-        return [np.broadcast_to(result, shape) for result in self._natural.run(env | dict(columns))]
+        return [np.broadcast_to(result, shape) for result in program.run(env | dict(columns))]
+
+    # ------------------------------------------------------------------------------------------- as sympy has it
+
+    def symbol(self, name: str) -> sympy.Symbol:
+        """A name, known to be positive where it cannot be anything else."""
+        import sympy
+
+        positive = name in VARIABLES or self.limit(name)[0] >= 0
+        return sympy.Symbol(name, positive=True) if positive else sympy.Symbol(name, real=True)
 
     @cached_property
-    def _natural(self) -> Program:
-        return Program([self.expression, *(derivative(self.expression, name) for name in self.names)])
+    def expression(self) -> sympy.Expr:
+        """The formula in sympy's algebra."""
+        return symbolic(self.tree, {name: self.symbol(name) for name in self.symbols})
+
+    def slope(self, name: str) -> sympy.Expr:
+        """Its exact derivative by a name."""
+        return self.expression.diff(self.symbol(name))
+
+    def _program(self, *outputs: sympy.Expr) -> Program:
+        return Program([self.symbol(name) for name in (*self.names, *self.variables)], outputs)
+
+    @cached_property
+    def _loss(self) -> Program:
+        return self._program(self.expression)
+
+    @cached_property
+    def _slopes(self) -> Program:
+        return self._program(*map(self.slope, self.names))
+
+    @cached_property
+    def _projection(self) -> Program:
+        rest = self.expression.xreplace(dict.fromkeys(map(self.symbol, self.linear), 0))
+        symbols = [self.symbol(name) for name in (*self.shapes, *self.variables)]
+        return Program(symbols, [rest, *map(self.slope, self.linear)])
 
     @cached_property
     def working(self) -> Working:
         """The formula as the fitter sees it."""
         return Working(self)
 
-    def projected(self, shapes: Array, columns: Mapping[str, Array]) -> tuple[Array, Array]:
-        """What the linear parameters multiply, for given shapes [..., q]: the rest [..., n] and factors [..., n, k]."""
-        env = {name: shapes[..., i, None] for i, name in enumerate(self.shapes)}
-        shape = np.broadcast_shapes((*shapes.shape[:-1], 1), *(column.shape for column in columns.values()))
-        rest, *factors = (np.broadcast_to(result, shape) for result in self._projection.run(env | dict(columns)))
-        return rest, np.stack(factors, axis=-1) if factors else np.empty((*shape, 0))
 
-    @cached_property
-    def _projection(self) -> Program:
-        rest = substitute(self.expression, dict.fromkeys(self.linear, ZERO))
-        return Program([rest, *(derivative(self.expression, name) for name in self.linear)])
+def _powers(tree: ast.expr) -> Iterator[ast.BinOp]:
+    """The powers in it whose exponents are no constants."""
+    for part in ast.walk(tree):
+        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow) and not isinstance(part.right, ast.Constant):
+            yield part
 
 
-def _bases(expression: Expression) -> list[Expression]:
-    """What is raised to a power that is no constant: x in x**y, which is kept as exp(y · log x)."""
-    return [part.args[0] for part in expression.parts() if part.kind == "log"]
-
-
-def _exponents(expression: Expression) -> set[str]:
-    """Names in such a power: y in x**y."""
-    products = [part for part in expression.parts() if part.kind == "multiply"]
-    beside = [other for part in products for at, other in enumerate(part.args) if part.args[1 - at].kind == "log"]
-    return {name for part in beside for name in part.names if name not in VARIABLES}
+def _calls(tree: ast.expr, function: str) -> list[ast.Call]:
+    return [
+        part
+        for part in ast.walk(tree)
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id == function
+    ]
 
 
 class Working:
@@ -207,19 +267,26 @@ class Working:
     """
 
     def __init__(self, formula: Formula) -> None:
-        self.logged = np.array(formula.logged)
-        names = formula.names
-        expression = substitute(
-            formula.expression,
-            {name: exponential(symbol(name)) for name, logged in zip(names, formula.logged, strict=True) if logged},
-        )
-        first = [derivative(expression, name) for name in names]
-        second = {(i, j): derivative(first[i], names[j]) for i in range(len(names)) for j in range(i + 1)}
-        self.names = names
-        self.pairs = [pair for pair, curvature in second.items() if curvature != ZERO]
-        self.program = Program([expression, *first, *(second[pair] for pair in self.pairs)])
-        limits = np.array([formula.limit(name) for name in names]).reshape(-1, 2)
+        import sympy
+
+        self.names, self.logged = formula.names, np.array(formula.logged)
+        theta = [sympy.Symbol(name, real=True) for name in self.names]
+        coordinates = zip(self.names, theta, formula.logged, strict=True)
+        replaced = {formula.symbol(name): sympy.exp(t) if logged else t for name, t, logged in coordinates}
+        expression = formula.expression.xreplace(replaced)
+        first = [expression.diff(t) for t in theta]
+        second = {(i, j): first[i].diff(theta[j]) for i in range(len(theta)) for j in range(i + 1)}
+        self.pairs = [pair for pair, curvature in second.items() if curvature != 0]
+        symbols = [*theta, *map(formula.symbol, formula.variables)]
+        self.loss = Program(symbols, [expression])
+        self.slopes = Program(symbols, [expression, *first])
+        self.program = Program(symbols, [expression, *first, *(second[pair] for pair in self.pairs)])
+        limits = np.array([formula.limit(name) for name in self.names]).reshape(-1, 2)
         self.lower, self.upper = self.of(limits[:, 0]), self.of(limits[:, 1])
+
+    def run(self, program: Program, theta: Array, columns: Mapping[str, Array]) -> list[Array]:
+        """One of its programs at θ [B, p]: outputs that broadcast to [B, n]."""
+        return program.run({name: theta[:, i, None] for i, name in enumerate(self.names)} | dict(columns))
 
     def of(self, values: Array) -> Array:
         """θ of parameters [..., p]; the logarithm of 0 is taken at 1e−300, where nothing is left of a term."""
@@ -235,7 +302,7 @@ class Working:
 
 _SHAPES = {"alpha": EXPONENT_LIMITS, "beta": EXPONENT_LIMITS}
 
-CHINCHILLA = Formula("chinchilla", "E + A/N**alpha + B/D**beta", limits=_SHAPES)
+CHINCHILLA = Formula("E + A/N**alpha + B/D**beta", "chinchilla", limits=_SHAPES)
 
 
 def power_law(of: str = "C", *, floor: bool = False) -> Formula:
@@ -247,7 +314,17 @@ def power_law(of: str = "C", *, floor: bool = False) -> Formula:
     if of not in {"N", "D", "C"}:
         raise ConfigError(f"a power law is of N, D or C, not of {of!r}.", subject="formula")
     text = f"a/{of}**alpha"
-    return Formula(f"power-floor of {of}" if floor else f"power of {of}", f"E + {text}" if floor else text, _SHAPES)
+    name = f"power-floor of {of}" if floor else f"power of {of}"
+    return Formula(f"E + {text}" if floor else text, name, _SHAPES)
+
+
+def _warranted(A: float, B: float, alpha: float, beta: float) -> tuple[float, float]:
+    """G = (αA/βB)^(1/(α + β)) and β/α: N = G·(G·U)^(β/α) is compute-optimal for U tokens."""
+    return float((alpha * A / (beta * B)) ** (1 / (alpha + beta))), beta / alpha
+
+
+WARRANTED = _warranted(521.0, 1488.0, 0.353, 0.353)
+"""Of Muennighoff et al. 2023 for C4."""
 
 
 def repeated_data(*, A: float = 521.0, B: float = 1488.0, alpha: float = 0.353, beta: float = 0.353) -> Formula:
@@ -257,14 +334,13 @@ def repeated_data(*, A: float = 521.0, B: float = 1488.0, alpha: float = 0.353, 
     compute-optimal N for U tokens) (Muennighoff et al. 2023, arXiv 2305.16264, eq. 5 and 6). The constants given here
     say what is compute-optimal, and nothing else; unless given they are that paper's own for C4 (its appendix).
     """
-    factor = float((alpha * A / (beta * B)) ** (1 / (alpha + beta)))
     tokens, parameters = _counted_for_less("D", "U", "R_D"), _counted_for_less("N", "U_N", "R_N")
     return Formula(
-        "repeated-data",
         f"E + A/{parameters}**alpha + B/{tokens}**beta",
+        "repeated-data",
         limits=_SHAPES | {"R_D": REPETITION_LIMITS, "R_N": REPETITION_LIMITS},
         starts={"R_D": REPETITIONS, "R_N": REPETITIONS},
-        warranted=(factor, beta / alpha),
+        warranted=_warranted(A, B, alpha, beta),
         order=("alpha", "beta", "R_D", "R_N"),
     )
 
@@ -277,7 +353,8 @@ def own(text: str, *, limits: Mapping[str, Range] | None = None, starts: Mapping
     """A formula of your own: ``own("E + (N_c/N)**alpha")``.
 
     Args:
-        text: + - * / **, exp, log, sqrt; N, D, C and U are the points', all other names are parameters.
+        text: + - * / **, exp, log, sqrt; N, D, C, U and U_N (the parameters that U warrants by the constants of
+            Muennighoff et al. 2023) are the points', all other names are parameters.
         limits: between which values a parameter must lie. Without, it is 0 or above.
         starts: between which values a parameter that is not linear is looked for. Without, 0.02 to 3; or, where it
             divides or multiplies a variable that is raised to a power, far to both sides of that variable.
@@ -286,7 +363,7 @@ def own(text: str, *, limits: Mapping[str, Range] | None = None, starts: Mapping
         ConfigError: it cannot be read, has no parameter or no variable, or limits or starts make no sense, all at once.
     """
     limits, starts = dict(limits or {}), dict(starts or {})
-    formula = Formula("own", text.rsplit("=", 1)[-1].strip(), limits, starts)
+    formula = Formula(text.rsplit("=", 1)[-1].strip(), "own", limits, starts)
     complaints = []
     if not formula.variables:
         complaints.append("it depends on none of N, D, C and U.")
@@ -303,15 +380,42 @@ def own(text: str, *, limits: Mapping[str, Range] | None = None, starts: Mapping
     return formula
 
 
+def fix(formula: Formula, constants: Mapping[str, float]) -> Formula:
+    """The formula with constants in the place of some parameters; U_N follows A, B, α and β where all four are fixed.
+
+    Raises:
+        ConfigError: it has no such parameter, a constant is beyond its limits, or no parameter is left.
+    """
+    complaints = []
+    for name, value in constants.items():
+        low, high = formula.limit(name)
+        if name not in formula.names:
+            complaints.append(f"it has no parameter {name!r} to fix. {nearest(name, formula.names)}")
+        elif not (np.isfinite(value) and low <= value <= high):
+            complaints.append(f"{name} is fixed at {value:g}; expected a number from {low:g} to {high:g}.")
+    if not complaints and {*constants} >= {*formula.names}:
+        complaints.append("every parameter is fixed: there is none to fit.")
+    if complaints:
+        raise ConfigError(complaints, subject=f"formula {formula.text!r}")
+    fixed = {**formula.fixed, **{name: float(value) for name, value in constants.items()}}
+    if formula.warranted and {*_OF_LAW} <= {*fixed} and min(map(fixed.__getitem__, _OF_LAW)) > 0:
+        formula = replace(formula, warranted=_warranted(*(fixed[name] for name in _OF_LAW)))
+    return replace(formula, fixed=fixed)
+
+
+_OF_LAW = ("A", "B", "alpha", "beta")
+
 FORMULAS = ("chinchilla", "repeated-data", "power", "power-floor")
 
 
-def formula(named: str | Formula) -> Formula:
-    """The formula of that name, or the one that the text states.
+def formula(named: str | Formula, fixed: Mapping[str, float] | None = None) -> Formula:
+    """The formula of that name, or the one that the text states; with constants for the parameters of ``fixed``.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is neither, or cannot be fixed so.
     """
+    if fixed:
+        return fix(formula(named), fixed)
     if isinstance(named, Formula):
         return named
     if named == "chinchilla":

@@ -10,7 +10,7 @@ one in between. Two ways to find the least loss of such a curve:
     "interpolation"   Akima's spline (1970) of ln L over ln N, its least value on a fine grid, and the median and the
                       spread of that under draws of seed noise (Porian et al. 2024, as their published analysis does).
 
-A budget with too few sizes, or whose least loss is at an edge of its sizes, gives no minimum; it is told, not used.
+A budget with too few sizes, or whose least loss is at an edge of its sizes, gives no minimum; it is reported, not used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from glassformer.errors import ConfigError
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.fits.power_law import FEWEST as FEWEST_MINIMA
 from glassformer.scaling.fits.power_law import PowerLaw, fit_power_law
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Method = Literal["parabola", "interpolation"]
 
@@ -99,15 +99,15 @@ class IsoFlops:
     def notes(self) -> tuple[str, ...]:
         """What was not used, a sentence each, and why there is no power law if there is none."""
         few = [each for each in self.unused if each.sizes < FEWEST_SIZES]
-        told = [each.sentence for each in self.unused if each.sizes >= FEWEST_SIZES]
+        notes = [each.sentence for each in self.unused if each.sizes >= FEWEST_SIZES]
         if few:
             between = f"from {few[0].compute:.3g} to {few[-1].compute:.3g} FLOP"
-            told.append(
+            notes.append(
                 f"{counted(len(few), 'budget')} {between} with fewer than {FEWEST_SIZES} sizes gave no minimum."
             )
         if self.parameters_law is None:
-            told.append(f"There is no power law: it takes {FEWEST_MINIMA} minima, and there are {len(self.minima)}.")
-        return tuple(told)
+            notes.append(f"There is no power law: it takes {FEWEST_MINIMA} minima, and there are {len(self.minima)}.")
+        return tuple(notes)
 
 
 def isoflop_minima(

@@ -2,27 +2,29 @@
 
 Every row of a batch is a problem of its own: its own start, and its own weights of the points (a bootstrap sample).
 
-    1. The residuals' gradients and curvatures are exact (``expressions.py``), so is the Hessian of the objective.
+    1. The residuals' gradients and curvatures are exact (``laws/formula.py``), so is the Hessian of the objective.
     2. A step solves it, with each eigenvalue's sign dropped (a saddle is left, not approached) and a damping added
        that grows where the objective did not fall (Levenberg 1944, Marquardt 1963).
     3. A parameter at its limit, with the gradient pointing outwards, stays there.
     4. A row is done when its gradient is zero to rounding: no larger than what its own terms' rounding explains.
 
 Huber with a small δ, and absolute deviation even more so, change their curvature at every residual that crosses δ. They
-are approached from wider ones: each width starts at the minimum of the one before (continuation).
+are approached from wider ones: each width starts at the minimum of the one before (continuation). A fit's starts begin
+at different widths, for from the widest all of them would follow one path.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.scaling.fits.expressions import Array
 from glassformer.scaling.fits.formulas import Formula
 from glassformer.scaling.fits.objectives import Objective
 from glassformer.scaling.fits.points import Points
+from glassformer.scaling.laws.formula import Array, Program
 
 Mask = npt.NDArray[np.bool_]
 
@@ -30,11 +32,15 @@ NARROWEST = 1e-7  # of the way to a kink; the last bit is done exactly by landin
 NARROWING = 6.0
 STEPS = 300
 STEPS_ON_THE_WAY = 60
+WIDTHS = 2
+"""Of the objective, from wide to narrow, at which the starts of a fit begin."""
+NEAREST = 0.01
+"""The narrowest of these, as a part of the widest: a kink has no width to begin at."""
 ROWS_AT_ONCE = 128  # small enough for a processor's cache
 
 
 @dataclass(frozen=True)
-class Problem:
+class FitProblem:
     """Points, a formula, an objective: what is summed."""
 
     formula: Formula
@@ -43,8 +49,17 @@ class Problem:
 
     def residuals(self, theta: Array) -> Array:
         """[B, p] → [B, n], NaN where the formula gives no loss."""
-        loss = self.formula.value(self.formula.working.values(theta), self.points)
-        return self._difference(loss)
+        return self._difference(self._run(self.formula.working.loss, theta)[0])
+
+    def _run(self, program: Program, theta: Array) -> list[Array]:
+        """The outputs of one of the formula's programs, [B, n] each."""
+        outputs = self.formula.working.run(program, theta, self.columns)
+        return [np.broadcast_to(output, (len(theta), len(self.points))) for output in outputs]
+
+    @cached_property
+    def columns(self) -> dict[str, Array]:
+        """The formula's variables, [n] each."""
+        return self.formula.columns(self.points)
 
     def _difference(self, loss: Array) -> Array:
         if self.objective.of == "L":
@@ -61,11 +76,11 @@ class Problem:
 
         At a kink, of the smallest subgradient: each residual that is 0 may have any slope between its two sides'.
         """
-        view = self.look(theta[None], weights[None], self.objective)
+        derivatives = self.differentiate(theta[None], weights[None], self.objective)
         working = self.formula.working
-        held = _held(theta, view.gradient[0], working.lower, working.upper)
+        held = _held(theta, derivatives.gradient[0], working.lower, working.upper)
         if self.objective.width > 0:
-            return float(np.linalg.norm(np.where(held, 0.0, view.gradient[0])))
+            return float(np.linalg.norm(np.where(held, 0.0, derivatives.gradient[0])))
         residual = self.residuals(theta[None])[0]
         met = np.flatnonzero((np.abs(residual) <= 1e-12) & (weights > 0))
         slopes = self.slopes(theta[None])[0]
@@ -81,20 +96,16 @@ class Problem:
 
     def slopes(self, theta: Array) -> Array:
         """The residuals' derivative by θ: [B, p] → [B, n, p]."""
-        working = self.formula.working
-        values = working.values(theta)
+        loss, *slopes = self._run(self.formula.working.slopes, theta)
+        unit = loss if self.objective.of == "ln L" else np.ones_like(loss)
         with np.errstate(all="ignore"):
-            slopes = self.formula.jacobian(values, self.points) * np.where(working.logged, values, 1.0)[..., None, :]
-            if self.objective.of == "ln L":
-                slopes = slopes / self.formula.value(values, self.points)[..., None]
-        return np.asarray(slopes)
+            return np.stack([slope / unit for slope in slopes], axis=-1)
 
-    def look(self, theta: Array, weights: Array, objective: Objective) -> View:
+    def differentiate(self, theta: Array, weights: Array, objective: Objective) -> Derivatives:
         """Everything that a Newton step needs, at θ [B, p]."""
         working, n = self.formula.working, len(self.points)
         batch, p = theta.shape
-        env = {name: theta[:, i, None] for i, name in enumerate(working.names)}
-        results = working.program.run(env | self.formula.columns(self.points))
+        results = working.run(working.program, theta, self.columns)
         loss = np.broadcast_to(results[0], (batch, n))
         slopes = np.empty((batch, p, n))
         for i in range(p):
@@ -114,7 +125,7 @@ class Problem:
                 hessian[:, i, j] += bend
                 if i != j:
                     hessian[:, j, i] += bend
-            return View(
+            return Derivatives(
                 value=_total(objective, residual, weights),
                 gradient=np.einsum("bpn,bn->bp", slopes, first),
                 terms=np.einsum("bpn,bn->bp", np.abs(slopes), np.abs(first)),
@@ -124,7 +135,7 @@ class Problem:
 
 
 @dataclass
-class View:
+class Derivatives:
     """A batch of problems at one θ each. ``terms`` is the gradient with all its summands taken positive."""
 
     value: Array  # [B]
@@ -133,7 +144,7 @@ class View:
     hessian: Array  # [B, p, p]
     scale: Array  # [B, p] the root of the slopes' squares
 
-    def replace(self, rows: Mask, new: View) -> None:
+    def replace(self, rows: Mask, new: Derivatives) -> None:
         """Take the ``rows`` of ``new``."""
         for name in ("value", "gradient", "terms", "hessian", "scale"):
             getattr(self, name)[rows] = getattr(new, name)[rows]
@@ -147,7 +158,27 @@ class Minima:
     value: Array  # [B] of the objective itself
 
 
-def minimise(problem: Problem, theta: Array, weights: Array, *, start_width: float | None = None) -> Minima:
+def minimise_apart(problem: FitProblem, theta: Array, weights: Array) -> Minima:
+    """As :func:`minimise`, but with starts that can disagree: each begins at another width of the objective.
+
+    Widened far, an objective with kinks has one minimum, and all starts would follow one path from it to wherever it
+    leads. Those that begin narrow are caught by other minima, as they should be.
+    """
+    last = max(problem.objective.width, NARROWEST)
+    if not np.isfinite(last):
+        return minimise(problem, theta, weights)
+    wide = max(_typical(problem, theta), last)
+    found, value = theta.copy(), np.empty(len(theta))
+    for group in range(WIDTHS):
+        rows = slice(group, None, WIDTHS)
+        if len(theta[rows]):
+            width = wide * (max(last, NEAREST * wide) / wide) ** (group / (WIDTHS - 1))
+            minima = minimise(problem, theta[rows], weights[rows], start_width=width)
+            found[rows], value[rows] = minima.theta, minima.value
+    return Minima(found, value)
+
+
+def minimise(problem: FitProblem, theta: Array, weights: Array, *, start_width: float | None = None) -> Minima:
     """The minima nearest to the starts ``theta`` [B, p] for ``weights`` [B, n].
 
     ``start_width`` is how wide the objective is made at first; twice the median residual unless given.
@@ -161,7 +192,7 @@ def minimise(problem: Problem, theta: Array, weights: Array, *, start_width: flo
     return Minima(np.concatenate(ends), np.concatenate(values))
 
 
-def _descend(problem: Problem, theta: Array, weights: Array, start_width: float | None) -> Array:
+def _descend(problem: FitProblem, theta: Array, weights: Array, start_width: float | None) -> Array:
     """From wide to narrow.
 
     The minima of ever narrower objectives lie on a path that becomes straight, in proportion to the width: the last two
@@ -171,7 +202,7 @@ def _descend(problem: Problem, theta: Array, weights: Array, start_width: float 
     if not np.isfinite(target):
         return _newton(problem, theta, weights, problem.objective, STEPS, 1e-12)
     last = max(target, NARROWEST)
-    near = 1e-3 if target == last else 1e-5  # a kink must be told from its neighbours
+    near = 1e-3 if target == last else 1e-5  # a kink must be distinguished from its neighbours
     before = None
     for width in _widths(problem, theta, last, start_width):
         objective = problem.objective.widened(width)
@@ -191,40 +222,45 @@ def _descend(problem: Problem, theta: Array, weights: Array, start_width: float 
     return _newton(problem, theta, weights, problem.objective, STEPS, 1e-12 + 1e-15 / last)
 
 
-def _widths(problem: Problem, theta: Array, last: float, start_width: float | None) -> Array:
+def _widths(problem: FitProblem, theta: Array, last: float, start_width: float | None) -> Array:
     """The objective's widths on the way, ``last`` included: each a NARROWING part of the one before, or less."""
-    residuals = np.abs(problem.residuals(theta))
-    width = start_width or 2 * float(np.median(residuals[np.isfinite(residuals)]))
+    width = start_width or _typical(problem, theta)
     steps = max(int(np.ceil(np.log(max(width, last) / last) / np.log(NARROWING))), 0)
     return last * NARROWING ** np.arange(steps, -1.0, -1.0)
 
 
-def _newton(problem: Problem, theta: Array, weights: Array, objective: Objective, steps: int, near: float) -> Array:
+def _typical(problem: FitProblem, theta: Array) -> float:
+    """Twice the median residual: an objective so wide is nearly least squares."""
+    residuals = np.abs(problem.residuals(theta))
+    return 2 * float(np.median(residuals[np.isfinite(residuals)]))
+
+
+def _newton(problem: FitProblem, theta: Array, weights: Array, objective: Objective, steps: int, near: float) -> Array:
     """Damped Newton steps until each row's gradient is ``near`` times its terms."""
     working = problem.formula.working
     theta = np.clip(theta, working.lower, working.upper)
-    view = problem.look(theta, weights, objective)
+    derivatives = problem.differentiate(theta, weights, objective)
     damping = np.full(len(theta), 1e-4)
     busy = np.arange(len(theta))  # the rows not yet done; theta and weights are kept whole, the rest shrinks
     for _ in range(steps):
-        fixed = _held(theta[busy], view.gradient, working.lower, working.upper)
-        slope = np.where(fixed, 0.0, np.abs(view.gradient))
+        fixed = _held(theta[busy], derivatives.gradient, working.lower, working.upper)
+        slope = np.where(fixed, 0.0, np.abs(derivatives.gradient))
         with np.errstate(invalid="ignore"):
-            done = (slope <= near * view.terms).all(axis=1) | (damping > 1e12) | ~np.isfinite(view.value)
+            done = (slope <= near * derivatives.terms).all(axis=1) | (damping > 1e12) | ~np.isfinite(derivatives.value)
         if done.any():
             keep = ~done
             busy, damping, fixed = busy[keep], damping[keep], fixed[keep]
-            view = View(*(getattr(view, name)[keep] for name in view.__dataclass_fields__))
+            derivatives = Derivatives(*(getattr(derivatives, name)[keep] for name in derivatives.__dataclass_fields__))
         if not len(busy):
             break
-        step, fall = _step(view, fixed, damping)
+        step, fall = _step(derivatives, fixed, damping)
         trial = np.clip(theta[busy] + step, working.lower, working.upper)
-        seen = problem.look(trial, weights[busy], objective)
-        better = _better(seen, view, fixed)
+        seen = problem.differentiate(trial, weights[busy], objective)
+        better = _better(seen, derivatives, fixed)
         with np.errstate(invalid="ignore", divide="ignore"):
-            trusted = better & (view.value - seen.value > 0.5 * fall)
+            trusted = better & (derivatives.value - seen.value > 0.5 * fall)
         theta[busy[better]] = trial[better]
-        view.replace(better, seen)
+        derivatives.replace(better, seen)
         damping = np.where(better, np.where(trusted, damping * 0.1, damping), np.maximum(damping, 1e-8) * 8)
         damping = np.maximum(damping, 1e-14)
     return theta
@@ -235,11 +271,11 @@ def _held(theta: Array, gradient: Array, lower: Array, upper: Array) -> Mask:
     return ((theta <= lower) & (gradient > 0)) | ((theta >= upper) & (gradient < 0))
 
 
-def _step(view: View, fixed: Mask, damping: Array) -> tuple[Array, Array]:
+def _step(derivatives: Derivatives, fixed: Mask, damping: Array) -> tuple[Array, Array]:
     """A damped step [B, p], and how far the objective should fall by it [B]."""
-    scale = np.maximum(view.scale, 1e-150)  # of a parameter without effect
-    hessian = view.hessian / scale[:, :, None] / scale[:, None, :]
-    gradient = np.where(fixed, 0.0, view.gradient / scale)
+    scale = np.maximum(derivatives.scale, 1e-150)  # of a parameter without effect
+    hessian = derivatives.hessian / scale[:, :, None] / scale[:, None, :]
+    gradient = np.where(fixed, 0.0, derivatives.gradient / scale)
     hessian = np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, hessian)
     eigenvalues, vectors = np.linalg.eigh(np.nan_to_num(hessian, posinf=0.0, neginf=0.0))
     size = np.abs(eigenvalues)
@@ -252,7 +288,7 @@ def _step(view: View, fixed: Mask, damping: Array) -> tuple[Array, Array]:
     return np.clip(step, -10, 10), fall
 
 
-def _better(new: View, old: View, fixed: Mask) -> Mask:
+def _better(new: Derivatives, old: Derivatives, fixed: Mask) -> Mask:
     """Lower; or, where rounding hides the difference, with a smaller gradient."""
     with np.errstate(invalid="ignore"):
         lower = new.value < old.value * (1 - 1e-14)
@@ -262,7 +298,7 @@ def _better(new: View, old: View, fixed: Mask) -> Mask:
     return np.asarray(np.isfinite(new.value) & (lower | level & (steep_new < steep_old)))
 
 
-def _land(problem: Problem, theta: Array, weights: Array, nearly_met: float, along: bool) -> Array:
+def _land(problem: FitProblem, theta: Array, weights: Array, nearly_met: float, along: bool) -> Array:
     """Land on the kink: make residuals smaller than ``nearly_met`` exactly 0, where that lowers the objective.
 
     The minimum of absolute deviations lies where as many points are met exactly as there are parameters (fewer, where
@@ -277,14 +313,14 @@ def _land(problem: Problem, theta: Array, weights: Array, nearly_met: float, alo
     for _ in range(5 if len(to_land) else 0):
         at, some = landed[to_land], weights[to_land]
         residuals, slopes = problem.residuals(at), problem.slopes(at)
-        view = problem.look(at, some, problem.objective)
+        derivatives = problem.differentiate(at, some, problem.objective)
         for row, b in enumerate(to_land):
             met = np.argsort(size[b])[: free[b].sum()]
             met = met[size[b, met] <= nearly_met]
-            hessian, gradient = view.hessian[row][np.ix_(free[b], free[b])], view.gradient[row][free[b]]
+            hessian, gradient = derivatives.hessian[row][np.ix_(free[b], free[b])], derivatives.gradient[row][free[b]]
             if len(met) and np.isfinite(hessian).all() and np.isfinite(slopes[row][met]).all():
                 if not along:
-                    scale = view.scale[row][free[b]]
+                    scale = derivatives.scale[row][free[b]]
                     hessian, gradient = np.diag(scale * scale), np.zeros_like(gradient)
                 step = _equality_step(hessian, gradient, slopes[row][met][:, free[b]], residuals[row][met])
                 landed[b, free[b]] += step

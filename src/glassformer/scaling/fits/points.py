@@ -171,7 +171,7 @@ def read_points(
     path: Path,
     *,
     columns: Mapping[str, str] | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | Sequence[str] | None = None,
     counting: Counting | None = None,
     curves: bool = False,
     decimal: Mark | None = None,
@@ -185,7 +185,8 @@ def read_points(
         columns: of a table, which column holds what: ``{"n": "Model Size", "loss": "val"}``; the others are recognised
             by their names. A unit may stand behind: ``{"n": "Model Size (M)"}``. Of ``run`` several may be named,
             separated by commas: rows that agree in all are one run.
-        where: of a table, only rows that hold this text: ``{"config": "rw/base/long/kaplan/kaplan/train"}``.
+        where: of a table, only rows that hold this text: ``{"config": "rw/base/long/kaplan/kaplan/train"}``; or that
+            meet conditions: ``["N>1e7", "name!=x", "loss!="]`` (the last: whose loss is not missing).
         counting: what N counts: "total" unless given (of a table: or its column says "non-embedding").
         curves: of our runs, a row for each validation along the way too, under its run's label; as a scaling law's
             point only a run that has ended is what it seems, since its learning rate was to fall until then.
@@ -196,7 +197,7 @@ def read_points(
     Rows that repeat another are left out, and a note says so.
 
     Raises:
-        DataError: it cannot be read, a column cannot be told, or there is nothing to use, for every reason.
+        DataError: it cannot be read, a column is not recognised, or there is nothing to use, for every reason.
         RunError: a run's files are damaged.
     """
     from glassformer.scaling.fits.reading_points import points_of_table
@@ -209,7 +210,7 @@ def read_points(
         return points_of_table(
             path,
             columns=columns or {},
-            where=where or {},
+            where=where or (),
             counting=counting,
             decimal=decimal,
             implausible=implausible,

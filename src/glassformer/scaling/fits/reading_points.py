@@ -16,6 +16,7 @@ from glassformer.scaling.fits.decimal_marks import decimal_marks
 from glassformer.scaling.fits.plausibility import implausible as complaints_of_units
 from glassformer.scaling.fits.points import MEANING, Points, refusal
 from glassformer.scaling.fits.repeats import without_repeats
+from glassformer.scaling.fits.selecting import Condition, conditions, is_missing
 from glassformer.scaling.fits.table_files import Row, Table, read_table
 from glassformer.scaling.laws.law import Counting
 from glassformer.scaling.laws.units import COUNTS, UNITS, unit_of
@@ -45,7 +46,7 @@ KINDS = ("config", "configuration", "dataset", "experiment", "variant")
 SEEDS = ("seed", "replicate", "repetition", "trial")
 """Columns, in lower case, by which rows of equal sizes are different runs."""
 FAR_FROM_6ND = 0.1
-"""From this relative difference on, it is told that given FLOPs are not 6·N·D."""
+"""From this relative difference on, a note says that given FLOPs are not 6·N·D."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def points_of_table(
     path: Path,
     *,
     columns: Mapping[str, str],
-    where: Mapping[str, str],
+    where: Mapping[str, str] | Sequence[str],
     counting: Counting | None,
     decimal: Mark | None = None,
     implausible: bool = False,
@@ -69,15 +70,9 @@ def points_of_table(
     table = read_table(path)
     names = table.names
     found, run_columns, complaints = _find_columns(names, columns, counting)
-    for name in where:
-        if name not in names:
-            complaints.append(f"where names the column {shown(name)}, and there is none. {nearest(name, names)}")
+    chosen = _chosen(table, conditions(where), found, complaints)
     if complaints:
         raise DataError(refusal(str(path), complaints))
-    chosen = {at: row for at, row in table.rows.items() if all(row[name] == text for name, text in where.items())}
-    if not chosen:
-        seen = "; ".join(f"{name} holds {_shown({row[name] for row in table.rows.values()})}" for name in where)
-        raise DataError(refusal(str(path), [f"no row is left{': ' + seen if where else ', the file has none'}."]))
     values, reading = _numbers(table, chosen, found, decimal)
     non_embedding = "n" in found and _parted(found["n"].name)[0] in NAMES["non-embedding n"].split()
     rows = list(chosen)
@@ -95,6 +90,38 @@ def points_of_table(
     apart = [*run_columns, *(name for name in names if name.casefold() in SEEDS and name not in run_columns)]
     labels = [" · ".join(row[name] for name in apart) for row in chosen.values()] if apart else None
     return without_repeats(points, labels=labels)
+
+
+def _chosen(
+    table: Table, wanted: Sequence[Condition], found: Mapping[str, Column], complaints: list[str]
+) -> dict[str, Row]:
+    """The rows that meet every condition. A column may also be named by what it holds: N, D, C, loss, U."""
+    columns = {name: Column(name) for name in table.names}
+    columns |= {what.upper() if what in "ndc" else what: column for what, column in found.items() if
+                (what.upper() if what in "ndc" else what) not in columns}  # fmt: skip
+    complaints += [
+        f"where names the column {shown(each.column)}, and there is none. {nearest(each.column, table.names)}"
+        for each in wanted
+        if each.column not in columns
+    ]
+    if complaints:
+        return {}
+    chosen = {}
+    for at, row in table.rows.items():
+        columns_of = [(each, columns[each.column]) for each in wanted]
+        meets = [each.holds(row[column.name], column.factor) for each, column in columns_of]
+        complaints += [
+            f"{at}: {column.name} is {shown(row[column.name])}, which is not a number to compare with {each.text}."
+            for (each, column), met in zip(columns_of, meets, strict=True)
+            if met is None
+        ]
+        if all(meets):
+            chosen[at] = row
+    if not chosen and not complaints:
+        held = {each.column: {row[columns[each.column].name] for row in table.rows.values()} for each in wanted}
+        seen = "; ".join(f"{name} holds {_shown(cells)}" for name, cells in held.items())
+        complaints.append(f"no row is left{': ' + seen if wanted else ', the file has none'}.")
+    return chosen
 
 
 def _numbers(
@@ -194,6 +221,12 @@ def _parted(name: str) -> tuple[str, str]:
 
 def _number(text: str, what: str, row: str, column: Column, mark: Mark, complaints: list[str]) -> float:
     """The number of a cell, which may have a unit behind it. What cannot be one is complained of."""
+    if is_missing(text) and text.casefold() != "nan":  # which is refused with what else is not above 0
+        complaints.append(
+            f"{row}: {MEANING[what]} is missing ({shown(text)}); expected a number. Leave such rows out with "
+            f"--where '{column.name}!='."
+        )
+        return math.nan
     number, unit = split_amount(text)
     written, factor = plain(number, mark), unit_of(unit, FACTORS[what])
     if written is not None and factor is not None:

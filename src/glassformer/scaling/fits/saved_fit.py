@@ -94,14 +94,14 @@ def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[st
     """Everything that was found, as JSON holds it: intervals as [low, high], 95 %; losses in nats per token; what is
     not finite as None.
     """
-    fit, trust = found.fit, found.bootstrap
-    errors = trust.standard_errors
+    fit, resampled = found.fit, found.bootstrap
+    errors = resampled.standard_errors
     tree = {
         "kind": KIND,
-        "formula": {"name": fit.formula.name, "text": fit.formula.text},
+        "formula": {"name": fit.formula.name, "text": fit.formula.text, "fixed": {**fit.formula.fixed}},
         "objective": {"name": fit.objective.name, **asdict(fit.objective)},
         "parameters": {
-            name: {"value": value, "standard_error": errors[name], "interval": [*trust.interval(name)]}
+            name: {"value": value, "standard_error": errors[name], "interval": [*resampled.interval(name)]}
             for name, value in fit.parameters.items()
         },
         "minimum": {
@@ -113,7 +113,7 @@ def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[st
             "second_best": fit.starts.second_best,
             "condition": float(fit.condition),
         },
-        "unidentified": [direction.sentence for direction in fit.unidentified],
+        "unidentified": [direction.sentence for direction in resampled.unidentified],
         "target": found.target,
         "best": _at(found.best)
         | {"exponent": None if found.best.ratio is None else exponent(fit.predict, found.target)},
@@ -140,7 +140,12 @@ def to_dict(found: Findings, *, draws: int, facts: Mapping[str, str]) -> dict[st
         "sensitivity": []
         if found.sensitivity is None
         else [asdict(each) | {"ratio": each.ratio} for each in found.sensitivity.alternatives],
-        "bootstrap": {"draws": draws, "used": len(trust.parameters), "runs": trust.runs, "seed": trust.seed},
+        "bootstrap": {
+            "draws": draws,
+            "used": len(resampled.parameters),
+            "runs": resampled.runs,
+            "seed": resampled.seed,
+        },
         "points": {
             "counting": fit.points.counting,
             "source": fit.points.source,
@@ -165,6 +170,6 @@ def _at(at: AtBudget) -> dict[str, Any]:
     return asdict(at) | {"ratio": at.ratio}
 
 
-def _formula(saved: Mapping[str, str]) -> Formula:
-    """By its name where that is one of ours, else as it was stated."""
-    return formula_of(saved["name"] if saved["name"] in FORMULAS else saved["text"])
+def _formula(saved: Mapping[str, Any]) -> Formula:
+    """By its name where that is one of ours, else as it was stated; older files have no constants."""
+    return formula_of(saved["name"] if saved["name"] in FORMULAS else saved["text"], saved.get("fixed"))

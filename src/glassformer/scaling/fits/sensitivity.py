@@ -111,7 +111,7 @@ def sensitivity(
         influential: rows to leave out in one of the alternatives.
         isoflop: the IsoFLOP minima of the points, if they have any.
     """
-    found = [_told("as chosen", describe(fit), fit, target, made=True)]
+    found = [_predicted("as chosen", describe(fit), fit, target, made=True)]
     found += _objectives(fit, target)
     found += _subsets(fit, target, influential)
     found += _formulas(fit, target)
@@ -126,7 +126,7 @@ def describe(fit: Fit) -> str:
     return f"{fit.objective.describe()}, {fit.formula.name}"
 
 
-def _told(group: str, name: str, fit: Fit, target: float, *, made: bool = False) -> Alternative:
+def _predicted(group: str, name: str, fit: Fit, target: float, *, made: bool = False) -> Alternative:
     """What a fit says of the target."""
     best = best_size(fit.predict, target)
     said = Alternative(group, name, made, n_points=len(fit.points))
@@ -139,7 +139,7 @@ def _told(group: str, name: str, fit: Fit, target: float, *, made: bool = False)
 def _try(group: str, name: str, make: Callable[[], Fit], target: float) -> Alternative:
     """An alternative; a fit that is refused is one without numbers."""
     try:
-        return _told(group, name, make(), target)
+        return _predicted(group, name, make(), target)
     except GlassformerError as error:
         return Alternative(group, name, missing=str(error).splitlines()[0])
 

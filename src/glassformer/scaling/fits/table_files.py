@@ -19,7 +19,7 @@ from typing import Any
 
 from glassformer.errors import DataError, shown
 from glassformer.scaling.fits.points import refusal
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Row = dict[str, str]
 
@@ -147,8 +147,7 @@ def _json_table(path: Path, text: str) -> Table:
     """A list of objects; or an object on each line. Numbers stay as they are written."""
     keep: dict[str, Any] = {"parse_int": str, "parse_float": str, "parse_constant": str}
     try:
-        found = json.loads(text, **keep)
-        objects = {f"object {i}": each for i, each in enumerate(found if isinstance(found, list) else [found], 1)}
+        objects = {f"object {i}": each for i, each in enumerate(_objects(json.loads(text, **keep)), 1)}
     except ValueError as error:
         lines = {i: line for i, line in enumerate(text.split("\n"), 1) if line.strip()}
         if text.lstrip()[0] == "[" or len(lines) < 2:
@@ -171,6 +170,19 @@ def _json_table(path: Path, text: str) -> Table:
         raise _unreadable(path, f"its objects have {len(names):,} keys, {MOST_COLUMNS:,} are the most. {GIVE}")
     rows = {label: [_cell(each.get(name)) for name in names] for label, each in objects.items()}
     return _checked(path, names, rows, "", _of_names(names))
+
+
+def _objects(found: Any) -> list[Any]:
+    """The rows of a JSON: a list of objects, alone or as an object's only list; or columns, lists or by row names."""
+    if not isinstance(found, dict):
+        return found if isinstance(found, list) else [found]
+    lists = [each for each in found.values() if isinstance(each, list) and each and isinstance(each[0], dict)]
+    if len(lists) == 1:
+        return list(lists[0])
+    columns = [[*each.values()] if isinstance(each, dict) else each for each in found.values()]
+    if all(isinstance(each, list) and len(each) == len(columns[0]) for each in columns):
+        return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
+    return [found]
 
 
 def _cell(value: object) -> str:

@@ -13,6 +13,7 @@ NOISE_SCALE = Law(
     name="mccandlish-noise-scale",
     title="simple gradient noise scale: the batch at which noise and signal are equal",
     formula="B_simple = T/G2, T = tr Σ, G2 = |G|²",
+    computed="T/G2",
     constants={},
     inputs={
         "T": "tr Σ: summed variance of the gradient of one example (or token) over examples",
@@ -26,7 +27,6 @@ NOISE_SCALE = Law(
     note="|G|² of a batch is not the true one: it has tr Σ/B too much. Unbiased, from batches B_b > B_s: |G|² = "
     "(B_b|G_b|² − B_s|G_s|²)/(B_b − B_s), tr Σ = (|G_s|² − |G_b|²)/(1/B_s − 1/B_b); average each over steps, then "
     "divide (appendix A.1).",
-    rule=lambda _, T, G2: T / G2,
 )
 
 STEPS = Law(
@@ -41,7 +41,6 @@ STEPS = Law(
     counting=None,
     fitted_range={},
     note="With S·B = E it is (S/S_min − 1)·(E/E_min − 1) = 1, E_min = B_crit·S_min.",
-    rule=lambda _, S_min, B, B_crit: S_min * (1 + B_crit / B),
 )
 
 EXAMPLES = Law(
@@ -56,7 +55,6 @@ EXAMPLES = Law(
     counting=None,
     fitted_range={},
     note="Compute is proportional to it: at B = B_crit it is twice the least.",
-    rule=lambda _, E_min, B, B_crit: E_min * (1 + B / B_crit),
 )
 
 LEARNING_RATE = Law(
@@ -71,7 +69,6 @@ LEARNING_RATE = Law(
     counting=None,
     fitted_range={},
     note="Derived for SGD. For Adam the best rate grows more slowly with the batch.",
-    rule=lambda _, lr_max, B, B_noise: lr_max / (1 + B_noise / B),
 )
 
 CRITICAL_BATCH: tuple[Law, ...] = (NOISE_SCALE, STEPS, EXAMPLES, LEARNING_RATE)

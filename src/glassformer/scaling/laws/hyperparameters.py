@@ -29,7 +29,6 @@ DEEPSEEK_LEARNING_RATE = Law(
     counting=None,
     fitted_range=DEEPSEEK_RANGE,
     note=DEEPSEEK_NOTE,
-    rule=lambda k, C: k["k"] * C ** k["a"],
     mixing={STEP_TABLE: APART},
 )
 
@@ -45,7 +44,6 @@ DEEPSEEK_BATCH = Law(
     counting=None,
     fitted_range=DEEPSEEK_RANGE,
     note=DEEPSEEK_NOTE,
-    rule=lambda k, C: k["k"] * C ** k["a"],
     mixing={STEP_TABLE: APART},
 )
 
@@ -65,7 +63,6 @@ STEP_LEARNING_RATE = Law(
     counting="non-embedding",
     fitted_range={},
     note="For a cosine decay to a fixed last learning rate of 1e-5, not to a tenth of the peak.",
-    rule=lambda k, N, D: k["k"] * N ** k["n"] * D ** k["d"],
     mixing={DEEPSEEK_TABLE: APART},
 )
 
@@ -81,7 +78,6 @@ STEP_BATCH = Law(
     counting=None,
     fitted_range={},
     note="It does not depend on the model.",
-    rule=lambda k, D: k["k"] * D ** k["d"],
     mixing={DEEPSEEK_TABLE: APART},
 )
 

@@ -12,7 +12,7 @@ constants of one source mean something else in another. Constants of different t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glassformer.errors import ConfigError, nearest
+from glassformer.scaling.laws.formula import evaluate, read_printed
 
 Counting = Literal["total", "non-embedding"]
 """Which parameters N counts: all of them, or all but token and position embeddings."""
@@ -74,7 +75,7 @@ class Law:
 
     Attributes:
         name: what it is called on the command line, and its key among all laws.
-        formula: in the symbols of ``constants`` and ``inputs``.
+        formula: in the symbols of ``constants`` and ``inputs``; what is computed, unless ``computed`` is given.
         inputs: what each symbol means, with its unit.
         output: the symbol and its unit.
         table: the constants that were fitted together; only laws of one table may be combined.
@@ -83,7 +84,7 @@ class Law:
         fitted_range: of the experiments behind it, in the inputs' units; from 0 where only the largest is known, and
             an input of which nothing is known is missing.
         note: corrections, and what to beware of.
-        rule: computes the output from the constants, a mapping by symbol, and the inputs, keywords by symbol.
+        computed: the formula to compute, where ``formula`` is printed as its source has it.
         joins: other tables whose constants may be combined with these.
         mixing: what goes wrong if constants of another table are put beside these.
         refers_to: the law that is the right form of this one, or that replaces it.
@@ -100,7 +101,7 @@ class Law:
     counting: Counting | None
     fitted_range: Mapping[str, tuple[float, float]]
     note: str = ""
-    rule: Callable[..., Any] = field(kw_only=True, repr=False)
+    computed: str = field(default="", kw_only=True, repr=False)
     joins: frozenset[str] = field(default=frozenset(), kw_only=True)
     mixing: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     refers_to: str | None = field(default=None, kw_only=True)
@@ -114,8 +115,7 @@ class Law:
         """
         given = self._checked(inputs)
         constants = {symbol: constant.value for symbol, constant in self.constants.items()}
-        with np.errstate(all="ignore"):  # inputs beyond all experiments: infinite, or not a number
-            found = np.asarray(self.rule(constants, **given))
+        found = np.asarray(evaluate(read_printed(self.computed or self.formula), {**constants, **given}))
         return float(found) if found.ndim == 0 else found
 
     @np.errstate(over="ignore")
@@ -169,19 +169,9 @@ class Law:
         return values
 
 
-Values = Mapping[str, float]
-"""Constants by symbol, as a rule gets them."""
-
-
-def _additive(k: Values, N: Any, D: Any) -> Any:
-    return k["E"] + k["A"] / N ** k["α"] + k["B"] / D ** k["β"]
-
-
 @dataclass(frozen=True, eq=False)
 class ParametricLoss(Law):
     """L(N, D) = E + A/N^α + B/D^β (Hoffmann et al. 2022, eq. 2), with C = 6·N·D; a fit gives one too."""
-
-    rule: Callable[..., Any] = field(default=_additive, kw_only=True, repr=False)
 
     @classmethod
     def of(
@@ -291,16 +281,10 @@ _MEANINGS = {
 }
 
 
-def _power(k: Values, **compute: Any) -> Any:
-    (c,) = compute.values()  # C, or Kaplan's C_min
-    return k["k"] * c ** k["a"]
-
-
 @dataclass(frozen=True, eq=False)
 class Frontier(Law):
     """N_opt(C) = k·C^a, given directly; C in units of ``compute_unit`` FLOPs, as the source has it."""
 
-    rule: Callable[..., Any] = field(default=_power, kw_only=True, repr=False)
     compute_unit: float = field(default=1.0, kw_only=True)
 
     @property

@@ -29,7 +29,6 @@ KRAJEWSKI = Law(
     fitted_range={"G": (1, 16)},
     note="For 64 times the feed-forward parameters of the dense model. A finer G costs routing, which the loss does "
     "not show: compare at equal FLOPs and at equal time.",
-    rule=lambda k, N, D, G: k["c"] + (k["g"] / G ** k["γ"] + k["a"]) / N ** k["α"] + k["b"] / D ** k["β"],
 )
 
 MIXTURE_OF_EXPERTS: tuple[Law, ...] = (KRAJEWSKI,)

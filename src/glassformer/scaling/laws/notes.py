@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from glassformer.scaling.laws import kaplan
 from glassformer.scaling.laws.chinchilla import UNROUNDED, frontier_of
@@ -27,7 +24,7 @@ def _written(
     name: str,
     title: str,
     formula: str,
-    rule: Any,
+    computed: str,
     *,
     constants: Mapping[str, Constant],
     inputs: Mapping[str, str],
@@ -49,20 +46,16 @@ def _written(
         counting=counting,
         fitted_range={},
         note=note,
-        rule=rule,
+        computed=computed,
         refers_to=right,
     )
-
-
-def _width(k: Mapping[str, float], N: Any) -> Any:
-    return np.floor((N / k["c"]) ** 0.5)
 
 
 CRITICAL_BATCH = _written(
     "critical-batch",
     "critical batch",
     "B_crit = B_star·L^4.8",
-    lambda k, L: k["B_star"] * L ** k["p"],
+    "B_star·L^p",
     constants={"B_star": Constant(2.1e8, "tokens", "scale"), "p": Constant(4.8, "1", "exponent, with the wrong sign")},
     inputs={"L": kaplan.LOSS},
     output=("B_crit", "tokens"),
@@ -75,7 +68,7 @@ LOSS_OF_COMPUTE = _written(
     "loss-of-compute",
     "loss at the compute optimum",
     "L = (1.6e7/C)^0.050",
-    lambda k, C_min: (k["C_c"] / C_min) ** k["α_C"],
+    "(C_c/C_min)^α_C",
     constants={
         "C_c": Constant(1.6e7, "PF-days", "scale of the naive law"),
         "α_C": Constant(0.050, "1", "exponent of the law of least compute"),
@@ -90,7 +83,7 @@ TOKENS = _written(
     "tokens",
     "tokens at the compute optimum",
     "D = 4e10·C^0.26",
-    lambda k, C_min: k["k"] * C_min ** k["a"],
+    "k·C_min^a",
     constants={
         "k": Constant(4e10, "tokens at 1 PF-day", "scale, as eq. 6.7 of Kaplan et al. prints it"),
         "a": Constant(0.26, "1", "exponent of C_min"),
@@ -106,7 +99,7 @@ STEPS = _written(
     "steps",
     "steps to run",
     "S = 5.4e3·C^0.03",
-    lambda k, C_min: k["k"] * C_min ** k["a"],
+    "k·C_min^a",
     constants={"k": Constant(5.4e3, "steps at 1 PF-day", "scale"), "a": Constant(0.03, "1", "exponent of C_min")},
     inputs={"C_min": kaplan.C_MIN},
     output=("S", "steps"),
@@ -126,7 +119,6 @@ STEPS_RIGHT = Law(
     counting=None,
     fitted_range={},
     note="S = S_min·(1 + B_crit/B) at B = B_crit.",
-    rule=lambda k, C_min: 2 * k["k"] * C_min ** k["a"],
     joins=frozenset({kaplan.EQ_5_3}),
 )
 
@@ -134,7 +126,7 @@ WIDTH = _written(
     "width",
     "width of a model of N parameters",
     "d_model = int((N/12)^0.5)",
-    _width,
+    "floor((N/c)^0.5)",
     constants={"c": Constant(12, "parameters per layer and d_model²", "4 of attention and 8 of feed-forward")},
     inputs={"N": kaplan.N},
     output=("d_model", "features"),
@@ -156,14 +148,13 @@ WIDTH_RIGHT = Law(
     counting="non-embedding",
     fitted_range={},
     note="n_layers = d_model/r. Round to whole heads and layers, then count N exactly (scaling/laws/counting.py).",
-    rule=lambda k, N, r: (N * r / k["c"]) ** (1 / 3),
 )
 
 LOSS_OF_PARAMETERS = _written(
     "loss-of-parameters",
     "loss at the compute optimum, from N",
     "L = (8.8e13/N)^0.076",
-    lambda k, N: (k["N_c"] / N) ** k["α_N"],
+    "(N_c/N)^α_N",
     constants={
         "N_c": Constant(8.8e13, "parameters", "scale of the converged law"),
         "α_N": Constant(0.076, "1", "its exponent"),
@@ -186,7 +177,6 @@ LOSS_RIGHT = Law(
     source=f"{kaplan.PAPER}, appendix B.1, with table 3",
     counting="non-embedding",
     fitted_range={"N": kaplan.PARAMETERS},
-    rule=lambda k, N: (1 + k["α_N"] / k["α_S"]) * (k["N_c"] / N) ** k["α_N"],
     joins=frozenset({kaplan.EQ_5_3}),
 )
 
@@ -194,7 +184,7 @@ PARAMETERS = _written(
     "parameters",
     "parameters for a compute budget",
     "N = 1.3e9·C^0.73",
-    lambda k, C: k["k"] * (C / PF_DAY) ** k["a"],
+    f"k·(C/{PF_DAY!r})^a",
     constants=kaplan.OPTIMAL_PARAMETERS.constants,
     inputs={"C": "training compute, FLOPs (the notes divide it by 8.64e19)"},
     output=("N", "parameters without embeddings"),
@@ -208,7 +198,7 @@ MIXED_TABLES = _written(
     "mixed-tables",
     "parameters beside the loss of table 3",
     "N = 1.3e9·C^0.73, trained along L(N, S_min) of table 3",
-    lambda k, C_min: k["k"] * C_min ** k["a"],
+    "k·C_min^a",
     constants=kaplan.OPTIMAL_PARAMETERS.constants,
     inputs={"C_min": kaplan.C_MIN},
     output=("N", "parameters without embeddings"),

@@ -7,12 +7,9 @@ Song 2024 show by algebra that counting without embeddings, at small scale, bend
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 
 from glassformer.scaling.laws.chinchilla import BESIROGLU_FIT
-from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, Constant, Counting, Frontier, Law
+from glassformer.scaling.laws.law import Constant, Counting, Frontier, Law
 
 PORIAN = "Porian et al. 2024, arXiv 2406.19146"
 PEARCE_SONG = "Pearce & Song 2024, arXiv 2406.12907"
@@ -125,21 +122,7 @@ TOTAL_PARAMETERS = Law(
     fitted_range={},
     note="Fitted to Chinchilla's model table: a vocabulary of 32,000 and an aspect ratio near 39.2. For a model at "
     "hand, count it (scaling/laws/counting.py).",
-    rule=lambda k, N: N + k["γ"] * N ** (1 / 3),
 )
-
-
-def _compute(k: Mapping[str, float], N: Any) -> Any:
-    total, slope = N + k["γ"] * np.cbrt(N), N + k["γ"] / 3 * np.cbrt(N)  # N_total, and N times its derivative
-    tokens = (k["β"] * k["B"] / (k["α"] * k["A"]) * total ** (1 + k["α"]) / slope) ** (1 / k["β"])
-    return FLOPS_PER_PARAMETER_AND_TOKEN * N * tokens
-
-
-def _exponent(k: Mapping[str, float], N: Any) -> Any:
-    x = np.cbrt(N) ** 2
-    of_slope = (x + k["γ"] / 9) / (x + k["γ"] / 3)
-    of_total = (x + k["γ"] / 3) / (x + k["γ"])
-    return 1 / (1 - of_slope / k["β"] + (1 + k["α"]) / k["β"] * of_total)
 
 
 OPTIMAL_COMPUTE = Law(
@@ -155,13 +138,12 @@ OPTIMAL_COMPUTE = Law(
     fitted_range={"N": KAPLANS_RANGE},
     note="Chinchilla's form of the loss, which is of all parameters, with dL/dN = 0 at constant 6·N·D. Its inverse is "
     "N_opt(C), no power law: see pearce-song-exponent.",
-    rule=_compute,
 )
 
 LOCAL_EXPONENT = Law(
     name="pearce-song-exponent",
     title="local exponent of N_opt(C), both without embeddings",
-    formula="a(N) = 1/[1 − (x + γ/9)/(β·(x + γ/3)) + (1+α)·(x + γ/3)/(β·(x + γ))], x = N^(2/3)",
+    formula="a(N) = 1/[1 − (x + γ/9)/(β·(x + γ/3)) + (1+α)·(x + γ/3)/(β·(x + γ))]; x = N^(2/3)",
     constants={"γ": EMBEDDINGS, "α": REFIT["α"], "β": REFIT["β"]},
     inputs={"N": NON_EMBEDDING},
     output=("a", "1"),
@@ -171,7 +153,6 @@ LOCAL_EXPONENT = Law(
     fitted_range={"N": KAPLANS_RANGE},
     note="β/(α/3 + β) = 0.76 for the smallest models, higher where the embeddings are as large as the rest, and "
     "β/(α + β) = 0.51 for the largest: Kaplan's 0.73 is what small models show when their embeddings are not counted.",
-    rule=_exponent,
 )
 
 RECONCILING: tuple[Law, ...] = (*PORIAN_CHAIN, TOTAL_PARAMETERS, OPTIMAL_COMPUTE, LOCAL_EXPONENT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,24 +24,12 @@ def worth(unique: Any, repetitions: Any, half_life: float) -> Any:
     return unique * (1 + half_life * -np.expm1(-repetitions / half_life))
 
 
-def _effective(k: Mapping[str, float], D: Any, U: Any) -> Any:
-    unique = np.minimum(U, D)
-    return worth(unique, D / unique - 1, k["R_D"])
-
-
-def _loss(k: Mapping[str, float], N: Any, D: Any, U: Any) -> Any:
-    alpha, beta = k["α"], k["β"]
-    unique = np.minimum(U, D)
-    g = (alpha * k["A"] / (beta * k["B"])) ** (1 / (alpha + beta))
-    needed = np.minimum(N, g * (unique * g) ** (beta / alpha))  # the compute-optimal N for so many tokens
-    n = worth(needed, N / needed - 1, k["R_N"])
-    return k["E"] + k["A"] / n**alpha + k["B"] / _effective(k, D, U) ** beta
-
+WORTH = "U'·[1 + R_D·(1 − e^(−(D/U' − 1)/R_D))]; U' = min(U, D)"
 
 EFFECTIVE_TOKENS = Law(
     name="muennighoff-effective-tokens",
     title="unique tokens that repeated ones are worth",
-    formula="D' = U·[1 + R_D·(1 − e^(−(D/U − 1)/R_D))]",
+    formula=f"D' = {WORTH}",
     constants={"R_D": REPEATED_TOKENS},
     inputs={"D": TOKENS, "U": UNIQUE},
     output=("D'", "tokens"),
@@ -52,14 +39,14 @@ EFFECTIVE_TOKENS = Law(
     fitted_range={"D": (0, 9e11)},
     note="R* is nearly unidentified on the paper's 182 runs: it is a rough figure. Up to 4 epochs cost little, and "
     "there is no more to gain after some 40.",
-    rule=_effective,
 )
 
 LOSS = Law(
     name="muennighoff",
     title="loss with repeated data",
-    formula="L(N, D, U) = E + A/N'^α + B/D'^β;  D' = U·[1 + R_D·(1 − e^(−(D/U − 1)/R_D))];  "
-    "N' = U_N·[1 + R_N·(1 − e^(−(N/U_N − 1)/R_N))], U_N = min(N, G·(U·G)^(β/α)), G = (α·A/(β·B))^(1/(α+β))",
+    formula=f"L(N, D, U) = E + A/N'^α + B/D'^β; D' = {WORTH}; "
+    "N' = U_N·[1 + R_N·(1 − e^(−(N/U_N − 1)/R_N))]; U_N = min(N, G·(U'·G)^(β/α)); U' = min(U, D); "
+    "G = (α·A/(β·B))^(1/(α+β))",
     constants={
         "E": Constant(math.exp(0.6254804), NATS, "irreducible loss", "1.87"),
         "A": Constant(math.exp(6.255414), f"{NATS} · parameters^α", "what too few parameters cost", "521"),
@@ -77,7 +64,6 @@ LOSS = Law(
     fitted_range={"N": (0, 9e9), "D": (0, 9e11)},
     note="R* is nearly unidentified on the paper's 182 runs. Where no token repeats it is Chinchilla's form, with "
     "constants fitted to C4; the loss itself depends on text and tokenizer.",
-    rule=_loss,
     mixing={"Chinchilla approach 3, unrounded": "its constants are of other text; R* were fitted with those of C4."},
 )
 
