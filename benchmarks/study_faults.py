@@ -23,7 +23,7 @@ from pathlib import Path
 
 from glassformer.runs.folder import Run, list_runs
 from glassformer.studies.folder import Study
-from glassformer.studies.outcomes import Outcome
+from glassformer.studies.outcomes import RunOutcome
 
 STEPS = 800
 VARIANTS = ("model.residual=none", "model.norm.kind=none", "training.optimizer.learning_rate=1e30")
@@ -102,7 +102,7 @@ def kill_often(words: list[str], root: Path, kills: list[str], draw: random.Rand
 def told(study: Study) -> dict[str, tuple[object, ...]]:
     """Every run's outcome without what a clock says, and the records it rests on."""
 
-    def of(outcome: Outcome) -> tuple[object, ...]:
+    def of(outcome: RunOutcome) -> tuple[object, ...]:
         curve = (outcome.curve.steps, outcome.curve.losses)
         reason = outcome.reason.partition(" is saved in ")[0]  # a divergence names the run's folder
         losses = [(each["step"], each.get("kind"), each.get("loss")) for each in Run.open(outcome.run).metrics()]

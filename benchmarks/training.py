@@ -157,8 +157,8 @@ def built(config: RunConfig) -> Decoder:
 class Shape:
     """Of a benchmark's batches, by which the path is chosen."""
 
-    rows: int
-    positions: int
+    batch_size: int
+    seq_len: int
     most_tokens: int
     tokens_per_step: float
     steps_per_epoch: float = 1.0

@@ -38,12 +38,12 @@ QUICK = (
     "runs/test_tensors.py",
     "scaling/test_power_law.py",
     "scoring/test_translations.py",
-    "studies/test_deciding.py",
+    "studies/test_adding_seeds.py",
     "studies/test_ray_cluster.py",
     "test_config.py",
     "test_locked_versions.py",
     "training/test_telemetry.py",
-    "training/test_training_on_pairs.py",
+    "tasks/test_pairs.py",
 )
 """What `make test-quick` runs: each dependency is used by some of them as the product uses it."""
 

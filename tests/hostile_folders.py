@@ -406,7 +406,7 @@ class Place:
             designed = check(study(base.override({"training.max_steps": 4}), vary=["model.residual=none"], seeds=2))
             made = Study.create(designed.config, data=designed.data, command=["test"], root=root / "studies")
             for planned in made.plan:
-                trained = session.start(planned.config, name=planned.slot, root=made.runs)
+                trained = session.start(planned.config, name=planned.run_key, root=made.runs)
                 trained.train()
                 found = read_outcome(trained.run, planned.variant, planned.seed)
                 assert found is not None

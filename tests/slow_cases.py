@@ -7,7 +7,7 @@ by its own nature says so where it stands: ``@pytest.mark.slow(reason=...)``.
 from __future__ import annotations
 
 SLOW = {
-    "stops, extends or repairs a study in real processes; studies/test_execution kills its workers": (
+    "stops, extends or repairs a study in real processes; studies/test_local_processes kills its workers": (
         "cli/test_study.py::test_ctrl_c_saves_and_the_study_goes_on_to_the_same_end",
         "cli/test_study.py::test_a_run_that_fails_is_told_after_the_table_and_tried_again",
         "cli/test_study.py::test_seeds_are_added_until_the_table_is_decided",
@@ -18,10 +18,10 @@ SLOW = {
     "trains a whole ladder; scaling/test_ladder does so in the quick suite": (
         "cli/test_scale_ladder.py::test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice",
     ),
-    "trains a claim's studies; claims/test_study_claims decides claims in the quick suite": (
+    "trains a claim's studies; claims/test_claim_studies decides claims in the quick suite": (
         "cli/test_claims.py::test_a_claim_that_takes_training_makes_its_studies_once",
-        "claims/test_study_claims.py::test_it_is_decided_from_its_studies[no-position]",
-        "claims/test_study_claims.py::test_real_processes_make_the_same_runs",
+        "claims/test_claim_studies.py::test_it_is_decided_from_its_studies[no-position]",
+        "claims/test_claim_studies.py::test_real_processes_make_the_same_runs",
         "claims/test_exact_claims.py::test_it_is_decided_within_the_quick_budget[residual-depth",
     ),
     "a large preset, of the same parts as a small one": (
@@ -49,7 +49,7 @@ SLOW = {
         "inspection/test_saved_figures.py::test_every_figure_of_a_page",
         "charts/test_attention_steps.py::test_a_query_that_may_look_nowhere",
         "charts/test_page.py::test_playing_goes_from",
-        "studies/test_report_opened_rows.py::test_a_task_is_reported",
+        "studies/test_row_pages.py::test_a_task_is_reported",
     ),
     "one more report; studies/test_report writes one in the quick suite": (
         "cli/test_report.py::test_a_report_is_written_and_says",
@@ -63,13 +63,13 @@ SLOW = {
         "generation/test_beam_search.py::test_an_ensemble_takes_the_mean",
     ),
     "one more training that is stopped and resumed; training/test_resume does so in the quick suite": (
-        "training/test_training_on_tasks.py::test_a_stopped_run",
+        "tasks/test_problems.py::test_a_stopped_run",
         "training/test_resume.py::test_resumed_equals_uninterrupted_wherever",
         "training/test_extrapolation.py::test_a_resumed_run_forecasts_what_an_uninterrupted_one_does[10]",
         "training/test_extrapolation.py::test_a_resumed_run_forecasts_what_an_uninterrupted_one_does[21]",
         "training/test_means.py::test_a_resumed_run_has_the_same_means",
     ),
-    "trains until something is learned": ("training/test_training_on_pairs.py::test_a_translator_learns_to_reverse",),
+    "trains until something is learned": ("tasks/test_pairs.py::test_a_translator_learns_to_reverse",),
     "one more planted law or set of curves": (
         "scaling/test_ladder.py::test_the_truth_is_told",
         "scaling/test_sensitivity.py::test_on_a_planted_law_without_noise",

@@ -83,6 +83,11 @@ class Config(BaseModel):
         """What messages call this configuration."""
         return "configuration"
 
+    @classmethod
+    def kinds(cls) -> tuple[type[Config], ...]:
+        """The configurations that a field of this type may hold: itself, or those registered under a common base."""
+        return (cls,)
+
     def override(self, changes: Mapping[str, Any]) -> Self:
         """A copy with dotted changes: ``config.override({"attention.n_heads": 8, "residual": "none"})``.
 
@@ -264,7 +269,8 @@ def _reads_none(annotation: Any, value: Any) -> bool:
 
 def _config_class(annotation: Any, tree: Any = None) -> type[Config] | None:
     """The configuration that a field holds; of several, the one whose kind the tree names, or else the first."""
-    found = [member for member in _members(annotation) if isinstance(member, type) and issubclass(member, Config)]
+    classes = [member for member in _members(annotation) if isinstance(member, type) and issubclass(member, Config)]
+    found = [kind for each in classes for kind in each.kinds()]
     named = tree.get(KIND) if isinstance(tree, Mapping) else None
     for member in found:
         if KIND in member.model_fields and member.model_fields[KIND].default == named:

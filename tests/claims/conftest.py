@@ -1,4 +1,4 @@
-"""A small text, small models and a laboratory of our own; and losses whose differences are known."""
+"""A small text, small models and claim studies of our own; and losses whose differences are known."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.verdicts import Circumstances
+from glassformer.studies.runner import StudyRunner
 
 SMALL = {
     "model.d_model": 16,
@@ -47,9 +48,9 @@ def text(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def laboratory(text) -> Laboratory:
+def claim_studies(text) -> ClaimStudies:
     """Tiny models on the small text; its studies are kept for the whole session."""
-    return Laboratory(str(text), settings=SMALL, workers=2)
+    return ClaimStudies(str(text), StudyRunner(workers=2), settings=SMALL)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.claims import judging
-from glassformer.claims.claim import Budget, Finding, Kind, Number, Outcome, number, verdict_of
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import ClaimResult, Kind, Measurement, Verdict, measurement, verdict_of
 from glassformer.claims.registry import IDS, claim, claims
 from glassformer.errors import ConfigError
 
@@ -37,7 +38,7 @@ def test_the_verdict_follows_from_the_parts(parts, verdict):
 def test_every_set_of_parts_has_a_verdict_and_its_contrary_the_contrary_one(parts):
     contrary = {name: None if part is None else not part for name, part in parts.items()}
     turned = {"supported": "refuted", "refuted": "supported"}
-    assert verdict_of(parts) in get_args(Outcome)
+    assert verdict_of(parts) in get_args(Verdict)
     assert verdict_of(contrary) == turned.get(verdict_of(parts), verdict_of(parts))
 
 
@@ -47,22 +48,22 @@ def test_a_claim_asserts_something():
 
 
 def test_a_finding_has_no_verdict_but_that_of_its_parts():
-    assert Finding({"it is so": False}, "It is not.", "", {}).verdict == "refuted"
+    assert ClaimResult({"it is so": False}, "It is not.", "", {}).verdict == "refuted"
 
 
 def test_a_number_is_finite_and_tells_its_unit_and_interval():
-    assert str(Number(0.4127, "nats", (0.3, 0.5))) == "0.4127 nats (95 % interval 0.3 to 0.5)"
-    assert str(number(math.inf, "nats")) == "none"
-    assert number(1.0, "", (0.0, math.inf)).interval is None
+    assert str(Measurement(0.4127, "nats", (0.3, 0.5))) == "0.4127 nats (95 % interval 0.3 to 0.5)"
+    assert str(measurement(math.inf, "nats")) == "none"
+    assert measurement(1.0, "", (0.0, math.inf)).interval is None
     with pytest.raises(AssertionError):
-        Number(math.nan)
+        Measurement(math.nan)
 
 
 def test_a_part_is_not_told_apart_where_its_interval_lies_on_both_sides():
-    measured = Number(0.5, "nats", (0.4, 0.6))
+    measured = Measurement(0.5, "nats", (0.4, 0.6))
     assert [judging.exceeds(measured, threshold) for threshold in (0.3, 0.5, 0.7)] == [True, None, False]
     assert [judging.falls_short(measured, threshold) for threshold in (0.3, 0.5, 0.7)] == [False, None, True]
-    assert judging.exceeds(Number(0.5, "nats"), 0.3) is None  # fewer than three seeds: no interval
+    assert judging.exceeds(Measurement(0.5, "nats"), 0.3) is None  # fewer than three seeds: no interval
 
 
 def test_a_diverged_run_is_never_counted_for_its_own_side(losses):
@@ -79,9 +80,9 @@ def test_a_diverged_run_is_never_counted_for_its_own_side(losses):
 
 
 def test_a_value_that_there_is_not_is_said_in_words():
-    assert judging.worded(Number(0.4127, "nats")) == "0.413"
-    assert judging.worded(Number(0.4127), ".0%") == "41%"
-    assert judging.worded(Number(None, "nats")) == "no finite number of"
+    assert judging.worded(Measurement(0.4127, "nats")) == "0.413"
+    assert judging.worded(Measurement(0.4127), ".0%") == "41%"
+    assert judging.worded(Measurement(None, "nats")) == "no finite number of"
 
 
 def test_all_of_fails_with_one_and_is_open_with_one_that_is_open():
@@ -107,8 +108,8 @@ def test_training_does_not_work_where_a_run_diverges_or_only_frequencies_are_lea
 
 
 def test_signed_tells_minus_with_a_real_minus():
-    assert judging.signed(Number(-0.25, "nats")) == "−0.250 nats"
-    assert judging.signed(Number(None)) == "not measurable"
+    assert judging.signed(Measurement(-0.25, "nats")) == "−0.250 nats"
+    assert judging.signed(Measurement(None)) == "not measurable"
 
 
 @pytest.mark.parametrize("name", IDS)

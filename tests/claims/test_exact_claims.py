@@ -19,7 +19,7 @@ from glassformer.claims import (
     residual_derivative,
     teacher_forcing,
 )
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.claims.exactness import DIFFERENT, EQUAL, equal
 from glassformer.claims.registry import claim
 
@@ -39,16 +39,16 @@ from glassformer.claims.registry import claim
         ("residual-depth", "depends"),
     ],
 )
-def test_it_is_decided_within_the_quick_budget(name, verdict, laboratory):
+def test_it_is_decided_within_the_quick_budget(name, verdict, claim_studies):
     decided = claim(name)
-    finding = decided.decide(decided.quick, laboratory)
-    assert finding.verdict == verdict, finding
-    assert finding.numbers
-    assert finding.evidence == ()
+    result = decided.decide(decided.quick, claim_studies)
+    assert result.verdict == verdict, result
+    assert result.numbers
+    assert result.evidence == ()
 
 
-def test_more_draws_do_not_leave_it_open_whether_zeros_mask(laboratory):
-    assert mask_by_zero.decide(claim("mask-by-zero").full, laboratory).verdict == "refuted"
+def test_more_draws_do_not_leave_it_open_whether_zeros_mask(claim_studies):
+    assert mask_by_zero.decide(claim("mask-by-zero").full, claim_studies).verdict == "refuted"
 
 
 def test_equal_different_and_what_lies_between():
@@ -150,7 +150,7 @@ def test_layer_vs_batch_norm_is_decided_by_its_statistics_and_flips():
     assert layer_vs_batch_norm.judge(swapped).verdict == "refuted"
 
 
-def test_more_seeds_are_more_draws(laboratory):
-    one, five = (mask_by_zero.decide(Budget(seeds=seeds), laboratory) for seeds in (1, 5))
+def test_more_seeds_are_more_draws(claim_studies):
+    one, five = (mask_by_zero.decide(Budget(seeds=seeds), claim_studies) for seeds in (1, 5))
     name = "smallest sum of a row"
     assert five.numbers[name].value <= one.numbers[name].value

@@ -8,24 +8,23 @@ from pathlib import Path
 import pytest
 
 from glassformer import places
-from glassformer.claims.claim import Finding, Number
-from glassformer.claims.deciding import decide
+from glassformer.claims.claim import ClaimResult, Measurement
 from glassformer.claims.page import page
 from glassformer.claims.registry import claim
-from glassformer.claims.verdicts import Verdict, last, record, recorded
+from glassformer.claims.verdicts import VerdictRecord, decide, last, record, recorded
 from glassformer.errors import RunError
 
-FINDING = Finding(
+FINDING = ClaimResult(
     {"one | part": True, "another": False},
     "What is true.",
     "Under this condition.",
-    {"cost": Number(0.5, "nats", (0.4, 0.6)), "nothing": Number(None, "nats")},
+    {"cost": Measurement(0.5, "nats", (0.4, 0.6)), "nothing": Measurement(None, "nats")},
     (Path("studies/one"),),
 )
 
 
 def test_a_verdict_is_read_back_as_it_was_kept(tmp_path, about):
-    verdict = Verdict.of(claim("pe-norm"), FINDING, about())
+    verdict = VerdictRecord.of(claim("pe-norm"), FINDING, about())
     path = record(tmp_path / "new" / "claims", verdict)
     assert path.name == "pe-norm.quick.json"
     assert recorded(path.parent, "pe-norm") == [verdict]
@@ -39,7 +38,7 @@ def test_each_budget_has_one_verdict_and_the_last_is_the_newest(tmp_path, about)
         about("full", "2026-01-01T00:00:00+00:00"),
         about("quick", "2026-02-01T00:00:00+00:00"),
     ):
-        record(tmp_path, Verdict.of(decided, FINDING, each))
+        record(tmp_path, VerdictRecord.of(decided, FINDING, each))
     assert [each.circumstances.budget for each in recorded(tmp_path, "pe-norm")] == ["quick", "full"]
     assert last(tmp_path, "pe-norm").circumstances.date == "2026-02-01T00:00:00+00:00"
     assert last(tmp_path, "pe-distance") is None
@@ -53,7 +52,7 @@ def test_a_damaged_verdict_is_told_with_what_to_do(tmp_path, damage):
 
 
 def test_a_verdict_that_is_none_of_the_four_is_damage(tmp_path, about):
-    path = record(tmp_path, Verdict.of(claim("pe-norm"), FINDING, about()))
+    path = record(tmp_path, VerdictRecord.of(claim("pe-norm"), FINDING, about()))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": "maybe"}))
     with pytest.raises(RunError, match="maybe"):
         recorded(tmp_path, "pe-norm")
@@ -62,11 +61,11 @@ def test_a_verdict_that_is_none_of_the_four_is_damage(tmp_path, about):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path, about):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be kept"):
-        record(tmp_path / "file" / "claims", Verdict.of(claim("pe-norm"), FINDING, about()))
+        record(tmp_path / "file" / "claims", VerdictRecord.of(claim("pe-norm"), FINDING, about()))
 
 
-def test_deciding_keeps_the_circumstances(tmp_path, laboratory):
-    verdict = decide(claim("pe-norm"), "quick", laboratory, folder=tmp_path, command=["glassformer", "claims", "x"])
+def test_deciding_keeps_the_circumstances(tmp_path, claim_studies):
+    verdict = decide(claim("pe-norm"), "quick", claim_studies, folder=tmp_path, command=["glassformer", "claims", "x"])
     assert recorded(tmp_path, "pe-norm") == [verdict]
     told = verdict.circumstances
     assert (told.budget, told.runs, told.data, told.command) == ("quick", 0, "", "glassformer claims x")
@@ -77,7 +76,7 @@ def test_deciding_keeps_the_circumstances(tmp_path, laboratory):
 
 def test_the_page_has_every_verdict_with_its_numbers_and_circumstances(about):
     decided = [claim("pe-norm"), claim("pe-distance")]
-    written = page(decided, {"pe-norm": [Verdict.of(decided[0], FINDING, about())]})
+    written = page(decided, {"pe-norm": [VerdictRecord.of(decided[0], FINDING, about())]})
     for told in (
         "**depends** (quick)",
         "one | part: **holds**",
@@ -87,9 +86,9 @@ def test_the_page_has_every_verdict_with_its_numbers_and_circumstances(about):
         "What is true.",
         "Under this condition.",
         "Evidence: the studies `one`",
-        "`glassformer claims x`, 2026-01-02T03:04:05+00:00: 3 seeds; 600 steps; levels 1, 4; 36 runs, 18 of them made",
+        "`glassformer claims x`, 2026-01-02T03:04:05+00:00: 3 seeds; 600 steps; levels 1, 4; 36 runs, 18 of them",
         decided[1].statement,
-        "not decided yet",
+        "not tested yet",
     ):
         assert told in written
     assert "```" not in written  # nothing that the documentation's tests would run

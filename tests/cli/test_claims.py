@@ -7,7 +7,7 @@ import json
 import pytest
 
 from glassformer.claims import q_only
-from glassformer.claims.claim import Budget
+from glassformer.claims.budget import Budget
 from glassformer.claims.registry import IDS
 
 
@@ -21,10 +21,10 @@ def test_all_claims_are_listed_with_their_last_verdict(say, place):
     said = say("claims")
     assert (said.status, said.err) == (0, "")
     assert all(name in said.out for name in IDS)
-    assert said.out.count("not decided yet") == len(IDS)
+    assert said.out.count("not tested yet") == len(IDS)
     assert say("claims", "pe-norm", "--quick").status == 0
     said = say("claims")
-    assert said.out.count("not decided yet") == len(IDS) - 1
+    assert said.out.count("not tested yet") == len(IDS) - 1
     (row,) = (line for line in said.out.splitlines() if line.strip().startswith("pe-norm"))
     assert "depends" in row
     assert "quick" in row
@@ -33,7 +33,7 @@ def test_all_claims_are_listed_with_their_last_verdict(say, place):
 def test_a_claim_is_decided_with_its_number_condition_and_time(say, place):
     said = say("claims", "mask-by-zero")
     assert (said.status, said.err) == (0, "")
-    for told in ("refuted", "does not hold", "divided by its sum", "smallest sum of a row: 0.0", "1 claim decided"):
+    for told in ("refuted", "does not hold", "divided by its sum", "smallest sum of a row: 0.0", "1 claim tested"):
         assert told in said.out
     kept = json.loads((place / "claims" / "mask-by-zero.quick.json").read_text())
     assert kept["verdict"] == "refuted"
@@ -43,7 +43,7 @@ def test_a_claim_is_decided_with_its_number_condition_and_time(say, place):
 def test_several_claims_are_decided_in_one_command_with_the_total_time(say, place):
     said = say("claims", "pe-norm", "mask-by-zero", "--full", "--folder", "verdicts")
     assert said.status == 0
-    assert "2 claims decided, full budget, in " in said.out
+    assert "2 claims tested, full budget, in " in said.out
     assert sorted(path.name for path in (place / "verdicts").iterdir()) == [
         f"{name}.full.json" for name in ("mask-by-zero", "pe-norm")
     ]
@@ -51,18 +51,18 @@ def test_several_claims_are_decided_in_one_command_with_the_total_time(say, plac
 
 def test_a_claim_that_takes_training_makes_its_studies_once(say, place, monkeypatch):
     small = {"model.d_model": 16, "model.max_seq_len": 16, "training.batch_size": 4}
-    monkeypatch.setattr("glassformer.claims.laboratory.RECIPE", small)
+    monkeypatch.setattr("glassformer.claims.claim_studies.RECIPE", small)
     monkeypatch.setattr(
         "glassformer.claims.q_only.CLAIM",
         q_only.Claim(**(vars(q_only.CLAIM) | {"quick": Budget(seeds=3, steps=6)})),
     )
     said = say("claims", "q-only", "--data", "words.txt", "--workers", 1)
     assert said.status == 0, said
-    assert "12 runs (3 made before) on words.txt" in said.out  # the base of the second study is that of the first
+    assert "12 runs (3 reused) on words.txt" in said.out  # the base of the second study is that of the first
     assert "95 % interval" in said.out
     assert len(list((place / "studies").iterdir())) == 2
     said = say("claims", "q-only", "--data", "words.txt")
-    assert "12 runs (12 made before)" in said.out
+    assert "12 runs (12 reused)" in said.out
     assert len(list((place / "studies").iterdir())) == 2
 
 
@@ -73,7 +73,7 @@ def test_the_page_is_written_from_recorded_verdicts(say, place):
     written = (place / "docs" / "claims.md").read_text()
     assert "| [pe-norm](#pe-norm) |" in written
     assert "**depends** (quick)" in written
-    assert written.count("not decided yet") == len(IDS) - 1
+    assert written.count("not tested yet") == len(IDS) - 1
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_the_page_is_written_from_recorded_verdicts(say, place):
         (["residual-los"], "There is no claim 'residual-los'. Did you mean 'residual-loss'?"),
         (["pe-norm", "zzz", "yyy"], "for 2 reasons"),
         (["pe-norm", "--quick", "--full"], "two budgets"),
-        (["pe-norm", "--all"], "--all decides every claim"),
-        (["--quick"], "--quick is for deciding"),
+        (["pe-norm", "--all"], "--all tests every claim"),
+        (["--quick"], "--quick has no effect"),
         (["--workers", "3", "--full"], "for 2 reasons"),
         (
             ["pe-norm", "causal-cache", "--data", "words.txt"],
-            "--data: to decide pe-norm, causal-cache nothing is trained",
+            "--data: testing pe-norm, causal-cache trains nothing",
         ),
     ],
 )

@@ -85,8 +85,15 @@ def test_info_says_what_both_stacks_of_a_translator_are_and_cost(capsys):
     assert "activations: cross attention" in shown
 
 
+def test_info_says_what_an_encoder_is_and_of_no_cache(capsys):
+    shown = " ".join(told(capsys, "info", "tiny-transformer", "--set", "family=encoder").split())
+    assert "encoder: 1 layer of attention + ffn, vocabulary" in shown
+    assert "KV cache" not in shown
+    assert "KV cache" in told(capsys, "info", "tiny-transformer")
+
+
 @pytest.mark.parametrize(
-    ("settings", "told_tying"),
+    ("settings", "shown_tying"),
     [
         ((), "source, target and head embeddings untied"),
         (("embedding.source=target",), "source and target embeddings tied"),
@@ -94,9 +101,9 @@ def test_info_says_what_both_stacks_of_a_translator_are_and_cost(capsys):
         (("head.tied=true",), "target and head embeddings tied"),
     ],
 )
-def test_info_says_which_matrices_of_a_translator_are_one(settings, told_tying, capsys):
+def test_info_says_which_matrices_of_a_translator_are_one(settings, shown_tying, capsys):
     shown = told(capsys, "info", "annotated-transformer", *(arg for each in settings for arg in ("--set", each)))
-    assert told_tying in shown
+    assert shown_tying in shown
 
 
 def test_info_as_json_has_a_translators_costs(capsys):

@@ -15,7 +15,7 @@ ROWS = {
     "a letter outside the vocabulary": ("inspect {run} --text abQd", "'Q'"),
     "a text longer than the context": (
         "inspect {run} --text 'abc bad abc bad abc'",
-        r"has 19 tokens, and small-\S+ looks at 16 \(max_seq_len\)",
+        r"19 tokens.*small-\S+ .*16 \(max_seq_len\)",
     ),
     "a source longer than the context": (
         "inspect {translator} --text '" + "one " * 32 + "'",

@@ -7,7 +7,7 @@ import pytest
 from glassformer.studies.checking import check
 from glassformer.studies.design import study as design
 from glassformer.studies.folder import Study
-from glassformer.studies.worker import make
+from glassformer.studies.worker import train_run
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def study(place, small):
 
 def test_a_report_is_written_and_says_what_the_study_found(say, place, study):
     for planned in study.plan:
-        make(study, planned, lambda record: None)
+        train_run(study, planned)
     said = say("report", "latest")
     assert said.status == 0, said.err
     assert "fewer than 3 pairs" in said.out
@@ -55,8 +55,8 @@ def test_wrong_inputs_end_with_status_2_and_one_message(say, place, study, words
 
 
 def test_a_damaged_outcome_is_said(say, place, study):
-    make(study, study.plan[0], lambda record: None)
-    path = study.path / "outcomes" / f"{study.plan[0].slot}.json"
+    train_run(study, study.plan[0])
+    path = study.path / "outcomes" / f"{study.plan[0].run_key}.json"
     path.write_text("{}")
     said = say("report", "latest")
     assert said.status == 2

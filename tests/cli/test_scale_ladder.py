@@ -40,17 +40,17 @@ def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
     said = say(*WORDS, "--budget", "6e9", "--verify", "--workers", 1)
     assert said.status == 0, said.err
     (study,) = (place / "studies").iterdir()
-    told = json.loads((study / "learned.json").read_text())
-    assert told["prediction"]["low"] < told["prediction"]["loss"] < told["prediction"]["high"]
-    (verified,) = told["verified"]
-    inside = told["prediction"]["low"] <= verified["loss"] <= told["prediction"]["high"]
-    assert ("inside the band" in said.out) == inside == verified["inside"]
-    for part in ("The law: L = E + a/C^α", "the design promised", "Back-test", "Next: "):
+    learned = json.loads((study / "learned.json").read_text())
+    assert learned["prediction"]["low"] < learned["prediction"]["loss"] < learned["prediction"]["high"]
+    (verified,) = learned["verified"]
+    inside = learned["prediction"]["low"] <= verified["loss"] <= learned["prediction"]["high"]
+    assert ("inside the" in said.out) == inside == verified["inside"]
+    for part in ("The law: L = E + a/C^α", "Expected of the design", "Back-test", "Next run: ", "Learning rate: "):
         assert part in said.out
     assert (study / "ladder.html").stat().st_size > 100_000
     again = say(*WORDS, "--budget", "6e9", "--verify", "--workers", 1)
     assert again.status == 0, again.err
-    assert "runs to make" not in again.out
+    assert "runs pending" not in again.out
     assert "training the target" not in again.out
     assert [path.name for path in (place / "studies").iterdir()] == [study.name]
 
@@ -59,7 +59,7 @@ def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
     ("options", "message"),
     [
         (["--budget", "soon"], "expected FLOPs or time"),
-        (["--budget", "1e6"], "does not pay for a ladder"),
+        (["--budget", "1e6"], "is too small"),
         (["--budget", "6e9", "--set", "training.max_steps=5"], "each rung has its own length"),
         (["--budget", "6e9", "--vary", "model.residul=none"], "Did you mean 'residual'?"),
         (["--budget", "6e9", "--vary", "model.d_model=64", "--dry-run"], "each rung has its own"),
@@ -69,7 +69,7 @@ def test_a_ladder_goes_from_a_line_to_a_page_and_is_not_made_twice(say, place):
         (["--budget", "6e9", "--target", "0.1x"], "a multiple above 1"),
     ],
 )
-def test_wrong_inputs_are_told_and_leave_nothing_behind(say, place, options, message):
+def test_wrong_inputs_are_learned_and_leave_nothing_behind(say, place, options, message):
     said = say(*WORDS, *options)
     assert said.status == 2
     assert message in said.err

@@ -93,7 +93,7 @@ def test_a_file_that_is_no_plan_is_left_alone(say, place):
     (place / "plan.json").write_text('{"mine": 1}')
     said = say(*PLAN, "--compute", "1e13")
     assert said.status == 2
-    assert "is there already" in said.err
+    assert "exists already" in said.err
     assert (place / "plan.json").read_text() == '{"mine": 1}'
 
 

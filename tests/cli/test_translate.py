@@ -322,6 +322,6 @@ def test_the_help_says_the_defaults_of_the_search(say):
 
     default = BeamSearchConfig()
     said = re.sub(r"[\s│]+", " ", say("translate", "--help").out)
-    assert f"1 is greedy. {default.beam_size} unless given." in said
+    assert f"how many are drawn. {default.beam_size} unless given." in said
     assert f"{default.length_penalty:g} unless given" in said
-    assert f"the source's + {default.max_length_offset} unless given" in said
+    assert f"input length + 50). {default.max_length_offset} unless given" in said

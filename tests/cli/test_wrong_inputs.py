@@ -114,7 +114,7 @@ NUMBERS = {
 }
 TOO_LARGE = {
     "a batch of 10^9": (f"{TRAIN} --set training.batch_size=1000000000", r"needs about .* of memory"),
-    "a width of 10^9": (f"{TRAIN} --set model.d_model=1000000000", r"needs about .* of memory"),
+    "a width of 10^9": (f"{TRAIN} --set model.d_model=1000000000", "no matrix can be so large"),
     "10^9 layers": (f"{TRAIN} --set model.n_layers=1000000000", "n_layers is 1000000000; expected .* 2000"),
     "a width of 10^30": (f"{TRAIN} --set model.d_model={4 * 10**30}", "d_model.*4000.* is too large"),
     "a context of 10^9": (f"{TRAIN} --set model.max_seq_len=1000000000 --set training.seq_len=32", "of memory"),
@@ -162,7 +162,10 @@ CONFLICTS = {
         f"{TRAIN} --set training.schedule.kind=noam --set training.schedule.warmup_steps=0",
         "noam schedule needs",
     ),
-    "longer than the context": (f"{TRAIN} --set training.seq_len=100", "seq_len is 100, and the model looks at 64"),
+    "longer than the context": (
+        f"{TRAIN} --set training.seq_len=100",
+        "seq_len is 100, more than the context",
+    ),
     "heads that do not divide": (
         f"{TRAIN} --set model.attention.n_heads=5",
         r"does not divide into 5 heads.*1, 2, 4, 8",
@@ -238,7 +241,7 @@ PARTS = {
     ),
     "part that refuses its options": (
         f"{TRAIN} {PART}-narrow",
-        "refuses its options.*unexpected keyword argument 'eps'",
+        "options.*unexpected keyword argument 'eps'",
         file(
             "own.py",
             HEAD + "@register('norm', 'own-narrow')\nclass Narrow(nn.Identity):\n    def __init__(self, d): ...\n",
@@ -340,7 +343,7 @@ SAMPLES = {
     "a temperature of nan": ("sample {run} --temperature nan", "temperature is nan.*finite"),
     "top-k of 0": ("sample {run} --top-k 0", "top_k is 0"),
     "top-p of 2": ("sample {run} --top-p 2", "top_p is 2"),
-    "top-p and greedy": ("sample {run} --top-p 0.5 --temperature 0", "temperature 0 .greedy. draws nothing"),
+    "top-p and greedy": ("sample {run} --top-p 0.5 --temperature 0", "temperature 0 .greedy."),
     "a seed below 0": ("sample {run} --seed=-1", "seed is -1"),
     "quantized to int3": ("sample {run} --quantize int3", "quantize is 'int3'"),
     "an unknown precision": ("sample {run} --precision fp8", "precision is 'fp8'"),

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.inspection.attribution import contributions, logit_attribution
+from glassformer.inspection.attribution import logit_attribution
+from glassformer.inspection.contributions import contributions
 from glassformer.inspection.frozen_norms import FrozenNorm, freeze
 from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names

@@ -28,19 +28,20 @@ def reference(config, weights, case):
     """Name -> activation of one forward pass in evaluation: the whole Transformer in plain formulas."""
     seen = {}
     first, target, head = matrices(config, weights)
-    if config.has_encoder:
+    if config.family == "encoder-decoder":
         memory = stack(config, weights, "encoder.", first, case.source, case.padding, seen, causal=False)
         context = (memory, case.padding)
         final = stack(config, weights, "decoder.", target, case.tokens, None, seen, causal=True, memory=context)
     else:
-        final = stack(config, weights, "", target, case.tokens, case.padding, seen, causal=True)
+        causal = config.family == "decoder"
+        final = stack(config, weights, "", target, case.tokens, case.padding, seen, causal=causal)
     seen["logits"] = linear(final, head, weights.get("head.bias"))[..., : config.vocab_size]
     return seen
 
 
 def matrices(config, weights):
     """The token tables of the encoder and of the decoder, and the head's matrix; a shared one is named once."""
-    if not config.has_encoder:
+    if config.family != "encoder-decoder":
         table = weights.get("embedding.tokens.weight")
         return None, table, table if config.head.tied else weights["head.weight"]
     source = weights.get("encoder.embedding.tokens.weight")
@@ -324,6 +325,12 @@ OPTIONS = {
         "attention.qk_norm": "layernorm",
     },
     "scaled vectors without positions": {"embedding.scale": True, "positions.kind": "none"},
+    "an encoder alone": {"family": "encoder"},
+    "an encoder alone, post-norm, with ALiBi": {
+        "family": "encoder",
+        "norm.placement": "post",
+        "positions.kind": "alibi",
+    },
     "a translator": TRANSLATOR,
     "a translator of three vocabularies": {
         **TRANSLATOR,

@@ -9,8 +9,8 @@ from glassformer.errors import ConfigError
 from glassformer.inspection.jacobian import (
     AS_BUILT,
     WITHOUT_SKIPS,
+    _block_inputs,
     _lines,
-    _surroundings,
     block_jacobian,
     jacobian_spectrum,
     without_skips,
@@ -115,7 +115,7 @@ def test_a_token_of_any_model_is_the_part_of_the_whole_sequence_that_is_its_own(
     length = args[0 if side == "encoder" else 1].shape[1]
     options = {"side": side, "row": 1, "compare": False, "layers": [1]}
     stack = trace.model.family.stack(side)
-    context, memory = _surroundings(trace, stack, 1)
+    context, memory = _block_inputs(trace, stack, 1)
     x = trace[f"{stack.prefix}blocks.1.input"][1]
     block = stack.module(trace.model).blocks[1]
     whole = block_jacobian(block, x, context, memory and memory.layer(1)).view(length, 4, length, 4)

@@ -149,7 +149,7 @@ def test_wrong_input_is_told_plainly():
 
 
 def test_the_guesses_are_spelt():
-    result = logit_lens(traced(), spell=lambda token: f"<{token}>", top=2)
+    result = logit_lens(traced(), to_text=lambda token: f"<{token}>", top=2)
     needed = {*result.guesses.flatten().tolist(), *result.targets[:-1].tolist()}
     assert result.texts == {token: f"<{token}>" for token in needed}
 
@@ -165,7 +165,7 @@ def test_the_lines_are_a_chart_whose_frame_can_be_chosen(theme):
 
 
 def test_it_shows_itself_with_a_frame_for_each_checkpoint():
-    spellings = {"spell": "abcdefghijklm".__getitem__, "tokens": list("ABCDEFG")}
+    spellings = {"to_text": "abcdefghijklm".__getitem__, "tokens": list("ABCDEFG")}
     results = [logit_lens(traced(), **spellings), logit_lens(traced(MODELS["post"]), **spellings)]
     grid, lines = type(results[0]).figures_of(results)
     assert grid.n_frames == lines.n_frames == 2

@@ -76,8 +76,8 @@ def test_rmsnorm_leaves_the_mean_and_makes_the_mean_square_one(x):
 
 
 def test_a_louder_token_is_heard_by_all_through_batchnorm_in_training_alone(x):
-    found = compare_norms(x, row=2, louder=4)
-    assert dict(zip(KINDS, found.others_moved.tolist(), strict=True)) == {
+    found = compare_norms(x, row=2, scaled_token=4)
+    assert dict(zip(KINDS, found.others_changed.tolist(), strict=True)) == {
         "before": 0.0,
         "layernorm": 0.0,
         "rmsnorm": 0.0,
@@ -85,11 +85,11 @@ def test_a_louder_token_is_heard_by_all_through_batchnorm_in_training_alone(x):
         "batchnorm in evaluation": 0.0,
     }
     for k, kind in enumerate(KINDS):
-        moved = found.moved[k]
-        assert (moved[torch.arange(10) != 4] > 0).all() == (kind == "batchnorm in training"), kind
-    assert found.moved[KINDS.index("before"), 4] == pytest.approx(9 * x[2, 4].abs().max().item(), rel=1e-5)
+        changes = found.changes[k]
+        assert (changes[torch.arange(10) != 4] > 0).all() == (kind == "batchnorm in training"), kind
+    assert found.changes[KINDS.index("before"), 4] == pytest.approx(9 * x[2, 4].abs().max().item(), rel=1e-5)
     # a token's own norm takes its loudness away
-    assert found.moved[KINDS.index("layernorm"), 4] < 1e-4 < found.moved[KINDS.index("batchnorm in evaluation"), 4]
+    assert found.changes[KINDS.index("layernorm"), 4] < 1e-4 < found.changes[KINDS.index("batchnorm in evaluation"), 4]
 
 
 def test_the_running_statistics_are_those_of_what_was_gathered(x):
@@ -124,7 +124,7 @@ def test_what_cannot_be_compared_is_refused(x):
     with pytest.raises(DataError, match="no row 3"):
         compare_norms(x, row=3)
     with pytest.raises(DataError, match="no token 10"):
-        compare_norms(x, louder=10)
+        compare_norms(x, scaled_token=10)
     with pytest.raises(DataError, match="at least 2"):
         compare_norms(x[:1, :1])
     with pytest.raises(ConfigError, match=r"does not hold 'blocks\.9\.input'"):
@@ -207,20 +207,20 @@ def test_pictures_have_a_frame_for_each_checkpoint(x):
 
 
 def test_the_map_s_input_is_in_units_of_its_rms_and_a_silence_is_nothing(x):
-    values, _, moved = compare_norms(100 * x, louder=2).figures()
+    values, _, changes = compare_norms(100 * x, scaled_token=2).figures()
     assert (values.values[0, 0] ** 2).mean() == pytest.approx(1.0, rel=1e-4)
-    assert moved.values.shape == (1, len(KINDS), 10)
-    drawn = torch.from_numpy(moved.values[0]).isfinite()
+    assert changes.values.shape == (1, len(KINDS), 10)
+    drawn = torch.from_numpy(changes.values[0]).isfinite()
     assert drawn[KINDS.index("before")].nonzero().tolist() == [[2]]
     assert drawn[KINDS.index("batchnorm in training")].all()
 
 
 def test_long_texts_and_wide_models_are_thinned_to_what_can_be_seen():
     x = torch.randn(1, 200, 300, generator=torch.Generator().manual_seed(0))
-    values, points, moved = compare_norms(x, louder=150).figures()
+    values, points, changes = compare_norms(x, scaled_token=150).figures()
     assert values.values.shape == (1, len(KINDS), 64, 64)
     assert (values.rows[0], values.rows[-1], values.columns[-1]) == ("0 0", "199 199", "299")
-    assert moved.values.shape == (1, len(KINDS), 65)
-    assert "150 150" in moved.columns
+    assert changes.values.shape == (1, len(KINDS), 65)
+    assert "150 150" in changes.columns
     (drawn,) = points.chart().to_dict()["datasets"].values()
     assert len(drawn) == len(KINDS) * 128

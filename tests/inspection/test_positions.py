@@ -82,7 +82,7 @@ def test_positions_on_a_line_grow_apart_throughout():
     found = positions_of(Line(d_model=2, max_seq_len=9, n_heads=1, d_head=2), 9, d_head=2)
     assert found.added.by_gap.mean.tolist() == pytest.approx([5.0 * gap for gap in range(1, 9)])
     assert found.added.by_gap.grows_until == 8
-    assert found.turning is None
+    assert found.rotation_similarity is None
     assert "throughout" in found.figures()[-1].description
 
 
@@ -102,8 +102,8 @@ def test_rotary_similarity_is_the_mean_of_the_cosines_and_norms_stay_one(theta):
     found = positions_of(encoding(RotaryPositions, d_head=d, theta=theta), 40, d_head=d)
     frequencies = theta ** (-torch.arange(0, d, 2) / d)
     expected = 2 / d * (torch.arange(40)[:, None] * frequencies).cos().sum(1)
-    torch.testing.assert_close(found.turning, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.turned_norms, torch.ones(40), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.rotation_similarity, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.rotated_norms, torch.ones(40), atol=1e-5, rtol=0)
     assert found.added is None
     assert found.bias is None
 
@@ -117,7 +117,7 @@ def test_alibi_is_a_bias_of_minus_slope_times_distance_in_each_head():
     found = positions_of(encoding(ALiBiPositions, n_heads=6), 40, d_head=8)
     torch.testing.assert_close(found.bias, -alibi_slopes(6)[:, None] * torch.arange(40.0))
     assert found.added is None
-    assert found.turning is None
+    assert found.rotation_similarity is None
 
 
 def test_no_positions_are_explained_instead_of_drawn():

@@ -33,7 +33,8 @@ from glassformer.models.counting import (
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.presets import preset, preset_names
-from glassformer.registry import registered
+from glassformer.parts.feedforward import ReLUFeedForward
+from glassformer.registry import register, registered
 
 SUBLAYERS = ("attention", "cross_attention", "feedforward")
 
@@ -221,6 +222,24 @@ def test_optimizer_bytes_are_those_of_its_state(config, kind, momentum):
     assert costs(config, optimizer=kind, momentum=momentum).optimizer_bytes == sum(t.nbytes for t in tensors)
 
 
+@register("feedforward", "test-one-of-two")
+class OneOfTwo(ReLUFeedForward):
+    """Two experts, of which a token meets one."""
+
+    def __init__(self, d_model, d_ff, **options):
+        super().__init__(d_model, d_ff, **options)
+        self.other = ReLUFeedForward(d_model, d_ff, **options)
+
+    def active_parameters(self):
+        return sum(weight.numel() for weight in self.other.parameters())
+
+
+def test_a_part_may_say_how_many_of_its_parameters_a_token_meets():
+    one, two = (BASE.override({"n_layers": 5, "feedforward.kind": kind}) for kind in ("relu", "test-one-of-two"))
+    assert active_parameters(two) == active_parameters(one) == parameters(one).total
+    assert parameters(two).total == parameters(one).total + parameters(one).feedforward
+
+
 def test_every_byte_follows_the_dtype():
     single, half = costs(BASE), costs(BASE, dtype=torch.bfloat16)
     for name in ("weight_bytes", "gradient_bytes", "optimizer_bytes", "kv_cache_bytes"):
@@ -270,3 +289,16 @@ def test_a_source_beyond_the_context_or_without_an_encoder_is_refused():
 def test_a_sequence_beyond_the_context_is_refused():
     with pytest.raises(DataError, match="33.*32"):
         costs(BASE, seq_len=33)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"d_model": 10**9}, "no matrix can be so large"),
+        ({"max_seq_len": 10**9, "positions.kind": "none"}, "cannot be counted: Storage size calculation overflowed"),
+    ],
+    ids=str,
+)
+def test_what_torch_cannot_address_is_refused(changes, reason):
+    with pytest.raises(ConfigError, match=reason):
+        costs(BASE.override(changes), path="explicit")

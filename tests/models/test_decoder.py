@@ -169,7 +169,7 @@ def test_removing_the_skip_leaves_attention_its_gradient_and_removing_attention_
 
 def test_more_tokens_than_the_context_are_refused():
     model = Decoder(BASE)
-    with pytest.raises(DataError, match="looks at 16 tokens.*given 17"):
+    with pytest.raises(DataError, match="17 tokens.*context length is 16"):
         model(torch.zeros(1, 17, dtype=torch.long))
     with pytest.raises(DataError, match="room for 4 tokens and would hold 5"):
         model(torch.zeros(1, 5, dtype=torch.long), cache=model.make_cache(1, 4))

@@ -239,7 +239,7 @@ def test_a_decoder_with_a_cache_never_projects_the_memory_again():
 def test_more_tokens_than_the_context_are_refused_on_either_side():
     model, long, short = build(BASE), torch.zeros(1, 13, dtype=torch.long), torch.zeros(1, 3, dtype=torch.long)
     for source, target in ((long, short), (short, long)):
-        with pytest.raises(DataError, match="looks at 12 tokens.*given 13"):
+        with pytest.raises(DataError, match="13 tokens.*context length is 12"):
             model(source, target)
 
 

@@ -1,6 +1,7 @@
 """Families: what a configuration says of its own, what old files leave out, and how models of each are wired."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +38,14 @@ def test_the_json_of_a_preset_names_no_family_and_is_read_back(name):
     tree = json.loads(config.to_json())
     assert "family" not in tree
     assert ModelConfig.build(tree) == config
+
+
+def test_a_file_from_before_there_were_families_opens_and_is_written_as_it_was():
+    written = (Path(__file__).parent / "before_families.json").read_text(encoding="utf-8")
+    config = ModelConfig.build(json.loads(written))
+    assert config.family == "encoder-decoder"
+    assert config == preset("transformer-tiny").model
+    assert config.to_json() == written
 
 
 def test_only_the_encoder_is_named_in_json():

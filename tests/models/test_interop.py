@@ -239,7 +239,7 @@ def test_tensors_that_do_not_fit_are_all_named(folder):
         load_gpt2(folder)
     told = str(caught.value)
     assert "ln_f.bias is missing" in told
-    assert "h.0.mlp.c_fc.weight has the shape [24, 7]; config.json says [24, 96]" in told
+    assert "h.0.mlp.c_fc.weight has shape [24, 7]; config.json says [24, 96]" in told
     assert "h.9.ln_1.weight has no place" in told
 
 

@@ -10,8 +10,9 @@ from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
 from glassformer.models.counting import build_on_meta
+from glassformer.models.limits import check_shape
 from glassformer.models.presets import preset
-from glassformer.models.size import bytes_to_make, check_held, check_shape
+from glassformer.models.size import bytes_to_make, check_held
 
 SMALL = {"vocab_size": 11, "max_seq_len": 8, "d_model": 8, "n_layers": 1, "attention": {"n_heads": 2}}
 

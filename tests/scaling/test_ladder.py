@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from glassformer.runs.folder import list_runs
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.ladders.ladder import Ladder, study_config
 from glassformer.scaling.ladders.ladder_budget import read_budget
-from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, band, learn, rung_points, single_noise
+from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, fit_ladder, predict, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_page import write_page
-from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan, plan_ladder
-from glassformer.scaling.ladders.ladder_told import tell
+from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest, plan_ladder
+from glassformer.scaling.ladders.ladder_summary import summarize
+from glassformer.scaling.ladders.rate_sweep import FACTORS, run_sweep
 
 SETTINGS = {
     "model.max_seq_len": "16",
@@ -137,7 +139,7 @@ def test_a_learning_rate_that_is_set_goes_as_one_over_the_width(request_of):
 
 def test_a_plan_is_read_back_as_it_was_written(request_of):
     plan = plan_ladder(request_of())
-    assert Plan.of(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert LadderPlan.of(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def test_time_is_a_budget_that_is_measured(request_of):
@@ -150,7 +152,7 @@ def test_time_is_a_budget_that_is_measured(request_of):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"budget": "1e6"}, "does not pay for a ladder"),
+        ({"budget": "1e6"}, "is too small"),
         ({"settings": {"training.max_steps": "9"}}, "each rung has its own length"),
         ({"target": "0.5x"}, "expected FLOPs"),
     ],
@@ -175,6 +177,36 @@ def test_a_variant_may_not_change_what_a_rung_is_made_of(request_of):
         study_config(plan)
 
 
+def test_a_budget_that_is_too_small_is_named_and_not_the_text(request_of):
+    """A text that holds the cheapest rung many times was called too short."""
+    with pytest.raises(ConfigError, match=r"--budget 1s is too small.* the text has 90\.7k tokens") as caught:
+        plan_ladder(request_of(budget="1s"), workers=1)
+    assert "too short" not in str(caught.value)
+    enough = re.search(r"Set --budget above (\d+)s", str(caught.value))
+    assert int(enough[1]) > 1
+
+
+def test_a_text_that_is_too_short_is_named_with_the_budget_it_allows(request_of):
+    with pytest.raises(ConfigError, match=r"the text is too short for --budget 1e15.* 90\.7k tokens") as caught:
+        plan_ladder(request_of(budget="1e15"))
+    allowed = float(re.search(r"--budget to about (\S+), or", str(caught.value))[1])
+    assert plan_ladder(request_of(budget=f"{allowed:.3g}")).runs
+
+
+def test_a_target_below_every_rung_is_named(request_of):
+    with pytest.raises(ConfigError, match="--target 1e[+]08 is too small"):
+        plan_ladder(request_of(target="1e8"))
+
+
+def test_the_sweep_of_the_learning_rate_is_paid_from_the_budget(request_of):
+    plan = plan_ladder(request_of())
+    assert plan.sweep.cost == pytest.approx(len(FACTORS) * plan.sweep.run.c)
+    assert plan.design.spent + plan.sweep.cost <= 6e9
+    assert plan.sweep.run.c <= min(run.c for run in plan.runs) * (1 + 1e-9)
+    fixed = plan_ladder(request_of(settings=SETTINGS | {"training.optimizer.learning_rate": "0.002"}))
+    assert fixed.sweep is None
+
+
 # ------------------------------------------------------------------------------------------------- running
 
 
@@ -184,14 +216,41 @@ def test_every_rung_and_variant_is_run_as_planned_and_the_law_goes_through_them(
         (loss,) = conducted.losses(run).values()
         (outcome,) = [each for each in conducted.study.outcomes() if each.loss == loss and each.steps == run.steps]
         assert outcome.variant in {"base", run.name}
-    told = tell(conducted)
-    assert len(told.learned.fit.points) == len(conducted.plan.runs)
-    assert np.sort(told.learned.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
-    assert told.band.low < told.band.loss < told.band.high
-    (scaling,) = told.scalings
+    told = summarize(conducted)
+    assert len(told.fitted.fit.points) == len(conducted.plan.runs)
+    assert np.sort(told.fitted.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
+    assert told.prediction.low < told.prediction.loss < told.prediction.high
+    (scaling,) = told.effects
     assert scaling.n_pairs == len(conducted.plan.runs)
     assert scaling.cost < 0.9  # a block without attention costs less
     assert any("no attention" in sentence and "10×" in sentence for sentence in told.sentences())
+
+
+def test_every_rung_has_the_rate_that_was_best_in_the_sweep(conducted):
+    sweep = conducted.plan.sweep
+    assert sweep.losses[sweep.best] == min(loss for loss in sweep.losses.values() if loss is not None)
+    assert set(sweep.losses) == set(FACTORS)
+    for run in (*conducted.plan.runs, conducted.plan.target, conducted.plan.verification):
+        config = conducted.plan.base.override(run.changes)
+        assert config.training.optimizer.learning_rate == pytest.approx(sweep.best / config.model.d_model, rel=0.01)
+    assert LadderPlan.of(json.loads(json.dumps(conducted.plan.to_dict()))) == conducted.plan
+
+
+def test_the_sweep_tells_a_rate_that_learns_from_those_that_do_not(request_of, tmp_path):
+    """Of the rates tried, the smallest has hardly left the start and the chosen one is far below it."""
+    plan = plan_ladder(request_of())
+    sweep = run_sweep(plan.sweep, plan.base, "rates", workers=1, root=tmp_path)
+    assert sweep.losses[sweep.best] < 0.8 * sweep.losses[min(FACTORS)]
+    assert run_sweep(plan.sweep, plan.base, "again", workers=1, root=tmp_path / "other").losses == sweep.losses
+
+
+def test_a_ladder_of_an_earlier_version_opens(conducted):
+    """Without a sweep and without entropies."""
+    tree = json.loads(json.dumps(conducted.plan.to_dict()))
+    del tree["sweep"], tree["entropies"]
+    old = LadderPlan.of(tree)
+    assert (old.sweep, old.entropies) == (None, {})
+    assert old.runs == conducted.plan.runs
 
 
 def test_the_same_request_is_the_same_ladder_and_another_is_not(conducted):
@@ -205,7 +264,7 @@ def test_the_same_request_is_the_same_ladder_and_another_is_not(conducted):
 
 def test_the_page_holds_the_law_the_design_and_every_run(conducted, tmp_path):
     html = write_page(conducted, command=["glassformer"], path=tmp_path / "page.html").read_text()
-    for part in ("What it learned", "The design", "Every run", "Does the change still help?", "no attention"):
+    for part in ("Results", "The design", "Every number", "over compute", "no attention"):
         assert part in html
 
 
@@ -236,10 +295,10 @@ def test_the_truth_is_told_beside_the_prediction_and_trained_once(conducted):
     assert conducted.verify() is None
     runs = list_runs(conducted.study.path / "verification")
     assert len(runs) == 2  # the base and its variant
-    learned = conducted.learned()
-    base, variant = conducted.verified(learned)
-    assert base.band == learned.band(*(getattr(conducted.plan.verification, name) for name in "ndc"))
-    assert base.band.holds(base.loss) == ("inside the band" in base.sentence())
+    fitted = conducted.fitted()
+    base, variant = conducted.verified(fitted)
+    assert base.predicted == fitted.predict(*(getattr(conducted.plan.verification, name) for name in "ndc"))
+    assert base.predicted.holds(base.loss) == ("inside the" in base.sentence())
     assert variant.arm == "no attention"
     assert conducted.verify() is None
     assert list_runs(conducted.study.path / "verification") == runs
@@ -266,9 +325,9 @@ def test_bands_hold_the_truth_ten_times_beyond(reps, enough):
     truth = 0.6 + 1.3 * 20**-0.18
     n = math.sqrt(2e13 / 120)
     for seed in range(reps):
-        learned = learn(ladder_points(seed, noise=0.004), PATH_LAW)
+        fitted = fit_ladder(ladder_points(seed, noise=0.004), PATH_LAW)
         own = truth * math.exp(np.random.default_rng(10_000 + seed).normal(0, 0.004))
-        inside += learned.band(n, 20 * n, 2e13).holds(own)
+        inside += fitted.predict(n, 20 * n, 2e13).holds(own)
     assert inside >= enough  # the back-test can only widen
 
 
@@ -282,29 +341,29 @@ def test_the_band_is_of_a_single_run_where_rungs_are_means_of_seeds(reps, enough
         losses = [(loss * np.exp(draw.normal(0, sigma, seeds))).tolist() for loss in planted.loss]
         names = [f"{i}" for i in range(len(planted))]
         points = rung_points(names, planted.n.tolist(), planted.d.tolist(), planted.c.tolist(), losses, "here")
-        learned = learn(points, PATH_LAW, single=single_noise(losses))
-        assert learned.single == pytest.approx(sigma * math.sqrt(1 - 1 / seeds), rel=0.5)
-        inside += learned.band(n, 20 * n, 2e13).holds(truth * math.exp(draw.normal(0, sigma)))
+        fitted = fit_ladder(points, PATH_LAW, single=single_noise(losses))
+        assert fitted.single == pytest.approx(sigma * math.sqrt(1 - 1 / seeds), rel=0.5)
+        inside += fitted.predict(n, 20 * n, 2e13).holds(truth * math.exp(draw.normal(0, sigma)))
     assert inside >= enough
     assert single_noise([[2.0], [3.0], []]) == 0.0
 
 
 def test_too_few_rungs_for_five_parameters_are_fitted_with_three_and_it_is_said():
-    learned = learn(ladder_points(0, noise=0.002, count=6), LAW)
-    assert learned.formula == PATH_LAW
-    assert "fitted instead" in learned.notes[0]
+    fitted = fit_ladder(ladder_points(0, noise=0.002, count=6), LAW)
+    assert fitted.formula == PATH_LAW
+    assert "fitted instead" in fitted.notes[0]
 
 
 def test_a_path_does_not_tell_parameters_from_tokens_so_the_simpler_law_is_fitted():
     """On one path N and D grow together: the five-parameter law is open there, and never silently fitted."""
-    learned = learn(ladder_points(0, noise=0.002, count=10), LAW)
-    assert learned.formula == PATH_LAW
-    assert "fitted instead" in learned.notes[0]
+    fitted = fit_ladder(ladder_points(0, noise=0.002, count=10), LAW)
+    assert fitted.formula == PATH_LAW
+    assert "fitted instead" in fitted.notes[0]
 
 
 def test_three_rungs_are_refused():
     with pytest.raises(DataError, match="needs 4 at least"):
-        learn(ladder_points(0, noise=0.002, count=3), PATH_LAW)
+        fit_ladder(ladder_points(0, noise=0.002, count=3), PATH_LAW)
 
 
 def test_seeds_of_a_rung_are_one_point_and_diverged_ones_none():
@@ -319,7 +378,7 @@ def test_the_back_test_widens_a_band_that_was_too_narrow():
     loss = ladder_points(0, noise=0.002).loss.copy()
     loss[-2:] *= 1.05
     n = np.sqrt(compute / 120)
-    learned = learn(Points.of(n, 20 * n, loss, c=compute), PATH_LAW)
-    assert learned.widened == max(each.over for each in learned.hidden) > 1
-    plain = band(learned.fit, n[-1], 20 * n[-1], 2e13)
-    assert learned.band(n[-1], 20 * n[-1], 2e13).half_width > plain.half_width
+    fitted = fit_ladder(Points.of(n, 20 * n, loss, c=compute), PATH_LAW)
+    assert fitted.widened == max(each.over for each in fitted.held_out) > 1
+    plain = predict(fitted.fit, n[-1], 20 * n[-1], 2e13)
+    assert fitted.predict(n[-1], 20 * n[-1], 2e13).half_width > plain.half_width

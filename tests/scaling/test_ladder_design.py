@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.ladders.ladder_design import Belief, Candidate, Problem, SumOfPowers, choose
+from glassformer.scaling.ladders.ladder_design import Candidate, DesignProblem, Prior, SumOfPowers, choose
 
 LAW = SumOfPowers((4e4, 4e5), (0.6, math.log(0.9), 0.35, math.log(0.9), 0.37))
 PATH = SumOfPowers((1e11,), (0.6, math.log(1.8), 0.18))
@@ -24,16 +24,16 @@ def candidates(sizes: int, ratios=(5.0, 10.0, 20.0, 40.0, 80.0)) -> list[Candida
     return [Candidate((n, d), 6 * n * d, f"{n:.0f} {d:.0f}") for n, d in places if 6 * n * d <= LARGEST]
 
 
-def problem(sizes: int = 8, **options) -> Problem:
+def problem(sizes: int = 8, **options) -> DesignProblem:
     """The five-parameter law, and a target of ten times the largest run."""
     n = math.sqrt(10 * LARGEST / 120)
-    return Problem(candidates(sizes), (n, 20 * n), Belief(LAW, (0.3, 0.5, 0.1, 0.5, 0.1)), **options)
+    return DesignProblem(candidates(sizes), (n, 20 * n), Prior(LAW, (0.3, 0.5, 0.1, 0.5, 0.1)), **options)
 
 
-def path_problem(count: int) -> Problem:
+def path_problem(count: int) -> DesignProblem:
     """The three-parameter law along a path."""
     runs = [Candidate((c,), c, f"{c:.3g}") for c in np.geomspace(1e11, LARGEST, count)]
-    return Problem(runs, (10 * LARGEST,), Belief(PATH, (0.3, 0.4, 0.07)), fewest=3)
+    return DesignProblem(runs, (10 * LARGEST,), Prior(PATH, (0.3, 0.4, 0.07)), fewest=3)
 
 
 @pytest.mark.parametrize(("law", "x"), [(LAW, (1e5, 3e6)), (PATH, (7e11,))])
@@ -65,7 +65,7 @@ def test_a_design_never_costs_more_than_the_budget(budget, seeds):
 @settings(max_examples=3, deadline=None)
 def test_more_budget_never_promises_less(budget, more):
     posed = problem()
-    assert choose(posed, budget * more).promise <= choose(posed, budget).promise * (1 + 1e-12)
+    assert choose(posed, budget * more).expected_half_width <= choose(posed, budget).expected_half_width * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.4, 0.7])
@@ -75,14 +75,14 @@ def test_the_choice_is_near_the_best_of_all_subsets(share):
     subsets = (subset for size in range(3, 10) for subset in itertools.combinations(range(9), size))
     best = min(posed.half_width(subset) for subset in subsets if posed.costs[list(subset)].sum() <= budget)
     found = choose(posed, budget)
-    assert best * (1 - 1e-9) <= found.promise <= 1.05 * best
+    assert best * (1 - 1e-9) <= found.expected_half_width <= 1.05 * best
 
 
 def test_each_rung_shrinks_the_interval_further():
     design = choose(problem(), 1e13)
-    promises = [design.before, *(rung.promise for rung in design.rungs)]
+    promises = [design.before, *(rung.expected_half_width for rung in design.rungs)]
     assert all(after < before for before, after in itertools.pairwise(promises))
-    assert design.promise < 0.1 * design.before
+    assert design.expected_half_width < 0.1 * design.before
 
 
 def test_the_promise_is_the_spread_of_the_estimates_that_such_runs_give():
@@ -94,10 +94,10 @@ def test_the_promise_is_the_spread_of_the_estimates_that_such_runs_give():
     rows, gain = posed.rows[chosen], posed.covariance(chosen)
     errors = []
     for _ in range(4_000):
-        theta = draw.normal(0, posed.belief.sd)  # the truth, about what is believed
+        theta = draw.normal(0, posed.prior.sd)  # the truth, about what is believed
         estimate = gain @ rows.T @ (rows @ theta + draw.normal(size=len(rows)))
         errors.append(posed.aim @ (estimate - theta) + draw.normal(0, posed.noise))
-    assert math.expm1(1.96 * np.std(errors)) == pytest.approx(design.promise, rel=0.05)
+    assert math.expm1(1.96 * np.std(errors)) == pytest.approx(design.expected_half_width, rel=0.05)
 
 
 def test_what_must_be_made_is_made():

@@ -56,7 +56,7 @@ def test_a_gradient_lost_in_noise_has_no_upper_end():
     assert stage.interval[0] > BATCH
     lost = read_noise_scale(list(records(-np.abs(norm), trace)))
     assert lost.stages[-1].tokens == math.inf
-    assert "could not be told from its noise" in lost.sentence()
+    assert "indistinguishable from its noise" in lost.sentence()
 
 
 def test_stages_follow_the_course_of_the_training():

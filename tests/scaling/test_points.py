@@ -340,13 +340,13 @@ def test_a_studys_folder_gives_its_ended_runs_under_variant_and_seed(base, tmp_p
     from glassformer.studies.checking import check
     from glassformer.studies.design import study
     from glassformer.studies.folder import Study
-    from glassformer.studies.worker import make
+    from glassformer.studies.worker import train_run
 
     design = study(base, vary={"wide": {"model.d_model": "32"}}, seeds=2)
     checked = check(design)
     made = Study.create(checked.config, data=checked.data, command=["test"], root=tmp_path)
     for planned in made.plan[:3]:
-        make(made, planned, lambda record: None)
+        train_run(made, planned)
     expected = {f"{each.variant}, seed {each.seed}": made.outcome(each).loss for each in made.plan[:3]}
     points = read_points(made.path)
     assert dict(zip(points.run.tolist(), points.loss.tolist(), strict=True)) == expected

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
+import torch
 
 from glassformer.models.presets import preset
+from glassformer.runs.checkpoints import latest_checkpoint
+from glassformer.runs.folder import Run
 from glassformer.studies.checking import check
 from glassformer.studies.design import study
 from glassformer.studies.folder import Study
@@ -81,10 +85,19 @@ def create(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def measured():
-    """A run's records without what a clock says."""
+def assert_same_run():
+    """``assert_same_run(found, expected)``: the same configuration, weights and records, but for what a clock says."""
 
-    def measured(run) -> list[dict]:
-        return [{key: value for key, value in record.items() if key not in WALL_CLOCK} for record in run.metrics()]
+    def records(run: Run) -> str:
+        kept = [{key: value for key, value in record.items() if key not in WALL_CLOCK} for record in run.metrics()]
+        return json.dumps(kept)
 
-    return measured
+    def assert_same_run(found: Run, expected: Run) -> None:
+        one, other = latest_checkpoint(found.checkpoints)[0], latest_checkpoint(expected.checkpoints)[0]
+        assert one.step == other.step
+        for group, named in other.tensors.items():
+            assert [name for name in named if not torch.equal(named[name], one.tensors[group][name])] == []
+        assert records(found) == records(expected)
+        assert found.config == expected.config
+
+    return assert_same_run

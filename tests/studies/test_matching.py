@@ -62,9 +62,7 @@ def test_what_has_the_same_size_already_is_not_adjusted(design):
 
 def test_widths_that_a_variant_sets_itself_are_left_alone(design):
     variant = {"wide": {"model.d_model": 32, "model.feedforward.d_ff": 20}}
-    with pytest.raises(
-        ConfigError, match="'wide': its parameters cannot be matched: the variant sets its widths itself"
-    ):
+    with pytest.raises(ConfigError, match="'wide': its parameters cannot be matched"):
         check(design(variant, matched="parameters"))
 
 
@@ -73,7 +71,7 @@ def test_matching_flops_adjusts_the_steps_and_says_so(design):
     checked = check(config).config
     steps = checked.arm("n_layers=1").training.max_steps
     assert 130 < steps < 220  # half the blocks, the same head
-    assert f"max_steps={steps} (the base's: 100)" in checked.adjusted["n_layers=1"]
+    assert f"max_steps={steps} (baseline: 100)" in checked.adjusted["n_layers=1"]
     assert checked.arm("residual=none").training.max_steps == 100
     assert "residual=none" not in checked.adjusted
 
@@ -90,7 +88,7 @@ def test_matching_seconds_gives_variants_the_bases_mean_time(design):
     timed = within_seconds(checked.arm("n_layers=1"), [1.0, 3.0]).training
     assert (timed.max_steps, timed.max_seconds) == (None, 2.0)
     assert checked.arm(BASE).training.max_steps == 8
-    with pytest.raises(ConfigError, match="no run of the base has finished"):
+    with pytest.raises(ConfigError, match="no .* has finished"):
         within_seconds(checked.arm("n_layers=1"), [])
 
 

@@ -17,12 +17,13 @@ from glassformer.runs.checkpoints import list_checkpoints
 from glassformer.runs.folder import list_runs
 from glassformer.runs.locks import FileLock
 from glassformer.studies import ray_cluster
-from glassformer.studies.execution import Driver
-from glassformer.studies.processes import LocalProcesses
-from glassformer.studies.ray_cluster import RayCluster, check_address, connected, places
-from glassformer.studies.station import Standing, versions
+from glassformer.studies.local_processes import LocalProcesses
+from glassformer.studies.ray_cluster import RayCluster
+from glassformer.studies.ray_connection import check_address, connected, worker_limit
+from glassformer.studies.remote_worker import WorkerInfo, versions
+from glassformer.studies.scheduler import Scheduler
 from glassformer.studies.summary import summarise
-from glassformer.studies.worker import make
+from glassformer.studies.worker import train_run
 
 try:
     from ray.cluster_utils import Cluster
@@ -87,31 +88,31 @@ def test_a_node_that_is_killed_changes_nothing_in_the_table(cluster, create, des
     variants = ["model.residual=none", "model.norm.kind=none", "model.n_layers=1"]
     config = design(variants, seeds=4, set={"training.max_steps": 400, "training.checkpoints.every": 50})
     here, there = create(config), create(config)
-    assert Driver(here, LocalProcesses(here, 2)).run() is None
+    assert Scheduler(here, LocalProcesses(here, 2)).run() is None
 
     made = cluster(3)
     doomed = made.list_all_nodes()[2]
-    heard, killed = [], []
+    messages, killed = [], []
 
     def kill_once(event):
-        heard.append(event)
-        ended = {each.report.run for each in heard if each.outcome}
-        at_work = {each.report.run for each in heard if (each.report.step or 0) > 50} - ended
+        messages.append(event)
+        ended = {each.message.run for each in messages if each.outcome}
+        at_work = {each.message.run for each in messages if (each.message.step or 0) > 50} - ended
         if not killed and len(ended) >= 3 and len(at_work) == 3:
             killed.extend(descendants(doomed.all_processes["raylet"][0].process.pid))
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
     with connected("ray"):
-        assert places(None, n_runs=16, gpu=False, run_bytes=0) == 3
-        assert Driver(there, RayCluster(there, 3), [kill_once]).run() is None
-    lost = [event.report for event in heard if event.report.kind == "lost"]
+        assert worker_limit(None, n_runs=16, gpu=False, run_bytes=0) == 3
+        assert Scheduler(there, RayCluster(there, 3), [kill_once]).run() is None
+    lost = [event.message for event in messages if event.message.kind == "lost"]
     print(f"\nkilled a node of 3, {len(killed)} processes; lost: {[(each.run, each.detail) for each in lost]}")
     assert len(lost) == 1, lost
-    ended = [event.report.run for event in heard if event.outcome]
-    assert sorted(ended) == sorted(planned.slot for planned in there.plan)
+    ended = [event.message.run for event in messages if event.outcome]
+    assert sorted(ended) == sorted(planned.run_key for planned in there.plan)
     assert len(list_runs(there.runs)) == len(there.plan) == 16
-    assert "resumed" in [event["event"] for event in there.run_of(there.by_slot[lost[0].run]).events()]
+    assert "resumed" in [event["event"] for event in there.run_of(there.run_by_key[lost[0].run]).events()]
     assert table(there) == table(here)
     print(f"16 runs, the same table:\n{[outcome.loss for outcome in there.outcomes()]}")
 
@@ -124,7 +125,7 @@ def test_a_cluster_is_reached_by_its_address_too(cluster, create, design):
         port = free.getsockname()[1]
     cluster(1, ray_client_server_port=port)
     with connected(f"ray://127.0.0.1:{port}"):
-        assert Driver(study, RayCluster(study, 1)).run() is None
+        assert Scheduler(study, RayCluster(study, 1)).run() is None
     for planned in other.plan:
         make_with_one_thread(other, planned)
     assert table(study) == table(other)
@@ -135,7 +136,7 @@ def make_with_one_thread(study, planned) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        make(study, planned, lambda record: None)
+        train_run(study, planned)
     finally:
         torch.set_num_threads(threads)
 
@@ -158,22 +159,22 @@ def test_nodes_without_the_folder_send_back_what_they_made(cluster, create, desi
 
     def stop(event):
         """Ctrl-C, in the middle of the second run."""
-        if not stopped and study.outcomes() and event.report.step:
-            stopped.append(event.report.run)
+        if not stopped and study.outcomes() and event.message.step:
+            stopped.append(event.message.run)
             signal.raise_signal(signal.SIGINT)
 
     with connected("ray"):
         with pytest.raises(ConfigError, match="2 at a time need as many CPUs .* 1 nodes of the Ray cluster have 1"):
-            places(2, n_runs=16, gpu=False, run_bytes=0)
+            worker_limit(2, n_runs=16, gpu=False, run_bytes=0)
         with pytest.raises(ConfigError, match="1,000.* GB of memory each"):
-            places(None, n_runs=16, gpu=False, run_bytes=10**12)
-        assert Driver(study, RayCluster(study, 1, tell=told.append), [stop]).run() == "SIGINT"
+            worker_limit(None, n_runs=16, gpu=False, run_bytes=10**12)
+        assert Scheduler(study, RayCluster(study, 1, report=told.append), [stop]).run() == "SIGINT"
         assert [outcome.status for outcome in study.outcomes()] == ["finished"]
-        (half,) = (study.run_of(planned) for planned in study.waiting())
+        (half,) = (study.run_of(planned) for planned in study.pending())
         assert list_checkpoints(half.checkpoints)
-        assert Driver(study, RayCluster(study, 1, tell=told.append)).run() is None
+        assert Scheduler(study, RayCluster(study, 1, report=told.append)).run() is None
     assert len(told) == 2
-    assert "its runs are sent to and fro" in told[0]
+    assert "its runs are copied to and fro" in told[0]
     assert [outcome.status for outcome in study.outcomes()] == ["finished", "finished"]
     assert all(outcome.run.parent == study.runs for outcome in study.outcomes())
     assert "resumed" in [event["event"] for event in half.events()]
@@ -185,17 +186,20 @@ def test_nodes_without_the_folder_send_back_what_they_made(cluster, create, desi
 
 
 @pytest.mark.parametrize(
-    ("standing", "message"),
+    ("info", "message"),
     [
-        (Standing("far", True, (), {"glassformer": "0.0", "torch": "2.0"}), "far has glassformer 0.0, torch 2.0, and"),
-        (Standing("far", False, ("words.txt",), versions()), "far does not see words.txt, which the runs read"),
+        (
+            WorkerInfo("far", True, (), {"glassformer": "0.0", "torch": "2.0"}),
+            "far has glassformer 0.0, torch 2.0, and",
+        ),
+        (WorkerInfo("far", False, ("words.txt",), versions()), "far does not see words.txt, which the runs read"),
     ],
 )
-def test_a_node_that_cannot_make_the_runs_is_named(create, design, standing, message):
+def test_a_node_that_cannot_make_the_runs_is_named(create, design, info, message):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'glassformer[ray]'")
     executor = RayCluster(create(design(["model.n_layers=1"], seeds=[0])), 1)
     with pytest.raises(RunError, match=message):
-        executor._welcome(ray_cluster._Place(None), standing)
+        executor._on_ready(ray_cluster._WorkerHandle(None), info)
 
 
 @pytest.mark.parametrize(

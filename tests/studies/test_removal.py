@@ -20,7 +20,7 @@ from glassformer.studies.report_removal import NOT_MEASURED, removal_section, re
 from glassformer.studies.report_tables import difference_cell, interval_cell
 from glassformer.studies.same_data import began_with
 from glassformer.studies.statistics import compare
-from glassformer.studies.worker import make
+from glassformer.studies.worker import train_run
 from glassformer.training.opening import open_model
 
 VARIED = ["model.sublayers=feedforward", "model.residual=none", "model.d_model=8", "training.batch_size=2"]
@@ -32,7 +32,7 @@ def finished(design, tmp_path_factory):
     checked = check(design(VARIED, seeds=3))
     study = Study.create(checked.config, data=checked.data, command=["test"], root=tmp_path_factory.mktemp("removal"))
     for planned in study.plan:
-        assert make(study, planned, lambda _record: None).status == "finished"
+        assert train_run(study, planned).status == "finished"
     return study
 
 
@@ -54,9 +54,9 @@ def test_both_ways_of_removing_are_paired_with_the_same_base(finished):
 def test_what_cannot_be_removed_has_a_reason(finished):
     found = removal(finished)
     wide, batch = list(finished.config.variants)[2:]
-    assert "weights that the base has not" in found.reasons[wide]
-    assert "nothing of the model" in found.reasons[batch]
-    assert found.won_back(wide) is None
+    assert "weights that the base" in found.reasons[wide]
+    assert "only the training" in found.reasons[batch]
+    assert found.recovered(wide) is None
 
 
 def test_a_loss_on_other_data_is_no_measure_of_what_was_removed(base, tmp_path):
@@ -64,7 +64,7 @@ def test_a_loss_on_other_data_is_no_measure_of_what_was_removed(base, tmp_path):
     other.write_text("what each layer wrote. " * 100)
     for changes in ({"data.source": str(other)}, {"training.seq_len": 8}):
         variant = base.override({"model.residual": "none", **changes})
-        assert _other_question(base, variant) == "it is validated on other data than the base"
+        assert _other_question(base, variant) == "it is validated on other data than the baseline"
     assert not _other_question(base, base.override({"model.residual": "none", "training.batch_size": 2}))
 
 
@@ -105,10 +105,10 @@ def test_what_training_wins_back_is_a_share_of_what_removing_costs():
 
     trained = compared(needed=0.4, spare=0.0, harmful=-0.1, own=0.2)
     found = Removal(trained, compared(needed=0.5, spare=1.0, harmful=-0.2), {"own": "it has weights of its own"})
-    assert found.won_back("needed") == pytest.approx(0.2)
-    assert found.won_back("spare") == pytest.approx(1.0)
-    assert found.won_back("harmful") is None  # removing costs nothing
-    assert found.won_back("own") is None
+    assert found.recovered("needed") == pytest.approx(0.2)
+    assert found.recovered("spare") == pytest.approx(1.0)
+    assert found.recovered("harmful") is None  # removing costs nothing
+    assert found.recovered("own") is None
 
 
 def test_weights_of_its_own_are_named(finished):
@@ -127,9 +127,9 @@ def test_the_report_has_both_in_one_table(finished, tmp_path):
     for row in found.removed.rows:
         assert difference_cell(row.mean, row.interval).text in table
         assert interval_cell(row.interval).text in table
-    assert "weights that the base has not" in removal_section(finished).figures[0].description
+    assert "weights that the base" in removal_section(finished).figures[0].description
     text = write_report(finished, folder=tmp_path, open_pages=False).with_suffix(".md").read_text()
-    assert "Left out of training, or taken out afterwards" in text
+    assert "Trained without the part, or removed after training" in text
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def on_own_text(base, tmp_path):
     checked = check(study_design)
     study = Study.create(checked.config, data=checked.data, command=["test"], root=tmp_path)
     for planned in study.plan:
-        assert make(study, planned, lambda _record: None).status == "finished"
+        assert train_run(study, planned).status == "finished"
     return study, path
 
 

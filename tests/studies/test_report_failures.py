@@ -14,7 +14,7 @@ from glassformer.studies.checking import check
 from glassformer.studies.folder import Study
 from glassformer.studies.report import write_report
 from glassformer.studies.report_failures import FILE, Failures
-from glassformer.studies.worker import make
+from glassformer.studies.worker import train_run
 
 DYT = '''
 import torch
@@ -49,7 +49,7 @@ def study(design, tmp_path_factory):
     root = tmp_path_factory.mktemp("failing") / "studies"
     made = Study.create(checked.config, data=checked.data, command=["glassformer", "study", "it"], root=root)
     for planned in made.plan:
-        make(made, planned, lambda record: None)
+        train_run(made, planned)
     return made
 
 
@@ -87,14 +87,14 @@ another_report = pytest.mark.slow(reason="a report for each kind of error; two o
     ],
 )
 def test_a_page_that_raises_says_so_and_the_rest_stands(study, tmp_path, monkeypatch, error):
-    monkeypatch.setattr("glassformer.studies.opened_rows.inspect", raising(error))
+    monkeypatch.setattr("glassformer.studies.row_pages.inspect", raising(error))
     failures = Failures()
     path = write_report(study, folder=tmp_path, take_out=False, failures=failures)
     assert path == tmp_path / "report.html"
-    assert list(failures.reasons) == ["the page of residual=none"]
+    assert list(failures.reasons) == ["model page of residual=none"]
     assert type(error).__name__ in failures.sentence()
     text = (tmp_path / "report.md").read_text()
-    assert "This could not be made" in text
+    assert "This part could not be created" in text
     assert "Paired differences" in text
     assert "Traceback" in (tmp_path / FILE).read_text()
     assert [row["variant"] for row in rows(tmp_path / "results.csv")] == ["base", "residual=none"]
@@ -104,9 +104,9 @@ def test_a_page_that_raises_says_so_and_the_rest_stands(study, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("place", "what"),
     [
-        ("glassformer.studies.report.charts", "the charts"),
-        ("glassformer.studies.report.removal_section", "what was taken out of the trained base"),
-        ("glassformer.charts.page.Page.save", "the page"),
+        ("glassformer.studies.report.charts", "charts"),
+        ("glassformer.studies.report.removal_section", "removal after training"),
+        ("glassformer.charts.page.Page.save", "report.html"),
     ],
 )
 def test_whatever_fails_the_numbers_are_written(study, tmp_path, monkeypatch, place, what):
@@ -126,7 +126,7 @@ def test_the_numbers_are_there_before_anything_is_run_again(study, tmp_path, mon
         seen.extend(sorted(path.name for path in tmp_path.iterdir()))
         raise DataError("stopped")
 
-    monkeypatch.setattr("glassformer.studies.report.open_rows", look)
+    monkeypatch.setattr("glassformer.studies.report.write_row_pages", look)
     with pytest.raises(DataError, match="stopped"):
         write_report(study, folder=tmp_path)
     assert {"report.html", "report.md", "results.csv", "runs.csv", "charts"} <= set(seen)
@@ -134,7 +134,7 @@ def test_the_numbers_are_there_before_anything_is_run_again(study, tmp_path, mon
 
 def test_a_report_that_is_written_again_forgets_the_errors_of_before(study, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("glassformer.studies.opened_rows.inspect", raising(IndexError("once")))
+        patch.setattr("glassformer.studies.row_pages.inspect", raising(IndexError("once")))
         write_report(study, folder=tmp_path, take_out=False)
     assert (tmp_path / FILE).is_file()
     failures = Failures()
@@ -144,13 +144,13 @@ def test_a_report_that_is_written_again_forgets_the_errors_of_before(study, tmp_
 
 
 def test_the_command_says_what_is_missing_and_its_status_is_not_0(study, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("glassformer.studies.opened_rows.inspect", raising(IndexError("tuple index out of range")))
+    monkeypatch.setattr("glassformer.studies.row_pages.inspect", raising(IndexError("tuple index out of range")))
     status = main(["report", str(study.path), "-o", str(tmp_path), "--no-take-out"])
     out, err = capfd.readouterr()
     assert status == 1
     assert "report.html" in out
-    assert "1 part of the report could not be made" in err
-    assert "the page of residual=none: IndexError" in err
+    assert "1 part of the report could not be" in err
+    assert "model page of residual=none: IndexError" in err
     assert "Traceback" not in err
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from glassformer.studies.wording import counted, finding, percent, plain, probability, seeds_listed, signed
+from glassformer.studies.wording import difference_clause, percent, plain, probability, seeds_listed, signed
+from glassformer.wording import counted
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_a_p_is_never_written_as_zero():
 
 
 def test_an_interval_that_excludes_zero_is_not_rounded_to_touch_it():
-    clause = finding("v", 0.0308, (0.0004, 0.0612), True, 0.95, "the loss", "nats", "n = 6 pairs")
+    clause = difference_clause("v", 0.0308, (0.0004, 0.0612), True, 0.95, "the loss", "nats", "n = 6 pairs")
     assert clause == "v raises the loss by 0.0308 nats (95 % interval 0.0004 to 0.0612, n = 6 pairs)"
 
 

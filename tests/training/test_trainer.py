@@ -259,7 +259,7 @@ def test_running_statistics_are_saved_as_they_were_before_the_bad_step(runs, con
 
     def failing(arguments, targets, n_tokens):
         losses = add(arguments, targets, n_tokens)
-        return (losses[0] * float("nan"), losses[1]) if trainer.progress.step == 5 else losses
+        return (losses[0] * float("nan"), *losses[1:]) if trainer.progress.step == 5 else losses
 
     gradient._add_gradient = failing
     with pytest.raises(TrainingError, match="loss of step 5 is not finite"):
@@ -313,7 +313,6 @@ def test_a_text_shorter_than_a_window_is_refused_before_a_folder_is_made(runs, c
     [
         {"training.batch_size": 10**9, "training.micro_batch_size": "none"},
         {"training.batch_size": 10**7, "training.micro_batch_size": 10**7},
-        {"model.d_model": 10**9},
         {"model.n_layers": 2_000, "model.d_model": 10**6},
         {"model.feedforward.d_ff": 10**9},
         {"model.max_seq_len": 10**9},
@@ -323,6 +322,10 @@ def test_a_text_shorter_than_a_window_is_refused_before_a_folder_is_made(runs, c
 )
 def test_what_cannot_fit_the_memory_is_refused_before_it_is_tried(runs, configure, changes):
     refused(runs, configure(changes), TrainingError, r"needs about .* GB of memory .* has .* GB")
+
+
+def test_matrices_that_torch_cannot_address_are_refused_before_they_are_counted(runs, configure):
+    refused(runs, configure({"model.d_model": 10**9}), ConfigError, "no matrix can be so large")
 
 
 def test_two_part_files_of_one_name_are_refused(runs, configure, tmp_path):

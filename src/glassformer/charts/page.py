@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glassformer.charts.colours import NOTHING, Kind, lookup
 from glassformer.charts.export import write
-from glassformer.charts.figures import Figure
 from glassformer.charts.theme import FONT, THEMES
+
+if TYPE_CHECKING:
+    from glassformer.charts.figures import Figure  # which shows itself in a notebook by a page
 
 # no network at all, and no eval: Vega interprets its expressions (drawing.js)
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding
-from glassformer.claims.exactness import MODEL, build, equal, random_tokens, relative, relative_number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.exactness import MODEL, build, equal, random_tokens, relative, relative_measurement
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "none")
 SPLIT = 15  # tokens that are there first; the cache is filled with them, then continued token by token
@@ -34,10 +35,10 @@ def measure(seed: int) -> dict[str, float]:
     }
 
 
-def judge(causal: float, cached: float, not_causal: float) -> Finding:
+def judge(causal: float, cached: float, not_causal: float) -> ClaimResult:
     """Equal with the mask, equal from the cache, and not equal without the mask (thresholds of ``exactness.py``)."""
     unmasked = equal(not_causal)
-    return Finding(
+    return ClaimResult(
         {
             "with a causal mask, earlier logits do not change when tokens are added": equal(causal),
             "logits computed from a cache equal those computed anew": equal(cached),
@@ -49,14 +50,14 @@ def judge(causal: float, cached: float, not_causal: float) -> Finding:
         "It holds for learned, sinusoidal, rotary, ALiBi and no positions. It does not hold for BatchNorm in training, "
         "which mixes tokens through its statistics, nor once the window slides, which moves positions.",
         {
-            "largest difference with the mask": relative_number(causal),
-            "largest difference from the cache": relative_number(cached),
-            "smallest difference without the mask": relative_number(not_causal),
+            "largest difference with the mask": relative_measurement(causal),
+            "largest difference from the cache": relative_measurement(cached),
+            "smallest difference without the mask": relative_measurement(not_causal),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """The worst of all seeds."""
     found = [measure(seed) for seed in range(budget.seeds)]
     return judge(

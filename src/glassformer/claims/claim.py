@@ -1,9 +1,9 @@
 """What a claim is, what deciding it finds, and how the verdict follows.
 
-A claim is cut into *parts*, each an assertion that numbers can contradict: "at 1 layer it costs 0.39 nats or more". The
-claim's file says, before anything is measured, which number decides each part and where its threshold lies. A part
-holds, does not hold, or is not told apart by the numbers (None: an interval lies on both sides of the threshold). The
-verdict follows from the parts by one rule for all claims, :func:`verdict_of`.
+A claim has *parts*, each an assertion that numbers can contradict: "at 1 layer it costs 0.39 nats or more". The claim's
+file says, before anything is measured, which number decides each part and where its threshold lies. A part holds, does
+not hold, or is inconclusive (None: its interval contains the threshold). The verdict follows from the parts by one rule
+for all claims, :func:`verdict_of`.
 """
 
 from __future__ import annotations
@@ -12,38 +12,22 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget, BudgetName
+from glassformer.claims.claim_studies import ClaimStudies
 
 Kind = Literal["exact", "measured", "study"]
 """exact: mathematics, computed to rounding; measured: untrained models; study: models are trained, paired by seed."""
 
-Outcome = Literal["supported", "refuted", "depends", "undecided"]
-BudgetName = Literal["quick", "full"]
+Verdict = Literal["supported", "refuted", "depends", "undecided"]
 
 NOTES = "the study notes behind this project"
 """Where most of the claims are from."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How much may be spent on a claim.
-
-    Attributes:
-        seeds: runs of each arm of a study, or random draws of what is measured.
-        steps: updates of each run; 0 where nothing is trained.
-        levels: of the claim's factor (depths, head widths, lengths), as its file says.
-    """
-
-    seeds: int = 1
-    steps: int = 0
-    levels: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Number:
+class Measurement:
     """A measured number with its unit, and its 95 % interval over seeds where it has one.
 
     The value is None where there is none to give (every run diverged, say).
@@ -67,15 +51,15 @@ class Number:
         return f"{self.value:.4g}{unit} (95 % interval {low:.4g} to {high:.4g})"
 
 
-def number(value: float, unit: str = "", interval: tuple[float, float] | None = None) -> Number:
-    """A :class:`Number`; what is not finite becomes None, and an interval that is not is left out."""
+def measurement(value: float, unit: str = "", interval: tuple[float, float] | None = None) -> Measurement:
+    """A :class:`Measurement`; what is not finite becomes None, and an interval that is not is left out."""
     if interval is not None and not all(math.isfinite(each) for each in interval):
         interval = None
-    return Number(value if math.isfinite(value) else None, unit, interval)
+    return Measurement(value if math.isfinite(value) else None, unit, interval)
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimResult:
     """What deciding a claim found.
 
     Attributes:
@@ -89,18 +73,18 @@ class Finding:
     parts: Mapping[str, bool | None]
     sentence: str
     condition: str
-    numbers: Mapping[str, Number]
+    numbers: Mapping[str, Measurement]
     evidence: tuple[Path, ...] = ()
 
     @property
-    def verdict(self) -> Outcome:
+    def verdict(self) -> Verdict:
         """What follows from the parts."""
         return verdict_of(self.parts)
 
 
-def verdict_of(parts: Mapping[str, bool | None]) -> Outcome:
+def verdict_of(parts: Mapping[str, bool | None]) -> Verdict:
     """Supported if every part holds, refuted if none does, depends if some do and some do not; undecided if parts
-    that are not told apart leave it open.
+    that are inconclusive leave it open.
 
     >>> verdict_of({"at 1 layer": False, "at 16 layers": True})
     'depends'
@@ -114,7 +98,7 @@ def verdict_of(parts: Mapping[str, bool | None]) -> Outcome:
     return "supported" if found == {True} else "refuted"
 
 
-Decide = Callable[[Budget, "Laboratory"], Finding]
+Decide = Callable[[Budget, ClaimStudies], ClaimResult]
 
 
 @dataclass(frozen=True)
@@ -135,8 +119,8 @@ class Claim:
     kind: Kind
     decided_by: str
     decide: Decide = field(repr=False)
-    quick: Budget = Budget()
-    full: Budget = Budget()
+    quick: Budget = field(default_factory=Budget)
+    full: Budget = field(default_factory=Budget)
 
     def budget(self, name: BudgetName) -> Budget:
         """The budget of this name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import Number, number
+from glassformer.claims.claim import Measurement, measurement
 from glassformer.models.config import AttentionConfig, HeadConfig, ModelConfig, NormConfig
 from glassformer.models.decoder import Decoder
 
@@ -55,6 +55,6 @@ def equal(measured: float) -> bool | None:
     return True if measured <= EQUAL else False if measured >= DIFFERENT else None
 
 
-def relative_number(measured: float) -> Number:
+def relative_measurement(measured: float) -> Measurement:
     """A relative difference for the record."""
-    return number(measured, "of the largest")
+    return measurement(measured, "of the largest")

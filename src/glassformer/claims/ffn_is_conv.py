@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding
-from glassformer.claims.exactness import equal, relative, relative_number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.exactness import equal, relative, relative_measurement
 from glassformer.parts.feedforward import PointwiseConvolution
 from glassformer.registry import find
 
@@ -35,21 +36,21 @@ def measure(kind: str, seed: int) -> tuple[float, float]:
     return relative(*outputs), relative(*gradients)
 
 
-def judge(outputs: float, gradients: float) -> Finding:
+def judge(outputs: float, gradients: float) -> ClaimResult:
     """Equal outputs and equal gradients (thresholds of ``exactness.py``)."""
-    return Finding(
+    return ClaimResult(
         {"their outputs are equal": equal(outputs), "their gradients are equal": equal(gradients)},
         f"With the same weights the outputs differ by at most {outputs:.1e} and the gradients by at most "
         f"{gradients:.1e} (relative, float64), for {', '.join(KINDS)}.",
         "The kernel has size 1: a wider one looks at neighbouring tokens, which the feed-forward layer never does.",
         {
-            "largest difference of outputs": relative_number(outputs),
-            "largest difference of gradients": relative_number(gradients),
+            "largest difference of outputs": relative_measurement(outputs),
+            "largest difference of gradients": relative_measurement(gradients),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """The worst of all kinds and seeds."""
     found = [measure(kind, seed) for kind in KINDS for seed in range(budget.seeds)]
     return judge(max(each[0] for each in found), max(each[1] for each in found))

@@ -1,8 +1,8 @@
 """Whether eight heads look at different things than two.
 
-Two trained models always look a little differently, so the divergence between the heads of an 8-head model and those of
-a 2-head model says something only beside that between two 2-head models of other seeds. Every head is compared with
-the head of the other model that looks most like it.
+Heads of any two trained models differ, so the divergence between the heads of an 8-head and a 2-head model is compared
+with that between two 2-head models of different seeds. Each head is compared with the most similar head of the other
+model.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed, worded
-from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, validation_tokens
 from glassformer.inspection.attention_scores import divergence
 from glassformer.models.decoder import Decoder
@@ -71,13 +72,13 @@ def measure(two: Mapping[int, Tensor], eight: Mapping[int, Tensor]) -> tuple[Los
 
 def judge(
     same: Losses, other: Losses, within_two: Losses, within_eight: Losses, evidence: tuple[Path, ...] = ()
-) -> Finding:
+) -> ClaimResult:
     """8 heads are further from 2 than 2 heads from those of another seed."""
     more = difference(same, other)
     spread = difference(within_two, within_eight)
     two, eight = mean_over_seeds(within_two.values()), mean_over_seeds(within_eight.values())
     reference, found = mean_over_seeds(same.values()), mean_over_seeds(other.values())
-    return Finding(
+    return ClaimResult(
         {"8 heads look at different things than 2, more than 2 heads of another seed do": exceeds(more, 0.0)},
         f"A head of an 8-head model is {worded(found)} nats (Jensen–Shannon, at most 0.693) from the most "
         f"similar head of a 2-head model, one of another 2-head model {worded(reference)}: {signed(more)}. "
@@ -96,9 +97,9 @@ def judge(
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """A study of one variant, and the attention of its models on the same unseen texts."""
-    study = laboratory.study("claim-heads", laboratory.base(budget), VARIANTS, budget)
+    study = claim_studies.study("claim-heads", claim_studies.base(budget), VARIANTS, budget)
     tokens = validation_tokens(study, ROWS)
     two, eight = (
         {seed: attention(model, tokens) for seed, model in trained_models(study, arm).items()} for arm in (BASE, EIGHT)

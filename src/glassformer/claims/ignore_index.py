@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding
-from glassformer.claims.exactness import MODEL, build, random_tokens, relative, relative_number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.exactness import MODEL, build, random_tokens, relative, relative_measurement
 from glassformer.data.batches import IGNORE
 from glassformer.training.objectives import summed_losses
 
@@ -40,9 +41,9 @@ def measure(seed: int) -> tuple[float, float, float]:
     return max(losses), max(gradients), max(leaks)
 
 
-def judge(loss: float, gradient: float, leak: float) -> Finding:
+def judge(loss: float, gradient: float, leak: float) -> ClaimResult:
     """Loss and gradient equal those of the other positions alone; the gradient at ignored positions is exactly 0."""
-    return Finding(
+    return ClaimResult(
         {
             "they do not contribute to the loss": loss <= EQUAL,
             "they do not contribute to the gradient": gradient <= EQUAL and leak == 0.0,
@@ -53,14 +54,14 @@ def judge(loss: float, gradient: float, leak: float) -> Finding:
         "The mean must be over the positions that count, as it is here; the *input* tokens at ignored positions still "
         "count as context of later ones, unless they are pads that the mask hides.",
         {
-            "largest difference of the loss": relative_number(loss),
-            "largest difference of the gradient": relative_number(gradient),
-            "largest gradient of an ignored logit": relative_number(leak),
+            "largest difference of the loss": relative_measurement(loss),
+            "largest difference of the gradient": relative_measurement(gradient),
+            "largest gradient of an ignored logit": relative_measurement(leak),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """The worst of all seeds."""
     found = [measure(seed) for seed in range(budget.seeds)]
     loss, gradient, leak = (max(values) for values in zip(*found, strict=True))

@@ -8,34 +8,34 @@ from statistics import fmean
 
 import numpy as np
 
-from glassformer.claims.claim import Number
+from glassformer.claims.claim import Measurement
 from glassformer.studies.paired import paired_t
 from glassformer.studies.statistics import FEWEST_PAIRS, Losses, compare
 
 
-def mean_over_seeds(values: Iterable[float | None], unit: str = "nats") -> Number:
+def mean_over_seeds(values: Iterable[float | None], unit: str = "nats") -> Measurement:
     """The mean of the values that are there, with its t interval where they are FEWEST_PAIRS or more and differ."""
     known = [float(value) for value in values if value is not None and math.isfinite(value)]
     if not known:
-        return Number(None, unit)
+        return Measurement(None, unit)
     if len(known) < FEWEST_PAIRS or np.ptp(known) == 0:
-        return Number(fmean(known), unit)
+        return Measurement(fmean(known), unit)
     test = paired_t(known)
-    return Number(float(test.mean), unit, (float(test.low), float(test.high)))
+    return Measurement(float(test.mean), unit, (float(test.low), float(test.high)))
 
 
-def difference(base: Losses, variant: Losses, unit: str = "nats") -> Number:
+def difference(base: Losses, variant: Losses, unit: str = "nats") -> Measurement:
     """Variant − base, paired by seed, with its t interval; pairs in which a run diverged are left out."""
     row = compare(base, {"variant": variant}).row("variant")
-    return Number(row.mean, unit, row.interval)
+    return Measurement(row.mean, unit, row.interval)
 
 
-def exceeds(measured: Number, threshold: float) -> bool | None:
+def exceeds(measured: Measurement, threshold: float) -> bool | None:
     """Whether a number is above a threshold: its whole interval above it, below it, or (None) neither.
 
-    A number without an interval says nothing here.
+    Without an interval: None.
 
-    >>> exceeds(Number(0.5, "", (0.4, 0.6)), 0.3), exceeds(Number(0.5, "", (0.4, 0.6)), 0.55)
+    >>> exceeds(Measurement(0.5, "", (0.4, 0.6)), 0.3), exceeds(Measurement(0.5, "", (0.4, 0.6)), 0.55)
     (True, None)
     """
     if measured.interval is None:
@@ -47,7 +47,7 @@ def exceeds(measured: Number, threshold: float) -> bool | None:
 def mean_exceeds(values: Losses, threshold: float) -> bool | None:
     """Whether the mean over seeds is above a threshold, by its interval.
 
-    A run that diverged has no value and is worse than any: where one did, the others' mean is never told to be below.
+    A run that diverged has no value and is worse than any: where one did, the others' mean never counts as below.
     """
     above = exceeds(mean_over_seeds(values.values()), threshold)
     return None if above is False and diverged(values) else above
@@ -57,13 +57,13 @@ def costs_more(base: Losses, variant: Losses, threshold: float = 0.0) -> bool | 
     """Whether a variant costs more than a threshold, by the interval of the paired difference.
 
     Pairs with a run that diverged are not among the differences, so the others say too little where such a run speaks
-    against them: a variant with one is never told to cost less, nor to cost more than a base with one.
+    against them: a variant with one never counts as costing less, nor to cost more than a base with one.
     """
     more = exceeds(difference(base, variant), threshold)
     return None if (more is False and diverged(variant)) or (more is True and diverged(base)) else more
 
 
-def falls_short(measured: Number, threshold: float) -> bool | None:
+def falls_short(measured: Measurement, threshold: float) -> bool | None:
     """Whether a number is below a threshold, by its whole interval."""
     above = exceeds(measured, threshold)
     return None if above is None else not above
@@ -79,23 +79,23 @@ def diverged(losses: Losses) -> int:
     return sum(loss is None for loss in losses.values())
 
 
-def worded(measured: Number, form: str = ".3f") -> str:
-    """A value for a sentence, without its unit; said in words where there is none, for every run diverged."""
+def worded(measured: Measurement, form: str = ".3f") -> str:
+    """A value for a sentence, without its unit; in words where there is none, since every run diverged."""
     return "no finite number of" if measured.value is None else f"{measured.value:{form}}"
 
 
-def signed(measured: Number) -> str:
+def signed(measured: Measurement) -> str:
     """A difference for a sentence, with its sign and its interval.
 
-    >>> signed(Number(0.4127, "nats", (0.3, 0.5)))
+    >>> signed(Measurement(0.4127, "nats", (0.3, 0.5)))
     '+0.413 nats (95 % interval +0.300 to +0.500)'
     """
     if measured.value is None:
         return "not measurable"
-    told = f"{measured.value:+.3f} {measured.unit}".strip()
+    text = f"{measured.value:+.3f} {measured.unit}".strip()
     if measured.interval is not None:
-        told += f" (95 % interval {measured.interval[0]:+.3f} to {measured.interval[1]:+.3f})"
-    return told.replace("-", "−")
+        text += f" (95 % interval {measured.interval[0]:+.3f} to {measured.interval[1]:+.3f})"
+    return text.replace("-", "−")
 
 
 LEARNED = 0.5

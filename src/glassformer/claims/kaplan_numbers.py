@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.scaling.laws.kaplan import CRITICAL_BATCH
 from glassformer.scaling.laws.notes import CORRECTIONS, HEAD_WIDTH, Correction
 
@@ -26,7 +27,7 @@ def second_batch(loss: float) -> float:
     return float(2.1e8 * loss ** (-1 / 0.21))
 
 
-def judge(corrections: Sequence[Correction], batch: Callable[[float], float] = second_batch) -> Finding:
+def judge(corrections: Sequence[Correction], batch: Callable[[float], float] = second_batch) -> ClaimResult:
     """Each formula is right if it agrees with its right form in the example, within :data:`WITHIN`."""
     parts: dict[str, bool | None] = {
         f"{each.wrong.formula} ({each.number})": abs(off(each)) <= WITHIN for each in corrections
@@ -40,9 +41,9 @@ def judge(corrections: Sequence[Correction], batch: Callable[[float], float] = s
     numbers = {}
     for each in corrections:
         unit = each.right.output[1]
-        numbers[f"{each.number}, as written"] = number(each.wrong_value, unit)
-        numbers[f"{each.number}, right form"] = number(each.right_value, unit)
-    return Finding(
+        numbers[f"{each.number}, as written"] = measurement(each.wrong_value, unit)
+        numbers[f"{each.number}, right form"] = measurement(each.right_value, unit)
+    return ClaimResult(
         parts,
         f"{len(wrong)} of the notes' {len(corrections)} formulas are wrong as used. The worst, {worst.wrong.formula}, "
         f"is off by a factor of {worst.wrong_value / worst.right_value:,.0f}; the width {width.wrong_value:,.0f} has "
@@ -54,7 +55,7 @@ def judge(corrections: Sequence[Correction], batch: Callable[[float], float] = s
     )
 
 
-def decide(_budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(_budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """Nothing is measured: both sides are computed."""
     return judge(CORRECTIONS)
 

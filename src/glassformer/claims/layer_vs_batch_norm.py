@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, mean_over_seeds, signed
-from glassformer.claims.laboratory import Laboratory
 from glassformer.inspection.norm_comparison import BATCH_EVALUATION, BATCH_TRAINING, LAYER, compare_norms
 from glassformer.parts.norms import LayerNorm, SequenceBatchNorm
 from glassformer.studies.design import BASE
@@ -21,7 +22,7 @@ NORMAL = 1e-3
 
 
 @dataclass(frozen=True)
-class Measured:
+class NormEffects:
     """What each norm makes of the same activations.
 
     Attributes:
@@ -40,7 +41,7 @@ class Measured:
     batch_statistics: int
 
 
-def measure(seed: int) -> Measured:
+def measure(seed: int) -> NormEffects:
     """On random activations [ROWS, TOKENS, WIDTH], every token and feature with a mean and a size of its own."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(ROWS, TOKENS, WIDTH, generator=generator)
@@ -52,29 +53,29 @@ def measure(seed: int) -> Measured:
     def off(means: torch.Tensor, deviations: torch.Tensor) -> float:
         return max(float(means.abs().max()), float((deviations - 1).abs().max()))
 
-    return Measured(
+    return NormEffects(
         off(spread.token_means[layer], spread.token_deviations[layer]),
         off(spread.feature_means[training], spread.feature_deviations[training]),
-        float(found.others_moved[layer]),
-        float(found.others_moved[training]),
-        float(found.others_moved[evaluation]),
+        float(found.others_changed[layer]),
+        float(found.others_changed[training]),
+        float(found.others_changed[evaluation]),
         sum(each.numel() for each in LayerNorm(WIDTH).buffers()),
         sum(each.numel() for each in SequenceBatchNorm(WIDTH).buffers()),
     )
 
 
 def judge(
-    found: Measured, base: Losses | None = None, batch: Losses | None = None, evidence: tuple[Path, ...] = ()
-) -> Finding:
-    """By the statistics alone; what training with each gives is told beside them."""
+    found: NormEffects, base: Losses | None = None, batch: Losses | None = None, evidence: tuple[Path, ...] = ()
+) -> ClaimResult:
+    """By the statistics alone; the losses after training are reported beside them."""
     numbers = {
-        "LayerNorm: tokens off mean 0, deviation 1 by at most": number(found.layer_tokens),
-        "BatchNorm in training: features off mean 0, deviation 1 by at most": number(found.batch_features),
-        "LayerNorm: other tokens that change when one does": number(found.layer_moves, "share"),
-        "BatchNorm in training: other tokens that change": number(found.training_moves, "share"),
-        "BatchNorm in evaluation: other tokens that change": number(found.evaluation_moves, "share"),
-        "LayerNorm: numbers kept besides its parameters": number(found.layer_statistics),
-        "BatchNorm: numbers kept besides its parameters": number(found.batch_statistics),
+        "LayerNorm: tokens off mean 0, deviation 1 by at most": measurement(found.layer_tokens),
+        "BatchNorm in training: features off mean 0, deviation 1 by at most": measurement(found.batch_features),
+        "LayerNorm: other tokens that change when one does": measurement(found.layer_moves, "share"),
+        "BatchNorm in training: other tokens that change": measurement(found.training_moves, "share"),
+        "BatchNorm in evaluation: other tokens that change": measurement(found.evaluation_moves, "share"),
+        "LayerNorm: numbers kept besides its parameters": measurement(found.layer_statistics),
+        "BatchNorm: numbers kept besides its parameters": measurement(found.batch_statistics),
     }
     trained = ""
     if base is not None and batch is not None:
@@ -82,7 +83,7 @@ def judge(
         numbers["loss, BatchNorm"] = mean_over_seeds(batch.values())
         cost = numbers["loss, BatchNorm less LayerNorm"] = difference(base, batch)
         trained = f" Trained, BatchNorm ends {signed(cost)} from LayerNorm on the validation text."
-    return Finding(
+    return ClaimResult(
         {
             "LayerNorm normalises each token": found.layer_tokens <= NORMAL and found.layer_moves == 0,
             "BatchNorm normalises features over the batch": found.batch_features <= NORMAL
@@ -101,10 +102,10 @@ def judge(
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """The statistics on one draw of activations, and a study."""
     variants = {"batchnorm": {"model.norm.kind": "batchnorm"}}
-    study = laboratory.study("claim-batchnorm", laboratory.base(budget), variants, budget)
+    study = claim_studies.study("claim-batchnorm", claim_studies.base(budget), variants, budget)
     losses = study.losses()
     return judge(measure(0), losses[BASE], losses["batchnorm"], (study.path,))
 

@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import diverged, exceeds, mean_over_seeds, trains
-from glassformer.claims.laboratory import Laboratory
-from glassformer.claims.norm_study import FULL, QUICK, WITHOUT, norm_studies
+from glassformer.claims.norm_study import FULL, NAME, QUICK, VARIANTS, WITHOUT
 from glassformer.studies.curves import first_reach
 from glassformer.studies.design import BASE
-from glassformer.studies.outcomes import Outcome
+from glassformer.studies.outcomes import RunOutcome
+from glassformer.wording import counted
 
 
-def delay(base: Outcome, without: Outcome) -> float | None:
+def delay(base: RunOutcome, without: RunOutcome) -> float | None:
     """Steps to a loss that both runs reach (the higher of their final ones), as log2 of the ratio: 1 is twice as many.
 
     None where one of them diverged.
@@ -30,14 +32,14 @@ def delay(base: Outcome, without: Outcome) -> float | None:
 
 
 def judge(
-    depths: Mapping[int, Mapping[str, Sequence[Outcome]]], unigram: float, evidence: tuple[Path, ...] = ()
-) -> Finding:
+    depths: Mapping[int, Mapping[str, Sequence[RunOutcome]]], unigram: float, evidence: tuple[Path, ...] = ()
+) -> ClaimResult:
     """At each depth: training works (``judging.trains``), and it takes more steps to the same loss."""
     parts: dict[str, bool | None] = {}
-    numbers: dict[str, Number] = {"unigram entropy of the text": number(unigram, "nats")}
-    told = []
+    numbers: dict[str, Measurement] = {"unigram entropy of the text": measurement(unigram, "nats")}
+    clauses = []
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         by_seed = {arm: {run.seed: run for run in runs} for arm, runs in arms.items()}
         losses = {seed: run.loss for seed, run in by_seed[WITHOUT].items()}
         later = mean_over_seeds(
@@ -51,14 +53,14 @@ def judge(
         numbers[f"{layers}: final loss with LayerNorm"] = mean_over_seeds(run.loss for run in arms[BASE])
         numbers[f"{layers}: final loss without"] = final
         numbers[f"{layers}: delay"] = later
-        numbers[f"{layers}: runs that diverged without"] = number(diverged(losses))
-        told.append(
+        numbers[f"{layers}: runs that diverged without"] = measurement(diverged(losses))
+        clauses.append(
             f"at {layers} it ends at {'no loss' if final.value is None else f'{final.value:.2f} nats'}"
             + ("" if later.value is None else f" and needs {2**later.value:.2g} times the steps to the same loss")
         )
-    return Finding(
+    return ClaimResult(
         parts,
-        f"Without LayerNorm, {'; '.join(told)}.",
+        f"Without LayerNorm, {'; '.join(clauses)}.",
         f"Post-norm against no norm, one learning rate for both. Working means no run diverged, and a loss well below "
         f"the unigram entropy of {unigram:.2f}.",
         numbers,
@@ -66,14 +68,14 @@ def judge(
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths; the runs are those of norm-helps."""
-    studies = norm_studies(budget, laboratory)
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
     depths = {
         depth: {arm: [each for each in study.outcomes() if each.variant == arm] for arm in (BASE, WITHOUT)}
         for depth, study in studies.items()
     }
-    unigram = laboratory.entropies(next(iter(studies.values())))["unigram"]
+    unigram = claim_studies.entropies(next(iter(studies.values())))["unigram"]
     return judge(depths, unigram, tuple(study.path for study in studies.values()))
 
 

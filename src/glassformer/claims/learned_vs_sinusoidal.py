@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import costs_more, difference, exceeds, mean_over_seeds, signed
-from glassformer.claims.laboratory import Laboratory
 from glassformer.studies.curves import mean_loss, shared_steps
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
@@ -36,7 +37,7 @@ VARIANTS = {
 }
 
 
-def judge(arms: Mapping[str, Losses], means: Mapping[str, Losses], evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(arms: Mapping[str, Losses], means: Mapping[str, Losses], evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """At each size of the tokens: sinusoidal positions end at a higher loss than learned ones; so is its mean.
 
     Args:
@@ -50,7 +51,7 @@ def judge(arms: Mapping[str, Losses], means: Mapping[str, Losses], evidence: tup
     shrinks = difference(gaps(learned, sinusoidal), gaps(learned_large, sinusoidal_large))
     settings = [f"{kind}, {size}" for size in (SMALL, LARGE) for kind in ("learned", "sinusoidal")]
     numbers = {what: mean_over_seeds(arms[name].values()) for what, name in zip(settings, names, strict=True)}
-    return Finding(
+    return ClaimResult(
         {
             f"with learned positions the loss falls lower, {SMALL}": costs_more(learned, sinusoidal),
             f"and faster, {SMALL}": costs_more(means[names[0]], means[names[1]]),
@@ -74,11 +75,11 @@ def judge(arms: Mapping[str, Losses], means: Mapping[str, Losses], evidence: tup
     )
 
 
-def _whose(small: Number, large: Number) -> str:
+def _whose(small: Measurement, large: Measurement) -> str:
     """Whether the gap is the scale's or the encoding's, as far as the two sizes tell."""
     signs = exceeds(small, 0.0), exceeds(large, 0.0)
     if None in signs:
-        return "Whether the gap is the scale's or the encoding's is not told apart."
+        return "Whether the gap is due to the scale or to the encoding is inconclusive."
     if signs[0] == signs[1]:
         return "The gap has the same sign at both sizes of the tokens, so it is not the scale's alone."
     return "The gap turns round with the size of the tokens: it is the scale's, not the encoding's."
@@ -106,9 +107,9 @@ def gaps(learned: Losses, sinusoidal: Losses) -> dict[int, float | None]:
     return found
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """A study of two factors."""
-    study = laboratory.study("claim-positions", laboratory.base(budget, GPT), VARIANTS, budget)
+    study = claim_studies.study("claim-positions", claim_studies.base(budget, GPT), VARIANTS, budget)
     return judge(study.losses(), over_training(study), (study.path,))
 
 

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.exactness import equal, relative, relative_number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.exactness import equal, relative, relative_measurement
 from glassformer.parts.patterns import Causal, additive
 
 TOKENS, D_HEAD = 16, 32
 
 
 @dataclass(frozen=True)
-class Measured:
+class MaskingErrors:
     """Relative differences from masking with −∞, and what follows from it.
 
     Attributes:
@@ -41,7 +42,7 @@ class Measured:
     leak_infinite: float
 
 
-def measure(seed: int) -> Measured:
+def measure(seed: int) -> MaskingErrors:
     """One head on random queries, keys and values, in float64."""
     generator = torch.Generator().manual_seed(seed)
     q, k, v, other = torch.randn(4, TOKENS, D_HEAD, generator=generator, dtype=torch.float64)
@@ -58,7 +59,7 @@ def measure(seed: int) -> Measured:
     zero_scores = (q @ k.T / math.sqrt(D_HEAD) * mask).softmax(-1)
     right = infinite(k) @ v
     changed = torch.cat((k[:1], other[1:]))  # the first key is the only one that the first query may see
-    return Measured(
+    return MaskingErrors(
         relative(zeroed @ v, right),
         relative(zero_scores @ v, right),
         relative(zeroed / zeroed.sum(-1, keepdim=True) @ v, right),
@@ -68,10 +69,10 @@ def measure(seed: int) -> Measured:
     )
 
 
-def judge(found: Measured) -> Finding:
+def judge(found: MaskingErrors) -> ClaimResult:
     """Multiplying by zero is masking if the output is the same, and if later tokens do not change it."""
     leak = equal(found.leak)
-    return Finding(
+    return ClaimResult(
         {
             "zeros after the softmax give the same output as −∞ before it": equal(found.after),
             "zeros in place of the scores do": equal(found.before),
@@ -85,21 +86,21 @@ def judge(found: Measured) -> Finding:
         "Zeros after the softmax are the same as −∞ only if each row is then divided by its sum "
         f"(difference {found.renormalised:.1e}).",
         {
-            "difference, zeros after the softmax": relative_number(found.after),
-            "difference, zeros before the softmax": relative_number(found.before),
-            "difference, zeros after it and divided by the sum": relative_number(found.renormalised),
-            "smallest sum of a row": number(found.least_row),
-            "change of the first output by later tokens": relative_number(found.leak),
-            "the same with −∞": relative_number(found.leak_infinite),
+            "difference, zeros after the softmax": relative_measurement(found.after),
+            "difference, zeros before the softmax": relative_measurement(found.before),
+            "difference, zeros after it and divided by the sum": relative_measurement(found.renormalised),
+            "smallest sum of a row": measurement(found.least_row),
+            "change of the first output by later tokens": relative_measurement(found.leak),
+            "the same with −∞": relative_measurement(found.leak_infinite),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """The worst of all seeds: the claim is that it never makes a difference, so one draw refutes it."""
     found = [measure(seed) for seed in range(budget.seeds)]
     return judge(
-        Measured(
+        MaskingErrors(
             max(each.after for each in found),
             max(each.before for each in found),
             max(each.renormalised for each in found),

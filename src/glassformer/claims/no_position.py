@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from glassformer import places
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, mean_exceeds, mean_over_seeds, signed, worded
-from glassformer.claims.laboratory import Laboratory
 from glassformer.runs.files import replace_durably
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
@@ -81,13 +82,13 @@ def judge(
     tasks: Mapping[str, Mapping[str, Losses]],
     bigram: float,
     evidence: tuple[Path, ...] = (),
-) -> Finding:
+) -> ClaimResult:
     """Nothing is learned if the loss is above what takes no order: the bigram entropy, the bag's floor, SOLVED."""
     floor = bag_floor()
     text = mean_over_seeds(causal[WITHOUT].values())
     copying, sorting = (mean_over_seeds(tasks[task][WITHOUT].values()) for task in TASKS)
     cost = difference(causal[BASE], causal[WITHOUT])
-    return Finding(
+    return ClaimResult(
         {
             "a causal language model learns nothing beyond the last token": mean_exceeds(causal[WITHOUT], bigram),
             "a non-causal encoder learns nothing of the order (copying)": mean_exceeds(
@@ -101,16 +102,16 @@ def judge(
         f"{bigram:.3f}), {signed(cost)} from the model with them. To a non-causal encoder a sentence without "
         f"positions is a bag of tokens: copying ends at {worded(copying)} nats, where the bag alone leaves "
         f"{floor:.3f} open, and sorting at {worded(sorting, '.4f')} nats.",
-        "The causal mask can tell where a token stands, since each sees another number of tokens; without a mask, "
-        "attention without positions gives the same for every order.",
+        "The causal mask conveys positions, since each token attends to a different number of tokens; without a mask "
+        "and positions, attention is permutation-equivariant.",
         {
             "causal: loss with positions": mean_over_seeds(causal[BASE].values()),
             "causal: loss without": text,
             "causal: cost": cost,
-            "bigram entropy of the text": number(bigram, "nats"),
+            "bigram entropy of the text": measurement(bigram, "nats"),
             "copying: loss with positions": mean_over_seeds(tasks["copy"][BASE].values()),
             "copying: loss without": copying,
-            "copying: loss of who knows the bag of tokens": number(floor, "nats"),
+            "copying: loss of who knows the bag of tokens": measurement(floor, "nats"),
             "sorting: loss with positions": mean_over_seeds(tasks["sort"][BASE].values()),
             "sorting: loss without": sorting,
         },
@@ -118,17 +119,17 @@ def judge(
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """A study of the language model, and one of each task."""
-    text = laboratory.study("claim-no-position", laboratory.base(budget), VARIANTS, budget)
+    text = claim_studies.study("claim-no-position", claim_studies.base(budget), VARIANTS, budget)
     studies = {}
     for task in TASKS:
-        base = laboratory.base(budget, TRANSLATOR, model="transformer-tiny", data=str(pairs(task)))
-        studies[task] = laboratory.study(f"claim-no-position-{task}", base, VARIANTS, budget)
+        base = claim_studies.base(budget, TRANSLATOR, model="transformer-tiny", data=str(pairs(task)))
+        studies[task] = claim_studies.study(f"claim-no-position-{task}", base, VARIANTS, budget)
     return judge(
         text.losses(),
         {task: study.losses() for task, study in studies.items()},
-        laboratory.entropies(text)["bigram"],
+        claim_studies.entropies(text)["bigram"],
         tuple(study.path for study in (text, *studies.values())),
     )
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import diverged, falls_short, mean_exceeds, mean_over_seeds
-from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import base_samples
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
@@ -39,13 +40,13 @@ def unigram_loss(study: Study) -> float:
     return float(-(q * np.log(p)).sum())
 
 
-def judge(base: Losses, without: Losses, unigram: float, evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(base: Losses, without: Losses, unigram: float, evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """Nothing is learned of the text's order if the loss stays above the unigram loss − NEAR."""
     loss, other = mean_over_seeds(base.values()), mean_over_seeds(without.values())
     floor = True if diverged(without) == len(without) else mean_exceeds(without, unigram - NEAR)
     at_floor = None if None in (floor, falls_short(other, unigram + NEAR)) else falls_short(other, unigram + NEAR)
     reached = " It stops there: what is learned is how often each token comes." if floor and at_floor else ""
-    return Finding(
+    return ClaimResult(
         {f"no better, by {NEAR} nats or more, than knowing how often each token comes": floor},
         f"Without token embeddings the loss ends at {other}; knowing how often each token comes gives "
         f"{unigram:.3f} nats, and with them it ends at {loss}.{reached}",
@@ -54,15 +55,15 @@ def judge(base: Losses, without: Losses, unigram: float, evidence: tuple[Path, .
         {
             "loss, with tokens": loss,
             "loss, without": other,
-            "unigram loss on the validation split": number(unigram, "nats"),
+            "unigram loss on the validation split": measurement(unigram, "nats"),
         },
         evidence,
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """A study of one variant."""
-    study = laboratory.study("claim-no-tokens", laboratory.base(budget), VARIANTS, budget)
+    study = claim_studies.study("claim-no-tokens", claim_studies.base(budget), VARIANTS, budget)
     losses = study.losses()
     return judge(losses[BASE], losses[WITHOUT], unigram_loss(study), (study.path,))
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import costs_more, difference, diverged, mean_over_seeds, signed
-from glassformer.claims.laboratory import Laboratory
-from glassformer.claims.norm_study import FULL, PRE, QUICK, WITHOUT, norm_studies
+from glassformer.claims.norm_study import FULL, NAME, PRE, QUICK, VARIANTS, WITHOUT
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
+from glassformer.wording import counted
 
 CLAIMED = 1.8 - 1.5
-"""Nats that the norm is said to save."""
+"""The claimed gain of the norm, nats."""
 
 SHARE = 0.5
 """The claim holds at a depth if the norm saves more than this share of it, or if no run trains without the norm."""
@@ -22,17 +24,17 @@ SHARE = 0.5
 NORMS = {BASE: "post-norm", PRE: "pre-norm"}
 
 
-def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """At each depth and place of the norm: the loss without it less that with it, against SHARE × CLAIMED."""
     parts: dict[str, bool | None] = {}
-    numbers: dict[str, Number] = {}
-    told = []
+    numbers: dict[str, Measurement] = {}
+    clauses = []
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         without = arms[WITHOUT]
         lost = diverged(without)
         numbers[f"{layers}: loss without norm"] = mean_over_seeds(without.values())
-        numbers[f"{layers}: runs that diverged without it"] = number(lost)
+        numbers[f"{layers}: runs that diverged without it"] = measurement(lost)
         for arm, name in NORMS.items():
             saved = difference(arms[arm], without)
             none_trains = lost == len(without) and not diverged(arms[arm])
@@ -41,21 +43,21 @@ def judge(depths: Mapping[int, Mapping[str, Losses]], evidence: tuple[Path, ...]
             )
             numbers[f"{layers}: loss, {name}"] = mean_over_seeds(arms[arm].values())
             numbers[f"{layers}: what {name} saves"] = saved
-            told.append(f"{name} at {layers} {signed(saved)}")
+            clauses.append(f"{name} at {layers} {signed(saved)}")
         if lost:
-            told.append(f"at {layers} {lost} of {len(without)} runs diverged without it")
-    return Finding(
+            clauses.append(f"at {layers} {lost} of {len(without)} runs diverged without it")
+    return ClaimResult(
         parts,
-        f"Loss without the norm less loss with it: {'; '.join(told)}. The notes' gain was {CLAIMED:.1f}.",
+        f"Loss without the norm less loss with it: {'; '.join(clauses)}. The notes' gain was {CLAIMED:.1f}.",
         "One learning rate for all, torch's starting weights; measured after the budget's steps.",
         numbers,
         evidence,
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths."""
-    studies = norm_studies(budget, laboratory)
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
     return judge(
         {depth: study.losses() for depth, study in studies.items()}, tuple(study.path for study in studies.values())
     )

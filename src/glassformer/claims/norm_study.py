@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from glassformer.claims.claim import Budget
-from glassformer.claims.laboratory import Laboratory
-from glassformer.studies.folder import Study
+from glassformer.claims.budget import Budget
+
+NAME = "claim-norm"
+"""Of its studies; the depth is added."""
 
 WITHOUT = "without norm"
 PRE = "pre-norm"
@@ -19,16 +20,3 @@ VARIANTS: dict[str, dict[str, Any]] = {
 QUICK = Budget(seeds=3, steps=600, levels=(1, 4))
 FULL = Budget(seeds=8, steps=2_000, levels=(1, 4, 8))
 """``levels`` are depths."""
-
-
-def norm_studies(budget: Budget, laboratory: Laboratory) -> dict[int, Study]:
-    """A study for each depth."""
-    return {
-        depth: laboratory.study(
-            f"claim-norm-{depth}-layer{'s' * (depth != 1)}",
-            laboratory.base(budget, {"model.n_layers": depth}),
-            VARIANTS,
-            budget,
-        )
-        for depth in budget.levels
-    }

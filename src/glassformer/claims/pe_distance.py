@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.laboratory import Laboratory
-from glassformer.inspection.positions import PositionVectors
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.inspection.position_vectors import PositionVectors
 from glassformer.parts.positions import sinusoids
 
 WIDTHS = (64, 128, 512)
@@ -23,27 +24,27 @@ def grows_until(d_model: int, length: int) -> int:
     return PositionVectors(sinusoids(torch.arange(length), d_model).double()).by_gap.grows_until
 
 
-def judge(found: Mapping[int, int], length: int) -> Finding:
+def judge(found: Mapping[int, int], length: int) -> ClaimResult:
     """For each width: whether the distance grows up to some gap (above 1), and whether up to the largest."""
     least = min(found.values())
-    told = ", ".join(f"{gap} at d = {width}" for width, gap in found.items())
+    gaps = ", ".join(f"{gap} at d = {width}" for width, gap in found.items())
     whole = least >= length - 1
-    return Finding(
+    return ClaimResult(
         {
             "the distance grows over the first gaps": least > 1,
             f"it grows up to the largest gap, {length - 1}": whole,
         },
-        f"The distance grows with the gap until a gap of {told}, of {length - 1} that there are."
+        f"The distance grows with the gap until a gap of {gaps}; the largest gap is {length - 1}."
         + ("" if whole else " Beyond, it goes up and down: each pair of features repeats after its wavelength."),
         f"Up to {length} positions."
         if whole
         else "Among neighbours further apart is further apart; of distant positions the one further away may well have "
         "the nearer vector.",
-        {f"grows until a gap of, at d = {width}": number(gap, "positions") for width, gap in found.items()},
+        {f"grows until a gap of, at d = {width}": measurement(gap, "positions") for width, gap in found.items()},
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` is how many positions."""
     (length,) = budget.levels
     return judge({width: grows_until(width, length) for width in WIDTHS}, length)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.parts.positions import sinusoids
 
 D_MODEL = 512
@@ -20,7 +21,7 @@ SAME = 1e-5
 
 
 @dataclass(frozen=True)
-class Measured:
+class NormSpread:
     """Over all positions: mean and standard deviation of the norm, and of its square."""
 
     norm: float
@@ -29,19 +30,19 @@ class Measured:
     square_spread: float
 
 
-def measure(length: int) -> Measured:
+def measure(length: int) -> NormSpread:
     """Positions 0 to length − 1, at d = 512."""
     squares = sinusoids(torch.arange(length), D_MODEL).double().square().sum(1)
     norms = squares.sqrt()
-    return Measured(
+    return NormSpread(
         float(norms.mean()), float(norms.std(correction=0)), float(squares.mean()), float(squares.std(correction=0))
     )
 
 
-def judge(found: Measured) -> Finding:
+def judge(found: NormSpread) -> ClaimResult:
     """The norms are the same if they spread by less than SAME; the printed numbers are right to their last digit."""
     printed = abs(found.norm - CLAIMED) < 0.005 and abs(found.norm_spread - CLAIMED_SPREAD) < 0.005
-    return Finding(
+    return ClaimResult(
         {
             "all position vectors have the same norm": found.norm_spread <= SAME * found.norm,
             f"which is {CLAIMED} ± {CLAIMED_SPREAD} at d = {D_MODEL}": printed,
@@ -52,15 +53,15 @@ def judge(found: Measured) -> Finding:
         f"square, and should be {D_MODEL // 2} ± 0.",
         "Exactly so for every even d and every base of the wavelengths, since each pair gives sin² + cos² = 1.",
         {
-            "mean norm": number(found.norm),
-            "standard deviation of the norm": number(found.norm_spread),
-            "mean squared norm": number(found.square),
-            "standard deviation of the squared norm": number(found.square_spread),
+            "mean norm": measurement(found.norm),
+            "standard deviation of the norm": measurement(found.norm_spread),
+            "mean squared norm": measurement(found.square),
+            "standard deviation of the squared norm": measurement(found.square_spread),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` is how many positions."""
     return judge(measure(budget.levels[0]))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import all_of, difference, diverged, falls_short, mean_over_seeds, signed, trains
-from glassformer.claims.laboratory import Laboratory
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
 
@@ -22,7 +23,7 @@ def judge(
     entropies: Mapping[str, float],
     adjusted: str = "",
     evidence: tuple[Path, ...] = (),
-) -> Finding:
+) -> ClaimResult:
     """Training works (``judging.trains``); and the loss is below the bigram entropy, which takes attention that works.
 
     Args:
@@ -31,7 +32,7 @@ def judge(
     bigram = entropies["bigram"]
     loss, cost, cost_matched = mean_over_seeds(shared.values()), difference(base, shared), difference(base, matched)
     works = not diverged(shared)
-    return Finding(
+    return ClaimResult(
         {
             "with one projection training works": trains(shared, entropies["unigram"]),
             "with one projection attention learns": all_of([works, falls_short(loss, bigram)]),
@@ -46,23 +47,23 @@ def judge(
             "loss, one projection": loss,
             "cost": cost,
             "cost at equal parameters": cost_matched,
-            "bigram entropy of the text": number(bigram, "nats"),
+            "bigram entropy of the text": measurement(bigram, "nats"),
         },
         evidence,
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """Two studies: as it is, and matched in parameters."""
-    base = laboratory.base(budget)
-    plain = laboratory.study("claim-q-only", base, VARIANTS, budget)
-    matched = laboratory.study("claim-q-only-matched", base, VARIANTS, budget, matched="parameters")
+    base = claim_studies.base(budget)
+    plain = claim_studies.study("claim-q-only", base, VARIANTS, budget)
+    matched = claim_studies.study("claim-q-only-matched", base, VARIANTS, budget, matched="parameters")
     losses = plain.losses()
     return judge(
         losses[BASE],
         losses[SHARED],
         matched.losses()[SHARED],
-        laboratory.entropies(plain),
+        claim_studies.entropies(plain),
         matched.config.adjusted.get(SHARED, ""),
         (plain.path, matched.path),
     )

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import all_of, mean_over_seeds, worded
-from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, validation_tokens
 from glassformer.inspection.depth import SMALL, Arm, depth_picture, stream_measures
 from glassformer.studies.design import BASE
@@ -54,11 +55,11 @@ def _last(arm: Arm) -> tuple[float, ...]:
     return tuple(arm.to_embedding[:, -1].nan_to_num(0.0).tolist())
 
 
-def measure_trained(budget: Budget, laboratory: Laboratory) -> tuple[dict[str, Similarity], Path]:
+def measure_trained(budget: Budget, claim_studies: ClaimStudies) -> tuple[dict[str, Similarity], Path]:
     """After training, on a text of the validation split: 20 pre-norm layers."""
     changes = {"model.n_layers": TRAINED_LAYERS, "model.norm.placement": "pre", "model.norm.final": True}
-    base = laboratory.base(budget, changes)
-    study = laboratory.study("claim-residual-depth", base, {"none": {"model.residual": "none"}}, budget)
+    base = claim_studies.base(budget, changes)
+    study = claim_studies.study("claim-residual-depth", base, {"none": {"model.residual": "none"}}, budget)
     tokens = validation_tokens(study, rows=2)
     only = ("embedding.output", "blocks.*.after_feedforward")
     last = {
@@ -72,26 +73,26 @@ def measure_trained(budget: Budget, laboratory: Laboratory) -> tuple[dict[str, S
     return found, study.path
 
 
-def judge(found: Mapping[str, Similarity], evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(found: Mapping[str, Similarity], evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """Every seed's similarity without the residual is within ±NOTHING_TO_DO; with it, above CLOSE."""
     lost = {name: _every(abs(value) <= NOTHING_TO_DO for value in each.without) for name, each in found.items()}
     kept = {name: _every(value >= CLOSE for value in each.with_residual) for name, each in found.items()}
-    numbers: dict[str, Number] = {}
+    numbers: dict[str, Measurement] = {}
     for name, each in found.items():
         numbers[f"{name}: with the residual"] = mean_over_seeds(each.with_residual, "cosine")
         numbers[f"{name}: without"] = mean_over_seeds(each.without, "cosine")
-    told = "; ".join(
+    clauses = "; ".join(
         f"{name}: {worded(numbers[f'{name}: with the residual'], '.2f')} with it, "
         f"{worded(numbers[f'{name}: without'], '.2f')} without"
         for name in found
     )
     far = [name for name, is_kept in kept.items() if is_kept is False]
-    return Finding(
+    return ClaimResult(
         {
             "without the residual the output has nothing to do with the input": all_of(list(lost.values())),
             **{f"with the residual it stays close to the input ({name})": is_kept for name, is_kept in kept.items()},
         },
-        f"Cosine similarity of the last layer's output to the embedding: {told}.",
+        f"Cosine similarity of the last layer's output to the embedding: {clauses}.",
         "It stays close wherever it was measured."
         if not far
         else "Whether the residual keeps it close depends on the norm's place and the starting weights: not with "
@@ -107,12 +108,12 @@ def _every(seeds: Iterable[bool]) -> bool | None:
     return all(known) if known else None
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths at starting weights; trained only where the budget has steps."""
     found = measure(budget.levels, budget.seeds)
     if not budget.steps:
         return judge(found)
-    trained, path = measure_trained(budget, laboratory)
+    trained, path = measure_trained(budget, claim_studies)
     return judge(found | trained, (path,))
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.exactness import random_tokens
-from glassformer.claims.laboratory import Laboratory
 from glassformer.inspection.depth import SMALL
 from glassformer.inspection.jacobian import AS_BUILT, WITHOUT_SKIPS, jacobian_spectrum
 from glassformer.models.decoder import Decoder
@@ -66,19 +67,19 @@ def measure(placement: str, n_layers: int, seeds: int) -> Stretching:
     )
 
 
-def judge(found: Mapping[str, Stretching]) -> Finding:
+def judge(found: Mapping[str, Stretching]) -> ClaimResult:
     """At least 1 means that no singular value is below 1 − ROUNDING."""
-    numbers: dict[str, Number] = {}
+    numbers: dict[str, Measurement] = {}
     for placement, block in PLACEMENTS.items():
         each = found[placement]
         numbers |= {
-            f"{block}: smallest singular value": number(each.smallest),
-            f"{block}: largest": number(each.largest),
-            f"{block}: share below 1": number(each.below),
-            f"{block}: median without the skips": number(each.median_without),
+            f"{block}: smallest singular value": measurement(each.smallest),
+            f"{block}: largest": measurement(each.largest),
+            f"{block}: share below 1": measurement(each.below),
+            f"{block}: median without the skips": measurement(each.median_without),
         }
     plain = found["none"]
-    return Finding(
+    return ClaimResult(
         {
             f"no direction is shortened by {block}": found[placement].smallest >= 1 - ROUNDING
             for placement, block in PLACEMENTS.items()
@@ -92,7 +93,7 @@ def judge(found: Mapping[str, Stretching]) -> Finding:
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` is the number of layers."""
     (n_layers,) = budget.levels
     return judge({placement: measure(placement, n_layers, budget.seeds) for placement in PLACEMENTS})

@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import exceeds, mean_over_seeds
-from glassformer.claims.laboratory import Laboratory
-from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, QUICK, SKIP_REMOVED, residual_studies
+from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUICK, SKIP_REMOVED, VARIANTS
 from glassformer.errors import RunError
 from glassformer.inspection.gradients import training_gradients
 from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.statistics import FEWEST_PAIRS
+from glassformer.wording import counted
 
 CLAIMED = (0.005, 0.16)
 """The range of the notes' gradient norms."""
@@ -56,7 +58,7 @@ LEAST = 1e-30
 """What a gradient of exactly 0 counts as, so that it has a logarithm."""
 
 
-def geometric_mean(values: Sequence[float]) -> Number:
+def geometric_mean(values: Sequence[float]) -> Measurement:
     """Over seeds, with the interval of the mean logarithm; NaN left out.
 
     Gradients that are exactly 0 at every seed have no spread, and an interval that is a point.
@@ -64,22 +66,22 @@ def geometric_mean(values: Sequence[float]) -> Number:
     known = [math.log(max(value, LEAST)) for value in values if not math.isnan(value)]
     logarithms = mean_over_seeds(known)
     if logarithms.value is None:
-        return Number(None)
+        return Measurement(None)
     interval = logarithms.interval
     if len(known) >= FEWEST_PAIRS and max(known) == math.log(LEAST):
         interval = (logarithms.value, logarithms.value)
-    return Number(
+    return Measurement(
         math.exp(logarithms.value), "", None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
     )
 
 
-def judge(depths: Mapping[int, Mapping[str, Sequence[EndOfRun]]], evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(depths: Mapping[int, Mapping[str, Sequence[EndOfRun]]], evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """At a depth the claim holds if the smallest matrix's gradient without the skips is above VANISHED."""
-    numbers: dict[str, Number] = {}
+    numbers: dict[str, Measurement] = {}
     parts: dict[str, bool | None] = {}
-    told = []
+    clauses = []
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         for arm, runs in arms.items():
             numbers[f"{layers}, {arm}: smallest norm"] = geometric_mean([run.smallest for run in runs])
             numbers[f"{layers}, {arm}: largest norm"] = geometric_mean([run.largest for run in runs])
@@ -89,12 +91,12 @@ def judge(depths: Mapping[int, Mapping[str, Sequence[EndOfRun]]], evidence: tupl
                 )
         without = numbers[f"{layers}, {SKIP_REMOVED}: smallest norm"]
         parts[f"at {layers} they do not vanish"] = exceeds(without, VANISHED)
-        told.append(
+        clauses.append(
             f"{layers} {_plain(without)} (with the skips {_plain(numbers[f'{layers}, {BASE}: smallest norm'])})"
         )
-    return Finding(
+    return ClaimResult(
         parts,
-        f"The smallest gradient norm of a matrix at the end of training, without the skips: {'; '.join(told)}. The "
+        f"The smallest gradient norm of a matrix at the end of training, without the skips: {'; '.join(clauses)}. The "
         f"notes' {CLAIMED[0]} to {CLAIMED[1]} are those of a model whose attention was taken out, not its skip: query, "
         "key, value and output are missing from their list because they had no gradient.",
         f"A gradient has vanished where its norm is below {VANISHED:g} (a tenth of the notes' smallest).",
@@ -103,13 +105,13 @@ def judge(depths: Mapping[int, Mapping[str, Sequence[EndOfRun]]], evidence: tupl
     )
 
 
-def _plain(measured: Number) -> str:
+def _plain(measured: Measurement) -> str:
     return "none" if measured.value is None else f"{measured.value:.1e}"
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths; the runs are those of residual-loss."""
-    studies = residual_studies(budget, laboratory)
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
     arms = (BASE, SKIP_REMOVED, ATTENTION_REMOVED)
     return judge(
         {depth: {arm: measure(study, arm) for arm in arms} for depth, study in studies.items()},

@@ -9,22 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
-from glassformer.claims.laboratory import Laboratory
-from glassformer.claims.residual_study import (
-    ATTENTION_REMOVED,
-    FULL,
-    QUICK,
-    SKIP_REMOVED,
-    VARIANTS,
-    residual_studies,
-)
+from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUICK, SKIP_REMOVED, VARIANTS
 from glassformer.studies.design import BASE
 from glassformer.studies.statistics import Losses
+from glassformer.wording import counted
 
 CLAIMED = 2.47 - 1.70
-"""Nats that removing the residual is said to cost at one layer."""
+"""The claimed cost of removing the residual at one layer, nats."""
 
 SHARE = 0.5
 """The claim holds if removing the skips of one layer costs more than this share of what removing attention costs here.
@@ -37,36 +32,38 @@ Arms = Mapping[str, Losses]
 """Losses of a depth's arms by name, the base among them."""
 
 
-def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(depths: Mapping[int, Arms], bigram: float | None = None, evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """The claim is about one layer: there the cost of the skip must be above SHARE × the cost of attention."""
-    numbers: dict[str, Number] = {} if bigram is None else {"bigram entropy of the text": number(bigram, "nats")}
-    costs: dict[int, Number] = {}
+    numbers: dict[str, Measurement] = (
+        {} if bigram is None else {"bigram entropy of the text": measurement(bigram, "nats")}
+    )
+    costs: dict[int, Measurement] = {}
     for depth, arms in depths.items():
-        layers = f"{depth} layer{'s' * (depth != 1)}"
+        layers = counted(depth, "layer")
         numbers[f"{layers}: base, loss"] = mean_over_seeds(arms[BASE].values())
         for arm in VARIANTS:
             numbers[f"{layers}: {arm}"] = difference(arms[BASE], arms[arm])
         costs[depth] = numbers[f"{layers}: {SKIP_REMOVED}"]
         if lost := diverged(arms[SKIP_REMOVED]):
-            numbers[f"{layers}: {SKIP_REMOVED}, runs that diverged"] = number(lost)
+            numbers[f"{layers}: {SKIP_REMOVED}, runs that diverged"] = measurement(lost)
     first = min(depths)
-    one, attention = depths[first], numbers[f"{first} layer{'s' * (first != 1)}: {ATTENTION_REMOVED}"]
+    one, attention = depths[first], numbers[f"{counted(first, 'layer')}: {ATTENTION_REMOVED}"]
     beyond = {seed: _less(loss, SHARE, one, seed) for seed, loss in one[SKIP_REMOVED].items()}
     excess = mean_over_seeds(beyond.values())
-    numbers[f"{first} layer{'s' * (first != 1)}: cost of the skip less {SHARE:g} × that of attention"] = excess
+    numbers[f"{counted(first, 'layer')}: cost of the skip less {SHARE:g} × that of attention"] = excess
     deepest = max(depths)
     without_attention = mean_over_seeds(one[ATTENTION_REMOVED].values())
     over_depth = ", ".join(f"{depth}: {signed(cost)}" for depth, cost in costs.items())
     floor = "" if bigram is None else f", near the bigram entropy of {bigram:.2f}"
     claimed = f"at {first} layer removing the skips costs {SHARE:.0%} or more of what removing attention does"
-    return Finding(
+    return ClaimResult(
         {claimed: mean_exceeds(beyond, 0.0)},
         f"At {first} layer, removing the skips (x = sublayer(x)) costs {signed(costs[first])}. What costs "
         f"{signed(attention)} is removing attention, which is what deleting the line x = x + output does: what is left "
         f"sees one character at a time, and ends at {worded(without_attention, '.2f')} nats{floor}.",
         f"What removing the skips costs depends on depth (layers: nats): {over_depth}."
         + (
-            f" At {deepest} layers they cost more than {SHARE:.0%} of the {CLAIMED:.2f} that were said."
+            f" At {deepest} layers they cost more than {SHARE:.0%} of the claimed {CLAIMED:.2f} nats."
             if deepest != first and exceeds(costs[deepest], SHARE * CLAIMED)
             else ""
         ),
@@ -83,10 +80,10 @@ def _less(loss: float | None, share: float, arms: Arms, seed: int) -> float | No
     return (loss - base) - share * (attention - base)
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are depths."""
-    studies = residual_studies(budget, laboratory)
-    bigram = laboratory.entropies(next(iter(studies.values()))).get("bigram")
+    studies = claim_studies.over_depth(NAME, VARIANTS, budget)
+    bigram = claim_studies.entropies(next(iter(studies.values()))).get("bigram")
     losses = {depth: study.losses() for depth, study in studies.items()}
     return judge(losses, bigram, tuple(study.path for study in studies.values()))
 

@@ -13,9 +13,10 @@ Attention removed is what deleting the line ``x = x + output`` does, where ``out
 
 from __future__ import annotations
 
-from glassformer.claims.claim import Budget
-from glassformer.claims.laboratory import Laboratory
-from glassformer.studies.folder import Study
+from glassformer.claims.budget import Budget
+
+NAME = "claim-residual"
+"""Of its studies; the depth is added."""
 
 SKIP_REMOVED = "skip removed"
 ATTENTION_REMOVED = "attention removed"
@@ -31,19 +32,6 @@ QUICK = Budget(seeds=3, steps=1_200, levels=(1, 4))
 FULL = Budget(seeds=8, steps=1_200, levels=(1, 2, 4, 8, 16))
 """``levels`` are depths. Both claims have these budgets, and share their runs.
 
-The steps are the same in both, so that the full budget goes on from the runs of the quick one. It takes so many until
+The steps are the same in both, so that the full budget reuses the runs of the quick one. It takes so many until
 one layer's attention has learned something that could be lost: after 600 it is worth 0.33 nats, after 1,200 it is 0.47.
 """
-
-
-def residual_studies(budget: Budget, laboratory: Laboratory) -> dict[int, Study]:
-    """A study for each depth: the base of a pair has its variant's depth."""
-    return {
-        depth: laboratory.study(
-            f"claim-residual-{depth}-layer{'s' * (depth != 1)}",
-            laboratory.base(budget, {"model.n_layers": depth}),
-            VARIANTS,
-            budget,
-        )
-        for depth in budget.levels
-    }

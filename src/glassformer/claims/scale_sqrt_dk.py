@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding, Number, number
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import (
     all_of,
     costs_more,
@@ -18,7 +20,6 @@ from glassformer.claims.judging import (
     trains,
     worded,
 )
-from glassformer.claims.laboratory import Laboratory
 from glassformer.claims.trained import trained_models, untrained_models, validation_tokens
 from glassformer.inspection.attention_scores import normalised_entropy
 from glassformer.models.decoder import Decoder
@@ -53,11 +54,11 @@ def entropies(models: Mapping[int, Decoder], study: Study) -> Losses:
     return found
 
 
-def judge(widths: Mapping[int, Width], unigram: float, evidence: tuple[Path, ...] = ()) -> Finding:
+def judge(widths: Mapping[int, Width], unigram: float, evidence: tuple[Path, ...] = ()) -> ClaimResult:
     """Training works at every d_k; at the largest, scaling gives the lower loss, and only without it does the softmax
     start saturated.
     """
-    numbers: dict[str, Number] = {"unigram entropy of the text": number(unigram, "nats")}
+    numbers: dict[str, Measurement] = {"unigram entropy of the text": measurement(unigram, "nats")}
     for d_k, width in widths.items():
         numbers[f"d_k {d_k}: loss, scaled"] = mean_over_seeds(width.losses[BASE].values())
         numbers[f"d_k {d_k}: loss, unscaled less scaled"] = difference(width.losses[BASE], width.losses[UNSCALED])
@@ -67,7 +68,7 @@ def judge(widths: Mapping[int, Width], unigram: float, evidence: tuple[Path, ...
     largest = max(widths)
     with_it, without = (numbers[f"d_k {largest}: entropy at the start, {name}"] for name in ("scaled", "unscaled"))
     costs = ", ".join(f"d_k {d_k}: {signed(numbers[f'd_k {d_k}: loss, unscaled less scaled'])}" for d_k in widths)
-    return Finding(
+    return ClaimResult(
         {
             "training works without 1/√d_k": all_of(
                 [trains(width.losses[UNSCALED], unigram) for width in widths.values()]
@@ -89,17 +90,17 @@ def judge(widths: Mapping[int, Width], unigram: float, evidence: tuple[Path, ...
     )
 
 
-def decide(budget: Budget, laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """``levels`` are widths of a head."""
     widths, studies = {}, []
     for d_k in budget.levels:
-        base = laboratory.base(budget, {"model.attention.d_head": d_k})
-        study = laboratory.study(f"claim-scale-{d_k}", base, {UNSCALED: {"model.attention.scale": False}}, budget)
+        base = claim_studies.base(budget, {"model.attention.d_head": d_k})
+        study = claim_studies.study(f"claim-scale-{d_k}", base, {UNSCALED: {"model.attention.scale": False}}, budget)
         start = {arm: entropies(untrained_models(study, arm), study) for arm in (BASE, UNSCALED)}
         end = {arm: entropies(trained_models(study, arm), study) for arm in (BASE, UNSCALED)}
         widths[d_k] = Width(study.losses(), start, end)
         studies.append(study)
-    unigram = laboratory.entropies(studies[0])["unigram"]
+    unigram = claim_studies.entropies(studies[0])["unigram"]
     return judge(widths, unigram, tuple(study.path for study in studies))
 
 

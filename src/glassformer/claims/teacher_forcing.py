@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from glassformer.claims.claim import NOTES, Budget, Claim, Finding
-from glassformer.claims.exactness import MODEL, build, equal, random_tokens, relative, relative_number
-from glassformer.claims.laboratory import Laboratory
+from glassformer.claims.budget import Budget
+from glassformer.claims.claim import NOTES, Claim, ClaimResult
+from glassformer.claims.claim_studies import ClaimStudies
+from glassformer.claims.exactness import MODEL, build, equal, random_tokens, relative, relative_measurement
 from glassformer.models.decoder import Decoder
 from glassformer.training.objectives import summed_nll
 
@@ -63,10 +64,10 @@ def same(measured: float) -> bool | None:
     return True if measured <= EQUAL else equal(measured)
 
 
-def judge(masked: float, unmasked: float) -> Finding:
+def judge(masked: float, unmasked: float) -> ClaimResult:
     """Equal with the mask, and not equal without it."""
     without = same(unmasked)
-    return Finding(
+    return ClaimResult(
         {
             "with the mask, one pass over all positions gives the loss and gradient of a pass for each prefix": same(
                 masked
@@ -78,13 +79,13 @@ def judge(masked: float, unmasked: float) -> Finding:
         f"{unmasked:.2g} or more, for each position would see the token it is to predict.",
         "Dropout off: it draws anew in each pass. Norms over the batch in training are not equal.",
         {
-            "largest difference with the mask": relative_number(masked),
-            "smallest difference without the mask": relative_number(unmasked),
+            "largest difference with the mask": relative_measurement(masked),
+            "smallest difference without the mask": relative_measurement(unmasked),
         },
     )
 
 
-def decide(budget: Budget, _laboratory: Laboratory) -> Finding:
+def decide(budget: Budget, _claim_studies: ClaimStudies) -> ClaimResult:
     """The worst of all seeds."""
     return judge(
         max(measure(seed, causal=True) for seed in range(budget.seeds)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from pydantic import TypeAdapter
 
 import glassformer
 from glassformer import machine
-from glassformer.claims.claim import BudgetName, Claim, Finding, Number, Outcome
+from glassformer.claims.budget import BudgetName
+from glassformer.claims.claim import Claim, ClaimResult, Measurement, Verdict
+from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.errors import RunError
 from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import json_bytes, read_object
@@ -53,29 +56,29 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictRecord:
     """A finding as it is kept."""
 
     claim: str
-    verdict: Outcome
+    verdict: Verdict
     parts: dict[str, bool | None]
     sentence: str
     condition: str
-    numbers: dict[str, Number]
+    numbers: dict[str, Measurement]
     evidence: tuple[str, ...]
     circumstances: Circumstances
 
     @classmethod
-    def of(cls, claim: Claim, finding: Finding, circumstances: Circumstances) -> Self:
+    def of(cls, claim: Claim, result: ClaimResult, circumstances: Circumstances) -> Self:
         """The verdict that follows from a finding."""
-        evidence = tuple(path.as_posix() for path in finding.evidence)
+        evidence = tuple(path.as_posix() for path in result.evidence)
         return cls(
             claim.id,
-            finding.verdict,
-            dict(finding.parts),
-            finding.sentence,
-            finding.condition,
-            dict(finding.numbers),
+            result.verdict,
+            dict(result.parts),
+            result.sentence,
+            result.condition,
+            dict(result.numbers),
             evidence,
             circumstances,
         )
@@ -86,7 +89,33 @@ class Verdict:
         return TypeAdapter(cls).validate_json(json.dumps(tree), strict=True)
 
 
-def record(folder: Path, verdict: Verdict) -> Path:
+def decide(
+    claim: Claim, budget: BudgetName, claim_studies: ClaimStudies, *, folder: Path, command: Sequence[str]
+) -> VerdictRecord:
+    """Decide a claim within a budget and keep the verdict in ``folder``.
+
+    Raises:
+        GlassformerError: a study cannot be made, or was stopped; what was made of it is kept, and found again.
+        RunError: the verdict cannot be kept.
+    """
+    before = claim_studies.n_runs, claim_studies.n_reused
+    start = time.perf_counter()
+    result = claim.decide(claim.budget(budget), claim_studies)
+    about = circumstances(
+        claim,
+        budget,
+        data=claim_studies.data if result.evidence else "",
+        runs=claim_studies.n_runs - before[0],
+        reused=claim_studies.n_reused - before[1],
+        seconds=time.perf_counter() - start,
+        command=command,
+    )
+    verdict = VerdictRecord.of(claim, result, about)
+    record(folder, verdict)
+    return verdict
+
+
+def record(folder: Path, verdict: VerdictRecord) -> Path:
     """Keep a verdict, in place of the same claim's at the same budget. Raises :class:`RunError` if it cannot be."""
     path = folder / f"{verdict.claim}.{verdict.circumstances.budget}.json"
     try:
@@ -97,7 +126,7 @@ def record(folder: Path, verdict: Verdict) -> Path:
     return path
 
 
-def recorded(folder: Path, claim: str) -> list[Verdict]:
+def recorded(folder: Path, claim: str) -> list[VerdictRecord]:
     """A claim's verdicts, quick before full; none where it has not been decided.
 
     Raises:
@@ -108,7 +137,7 @@ def recorded(folder: Path, claim: str) -> list[Verdict]:
         path = folder / f"{claim}.{budget}.json"
         if path.is_file():
             try:
-                found.append(Verdict.from_dict(read_object(path)))
+                found.append(VerdictRecord.from_dict(read_object(path)))
             except ValueError as error:
                 reason = "; ".join(str(error).splitlines()[1:3]) or str(error)
                 raise RunError(
@@ -118,7 +147,7 @@ def recorded(folder: Path, claim: str) -> list[Verdict]:
     return found
 
 
-def last(folder: Path, claim: str) -> Verdict | None:
+def last(folder: Path, claim: str) -> VerdictRecord | None:
     """The verdict that was reached last, whatever its budget."""
     return max(recorded(folder, claim), key=lambda verdict: verdict.circumstances.date, default=None)
 

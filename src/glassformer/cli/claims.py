@@ -1,11 +1,9 @@
-"""``glassformer claims``: what is claimed about Transformers, and what became of it when it was measured."""
+"""``glassformer claims``: common claims about Transformers, and verdicts on them from measurements."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,45 +17,47 @@ from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from glassformer.claims.claim import BudgetName
-    from glassformer.claims.laboratory import Laboratory
-    from glassformer.claims.verdicts import Verdict
-    from glassformer.studies.execution import Observer
-    from glassformer.studies.folder import Study
+    from glassformer.claims.budget import BudgetName
+    from glassformer.claims.claim_studies import ClaimStudies
+    from glassformer.claims.verdicts import VerdictRecord
 
 STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "dim"}
-HOW = {True: "holds", False: "does not hold", None: "not told apart at this budget"}
+HOW = {True: "holds", False: "does not hold", None: "inconclusive at this budget"}
 
 
 def claims(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims to decide; without any, all are listed.")
+        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims to test; all are listed if none is given.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Decide every claim.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Within minutes on 2 cores. This unless --full.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="With more seeds and steps; hours for a study.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Test every claim.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Minutes on 2 cores. The default.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="More seeds and steps; hours for a study.")] = False,
     data: Annotated[
         str | None,
-        typer.Option(help="The text of studies; tinyshakespeare where it is on this machine, else python-stdlib."),
+        typer.Option(help="Training text; tinyshakespeare if it is on this machine, else python-stdlib."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core unless given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one per core unless given.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Folder of verdicts; ./claims unless given.")] = None,
     studies: Annotated[Path | None, typer.Option(help="Folder for studies; ./studies unless given.")] = None,
     write: Annotated[
         Path | None, typer.Option(metavar="PAGE.md", help="Write all recorded verdicts as one page of Markdown.")
     ] = None,
 ) -> None:
-    """List claims about Transformers with their verdicts, or put them to the test."""
+    """List claims about Transformers with their verdicts, or test them."""
     console = Terminal()
     complaints = []
     if quick and full:
         complaints.append("--quick and --full are two budgets; choose one.")
     if ids and every:
-        complaints.append(f"--all decides every claim; leave it out, or {' '.join(ids)}.")
+        complaints.append(f"--all tests every claim; omit it, or {' '.join(ids)}.")
     deciding = bool(ids) or every
     if not deciding:
         given = (("--quick", quick), ("--full", full), ("--data", data), ("--workers", workers), ("--studies", studies))
-        complaints += [f"{option} is for deciding: name a claim, or --all." for option, value in given if value]
+        complaints += [
+            f"{option} has no effect without a claim to test: name one, or give --all."
+            for option, value in given
+            if value
+        ]
     if complaints:
         raise ConfigError(complaints, subject="command")
     if write is not None:
@@ -65,7 +65,9 @@ def claims(
     folder = folder or places.claims_folder()
     if deciding:
         _check_options(ids or [], {"--data": data, "--workers": workers, "--studies": studies})
-        _decide(ids or [], "full" if full else "quick", folder, _laboratory(data, workers, studies, console), console)
+        _decide(
+            ids or [], "full" if full else "quick", folder, _claim_studies(data, workers, studies, console), console
+        )
     if write is not None:
         _write(write, folder, console)
     elif not deciding:
@@ -79,47 +81,40 @@ def _check_options(ids: list[str], options: dict[str, object]) -> None:
     given = [option for option, value in options.items() if value is not None]
     if given and ids and all(claim.kind == "exact" for claim in named(ids)):
         raise ConfigError(
-            f"{' and '.join(given)}: to decide {', '.join(ids)} nothing is trained; leave it out.", subject="command"
+            f"{' and '.join(given)}: testing {', '.join(ids)} trains nothing; omit it.", subject="command"
         )
 
 
-def _laboratory(data: str | None, workers: int | None, studies: Path | None, console: Terminal) -> Laboratory:
-    from glassformer.claims.laboratory import Laboratory, local_text
-    from glassformer.studies.live import LiveStudy
+def _claim_studies(data: str | None, workers: int | None, studies: Path | None, console: Terminal) -> ClaimStudies:
+    from glassformer.claims.claim_studies import ClaimStudies, local_text
+    from glassformer.cli.study import study_runner
 
-    @contextmanager
-    def watch(study: Study) -> Iterator[Observer]:
-        """The live table in a terminal; elsewhere a line when a run ends."""
-        console.print(f"study {study.path}, {len(study.waiting())} of {len(study.plan)} runs to make", style="dim")
-        with LiveStudy(console, study) as live:
-            yield live
-
-    return Laboratory(data or local_text(), studies=studies, workers=workers, watch=watch)
+    return ClaimStudies(data or local_text(), study_runner(console, workers=workers, studies=studies))
 
 
-def _decide(ids: list[str], budget: BudgetName, folder: Path, laboratory: Laboratory, console: Terminal) -> None:
-    from glassformer.claims.deciding import decide
-    from glassformer.claims.laboratory import StoppedError
+def _decide(ids: list[str], budget: BudgetName, folder: Path, claim_studies: ClaimStudies, console: Terminal) -> None:
     from glassformer.claims.registry import IDS
     from glassformer.claims.registry import claims as named
+    from glassformer.claims.verdicts import decide
+    from glassformer.studies.runner import StoppedError
 
     chosen = named(ids or IDS)
     start = time.perf_counter()
     for claim in chosen:
         console.print(Text.assemble((claim.id, "bold"), f"  {claim.statement}"))
         try:
-            verdict = decide(claim, budget, laboratory, folder=folder, command=_command())
+            verdict = decide(claim, budget, claim_studies, folder=folder, command=_command())
         except StoppedError as stopped:
             console.print(Text(str(stopped)))
             raise typer.Exit(130 if stopped.signal == "SIGINT" else 143) from None
         _show(verdict, console)
     seconds = time.perf_counter() - start
-    about = f"{len(chosen)} claim{'s' * (len(chosen) != 1)} decided, {budget} budget"
+    about = f"{len(chosen)} claim{'s' * (len(chosen) != 1)} tested, {budget} budget"
     console.print(Text.assemble((f"{about}, in {seconds:,.1f} s", "bold"), f"; verdicts in {folder}"))
 
 
-def _show(verdict: Verdict, console: Terminal) -> None:
-    """The verdict, what is true, under which condition, and every number."""
+def _show(verdict: VerdictRecord, console: Terminal) -> None:
+    """The verdict, what is true, under which condition, and every measurement."""
     console.print(Text(f"  {verdict.verdict}", f"bold {STYLES[verdict.verdict]}"))
     for part, holds in verdict.parts.items():
         console.print(Text(f"    {part}: {HOW[holds]}"))
@@ -130,7 +125,7 @@ def _show(verdict: Verdict, console: Terminal) -> None:
     for path in verdict.evidence:
         console.print(Text(f"  evidence {path}", "dim"))
     about = verdict.circumstances
-    runs = f", {about.runs} runs ({about.reused} made before) on {about.data}" if about.runs else ""
+    runs = f", {about.runs} runs ({about.reused} reused) on {about.data}" if about.runs else ""
     console.print(Text(f"  {about.seconds:.1f} s{runs}", "dim"))
     console.print()
 
@@ -140,17 +135,17 @@ def _list(folder: Path, console: Terminal) -> None:
     from glassformer.claims.verdicts import last
 
     table = Table(box=None, padding=(0, 2))
-    for heading in ("claim", "as its source makes it", "last verdict"):
+    for heading in ("claim", "as stated by its source", "last verdict"):
         table.add_column(heading)
     for claim in named():
         verdict = last(folder, claim.id)
-        told = Text("not decided yet", "dim")
+        shown = Text("not tested yet", "dim")
         if verdict is not None:
             about = verdict.circumstances
-            told = Text.assemble(
+            shown = Text.assemble(
                 (verdict.verdict, STYLES[verdict.verdict]), (f"  {about.budget}, {about.date[:10]}", "dim")
             )
-        table.add_row(Text(claim.id), Text(claim.statement), told)
+        table.add_row(Text(claim.id), Text(claim.statement), shown)
     console.print(table)
 
 

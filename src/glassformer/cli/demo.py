@@ -85,8 +85,7 @@ def demo(
 
 def _study_the_residual(console: Terminal, steps: int, root: Path) -> None:
     """Three arms, three seeds: the whole model, without its skips, and without attention."""
-    from glassformer.cli.study import Maker
-    from glassformer.cli.study_table import conclude
+    from glassformer.cli.study import run_and_conclude, study_runner
     from glassformer.studies.checking import check
     from glassformer.studies.design import study
     from glassformer.studies.folder import Study
@@ -99,4 +98,4 @@ def _study_the_residual(console: Terminal, steps: int, root: Path) -> None:
     with preparing(console) as progress:
         checked = check(design, progress=progress)
     created = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
-    conclude(Maker(checked, None, None, root, False, console).make(created), console)
+    run_and_conclude(created, checked, study_runner(console, studies=root), console, report=True)

@@ -188,8 +188,9 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
         ("optimizer state", readable_bytes(result.optimizer_bytes), ""),
         *((name, readable_bytes(size), "") for name, size in activations.items()),
         ("training, together", readable_bytes(result.training_bytes), ""),
-        ("KV cache", readable_bytes(result.kv_cache_bytes), cached),
     ]
+    if family_of(config).generates:
+        rows.append(("KV cache", readable_bytes(result.kv_cache_bytes), cached))
     console.print(_table(f"Bytes, {circumstances}, {result.path} attention", rows))
 
 

@@ -55,7 +55,7 @@ class LazyGroup(TyperGroup):
             rejected: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # pydantic's has the value
             ours = (
                 error.ctx is not None and error.ctx.parent is ctx
-            )  # not of a group inside this one, which has said it
+            )  # not of a group inside this one, which has reported it
             if rejected and ours:
                 expected = error.message.removeprefix("Input should be ").partition(", unable")[0]
                 error.message = f"{shown(rejected[0]['input'])}; expected {expected}."

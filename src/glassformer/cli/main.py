@@ -48,7 +48,7 @@ COMMANDS = {
         "Train a model from a preset on your text or sentence pairs, or on a task.",
         opens=True,
     ),
-    "resume": Command("glassformer.cli.resume:resume", "Go on with a run that was stopped or killed.", opens=True),
+    "resume": Command("glassformer.cli.resume:resume", "Resume a run that was stopped or killed.", opens=True),
     "study": Command(
         "glassformer.cli.study:study",
         "Train a base and variants of it with several seeds, and compare them, paired by seed.",
@@ -65,7 +65,7 @@ COMMANDS = {
     "scale": Command(
         "glassformer.cli.scale:scale", "Scaling laws: plan a training, fit runs, climb a ladder, look up a law."
     ),
-    "sample": Command("glassformer.cli.sample:sample", "Let a trained model write.", opens=True),
+    "sample": Command("glassformer.cli.sample:sample", "Generate text with a trained model.", opens=True),
     "translate": Command(
         "glassformer.cli.translate:translate", "Translate lines of text with a trained translator.", opens=True
     ),

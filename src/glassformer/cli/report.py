@@ -1,4 +1,4 @@
-"""``glassformer report``: what a study found, as pages, tables and pictures."""
+"""``glassformer report``: the results of a study as pages, tables and charts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ def report(
         Path | None, typer.Option("-o", "--output", help="Folder to write to; the study's own unless given.")
     ] = None,
     pages: Annotated[
-        bool, typer.Option("--pages/--no-pages", help="Whether to make each variant's page beside the base.")
+        bool,
+        typer.Option("--pages/--no-pages", help="Whether to write each variant's model page."),
     ] = True,
     take_out: Annotated[
-        bool, typer.Option("--take-out/--no-take-out", help="Whether to take the parts out of the trained base too.")
+        bool,
+        typer.Option("--take-out/--no-take-out", help="Whether to measure the trained baseline without the parts too."),
     ] = True,
     studies: Annotated[Path | None, typer.Option(help="Folder of studies; ./studies unless given.")] = None,
 ) -> None:

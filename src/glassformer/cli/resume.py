@@ -1,4 +1,4 @@
-"""``glassformer resume``: a run that was stopped goes on as if it had not been."""
+"""``glassformer resume``: continue a stopped run as if it had not been stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def resume(
         bool, typer.Option("--show-gradients", help="Print every parameter's gradient norm as the training goes.")
     ] = False,
 ) -> None:
-    """Go on with a run that was stopped or killed."""
+    """Resume a run that was stopped or killed."""
     from glassformer.training import session
 
     console = Terminal()

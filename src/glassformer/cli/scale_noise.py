@@ -1,4 +1,4 @@
-"""``glassformer scale noise``: how large a batch a run could have used, by its own gradients."""
+"""``glassformer scale noise``: the critical batch of a run, from its own gradients."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def scale_noise(
     console.print(
         Text(
             "Tokens are those of the objective. Kaplan's formula was fitted to losses per token of GPT-2's tokenizer; "
-            "losses per character, or per token of another, are not the same thing.",
+            "losses per character, or per token of another tokenizer, are not comparable.",
             style="dim",
         )
     )

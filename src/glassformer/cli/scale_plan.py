@@ -19,7 +19,7 @@ from glassformer.errors import ConfigError
 from glassformer.scaling.wording import digits, large
 
 if TYPE_CHECKING:
-    from glassformer.scaling.plans.plan import Plan
+    from glassformer.scaling.plans.plan import TrainingPlan
 
 DEFAULT_OUT = Path("plan.json")
 LAW = "besiroglu"
@@ -27,10 +27,11 @@ LABELS, VALUES = 13, 11  # columns
 NO_EMBEDDINGS, OUTSIDE = "°", "*"
 LEGEND = (
     f"N as the law counts, {NO_EMBEDDINGS} without embeddings; in all: of the real model that has this N; loss: at the "
-    f"law's own optimum; this run: its loss of the plan's; {OUTSIDE} outside the range of its experiments"
+    f"law's own optimum; this run: its loss for the plan's run; {OUTSIDE} outside the range of its experiments"
 )
 
-FRESH = "; muennighoff alone knows that the text is repeated, the others take each token as fresh"
+FRESH = "; only muennighoff takes the repetition of the text into account, the others count each token as fresh"
+WASTED = "compute wasted: beyond the least that reaches the same loss"
 
 
 def scale_plan(
@@ -44,14 +45,12 @@ def scale_plan(
     ] = None,
     tokens: Annotated[str | None, typer.Option(metavar="D", help="Instead, or as well: training tokens, 1e9.")] = None,
     data_limit: Annotated[
-        str | None, typer.Option(metavar="TOKENS", help="Different tokens there are; the text's own unless given.")
+        str | None, typer.Option(metavar="TOKENS", help="Unique tokens available; the text's own unless given.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="The text, as in glassformer train: its vocabulary and length are counted.")
     ] = None,
-    vocab: Annotated[
-        int | None, typer.Option(help="A plan on paper: a vocabulary of so many tokens, and no text is read.")
-    ] = None,
+    vocab: Annotated[int | None, typer.Option(help="Assume a vocabulary of this size; no text is read.")] = None,
     preset: Annotated[str, typer.Option(help="Whose architecture, tokenizer and recipe.")] = "modern-small",
     law: Annotated[
         str | None, typer.Option(help="The law to plan with (see: glassformer scale laws); besiroglu unless given.")
@@ -60,11 +59,13 @@ def scale_plan(
         Path | None,
         typer.Option(metavar="RUNS", help="Instead: a law fitted to your runs, a .csv or a folder of runs."),
     ] = None,
-    rate: Annotated[
-        str, typer.Option(help="Where the learning rate is from: deepseek, step-law or preset.")
-    ] = "deepseek",
+    rate: Annotated[str, typer.Option(help="Source of the learning rate: deepseek, step-law or preset.")] = "deepseek",
     aspect: Annotated[
-        float | None, typer.Option(help="Wanted d_model / n_layers; 64, with four layers at least, unless given.")
+        float | None,
+        typer.Option(
+            help="Wanted d_model / n_layers; the depth stays within a factor of 2 of it, and the parameters decide. "
+            "Unless given: 64, or 4 layers where that would be fewer."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -78,25 +79,23 @@ def scale_plan(
         bool, typer.Option("--json", help="Print everything as one JSON object; write no file.")
     ] = False,
 ) -> None:
-    """Plan a training from a budget: shape, tokens, batch, steps, loss, and what other laws would say."""
+    """Plan a training from a budget: shape, tokens, batch, steps, loss, and the estimates of other laws."""
     check_idle(
         context,
         ("out", as_json, "--json writes no file"),
         ("explain", as_json, "--json has every number already"),
     )
-    from glassformer.scaling.plans.plan_file import check_place, write_plan
-    from glassformer.scaling.plans.plan_request import read_request
-    from glassformer.scaling.plans.plan_settings import rate_of
-    from glassformer.scaling.plans.plan_start import all_or_every_complaint, base_run
-    from glassformer.scaling.plans.plan_text import explained
+    from glassformer.scaling.plans.plan import check_place, explained, write_plan
     from glassformer.scaling.plans.planning import plan
+    from glassformer.scaling.plans.request import read_request
+    from glassformer.scaling.plans.start import base_run, collect_errors, rate_source
 
     given = {"compute": compute, "parameters": params, "tokens": tokens, "data_limit": data_limit}
-    request, *_ = all_or_every_complaint(  # the rest is read again by plan(), where it can no longer be wrong
+    request, *_ = collect_errors(  # plan() reads the rest again, without errors
         lambda: read_request(given, hours=hours, vocabulary=vocab, aspect=aspect),
         lambda: _one_law(law, fit),
         lambda: base_run(preset, data, set_ or []),
-        lambda: rate_of(rate),
+        lambda: rate_source(rate),
         lambda: None if as_json else check_place(out),
     )
     console = Terminal(soft_wrap=False)
@@ -127,20 +126,20 @@ def scale_plan(
 
 
 def _one_law(law: str | None, fit: Path | None) -> None:
-    """Refuse a law that cannot spend a budget, and two laws. Raises :class:`ConfigError`."""
-    from glassformer.scaling.plans.plan_start import spending_law
+    """Raise :class:`ConfigError` for two laws, or one that does not allocate a budget."""
+    from glassformer.scaling.plans.start import allocation_law
 
     if law is not None and fit is not None:
-        raise ConfigError(f"--law {law} and --fit {fit} are two laws to plan with: leave one out.", subject="plan")
-    spending_law(law or LAW)
+        raise ConfigError(f"--law {law} and --fit {fit} both set the law: leave one out.", subject="plan")
+    allocation_law(law or LAW)
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 
-def _show(plan: Plan, console: Terminal) -> None:
-    """The plan in groups of lines, the laws side by side, the cost of being off, and what to beware of."""
-    from glassformer.scaling.plans.plan_text import headline
+def _show(plan: TrainingPlan, console: Terminal) -> None:
+    """The plan in groups of lines, the laws side by side, N or D halved and doubled, and the warnings."""
+    from glassformer.scaling.plans.plan import headline
 
     console.print(Text(headline(plan), style="bold"))
     console.print(Text(f"{plan.shape.words}; vocabulary {plan['vocabulary'].value:,.0f}; {plan.preset}", style="dim"))
@@ -149,13 +148,16 @@ def _show(plan: Plan, console: Terminal) -> None:
         console.print(Text(title, style="italic"))
         console.print(Padding(_grid(lines), (0, 0, 0, 2)))
     console.print()
-    console.print(Text("what each law says about this budget", style="italic"))
+    console.print(Text("this budget by each law", style="italic"))
     console.print(_disagreement(plan))
     legend = LEGEND + (FRESH if "cost of repetition" in plan.numbers else "")
     console.print(Padding(Text(legend, style="dim"), (0, 0, 0, 2)))
     console.print()
-    console.print(Text("off by two", style="italic"))
-    console.print(_off(plan))
+    console.print(Text("N or D halved or doubled", style="italic"))
+    console.print(_what_if(plan))
+    unique = plan.numbers.get("unique tokens") if "cost of repetition" in plan.numbers else None
+    on_text = f" on {large(unique.value)} unique tokens, parameters counted in full" if unique else ""
+    console.print(Padding(Text(WASTED + on_text, style="dim"), (0, 0, 0, 2)))
     if plan.warnings:
         console.print()
     for warning in plan.warnings:
@@ -174,13 +176,13 @@ def _grid(lines: Iterable[Line]) -> Table:
     return grid
 
 
-def _disagreement(plan: Plan) -> Table:
+def _disagreement(plan: TrainingPlan) -> Table:
     """A row for each law; where the terminal is narrow, the laws' names are cut."""
     table = Table(box=None, padding=(0, 0, 0, 2))
     table.add_column("law", overflow="ellipsis")
     for heading in ("N", "in all", "D", "D/N", "loss", "this run"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for each in plan.opinions:
+    for each in plan.estimates:
         n = _cell(each.parameters, large)
         cells = (
             f"{each.law}{OUTSIDE if each.outside else ''}",
@@ -196,8 +198,8 @@ def _cell(value: float | None, write: Callable[[float], str]) -> str:
     return UNKNOWN if value is None else write(value)
 
 
-def _off(plan: Plan) -> Table:
-    """A row for each way to be off."""
+def _what_if(plan: TrainingPlan) -> Table:
+    """A row for each case."""
     table = Table(box=None, padding=(0, 0, 0, 2))
     table.add_column("", no_wrap=True)
     for heading in ("N", "D", "loss", "difference", "compute wasted"):

@@ -1,4 +1,4 @@
-"""What ``glassformer scale plan`` shows of a plan: a line for each of its main numbers, in groups."""
+"""The lines of ``glassformer scale plan``: one for each main number, in groups."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from glassformer.cli.units import readable_bytes
 from glassformer.scaling.wording import budget, digits, large, long, percent_error, to
 
 if TYPE_CHECKING:
-    from glassformer.scaling.plans.plan import Plan, Traced
+    from glassformer.scaling.plans.numbers import SourcedValue
+    from glassformer.scaling.plans.plan import TrainingPlan
 
 UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One number of the plan, and beside it what it is made of, or what others say."""
+    """One number of the plan, with its composition or alternatives beside it."""
 
     label: str
     value: str
     beside: str
 
 
-def sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
+def sections(plan: TrainingPlan) -> Iterator[tuple[str, list[Line]]]:
     """The plan in titled groups of lines."""
     yield "model and data", list(_model(plan))
     yield "training", list(_training(plan))
@@ -33,7 +34,7 @@ def sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
     yield "cost", list(_cost(plan))
 
 
-def _model(plan: Plan) -> Iterator[Line]:
+def _model(plan: TrainingPlan) -> Iterator[Line]:
     shape, other = plan.shape, plan["parameters without embeddings"]
     aim = f"aimed at {_large(shape.target)} {'in all' if shape.counting == 'total' else 'of these'} ({plan.law})"
     nearness = percent_error(math.log1p(shape.deviation)).replace(" ", "\u00a0")
@@ -50,13 +51,13 @@ def _model(plan: Plan) -> Iterator[Line]:
     if "effective tokens" in plan.numbers:
         worth, cost = plan["value of a repeated token"].value, plan["cost of repetition"].value
         yield Line(
-            "  worth",
+            "  effective",
             _large(plan["effective tokens"].value),
-            f"fresh tokens: a repeated one counts {digits(worth, 2)}; it costs {digits(cost)} nats (muennighoff)",
+            f"fresh tokens: a repeated one counts {digits(worth, 2)}; cost {digits(cost)} nats (muennighoff)",
         )
 
 
-def _training(plan: Plan) -> Iterator[Line]:
+def _training(plan: TrainingPlan) -> Iterator[Line]:
     batch, critical = plan["batch"], plan["critical batch"]
     yield Line(
         "batch",
@@ -67,7 +68,7 @@ def _training(plan: Plan) -> Iterator[Line]:
     yield Line(
         "steps",
         f"{plan['steps'].value:,.0f}",
-        f"at least {plan['least steps'].value:,.0f} with an endless batch; {plan['warm-up'].value:,.0f} warm up",
+        f"at least {plan['least steps'].value:,.0f} with an infinite batch; {plan['warm-up'].value:,.0f} warm up",
     )
     rate = plan["learning rate"]
     others = [
@@ -78,20 +79,20 @@ def _training(plan: Plan) -> Iterator[Line]:
     yield Line("learning rate", digits(rate.value), f"{_short(rate)}; {', '.join(others)}")
 
 
-def _loss(plan: Plan) -> Iterator[Line]:
+def _loss(plan: TrainingPlan) -> Iterator[Line]:
     loss = plan["loss"]
     interval = f"95 %: {to(loss.interval)}" if loss.interval else "no interval: no standard errors are published"
     if loss.interval and "independent" in loss.note:
         interval += ", too wide (errors taken as independent)"
     repeated = ", with the text repeated" if "cost of repetition" in plan.numbers else ""
-    yield Line("expected", digits(loss.value), f"{_short(loss)}{repeated}; {interval}")
+    yield Line("predicted", digits(loss.value), f"{_short(loss)}{repeated}; {interval}")
     if "loss by other laws" in plan.numbers:
         others = plan["loss by other laws"]
         assert others.interval is not None
-        yield Line("other laws", to(others.interval), "of this very run; each on its own text and tokenizer")
+        yield Line("other laws", to(others.interval), "for this run; each on its own text and tokenizer")
 
 
-def _cost(plan: Plan) -> Iterator[Line]:
+def _cost(plan: TrainingPlan) -> Iterator[Line]:
     exact, speed = plan["counted compute"].value, plan["speed"]
     how = "measured" if "measured now" in plan["time"].source else "a guess"
     yield Line("compute", f"{budget(plan['compute'].value)} FLOP", f"6·N·D; every product counted: {budget(exact)}")
@@ -114,6 +115,6 @@ def _large(value: float) -> str:
     return large(value).replace(" ", "\u00a0")
 
 
-def _short(number: Traced) -> str:
+def _short(number: SourcedValue) -> str:
     """The law's name alone."""
     return number.source.partition(":")[0]

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from glassformer.cli.terminal import emit_payload
-from glassformer.data.pair_files import LINE_BREAKS
 from glassformer.errors import DataError
 from glassformer.runs.files import replace_durably
 
@@ -38,7 +37,7 @@ def split_sentences(content: bytes, name: str) -> list[str]:
     sentences = []
     for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n"), start=1):
         if b"\0" in raw:
-            raise DataError(f"Line {number:,} of {name} holds a NUL byte, so it is no text. Give lines of UTF-8 text.")
+            raise DataError(f"Line {number:,} of {name} holds a NUL byte, so it is not text. Give lines of UTF-8 text.")
         try:
             sentences.append(raw.removesuffix(b"\r").decode())
         except UnicodeDecodeError as error:
@@ -47,11 +46,6 @@ def split_sentences(content: bytes, name: str) -> list[str]:
                 f"{error.start:,}. Give UTF-8 (iconv -f latin1 -t utf-8 IN > OUT, if it is Latin-1)."
             ) from None
     return sentences if content.removeprefix(codecs.BOM_UTF8) else []
-
-
-def one_line(text: str) -> str:
-    """A translation without line ends, which a model that knows bytes can write."""
-    return LINE_BREAKS.sub(" ", text)
 
 
 def write_lines(lines: list[str], path: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The end of ``glassformer study``: the table, a sentence for each variant, and what is to be said besides."""
+"""The results of ``glassformer study``: the table, a sentence for each variant, the report."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from rich.text import Text
 
 from glassformer import places
 from glassformer.cli.terminal import Terminal, warn
-from glassformer.errors import GlassformerError
 
 if TYPE_CHECKING:
-    from glassformer.studies.deciding import Standing
+    from glassformer.studies.adding_seeds import SequentialResult
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
     from glassformer.studies.report_failures import Failures
+    from glassformer.studies.runner import StudyResult
     from glassformer.studies.statistics import Difference
     from glassformer.studies.summary import Summary
 
 
-def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
-    """The table, the report, and what to do next. Raises :class:`GlassformerError` when runs failed."""
+def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> None:
+    """The table, the report, and what to do next. Raises :class:`RunError` when runs failed."""
     from glassformer.studies.summary import summarise
 
+    study = result.study
     summary = summarise(study)
     study.write_results(summary.to_dict())
     console.print()
     console.print(_table(summary))
     for row in summary.comparison.rows:
         console.print(Text(f"  {summary.sentence(row)}"))
-    if summary.standings:
-        console.print(Text(_ending(study.config, summary.standings), style="dim"))
+    if summary.sequential_results:
+        console.print(Text(_ending(study.config, summary.sequential_results), style="dim"))
     console.print(f"{study.path / 'results.json'}", style="dim")
     failures: Failures | None = None
     if report and any(arm.finished for arm in summary.arms):
@@ -43,32 +44,28 @@ def conclude(study: Study, console: Terminal, *, report: bool = True) -> None:
 
         failures = Noted()
         console.print(Text.assemble("report ", (str(write_report(study, failures=failures)), "bold")))
-    failed = [each for arm in summary.arms for each in arm.outcomes if each.status == "failed"]
-    if failed:
-        reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in failed)
-        raise GlassformerError(
-            f"{len(failed)} of {study.config.n_runs} runs failed, and are in no comparison:\n{reasons}\n"
-            f"{command_of(study)} tries them again; what the workers said is in {study.logs}."
-        )
+    result.check(command_of(study))
     if failures is not None:
         warn_of(failures)
 
 
 def warn_of(failures: Failures) -> None:
-    """Say what is missing from a report, and exit with status 1: its numbers are whole, and it is not."""
+    """Name what is missing from a report, and exit with status 1: its numbers are complete, the report is not."""
     if failures.reasons:
         warn(failures.sentence())
         raise typer.Exit(1)
 
 
-def _ending(config: StudyConfig, standings: Sequence[Standing]) -> str:
+def _ending(config: StudyConfig, sequential_results: Sequence[SequentialResult]) -> str:
     """Why no more seeds were added, and what is not shown."""
     from glassformer.studies.summary import NOT_FIXED
 
-    open_ones = [standing.decision.variant for standing in standings if not standing.settled]
+    open_ones = [
+        sequential_result.decision.variant for sequential_result in sequential_results if not sequential_result.settled
+    ]
     if not open_ones:
-        return f"Every variant is settled after {len(config.seeds)} seeds. {NOT_FIXED}"
-    return f"Not settled after {len(config.seeds)} seeds: {', '.join(open_ones)}. {NOT_FIXED}"
+        return f"Every variant is decided after {len(config.seeds)} seeds. {NOT_FIXED}"
+    return f"Inconclusive after {len(config.seeds)} seeds: {', '.join(open_ones)}. {NOT_FIXED}"
 
 
 def _table(summary: Summary) -> Table:
@@ -77,7 +74,7 @@ def _table(summary: Summary) -> Table:
     diverged = any(arm.count("diverged") for arm in summary.arms)
     table = Table(box=None, padding=(0, 2))
     table.add_column("variant")
-    holds = ", valid at every look" if summary.standings else ""
+    holds = ", valid at every look" if summary.sequential_results else ""
     for heading in ("n", "validation loss", "difference", f"95 % interval{holds}"):
         table.add_column(heading, justify="right", no_wrap=True)  # a narrow terminal cuts the names instead
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
@@ -85,8 +82,8 @@ def _table(summary: Summary) -> Table:
             table.add_column(heading, justify="right")
     rows = {row.variant: row for row in summary.comparison.rows}
     for arm in summary.arms:
-        standing = summary.standing(arm.name)
-        row = rows.get(arm.name) if standing is None else standing.decision
+        sequential_result = summary.sequential_result(arm.name)
+        row = rows.get(arm.name) if sequential_result is None else sequential_result.decision
         interval = None if row is None else row.interval
         loss = arm.loss if row is None else _paired_loss(rows[arm.name])
         cells = [
@@ -109,6 +106,6 @@ def _paired_loss(row: Difference) -> float | None:
 
 
 def command_of(study: Study) -> str:
-    """The command that goes on with a study."""
+    """The command that resumes a study."""
     named = study.name if study.path.parent == places.studies_folder() else str(study.path)
     return f"glassformer study {named}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,11 @@ from glassformer.cli.live import LiveTraining
 from glassformer.cli.preparing import preparing
 from glassformer.cli.terminal import Terminal, warn
 from glassformer.config import parse_assignments
-from glassformer.data.synthetic_config import SyntheticConfig
-from glassformer.data.synthetic_tasks import TASKS
+from glassformer.tasks.registry import task_of, tasks
 from glassformer.training.effects import check_effects
 from glassformer.training.recipes import SUFFIXES, configuration
-from glassformer.training.trainer import Trainer, TrainingResult
+from glassformer.training.recording import TrainingResult
+from glassformer.training.trainer import Trainer
 
 
 def train(
@@ -34,11 +35,7 @@ def train(
     ],
     data: Annotated[
         str | None,
-        typer.Option(
-            help="Text: python-stdlib, tinyshakespeare, a file or folder, hf:owner/name. Pairs, for a translator: "
-            "dates, multi30k-en-de, multi30k-de-en, pairs.tsv, pairs.jsonl, or two files 'a.de,a.en'. A task: "
-            f"{', '.join(TASKS)}."
-        ),
+        typer.Option(help=" ".join(task.data_help for task in tasks())),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -53,7 +50,6 @@ def train(
     ] = False,
 ) -> None:
     """Train a model from a preset on your text or sentence pairs, or on a task."""
-    from glassformer.training.samples import TextSamples
     from glassformer.training.session import start
 
     config = configuration(model, data=data, steps=steps, seed=seed, assignments=set_ or [])
@@ -68,13 +64,12 @@ def train(
         trainer = start(config, root=runs, name=model if name is None else name, prepare_progress=progress)
     for note in trainer.samples.notes:
         console.print(f"{note}", style="dim")
-    if isinstance(trainer.samples, TextSamples) and trainer.samples.reads_unknown:
-        given = {"--data": data, "--steps": steps, "--seed": seed, "--name": name, "--runs": runs}
+    given = {"--data": data, "--steps": steps, "--seed": seed, "--name": name, "--runs": runs}
+    for setting, why in trainer.samples.advice.items():
         options = [part for option, value in given.items() if value is not None for part in (option, str(value))]
         assignments = [each for each in set_ or [] if not each.startswith(("data.tokenizer=", "data.unknown="))]
-        settings = [part for each in [*assignments, "data.tokenizer=bpe"] for part in ("--set", each)]
-        advice = shlex.join(["glassformer", "train", named, *options, *settings])
-        console.print(f"a byte-pair tokenizer knows every text: {advice}", style="dim")
+        settings = [part for each in [*assignments, setting] for part in ("--set", each)]
+        console.print(f"{why}: {shlex.join(['glassformer', 'train', named, *options, *settings])}", style="dim")
     introduce(trainer, console, model)
     outcome = watch(trainer, console, show_gradients=show_gradients)
     conclude(trainer, outcome, console)
@@ -83,9 +78,7 @@ def train(
 def introduce(trainer: Trainer, console: Terminal, model: str) -> None:
     """What is about to be trained, on what, and where it is kept."""
     count = sum(p.numel() for p in trainer.model.parameters())
-    data = trainer.config.data
-    name = data.kind if isinstance(data, SyntheticConfig) else data.source
-    about = f"  {count:,} parameters  ·  {name}: {trainer.samples.summary}"
+    about = f"  {count:,} parameters  ·  {trainer.config.data.name}: {trainer.samples.summary}"
     console.print(Text.assemble((model, "bold"), about))
     console.print(f"run {trainer.run.path}", style="dim")
 
@@ -110,16 +103,16 @@ def conclude(trainer: Trainer, outcome: TrainingResult, console: Terminal) -> No
         )
     name = trainer.run.name if trainer.run.path.parent == places.runs_folder() else str(trainer.run.path)
     if outcome.interrupted:
-        console.print(f"  go on with it   glassformer resume {name}")
+        print_steps(console, [("resume", f"glassformer resume {name}")])
         raise typer.Exit(130 if outcome.reason == "SIGINT" else 143)
-    if trainer.config.model.has_encoder:
-        console.print(f"  let it work     glassformer translate {name}")
-        console.print(f"  score it        glassformer evaluate {name}")
-    elif isinstance(trainer.config.data, SyntheticConfig):
-        console.print(f"  count its right answers  glassformer evaluate {name}")
-    else:
-        console.print(f"  let it write    glassformer sample {name} --prompt ...")
-    console.print(f"  draw its loss   glassformer chart {name}")
+    print_steps(console, [*task_of(trainer.config).next_steps(name), ("plot the loss", f"glassformer chart {name}")])
+
+
+def print_steps(console: Terminal, steps: Sequence[tuple[str, str]]) -> None:
+    """What can be done next: words and a command a line, the commands below one another."""
+    width = max(len(words) for words, _ in steps)
+    for words, command in steps:
+        console.print(f"  {words:{width}}   {command}")
 
 
 def best_in_words(outcome: TrainingResult) -> str:

@@ -4,7 +4,7 @@
 ``(nothing)``        the translation
 ``--n-best 3``       three lines for each: ``0 ||| text ||| score``, the number of the input line from 0
 ``--alignment``      the translation, then a grid: source pieces across, target pieces down; a blank line ends it
-the same, pharaoh    ``text ||| 0-0 2-1``: the likeliest source piece of each target piece
+the same, pharaoh    ``text ||| 0-0 2-1``: the most probable source piece of each target piece
 ``--json``           an object a line: line, source, text, score, pieces, source_pieces, truncated; with the options
                      above also hypotheses and alignment
 ===================  ==========================================================================================
@@ -16,48 +16,37 @@ import contextlib
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from glassformer.cli import decoding_options as options
 from glassformer.cli.alignment import draw_alignment, pharaoh
-from glassformer.cli.decoding_options import decoding_config, describe, open_translators, search_config, translating
-from glassformer.cli.sentences import check_writable, one_line, read_sentences, write_lines
+from glassformer.cli.options import Device, RunName, RunsFolder, given, translating, with_options
+from glassformer.cli.sentences import check_writable, read_sentences, write_lines
 from glassformer.cli.terminal import emit, warn
+from glassformer.data.pair_files import one_line
 from glassformer.errors import ConfigError, GlassformerError
+from glassformer.generation.translation import Translation, Translator
 from glassformer.strict_json import strict_json
-
-if TYPE_CHECKING:  # torch is imported when the command runs
-    from glassformer.generation.translation import Translation, Translator
+from glassformer.tasks.ensembles import describe, open_ensemble
+from glassformer.tasks.language_models import CHECKPOINT
+from glassformer.tasks.pairs import ENSEMBLE
+from glassformer.tasks.search_options import BATCH_TOKENS, SEARCH, STORAGE, decoding_config, search_config
+from glassformer.training.opening import open_translator
 
 Form = Literal["text", "n-best", "grid", "pharaoh", "json"]
 PROMPT = "> "
 LINES_NAMED = 5
 
 
+@with_options((CHECKPOINT, ENSEMBLE, *SEARCH, BATCH_TOKENS, *STORAGE), after="output")
 def translate(
-    run: options.RunName,
+    run: RunName,
     text: Annotated[
         list[str] | None, typer.Option("--text", help="What to translate, instead of lines of input. Repeatable.")
     ] = None,
     input_: Annotated[Path | None, typer.Option("--input", help="Read lines from here, not standard input.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")] = None,
-    checkpoint: options.Checkpoints = None,
-    ensemble: options.Ensemble = None,
-    beam: options.Beam = None,
-    length_penalty: options.LengthPenalty = None,
-    min_length: options.MinLength = None,
-    max_length: options.MaxLength = None,
-    no_repeat_ngram: options.NoRepeatNgram = None,
-    n_best: Annotated[
-        int | None, typer.Option("--n-best", help="Lines for each, best first: number ||| text ||| score.")
-    ] = None,
-    sample: options.Sample = False,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
     alignment: Annotated[
         bool, typer.Option("--alignment", help="Show which source piece each target piece looked at.")
     ] = False,
@@ -65,42 +54,36 @@ def translate(
         str | None, typer.Option("--alignment-format", help="grid (unless given), or pharaoh: text ||| 0-0 2-1.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
-    batch_tokens: options.BatchTokens = None,
-    precision: options.Precision = None,
-    quantize: options.Quantize = None,
-    device: options.Device = "auto",
-    runs: options.RunsFolder = None,
+    device: Device = "auto",
+    runs: RunsFolder = None,
+    **values: Any,
 ) -> None:
     """Translate lines of text with a trained translator."""
-    form = _form(n_best, alignment, alignment_format, as_json)
+    options = given(values)
+    form = _form(options.get("n_best"), alignment, alignment_format, as_json)
     if text and input_ is not None:
         raise ConfigError("--text and --input both say what to translate; give one of them.", subject="command")
     if output is not None:
         check_writable(output)
-    search = search_config(
-        {
-            "beam": beam,
-            "n_best": n_best,
-            "length_penalty": length_penalty,
-            "min_length": min_length,
-            "max_length": max_length,
-            "no_repeat_ngram": no_repeat_ngram,
-            "sample": sample or None,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "seed": seed,
-        }
-    )
-    decoding = decoding_config(precision, quantize)
+    search = search_config(options)
+    decoding = decoding_config(options.get("precision"), options.get("quantize"))
     typed = not text and input_ is None and output is None and _at_a_terminal()
     sentences = text or ([] if typed else read_sentences(input_))
-    opened = open_translators(run, ensemble, checkpoint, runs=runs, device=device)
-
-    from glassformer.generation.translation import Translator
-
+    opened = open_ensemble(
+        open_translator,
+        run,
+        options.get("ensemble"),
+        options.get("checkpoint"),
+        runs=runs,
+        device=device,
+        warn=warn,
+    )
     translator = Translator(
-        [each.model for each in opened], opened[0].tokenizer, search, decoding=decoding, batch_tokens=batch_tokens
+        [each.model for each in opened],
+        opened[0].tokenizer,
+        search,
+        decoding=decoding,
+        batch_tokens=options.get("batch_tokens"),
     )
     if typed:
         _converse(describe(opened), translator, "grid" if form == "text" else form)

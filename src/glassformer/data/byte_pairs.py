@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from glassformer.data.tokenizers import Ids, Tokenizer, utf8
+from glassformer.data.tokenizer import Ids, Tokenizer, utf8
 from glassformer.errors import DataError
 from glassformer.untrusted import TOKENIZER_LIMIT, read_json, read_text
 

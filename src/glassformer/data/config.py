@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from glassformer.config import Config
+from glassformer.data.kind import DataKind, RunSettings
 
 
-class DataConfig(Config):
+class DataConfig(DataKind):
     """Text, tokenizer and split of a language-modelling data set."""
 
+    families: ClassVar[tuple[str, ...]] = ("decoder",)
+    learned: ClassVar[str] = "a text"
+
     task: Literal["language-modeling"] = "language-modeling"
-    """What is learned from the text: to go on with it."""
+    """What is learned from the text: to continue it."""
 
     source: Annotated[str, Field(min_length=1)] = "python-stdlib"
     """The text: 'python-stdlib' (the source of this Python's standard library), 'tinyshakespeare', a file, a folder
@@ -43,10 +46,22 @@ class DataConfig(Config):
     text_column: str | None = None
     """For 'hf:' sources: the column that holds the text. Without it, 'text', or the only column of text."""
 
-    @classmethod
-    def subject(cls) -> str:
-        """What messages call this configuration."""
-        return "data configuration"
+    @property
+    def name(self) -> str:
+        return self.source
+
+    def seq_len(self, run: RunSettings) -> int:
+        return int(run.training.seq_len or run.model.max_seq_len)
+
+    def complaints_in(self, run: RunSettings) -> Iterator[str]:
+        asked = run.training.seq_len
+        if asked is not None and asked > run.model.max_seq_len:
+            yield f"training.seq_len is {asked}, more than the context length {run.model.max_seq_len} (max_seq_len)."
+        if run.training.batch_tokens is not None:
+            yield (
+                "training.batch_tokens is for sentence pairs of many lengths; a text's sequences all have "
+                "training.seq_len tokens: set training.batch_size."
+            )
 
     def complaints(self) -> Iterator[str]:
         """Options that would have no effect."""

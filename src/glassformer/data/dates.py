@@ -36,7 +36,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from glassformer.data.date_formats import Form, canonical_locales, data_digest, date_forms, known_locales, language
-from glassformer.data.pairs import Pair, PairSource
+from glassformer.data.pair_source import Pair, PairSource
 from glassformer.errors import ConfigError
 
 LOCALES = (

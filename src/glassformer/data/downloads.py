@@ -92,7 +92,8 @@ def _download(file: PublicFile, target: Path) -> Path:
             ),  # stream=True leaks the socket of a 404,
         )
     except (OSError, ValueError) as error:
-        why = "what came is not the published file" if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        changed = type(error) is ValueError
+        why = "the file is not the published one" if changed else f"{type(error).__name__}: {error}"
         raise DataError(
             f"{file.url} cannot be downloaded ({why}). Try again when the network is there, or put the file "
             f"(SHA-256 {file.sha256[:12]}…) at {str(target)!r} or in $GLASSFORMER_DATA as {file.name!r}."

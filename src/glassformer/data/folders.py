@@ -10,7 +10,7 @@ from pathlib import Path
 from glassformer.data.content import file_sha256
 from glassformer.data.folder_files import Found, shown_below, shuffled, walk
 from glassformer.data.reading import ending_with_newline, read_text, why_not_text
-from glassformer.data.sources import Source
+from glassformer.data.source import Source
 from glassformer.errors import DataError
 
 

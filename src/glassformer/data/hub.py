@@ -9,7 +9,7 @@ from typing import Any
 
 from glassformer.data.folders import Folder
 from glassformer.data.reading import ending_with_newline
-from glassformer.data.sources import Source
+from glassformer.data.source import Source
 from glassformer.errors import DataError, DependencyError
 
 

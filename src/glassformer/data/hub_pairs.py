@@ -7,7 +7,7 @@ from pathlib import Path
 
 from glassformer.data.hub import HubDataset, import_datasets
 from glassformer.data.pair_files import Columns
-from glassformer.data.pairs import SPLIT_RULE, Pair, PairSource, hold_out
+from glassformer.data.pair_source import SPLIT_RULE, Pair, PairSource, hold_out
 from glassformer.errors import DataError
 
 SPLITS = ("train", "validation", "test")

@@ -5,7 +5,7 @@ on by one token.
 
 Training windows begin at uniformly random places. They are drawn anew for each step by a counter-based generator
 (Philox 4x64-10, Salmon et al. 2011) whose key is the seed and whose counter is the step: no state to save, so a
-resumed run goes on exactly where it was, and the machines of a distributed run agree without a word.
+resumed run continues exactly, and the machines of a distributed run agree without communication.
 """
 
 from __future__ import annotations

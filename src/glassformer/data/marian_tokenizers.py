@@ -18,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from glassformer.data.sentence_tokenizers import PairTokenizer, SentenceTokenizer, WordTokenizer
-from glassformer.data.tokenizers import OWN_FOLDER, utf8
+from glassformer.data.pair_tokenizer import PairTokenizer
+from glassformer.data.sentence_tokenizer import SentenceTokenizer
+from glassformer.data.tokenizer import OWN_FOLDER, utf8
+from glassformer.data.word_tokenizers import WordTokenizer
 from glassformer.errors import DataError, DependencyError
 from glassformer.untrusted import TOKENIZER_LIMIT, read_bytes, read_json
 
@@ -66,7 +68,7 @@ class MarianSentenceTokenizer(SentenceTokenizer):
 
     def encode(self, text: str) -> list[int]:
         """The ids of the pieces; a piece that the vocabulary lacks is unknown."""
-        utf8(text)  # refuses half surrogate pairs
+        utf8(text)  # raises for half surrogate pairs
         code, text = _language_code(text)
         pieces = [code] * bool(code) + self._processor.encode(text, out_type=str)
         return [self.id_of.get(piece, self.unknown_id) for piece in pieces]
@@ -192,14 +194,14 @@ def _save_marian(
     _write_json(folder / VOCABULARY, source.id_of)
     if separate:
         _write_json(folder / TARGET_VOCABULARY, target.id_of)
-    said = {"tokenizer_class": "MarianTokenizer", "separate_vocabs": separate, "model_max_length": max_length}
-    _write_json(folder / "tokenizer_config.json", said)
+    settings = {"tokenizer_class": "MarianTokenizer", "separate_vocabs": separate, "model_max_length": max_length}
+    _write_json(folder / "tokenizer_config.json", settings)
 
 
 def _save_engine(tokenizer: SentenceTokenizer, folder: Path, order: Sequence[int], max_length: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     engine(tokenizer, order).save(str(folder / "tokenizer.json"))
-    said = {
+    settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END,
         "unk_token": UNKNOWN,
@@ -209,7 +211,7 @@ def _save_engine(tokenizer: SentenceTokenizer, folder: Path, order: Sequence[int
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,  # "</s>" in a text is text
     }
-    _write_json(folder / "tokenizer_config.json", said)
+    _write_json(folder / "tokenizer_config.json", settings)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from glassformer.data.pairs import Pair
+from glassformer.data.pair_source import Pair
 
 Normalise = Callable[[str], str]
 

@@ -13,7 +13,7 @@ like length stand together. An epoch is planned so:
    counts: Ott et al. 2019);
 5. the batches of all pools in a random order.
 
-Every pair comes once an epoch, and a resumed run goes on where it was: there is no state, step and seed say it all.
+Every pair is seen once an epoch, and a resumed run continues exactly: step and seed are all the state there is.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def _random_order(n: int, *, seed: int, epoch: int, use: int) -> Ints:
     """A permutation of range(n): a pure function of its arguments.
 
     The raw 64-bit output of a counter-based generator (Philox 4x64-10, Salmon et al. 2011), which NumPy promises
-    never to change, is sorted; ``use`` tells apart what one epoch needs random orders for.
+    never to change, is sorted; ``use`` separates the random orders that one epoch needs.
     """
     assert 0 <= seed < 1 << 128, "a seed is a number of at most 128 bits, not negative"
     key = np.array([seed & 0xFFFF_FFFF_FFFF_FFFF, seed >> 64], dtype=np.uint64)  # a list of them could be rounded

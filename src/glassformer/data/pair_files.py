@@ -1,9 +1,9 @@
 r"""Files of sentence pairs: two parallel ones, TAB-separated columns, or JSON lines.
 
-What is read as text, gzipped or not, is said in :mod:`glassformer.data.reading`. Only ``\n`` and ``\r\n`` end a line:
+:mod:`glassformer.data.reading` defines what is read as text, gzipped or not. Only ``\n`` and ``\r\n`` end a line:
 U+2028, a form feed or a lone ``\r`` within a sentence are kept. In a JSON string line breaks become spaces, for a
 sentence is a line everywhere else. A pair with an empty side (nothing, or only white space) is skipped and counted in
-a note, except where it is to be scored. What is wrong with a file is said with the numbers of its lines, all at once.
+a note, except where it is to be scored. Everything wrong with a file is reported at once, with line numbers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ from glassformer.data.reading import read_text
 from glassformer.errors import DataError
 
 LINES_SHOWN = 5
-LONGEST_SHOWN = 80  # characters of a name that is no name
+LONGEST_SHOWN = 80  # characters of a name that names nothing
 LINE_BREAKS = re.compile(r"[\r\n]+")
 HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """A sentence without line ends, which a model that knows bytes can write."""
+    return LINE_BREAKS.sub(" ", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,7 @@ class Columns:
                 return f"the value of {name!r} is not text"
             if HALF_A_CHARACTER.search(row[name]):
                 return f"the value of {name!r} has half a surrogate pair in it"
-        source, target = (LINE_BREAKS.sub(" ", row[name].strip("\r\n")) for name in names)
+        source, target = (one_line(row[name].strip("\r\n")) for name in names)
         return source, target
 
     def _languages(self, translation: dict[str, Any]) -> tuple[str, str]:

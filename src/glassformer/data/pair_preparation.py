@@ -28,8 +28,15 @@ import numpy.typing as npt
 
 from glassformer.data.overlap import overlap_notes, pair_overlap
 from glassformer.data.pairs import BUILT_IN, DATES, Pair, PairSource, open_pairs
-from glassformer.data.preparation import digest_of
-from glassformer.data.prepared_folders import prepared_folder, versions, write_durably, write_manifest
+from glassformer.data.prepared_folders import (
+    check_unchanged,
+    digest_of,
+    prepared_folder,
+    prepared_name,
+    versions_for,
+    write_durably,
+    write_manifest,
+)
 from glassformer.data.sentence_bpe import SentenceBytePairTokenizer
 from glassformer.data.sentence_tokenizers import (
     PairTokenizer,
@@ -37,8 +44,8 @@ from glassformer.data.sentence_tokenizers import (
     SentenceTokenizer,
     WordTokenizer,
 )
-from glassformer.data.spool import Progress, tell_nobody
-from glassformer.data.tokenizers import utf8
+from glassformer.data.spool import Progress, no_progress
+from glassformer.data.tokenizer import utf8
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import DataError
 
@@ -66,12 +73,9 @@ def prepare_pairs(
     """
     source = open_source(config)
     state = source.fingerprint()
-    name = fingerprint(config, state)
-    if tokenizer is not None:
-        name += f"-{digest_of(tokenizer.to_dict())[:16]}"
     return prepared_folder(
-        cache / name,
-        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody, tokenizer),
+        cache / prepared_name(fingerprint(config, state), tokenizer),
+        fill=lambda folder: _fill(folder, config, source, state, progress or no_progress, tokenizer),
         notes=notes,
     )
 
@@ -142,8 +146,7 @@ def _fill(
     """Write everything into an empty folder, the manifest last."""
     progress("reading", 0, None)
     splits = source.splits()
-    if source.fingerprint() != state:
-        raise DataError(f"The source '{config.source}' changed while it was read. Run again when it rests.")
+    check_unchanged(source, state)
     if empty := [split for split in ("train", "validation") if not splits.get(split)]:
         raise DataError(
             f"The source '{config.source}' has no pairs for {' and '.join(empty)}. "
@@ -178,7 +181,7 @@ def _fill(
             "joint": config.joint,
             "vocab_size": {"source": tokenizer.source.vocab_size, "target": tokenizer.target.vocab_size},
             "splits": counts,
-            "made_with": versions("tokenizers", *(["datasets"] if config.source.startswith("hf:") else [])),
+            "made_with": versions_for(config.source),
             "notes": [*notes, *_notes(config, tokenizer, counts)],
         },
     )

@@ -17,50 +17,29 @@ is too long for a model is decided where they become tokens.
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from glassformer.data.downloads import MULTI30K, obtain
 from glassformer.data.pair_files import JsonLines, PairFile, ParallelFiles, find_pair_file
+from glassformer.data.pair_source import SPLIT_RULE, Pair, PairSource, hold_out
 from glassformer.errors import DataError
+
+__all__ = [
+    "BUILT_IN",
+    "DATES",
+    "VALIDATION_FRACTION",
+    "Multi30k",
+    "OwnPairs",
+    "Pair",
+    "PairSource",
+    "hold_out",
+    "open_pairs",
+]
 
 DATES = "dates"
 BUILT_IN = (DATES, "multi30k-de-en", "multi30k-en-de")
 VALIDATION_FRACTION = 0.1
-
-SPLIT_RULE = "sources by the smallest hash, alike where the tokenizer reads them alike"
-"""What :func:`hold_out` does, for the identity of pairs: another rule makes other data of the same files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A sentence and its translation."""
-
-    source: str
-    target: str
-
-
-class PairSource(ABC):
-    """Sentence pairs in splits."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.notes: list[str] = []
-        """What the user should know, such as pairs that were skipped and why; known once :meth:`splits` has run."""
-
-    holds_out = False
-    """Whether the validation pairs are chosen here, out of the training pairs."""
-
-    @abstractmethod
-    def splits(self) -> dict[str, list[Pair]]:
-        """``train``, ``validation`` and any number of splits to test on. Raises :class:`DataError` for bad files."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """The identity of the pairs: a hash of their content, the same whatever their files are called."""
 
 
 def open_pairs(
@@ -98,7 +77,7 @@ def open_pairs(
         complaints += [f"{name!r} takes no {option}." for option, value in given.items() if value is not None]
         if name == DATES and reverse:
             complaints.append("'dates' cannot be reversed: an ISO date has many right writings, not one.")
-        _refuse(complaints)
+        _check(complaints)
         if name == DATES:
             from glassformer.data.dates import LOCALES, N_PAIRS, Dates
 
@@ -110,7 +89,7 @@ def open_pairs(
     if name.startswith("hf:"):
         given = {"validation": validation, "test": test}
         complaints += [f"{name!r} has splits of its own; it takes no {o}." for o, v in given.items() if v is not None]
-        _refuse(complaints)
+        _check(complaints)
         from glassformer.data.hub_pairs import HubPairs
 
         return HubPairs(name, columns, validation_fraction, reverse, normalise)
@@ -121,7 +100,7 @@ def open_pairs(
     }
     if columns != (None, None) and not any(file is None or isinstance(file, JsonLines) for file in files.values()):
         complaints.append("source_column and target_column are for JSON lines only.")
-    _refuse(complaints)
+    _check(complaints)
     given_files = {split: file for split, file in files.items() if file}
     return OwnPairs(name, given_files, validation_fraction, reverse, normalise)
 
@@ -187,37 +166,12 @@ class Multi30k(PairSource):
         return _digest((self.languages, [file.sha256 for file in MULTI30K.values()]))
 
 
-def hold_out(
-    pairs: Sequence[Pair], fraction: float, normalise: Callable[[str], str] = str
-) -> tuple[list[Pair], list[Pair]]:
-    """What stays and what is held out, in their order: about that share, by the hash of the source text.
-
-    Pairs whose sources ``normalise`` makes one text of stay together: of these the smallest hash counts. Neither part
-    is empty unless there is one source text only.
-    """
-    alike = {text: normalise(text) for text in {pair.source for pair in pairs}}
-    hashes: dict[str, bytes] = {}
-    for text, normal in alike.items():
-        code = hashlib.sha256(text.encode()).digest()
-        hashes[normal] = min(hashes.get(normal, code), code)
-    count = Counter(alike[pair.source] for pair in pairs)
-    chosen: set[str] = set()
-    n_chosen, wanted = 0, max(1, round(fraction * len(pairs)))
-    for normal in sorted(count, key=hashes.__getitem__)[:-1]:
-        if n_chosen >= wanted:
-            break
-        chosen.add(normal)
-        n_chosen += count[normal]
-    train = [pair for pair in pairs if alike[pair.source] not in chosen]
-    return train, [pair for pair in pairs if alike[pair.source] in chosen]
-
-
 def _pairs(file: PairFile, notes: list[str], *, keep_all: bool = False) -> list[Pair]:
     """The pairs of a file; all of them, with an empty side too, where they are to be scored."""
     return [Pair(source, target) for source, target in (file.read_all(notes) if keep_all else file.read(notes))]
 
 
-def _refuse(complaints: list[str]) -> None:
+def _check(complaints: list[str]) -> None:
     if len(complaints) > 1:
         listed = "\n".join(f"  - {complaint}" for complaint in complaints)
         raise DataError(f"These pairs cannot be had, for {len(complaints)} reasons:\n{listed}")

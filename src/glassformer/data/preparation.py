@@ -18,8 +18,6 @@ The folder is there whole or not at all (:mod:`prepared_folders <glassformer.dat
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -36,9 +34,17 @@ from glassformer.data.byte_pairs import (
 )
 from glassformer.data.config import DataConfig
 from glassformer.data.overlap import LONG_LINE, repeated_lines
-from glassformer.data.prepared_folders import disk_error, prepared_folder, versions, write_manifest
+from glassformer.data.prepared_folders import (
+    check_unchanged,
+    digest_of,
+    disk_error,
+    prepared_folder,
+    prepared_name,
+    versions_for,
+    write_manifest,
+)
 from glassformer.data.sources import BUILT_IN, Source, open_source
-from glassformer.data.spool import Progress, Spool, tell_nobody
+from glassformer.data.spool import Progress, Spool, no_progress
 from glassformer.data.token_files import TokenFile, TokenWriter, temporary_token_file, token_dtype
 from glassformer.data.tokenizers import ByteTokenizer, CharacterTokenizer, Ids, Tokenizer, utf8
 from glassformer.errors import DataError
@@ -70,19 +76,11 @@ def prepare_folder(
     """
     source = open_source(config.source, text_column=config.text_column)
     state = source.fingerprint()
-    name = fingerprint(config, state)
-    if tokenizer is not None:
-        name += f"-{digest_of(tokenizer.to_dict())[:16]}"
     return prepared_folder(
-        cache / name,
-        fill=lambda folder: _fill(folder, config, source, state, progress or tell_nobody, tokenizer),
+        cache / prepared_name(fingerprint(config, state), tokenizer),
+        fill=lambda folder: _fill(folder, config, source, state, progress or no_progress, tokenizer),
         notes=notes,
     )
-
-
-def digest_of(tree: dict[str, Any]) -> str:
-    """A hash of plain JSON values."""
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,7 @@ def _fill(
 ) -> None:
     """Write everything into an empty folder, the manifest last."""
     spool = Spool(folder / "text", source.texts(), progress)
-    if source.fingerprint() != state:
-        raise DataError(f"The source '{config.source}' changed while it was read. Run again when it rests.")
+    check_unchanged(source, state)
     cut = int(spool.characters * (1 - config.validation_fraction))
     if min(cut, spool.characters - cut) < 2:
         raise DataError(
@@ -167,7 +164,7 @@ def _fill(
             "vocab_size": tokenizer.vocab_size,
             "splits": splits,
             "repeated_lines": {"looked_for": long_lines, "found_in_training": repeated},
-            "made_with": versions("tokenizers", *(["datasets"] if config.source.startswith("hf:") else [])),
+            "made_with": versions_for(config.source),
             "notes": _notes(config, tokenizer, splits, source.skipped, repeated / max(long_lines, 1)),
         },
         hashes={split["file"]: split["sha256"] for split in splits.values()},

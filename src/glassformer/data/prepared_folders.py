@@ -21,7 +21,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from glassformer.data.content import file_sha256
 from glassformer.errors import DataError
@@ -153,6 +153,43 @@ def check_files(folder: Path, manifest: Mapping[str, Any], *, sha256_of: Callabl
             raise DamagedError(folder, f"{name} has {size:,} bytes, not {file['bytes']:,}")
         if sha256_of(path) != file["sha256"]:
             raise DamagedError(folder, f"{name} has another SHA-256 than it was written with")
+
+
+class Fingerprinted(Protocol):
+    """A source of text or of pairs."""
+
+    name: str
+
+    def fingerprint(self) -> str:
+        """The identity of what it holds now."""
+
+
+class Describable(Protocol):
+    """A tokenizer."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """It, as plain JSON values."""
+
+
+def prepared_name(fingerprint: str, tokenizer: Describable | None) -> str:
+    """The name of the folder of some data: their fingerprint, and which tokenizer, where it is not their own."""
+    return fingerprint if tokenizer is None else f"{fingerprint}-{digest_of(tokenizer.to_dict())[:16]}"
+
+
+def digest_of(tree: dict[str, Any]) -> str:
+    """A hash of plain JSON values."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def check_unchanged(source: Fingerprinted, content: str) -> None:
+    """Raise :class:`DataError` if a source holds something else than when its reading began."""
+    if source.fingerprint() != content:
+        raise DataError(f"The source '{source.name}' changed while it was read. Run again when it rests.")
+
+
+def versions_for(source: str) -> dict[str, str]:
+    """The versions that the tokens of a source depend on."""
+    return versions("tokenizers", *(["datasets"] if source.startswith("hf:") else []))
 
 
 def versions(*packages: str) -> dict[str, str]:

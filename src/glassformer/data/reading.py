@@ -124,7 +124,7 @@ def _not_of(path: Path, encoding: str, error: UnicodeDecodeError, position: int,
     """What is not valid in which encoding, where, and what to do."""
     where = f"byte 0x{error.object[error.start]:02X} at position {position:,} in line {line:,}"
     if encoding != "utf-8":
-        advice = f"Save it as UTF-8 again from where it came; to drop what is damaged: iconv -c -f {encoding} -t utf-8."
+        advice = f"Save the original as UTF-8 again; to drop what is damaged: iconv -c -f {encoding} -t utf-8."
         return NotTextError(path, f"is not valid {encoding.upper()}, which its byte order mark says: {where}", advice)
     advice = "Save it as UTF-8 (iconv -f latin1 -t utf-8 IN > OUT, if it is Latin-1) and try again."
     return NotTextError(path, f"is not valid UTF-8: {where}", advice)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from glassformer.data.sentence_tokenizers import SPACE, SPECIAL_TOKENS, SentenceTokenizer
+from glassformer.data.sentence_tokenizer import SPACE, SPECIAL_TOKENS, SentenceTokenizer
 from glassformer.errors import DataError
 
 if TYPE_CHECKING:

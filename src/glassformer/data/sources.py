@@ -12,7 +12,6 @@ import hashlib
 import string
 import sys
 import sysconfig
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,27 +19,13 @@ from glassformer.data.content import file_sha256
 from glassformer.data.downloads import TINY_SHAKESPEARE, obtain
 from glassformer.data.folder_files import shuffled, visible_files
 from glassformer.data.reading import ending_with_newline, read_text
+from glassformer.data.source import Source
 from glassformer.errors import DataError
 
+__all__ = ["BUILT_IN", "File", "Source", "StandardLibrary", "TinyShakespeare", "open_source"]
+
 BUILT_IN = ("python-stdlib", "tinyshakespeare")
-LONGEST_SHOWN = 80  # characters of a name that is no name
-
-
-class Source(ABC):
-    """A text, as a stream."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.skipped: list[str] = []
-        """What was left out and why, one entry a file; known once :meth:`texts` has run to its end."""
-
-    @abstractmethod
-    def texts(self) -> Iterator[str]:
-        """The text, piece by piece, from its beginning at each call. Raises :class:`DataError` if it has none."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """The identity of the text: a hash of its content, the same whatever it is called and wherever it lies."""
+LONGEST_SHOWN = 80  # characters of a name that names nothing
 
 
 def open_source(name: str, *, text_column: str | None = None) -> Source:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from glassformer.data.reading import PIECE_BYTES
-from glassformer.data.tokenizers import utf8
+from glassformer.data.tokenizer import utf8
 
 Progress = Callable[[str, int, int | None], None]
 """Called now and then with what is being done, how many bytes of text are done, and of how many (None: unknown)."""
 
 
-def tell_nobody(_stage: str, _done: int, _total: int | None) -> None:
+def no_progress(_stage: str, _done: int, _total: int | None) -> None:
     """The progress of a preparation that nobody watches."""
 
 

@@ -5,8 +5,8 @@ kept from training (one in eight), whatever its number; so training may go on fo
 at a finished model too, is on problems that it never saw.
 
 Training problems are numbered without end. Each is a pure function of its number and the two seeds, drawn by a
-counter-based generator (Philox 4x64-10, Salmon et al. 2011): no state to save, so a resumed run goes on exactly where
-it was, and the machines of a distributed run agree without a word.
+counter-based generator (Philox 4x64-10, Salmon et al. 2011): no state to save, so a resumed run continues
+exactly, and the machines of a distributed run agree without communication.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class SyntheticData:
         """The problems ``start`` … ``start + count − 1``. One that is held out gives way to the next that is not."""
         found = self._draw(TRAIN, start, count, seed=seed)
         attempt = 1
-        while (refused := self.is_held_out(found)).any():
-            found = found.replaced(refused, self._draw(TRAIN, start, count, seed=seed, attempt=attempt))
+        while (held_out := self.is_held_out(found)).any():
+            found = found.replaced(held_out, self._draw(TRAIN, start, count, seed=seed, attempt=attempt))
             attempt += 1
         return found
 

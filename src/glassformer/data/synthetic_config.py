@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from glassformer.config import Config, Seed
+from glassformer.config import Seed
+from glassformer.data.kind import DataKind, RunSettings
 from glassformer.data.synthetic_tasks import TASKS, Task
 
 Length = Annotated[int, Field(ge=1, le=100_000)]
 
 
-class SyntheticConfig(Config):
+class SyntheticConfig(DataKind):
     """Problems whose right answers are known, made here, as many as are asked for."""
 
+    families: ClassVar[tuple[str, ...]] = ("decoder",)
+    learned: ClassVar[str] = "the problems of a task"
+
     task: Literal["synthetic"] = "synthetic"
-    """What the data are for: to learn a task. It tells these settings from those of texts and sentence pairs."""
+    """What the data are for: to learn a task. It distinguishes these settings from those of other kinds."""
 
     kind: Literal["copy", "reverse", "sort", "addition", "selective-copy", "associative-recall", "induction"] = "copy"
     """The task: give symbols back as they are, reversed or sorted; add two numbers; copy what stands between blanks;
@@ -45,10 +49,30 @@ class SyntheticConfig(Config):
     """What decides which problems are kept from training, and which of them are validated on. The order of training
     follows from training.seed besides."""
 
-    @classmethod
-    def subject(cls) -> str:
-        """What messages call this configuration."""
-        return "data configuration"
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} of length {self.longest}"
+
+    def seq_len(self, run: RunSettings) -> int:
+        return self.n_positions
+
+    def complaints_in(self, run: RunSettings) -> Iterator[str]:
+        training, most = run.training, run.model.max_seq_len
+        if self.n_positions > most:
+            yield (
+                f"{self.kind} of length {self.longest} takes {self.n_positions} positions, more than the context "
+                f"length {most}: set model.max_seq_len={self.n_positions}, or a smaller data.length."
+            )
+        if training.seq_len is not None:
+            yield "training.seq_len has no effect: problems have their own lengths (data.length)."
+        if training.batch_tokens is not None:
+            yield "training.batch_tokens is for sentence pairs of many lengths: set training.batch_size."
+        if training.max_epochs is not None:
+            yield "training.max_epochs has no effect: a task's problems have no end; set training.max_steps."
 
     @property
     def rules(self) -> Task:

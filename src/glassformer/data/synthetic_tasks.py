@@ -274,7 +274,7 @@ class Induction(Task):
     """``length`` different symbols; then one of them, the trigger, and what had followed it.
 
     What had followed it is half as many tokens as there are symbols, so that it stands there whole. No symbol stands
-    there twice, so that the one before an answer tells the answer: an induction head is all that is needed.
+    there twice, so that the one before an answer determines the answer: an induction head is all that is needed.
     """
 
     usual_length = 12

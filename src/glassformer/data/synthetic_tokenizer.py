@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from glassformer.data.tokenizers import Ids, Tokenizer
+from glassformer.data.tokenizer import Ids, Tokenizer
 from glassformer.errors import DataError
 
 

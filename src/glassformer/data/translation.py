@@ -1,7 +1,7 @@
 """The sentence pairs that a translator is trained, validated and tested on.
 
 A training batch is a pure function of step, seed and limit (:mod:`pair_batching <glassformer.data.pair_batching>`), so
-a resumed run goes on exactly where it was.
+a resumed run continues exactly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from glassformer.data.pair_batching import (
     plan_in_order,
 )
 from glassformer.data.pair_preparation import SIDES, prepare_pairs
-from glassformer.data.pairs import Pair
+from glassformer.data.pair_source import Pair
 from glassformer.data.prepared_folders import DamagedError, check_files, open_manifest
 from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
 from glassformer.data.spool import Progress

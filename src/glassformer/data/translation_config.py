@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from glassformer.config import LARGEST, Config, Count, Seed
+from glassformer.config import LARGEST, Count, Seed
 from glassformer.data.dates import N_PAIRS
+from glassformer.data.kind import DataKind, RunSettings
 from glassformer.data.pairs import BUILT_IN, DATES, VALIDATION_FRACTION
 
 
-class TranslationConfig(Config):
+class TranslationConfig(DataKind):
     """Sentence pairs, tokenizers and splits of a translation data set."""
 
+    families: ClassVar[tuple[str, ...]] = ("encoder-decoder",)
+    learned: ClassVar[str] = "sentence pairs"
+    ragged: ClassVar[bool] = True
+    smaller: ClassVar[str] = "training.batch_tokens or training.batch_size, or shorter sentences (data.max_length)"
+
     task: Literal["translation"] = "translation"
-    """What the data are for. It tells these settings from a language model's."""
+    """What the data are for. It distinguishes these settings from those of other kinds."""
 
     source: Annotated[str, Field(min_length=1)] = DATES
     """The training pairs: 'dates' (written dates of many languages and their ISO 8601 form, made here),
@@ -75,10 +81,28 @@ class TranslationConfig(Config):
     seed: Seed = 0
     """For 'dates': what decides which dates and writings they are."""
 
-    @classmethod
-    def subject(cls) -> str:
-        """What messages call this configuration."""
-        return "data configuration"
+    @property
+    def name(self) -> str:
+        return self.source
+
+    def seq_len(self, run: RunSettings) -> int:
+        return self.max_length
+
+    def complaints_in(self, run: RunSettings) -> Iterator[str]:
+        if run.training.seq_len is not None:
+            yield "training.seq_len has no effect: sentences have their own lengths (data.max_length is their limit)."
+        if run.training.micro_batch_size is not None:
+            yield "training.micro_batch_size has no effect: batches of pairs are cut by their number of tokens."
+        if not self.joint and run.model.embedding.source != "own":
+            yield (
+                f"data.joint=false makes two vocabularies, and model.embedding.source={run.model.embedding.source} "
+                "shares one matrix between them; set model.embedding.source=own."
+            )
+        if self.max_length > run.model.max_seq_len:
+            yield (
+                f"data.max_length is {self.max_length}, more than the context length {run.model.max_seq_len} "
+                "(model.max_seq_len)."
+            )
 
     @property
     def tokenizer_kind(self) -> Literal["bpe", "words", "characters"]:

@@ -16,7 +16,7 @@ from glassformer.inspection.logit_lens import logit_lens
 from glassformer.inspection.norm_comparison import compare_norms
 from glassformer.inspection.normalisation import model_norms
 from glassformer.inspection.positions import Positions, positions
-from glassformer.inspection.projections import queries_keys_values
+from glassformer.inspection.queries_keys_values import queries_keys_values
 from glassformer.inspection.residual_stream import residual_stream
 from glassformer.inspection.subjects import EncodedInput, InspectedModel
 from glassformer.models.family import Side
@@ -103,7 +103,7 @@ def _lens(context: ChapterContext) -> list[Drawable]:
         logit_lens(
             context.trace,
             targets=context.encoded.targets[0],
-            spell=context.subject.token_label,
+            to_text=context.subject.token_label,
             tokens=context.encoded.tokens,
         )
     ]

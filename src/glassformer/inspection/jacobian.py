@@ -156,7 +156,7 @@ def jacobian_spectrum(
     if complaints:
         raise ConfigError(complaints, subject="Jacobian")
     position = position if position is None else range(len(names))[position]
-    context, memory = _surroundings(trace, spec, row)
+    context, memory = _block_inputs(trace, spec, row)
     values: dict[str, list[Tensor]] = {}
     for layer in chosen:
         block = stack.blocks[layer]
@@ -219,7 +219,7 @@ def _of_token(block: Block, x: Tensor, context: Context, memory: LayerMemory | N
     """The block at one token alone: of the others only keys and values count, and they are computed once."""
     index = torch.arange(len(x), device=x.device)
     whole = replace(context, slots=index, visible=len(x))
-    others = _Others(position)
+    others = _OtherTokens(position)
     with torch.no_grad():
         block(x[None], whole, others, memory)
     alone = replace(
@@ -233,7 +233,7 @@ def _of_token(block: Block, x: Tensor, context: Context, memory: LayerMemory | N
     return lambda vector: block(vector[None, None], alone, others, memory)[0, 0], x[position]
 
 
-class _Others(LayerCache):
+class _OtherTokens(LayerCache):
     """Keys and values of a whole sequence, kept when they are first written; then one token's stand in their midst."""
 
     def __init__(self, position: int) -> None:
@@ -257,7 +257,7 @@ def without_skips(block: Block) -> Block:
     return bare
 
 
-def _surroundings(trace: Trace, stack: StackSpec, row: int) -> tuple[Context, Memory | None]:
+def _block_inputs(trace: Trace, stack: StackSpec, row: int) -> tuple[Context, Memory | None]:
     """What the blocks of a stack are given besides their input, of one sequence."""
     ids, pads = token_ids(trace, stack.side, row)[None], trace.padding_of(stack)
     context = stack.module(trace.model).context(ids, None if pads is None else pads[row : row + 1])

@@ -130,7 +130,7 @@ def logit_lens(
     targets: Sequence[int] | Tensor | None = None,
     top: int = 5,
     each: Literal["block", "sublayer"] = "block",
-    spell: Callable[[int], str] = str,
+    to_text: Callable[[int], str] = str,
     tokens: Sequence[str] | None = None,
     row: int = 0,
 ) -> LogitLens:
@@ -179,7 +179,7 @@ def logit_lens(
         rows=tuple(place.name for place in places),
         targets=right.cpu(),
         tokens=names,
-        texts={token: spell(token) for token in needed},
+        texts={token: to_text(token) for token in needed},
         **stacked,
     )
 

@@ -38,7 +38,7 @@ BEFORE, LAYER, RMS = "before", "layernorm", "rmsnorm"
 BATCH_TRAINING, BATCH_EVALUATION = "batchnorm in training", "batchnorm in evaluation"
 KINDS = (BEFORE, LAYER, RMS, BATCH_TRAINING, BATCH_EVALUATION)
 
-LOUDER = 10.0  # the factor
+FACTOR = 10.0  # that one token is multiplied by
 MOST_TOKENS, MOST_FEATURES = 64, 64  # that are drawn: evenly spaced where there are more
 
 
@@ -51,21 +51,21 @@ class NormComparison(Drawable):
         kinds: K names; "before" is the input itself.
         values: [K, T, d], the sequence after each.
         spread: of all sequences, with a first dimension K.
-        louder: the token that was multiplied by ten.
-        moved: [K, T], how far each token's output moves for that: the largest change of a feature.
-        others_moved: [K], the share of the other tokens, those of other sequences too, whose output changes at all.
+        scaled_token: the token that was multiplied by ten.
+        changes: [K, T], how much each token's output changes for that: the largest change of a feature.
+        others_changed: [K], the share of the other tokens, those of other sequences too, whose output changes at all.
     """
 
     tokens: tuple[str, ...]
     kinds: tuple[str, ...]
     values: Tensor
     spread: Spread
-    louder: int
-    moved: Tensor
-    others_moved: Tensor
+    scaled_token: int
+    changes: Tensor
+    others_changed: Tensor
 
     def __str__(self) -> str:
-        lines = [f"{'':<24}{'token: mean':>22}{'deviation':>22}{'feature: mean':>22}{'deviation':>22}  others moved"]
+        lines = [f"{'':<24}{'token: mean':>22}{'deviation':>22}{'feature: mean':>22}{'deviation':>22}  others changed"]
         for k, kind in enumerate(self.kinds):
             ranges = [
                 f"{float(values[k].min()):.3g} to {float(values[k].max()):.3g}"
@@ -76,7 +76,7 @@ class NormComparison(Drawable):
                     self.spread.feature_deviations,
                 )
             ]
-            lines.append(f"{kind:<24}{''.join(f'{each:>22}' for each in ranges)}  {float(self.others_moved[k]):.0%}")
+            lines.append(f"{kind:<24}{''.join(f'{each:>22}' for each in ranges)}  {float(self.others_changed[k]):.0%}")
         return "\n".join(lines)
 
     @classmethod
@@ -87,13 +87,13 @@ class NormComparison(Drawable):
 
         first = results[0]
         tokens, features = thinned(len(first.tokens), MOST_TOKENS), thinned(first.values.shape[-1], MOST_FEATURES)
-        with_louder = torch.tensor(sorted({*tokens.tolist(), first.louder}))
+        with_scaled = torch.tensor(sorted({*tokens.tolist(), first.scaled_token}))
 
         def named(positions: Tensor) -> list[str]:
             return [f"{position} {first.tokens[position]}" for position in positions.tolist()]
 
         scaled = torch.stack([_in_one_scale(result.values) for result in results])
-        moved = torch.stack([result.moved for result in results])
+        changes = torch.stack([result.changes for result in results])
         what = [f"{BEFORE}, divided by its rms", *first.kinds[1:]]
         return [
             HeatMap(
@@ -117,10 +117,10 @@ class NormComparison(Drawable):
                 "at those over all tokens. What a norm normalises lies at mean 0 and deviation 1.",
             ),
             HeatMap(
-                torch.where(moved > 0, moved, torch.nan)[..., with_louder].numpy(),
-                title=f"Token {first.louder} multiplied by ten: which outputs change",
+                torch.where(changes > 0, changes, torch.nan)[..., with_scaled].numpy(),
+                title=f"Token {first.scaled_token} multiplied by ten: which outputs change",
                 rows=list(first.kinds),
-                columns=named(with_louder),
+                columns=named(with_scaled),
                 row_title="norm",
                 column_title="token",
                 value_title="largest change of a feature",
@@ -138,7 +138,7 @@ def compare_norms(
     tokens: Sequence[str] | None = None,
     row: int = 0,
     gathered: Tensor | None = None,
-    louder: int = 0,
+    scaled_token: int = 0,
     eps: float = 1e-5,
 ) -> NormComparison:
     """Give the same activations to every kind of norm.
@@ -150,7 +150,7 @@ def compare_norms(
         row: which sequence of the batch is shown; BatchNorm is given all of them.
         gathered: activations [..., d] that BatchNorm's statistics for evaluation were gathered from; the same ones
             unless given.
-        louder: which token of the sequence is multiplied by ten, to see whose output changes.
+        scaled_token: which token of the sequence is multiplied by ten, to see whose output changes.
 
     Raises:
         ConfigError: the trace does not hold the activation.
@@ -158,23 +158,25 @@ def compare_norms(
             tokens; fewer than two tokens, which have no deviation for BatchNorm.
     """
     x, names = _input(trace, at, tokens, row)
-    if not -x.shape[1] <= louder < x.shape[1]:
-        raise DataError(f"There are {x.shape[1]} tokens, numbered from 0; there is no token {louder} to scale up.")
-    loud = x.clone()
-    loud[row, louder] *= LOUDER
+    if not -x.shape[1] <= scaled_token < x.shape[1]:
+        raise DataError(
+            f"There are {x.shape[1]} tokens, numbered from 0; there is no token {scaled_token} to scale up."
+        )
+    scaled_x = x.clone()
+    scaled_x[row, scaled_token] *= FACTOR
     others = torch.ones(x.shape[:2], dtype=torch.bool)
-    others[row, louder] = False
-    outputs, moved = [], []
+    others[row, scaled_token] = False
+    outputs, largest = [], []
     for norm in _norms(x.shape[-1], x if gathered is None else gathered.detach().float().cpu(), eps):
         outputs.append(norm(x))
-        moved.append((norm(loud) - outputs[-1]).abs().amax(-1))  # [B, T]
-    y, changes = torch.stack(outputs), torch.stack(moved)
+        largest.append((norm(scaled_x) - outputs[-1]).abs().amax(-1))  # [B, T]
+    y, changes = torch.stack(outputs), torch.stack(largest)
     return NormComparison(
         names,
         KINDS,
         y[:, row],
         Spread.of(y, row),
-        louder % x.shape[1],
+        scaled_token % x.shape[1],
         changes[:, row],
         (changes[:, others] > 0).float().mean(-1),
     )

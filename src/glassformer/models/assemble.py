@@ -17,13 +17,13 @@ def make_part(kind: str, name: str, *args: Any, **options: Any) -> Any:
     """Build a registered part; an argument that its class does not take is the user's mistake, and is named.
 
     Raises:
-        ConfigError: the part refuses the options given for it.
+        ConfigError: the part does not take the options given for it.
     """
     part_class = find(kind, name)
     try:
         return part_class(*args, **options)
     except TypeError as error:
-        raise ConfigError(f"{kind} '{name}' ({part_class.__qualname__}) refuses its options: {error}") from error
+        raise ConfigError(f"{kind} '{name}' ({part_class.__qualname__}) does not take its options: {error}") from error
 
 
 def make_positions(config: ModelConfig) -> Any:
@@ -48,7 +48,7 @@ def make_norm(config: ModelConfig) -> nn.Module:
 
 
 def make_block(config: ModelConfig, *, cross: bool = False) -> Block:
-    """One layer; ``cross`` gives it a look at the encoder."""
+    """One layer; ``cross`` gives it cross-attention."""
     feedforward = None
     if config.has_feedforward:
         feedforward = make_part(

@@ -6,7 +6,8 @@ import torch
 
 from glassformer.models.classes import MODELS, Model
 from glassformer.models.config import ModelConfig
-from glassformer.models.size import check_memory, check_shape
+from glassformer.models.limits import check_shape
+from glassformer.models.size import check_memory
 
 __all__ = ["Model", "build"]
 
@@ -15,7 +16,7 @@ def build(config: ModelConfig) -> Model:
     """A model of the configuration's family, its starting weights drawn from torch's default generator.
 
     Raises:
-        ConfigError: a registered part refuses the options given for it, or the model is too large for this machine.
+        ConfigError: a registered part does not take its options, or the model is too large for this machine.
     """
     check_shape(config)
     if torch.get_default_device().type != "meta":  # there, shapes take no memory

@@ -1,4 +1,4 @@
-"""What a model is: one nested, frozen record that builds it, counts it and is saved with it."""
+"""A model's configuration: one nested, frozen record that builds it, counts it and is saved with it."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class NormConfig(Config):
     eps: Annotated[float, Field(gt=0)] = 1e-5
     """What keeps the division from zero."""
     bias: bool = True
-    """A bias beside the weight, in the norms that have one."""
+    """A bias as well as a weight, in the norms that have one."""
     options: Options = {}
     """Further arguments of a registered norm of your own."""
 
 
 class PositionConfig(Config):
-    """How the model knows where a token stands."""
+    """How positions are encoded."""
 
     kind: str = "learned"
     """Registered encoding: learned, sinusoidal, rotary, alibi, none."""
@@ -200,7 +200,7 @@ class ModelConfig(Config):
         attention = self.attention
         for field, (kind, name) in self.parts().items():
             if name not in registered(kind):
-                yield f"{field} is '{name}', and there is no {kind} of that name. {nearest(name, registered(kind))}"
+                yield f"{field} is '{name}', which is not a registered {kind}. {nearest(name, registered(kind))}"
 
         if attention.d_head is None and self.d_model % attention.n_heads:
             yield (
@@ -259,7 +259,7 @@ class ModelConfig(Config):
 
     @property
     def encoder_vocab_size(self) -> int:
-        """Number of tokens the encoder reads."""
+        """Size of the source's vocabulary."""
         return self.source_vocab_size or self.vocab_size
 
     @property

@@ -22,7 +22,7 @@ class Parameters:
     matrices: int = 0
     """Of the blocks, the elements of all two-dimensional weights. It is the non-embedding N of Kaplan et al. 2020,
     eq. 2.1: 2 · d · n_layers · (2 · d_attn + d_ff), which is 12 · n_layers · d² at d_attn = d, d_ff = 4 d (and 16 · d²
-    in a decoder's layer that looks at an encoder)."""
+    in a decoder's layer that attends to an encoder)."""
 
     @property
     def total(self) -> int:

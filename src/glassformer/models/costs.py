@@ -36,7 +36,7 @@ class Costs:
     """What the backward pass needs, by part (see :func:`activation_bytes`)."""
     kv_cache_bytes_per_token: int
     cross_cache_bytes_per_token: int
-    """Keys and values of a source token, which the decoder looks at; 0 without an encoder."""
+    """Keys and values of a source token, to which the decoder attends; 0 without an encoder."""
     kv_cache_bytes: int
     """Of ``batch_size`` sequences of ``seq_len``, and of their sources."""
     batch_size: int

@@ -8,7 +8,8 @@ is: any part is counted, a user's own too, as long as its shapes do not depend o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, cast
@@ -20,11 +21,13 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from glassformer.errors import ConfigError
 from glassformer.models.classes import MODELS, Model
 from glassformer.models.config import ModelConfig
 from glassformer.models.cost_records import Flops, Parameters
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.family import family_of
+from glassformer.models.limits import check_shape
 from glassformer.parts.cross_attention import Memory
 from glassformer.parts.probes import Probe
 from glassformer.registry import find
@@ -113,7 +116,8 @@ def cache_bytes_per_token(config: ModelConfig, size: int = 4) -> tuple[int, int]
 
 def build_on_meta(config: ModelConfig) -> Model:
     """The model with every shape and no memory; torch's generator is left as it was."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), _WithoutStartingValues():
+    check_shape(config)
+    with _shapes_only(), torch.random.fork_rng(devices=[]), torch.device("meta"), _WithoutStartingValues():
         return MODELS[config.family](config)
 
 
@@ -166,6 +170,19 @@ def _skeleton(config: ModelConfig) -> _Skeleton:
     return _Skeleton(build_on_meta(config.model_copy(update=depths)), repeats)
 
 
+@contextmanager
+def _shapes_only() -> Iterator[None]:
+    """Name what a module cannot do without values."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConfigError(
+            f"its costs cannot be counted: {str(error).splitlines()[0]} (It is run without values: no tensor may be "
+            "larger than torch can address, and no shape may depend on a tensor's values.)",
+            subject="model",
+        ) from error
+
+
 class _WithoutStartingValues(TorchFunctionMode):
     """Leaves out ``torch.nn.init``, which costs more than all else where there are no values to set."""
 
@@ -215,7 +232,7 @@ def _flops(key: _Key, seq_len: int, source_len: int) -> Flops:
                 counts[_flops_group(running.name or "")] += skeleton.times(running.name or "") * flops
             return out
 
-    with torch.no_grad(), Products():  # type: ignore[no-untyped-call]
+    with _shapes_only(), torch.no_grad(), Products():  # type: ignore[no-untyped-call]
         arguments = _arguments(key.config, 1, seq_len, source_len, "meta")
         _ready(skeleton.model, "explicit", min(seq_len, source_len))(*arguments)
     return Flops(**counts)
@@ -249,7 +266,7 @@ def _activations(
             kept[part] += skeleton.times(running.name or "") * storage.nbytes()
         return tensor
 
-    with FakeTensorMode(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with _shapes_only(), FakeTensorMode(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         weights = {  # on a CPU, whose kernels are chosen, and none is run
             name: torch.empty_strided(
                 each.shape,

@@ -12,13 +12,14 @@ from glassformer.models.initialisation import draw_seed
 from glassformer.models.stack import Stack
 from glassformer.models.transformer import Transformer
 from glassformer.parts.cache import KVCache
+from glassformer.parts.losses import Losses
 
 
 class Decoder(Stack, Transformer):
     """A GPT, whatever its parts.
 
     Raises:
-        ConfigError: a registered part refuses the options given for it.
+        ConfigError: a registered part does not take the options given for it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -27,22 +28,34 @@ class Decoder(Stack, Transformer):
         super().__init__(config, rows=config.padded_vocab_size, n_layers=config.n_layers)
         self.add_head(seed)
 
-    def forward(self, tokens: Tensor, *, padding: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        padding: Tensor | None = None,
+        cache: KVCache | None = None,
+        with_losses: bool = False,
+    ) -> Tensor | tuple[Tensor, Losses]:
         """Token ids [B, T] → logits [B, T, vocab_size] for the token after each.
 
         Args:
             padding: bool [B, T], True where a token is a pad (at either end); positions are counted without pads.
             cache: keys and values of the tokens before these; the new ones are added to it.
+            with_losses: return ``(logits, losses)``, the auxiliary losses of the parts by their names.
 
         Raises:
             DataError: more tokens than ``max_seq_len`` (or than the cache has room for).
         """
-        return self.unembed(self.hidden(tokens, padding=padding, cache=cache))
+        hidden, losses = self.hidden_with_losses(tokens, padding=padding, cache=cache)
+        logits = self.unembed(hidden)
+        return (logits, losses) if with_losses else logits
 
-    def hidden(self, tokens: Tensor, *, padding: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """The same up to the head: [B, T, d_model] after the final norm."""
+    def hidden_with_losses(
+        self, tokens: Tensor, *, padding: Tensor | None = None, cache: KVCache | None = None
+    ) -> tuple[Tensor, Losses]:
+        """Up to the head: [B, T, d_model] after the final norm, and the auxiliary losses."""
         if cache is None:
-            return self.run_blocks(tokens, self.context(tokens, padding))
-        hidden = self.run_blocks(tokens, self.cached_context(tokens, cache), cache)
+            return self.run_blocks_with_losses(tokens, self.context(tokens, padding))
+        found = self.run_blocks_with_losses(tokens, self.cached_context(tokens, cache), cache)
         cache.length += tokens.shape[1]
-        return hidden
+        return found

@@ -2,8 +2,8 @@
 
 tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm → logits [B, T, vocab_size]
 
-The logits at a position are of the token that stands there, which is what a model learns that fills in masked tokens;
-it has no order in which it could write, so it generates nothing.
+The logits at a position are of the token at that position, as a model needs that is trained to fill in masked tokens.
+It has no order of generation, so it generates nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.initialisation import draw_seed
 from glassformer.models.stack import Stack
 from glassformer.models.transformer import Transformer
+from glassformer.parts.losses import Losses
 
 
 class Encoder(Stack, Transformer):
     """A BERT, whatever its parts.
 
     Raises:
-        ConfigError: a registered part refuses the options given for it.
+        ConfigError: a registered part does not take the options given for it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -29,17 +30,22 @@ class Encoder(Stack, Transformer):
         super().__init__(config, rows=config.padded_vocab_size, n_layers=config.n_layers, causal=False)
         self.add_head(seed)
 
-    def forward(self, tokens: Tensor, *, padding: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, *, padding: Tensor | None = None, with_losses: bool = False
+    ) -> Tensor | tuple[Tensor, Losses]:
         """Token ids [B, T] → logits [B, T, vocab_size] for the token at each position.
 
         Args:
             padding: bool [B, T], True where a token is a pad (at either end); positions are counted without pads.
+            with_losses: return ``(logits, losses)``, the auxiliary losses of the parts by their names.
 
         Raises:
             DataError: more tokens than ``max_seq_len``.
         """
-        return self.unembed(self.hidden(tokens, padding=padding))
+        hidden, losses = self.hidden_with_losses(tokens, padding=padding)
+        logits = self.unembed(hidden)
+        return (logits, losses) if with_losses else logits
 
-    def hidden(self, tokens: Tensor, *, padding: Tensor | None = None) -> Tensor:
-        """The same up to the head: [B, T, d_model] after the final norm."""
-        return self.run_blocks(tokens, self.context(tokens, padding))
+    def hidden_with_losses(self, tokens: Tensor, *, padding: Tensor | None = None) -> tuple[Tensor, Losses]:
+        """Up to the head: [B, T, d_model] after the final norm, and the auxiliary losses."""
+        return self.run_blocks_with_losses(tokens, self.context(tokens, padding))

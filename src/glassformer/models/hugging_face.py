@@ -27,7 +27,7 @@ def find_folder(source: str | Path) -> Path:
     """The local folder, or the hub's files brought here.
 
     Raises:
-        DataError: there is no such folder, and the hub gives none.
+        DataError: there is no such folder, here or on the hub.
         DependencyError: a hub name, without the extra ``[hf]``.
     """
     folder = Path(source).expanduser()
@@ -122,7 +122,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def _read_pickled(file: Path) -> dict[str, Tensor]:
-    """Tensors alone: ``weights_only`` refuses a file that would run code."""
+    """Tensors alone: ``weights_only`` rejects a file that would run code."""
     _check_sizes([file])
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
@@ -162,10 +162,10 @@ def check_own_code(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def check_fit(folder: Path, complaints: Iterable[str]) -> None:
     """Raise :class:`DataError` naming the weights that do not fit, if there are any."""
-    told = list(complaints)
-    if told:
-        more = f"\n  - and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-        listed = "\n".join(f"  - {complaint}" for complaint in told[:SHOWN])
+    found = list(complaints)
+    if found:
+        more = f"\n  - and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        listed = "\n".join(f"  - {complaint}" for complaint in found[:SHOWN])
         raise DataError(f"The weights in {folder} do not fit its config.json:\n{listed}{more}")
 
 

@@ -117,7 +117,7 @@ def _strange_settings(settings: Mapping[str, Any]) -> Iterator[str]:
         if settings.get(setting):
             yield f"{setting} is set: such a model cannot be read; save it without."
     if settings.get("add_cross_attention"):
-        yield "add_cross_attention is true: a decoder that looks at an encoder cannot be read."
+        yield "add_cross_attention is true: a decoder with cross-attention cannot be read."
     if settings.get("embd_pdrop", 0.1) != settings.get("resid_pdrop", 0.1):
         yield (
             f"embd_pdrop is {settings.get('embd_pdrop', 0.1)} and resid_pdrop {settings.get('resid_pdrop', 0.1)}: "
@@ -145,8 +145,8 @@ def _weights_from(tensors: dict[str, Tensor], model: Decoder, folder: Path) -> d
         tensor = tensor.T if theirs.endswith(TRANSPOSED) and tensor.dim() == 2 else tensor
         expected = model.get_parameter(ours).shape
         if tensor.shape != expected:
-            came, wanted = (shape[::-1] if theirs.endswith(TRANSPOSED) else shape for shape in (tensor.shape, expected))
-            complaints.append(f"{theirs} has the shape {list(came)}; config.json says {list(wanted)}")
+            got, wanted = (shape[::-1] if theirs.endswith(TRANSPOSED) else shape for shape in (tensor.shape, expected))
+            complaints.append(f"{theirs} has shape {list(got)}; config.json says {list(wanted)}")
         weights[ours] = tensor
     complaints += [f"{name} has no place in the model" for name in sorted(tensors)]
     check_fit(folder, complaints)

@@ -19,6 +19,7 @@ from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.models.config import ModelConfig, PositionConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.hugging_face import check_fit, find_folder, read_json, read_tensors, wrong_types
+from glassformer.models.limits import check_shape
 from glassformer.models.marian_layout import (
     ACTIVATIONS,
     BIAS,
@@ -33,7 +34,7 @@ from glassformer.models.marian_layout import (
     same_table,
     table_name,
 )
-from glassformer.models.size import check_memory, check_shape
+from glassformer.models.size import check_memory
 from glassformer.parts.positions import sinusoids
 
 
@@ -172,7 +173,7 @@ def _wrong_shapes(tensors: Mapping[str, Tensor], config: ModelConfig) -> Iterato
     for stack, n_layers in (("encoder", config.n_encoder_layers), ("decoder", config.n_layers)):
         beginning = f"model.{stack}.layers."
         found = {name.removeprefix(beginning).partition(".")[0] for name in tensors if name.startswith(beginning)}
-        if n_layers is not None and len(found) < n_layers:  # told before a model of so many layers is made
+        if n_layers is not None and len(found) < n_layers:  # before a model of so many layers is made
             yield f"there are {len(found)} layers of the {stack}; config.json says {n_layers:,}"
 
 

@@ -48,7 +48,7 @@ def save_marian(
     Args:
         ids: of the vocabulary that the model was trained with.
         joint: whether source and target have one vocabulary; None takes two of one size for one.
-        beam_size: what ``generate`` takes unless told otherwise.
+        beam_size: the default of ``generate``.
 
     Raises:
         ConfigError: Marian's format cannot hold this model, every reason at once.
@@ -152,7 +152,7 @@ def config_to_marian(
 
 
 def _generation_settings(settings: Mapping[str, Any], beam_size: int) -> dict[str, Any]:
-    """The content of ``generation_config.json``: what CTranslate2 does with the same model, where it is not told."""
+    """The content of ``generation_config.json``: the defaults with which CTranslate2 decodes the same model."""
     return {
         "num_beams": beam_size,
         "early_stopping": True,

@@ -14,10 +14,8 @@ from glassformer import machine
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models.config import ModelConfig
 from glassformer.models.counting import buffer_bytes, parameters
-from glassformer.models.family import family_of
+from glassformer.models.limits import sides
 
-MOST_VALUES = 2**58
-"""Of one matrix: more bytes than torch can address."""
 VALUE = 4  # bytes of a float32, in which a model is made
 AT_MOST = 4
 """Times the weights that are there, a model is made, to name what does not fit."""
@@ -27,33 +25,10 @@ SMALL = 2**22
 """Values: a model whose widths allow no more, by far, fits everywhere and is not counted."""
 
 
-def check_shape(config: ModelConfig) -> None:
-    """Raise :class:`ConfigError` if the model has a larger matrix than can be made anywhere, even without memory."""
-    found = [
-        f"{name} is {side:,} and d_model {config.d_model:,}: no matrix can be so large."
-        for name, side in _sides(config).items()
-        if side * config.d_model >= MOST_VALUES
-    ]
-    if found:
-        raise ConfigError(found, subject="model")
-
-
-def _sides(config: ModelConfig) -> dict[str, int]:
-    """What d_model is multiplied by in a matrix or a table."""
-    return {
-        "vocab_size (with pad_vocab_to)": config.padded_vocab_size,
-        "source_vocab_size (with pad_vocab_to)": sum(source.rows for source in family_of(config).inputs(config)[:-1]),
-        "max_seq_len": config.max_seq_len,
-        "d_model": config.d_model,
-        "feedforward.d_ff": config.d_ff,
-        "attention.n_heads × d_head": max(config.attention.n_heads, config.n_kv_heads) * config.d_head,
-    }
-
-
 def check_memory(config: ModelConfig) -> None:
     """Raise :class:`ConfigError` if the model's weights and tables alone need more memory than this machine has."""
     layers = 1 + config.n_layers + (config.n_encoder_layers or 0)
-    if sum(_sides(config).values()) * config.d_model * layers < SMALL:
+    if sum(sides(config).values()) * config.d_model * layers < SMALL:
         return
     there = machine.describe().memory
     needed = bytes_to_make(config)

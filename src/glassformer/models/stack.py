@@ -15,6 +15,7 @@ from glassformer.parts.cache import KVCache
 from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import Memory
 from glassformer.parts.embeddings import Embedding
+from glassformer.parts.losses import Losses, add_losses
 from glassformer.parts.patterns import Causal, Everything, LeftPadding, Listed, Padding, Pattern
 from glassformer.parts.probes import Probe
 
@@ -25,8 +26,8 @@ class Stack(nn.Module):
     Args:
         rows: of the token table.
         n_layers: number of blocks.
-        causal: whether a token sees only itself and what came before; an encoder's sees the whole sentence.
-        cross: whether the blocks also look at a memory, an encoder's output.
+        causal: whether a token attends to itself and the tokens before it only; an encoder's attends to all.
+        cross: whether the blocks also attend to a memory, an encoder's output.
     """
 
     def __init__(
@@ -49,13 +50,20 @@ class Stack(nn.Module):
     def run_blocks(
         self, tokens: Tensor, context: Context, cache: KVCache | None = None, memory: Memory | None = None
     ) -> Tensor:
-        """The layers themselves, in a context that is ready: nothing here looks at a value."""
+        """The layers themselves, in a context that is ready: no value of a tensor decides anything here."""
+        return self.run_blocks_with_losses(tokens, context, cache, memory)[0]
+
+    def run_blocks_with_losses(
+        self, tokens: Tensor, context: Context, cache: KVCache | None = None, memory: Memory | None = None
+    ) -> tuple[Tensor, Losses]:
+        """The same, and the sums of the layers' auxiliary losses."""
+        losses: Losses = {}
         x = self.embedding(tokens, context.positions)
         for index, block in enumerate(self.blocks):
             layer_cache = cache.layers[index] if cache is not None and cache.layers else None
-            x = block(x, context, layer_cache, None if memory is None else memory.layer(index))
-        final: Tensor = self.final(self.final_norm(x))
-        return final
+            x, own = block(x, context, layer_cache, None if memory is None else memory.layer(index), with_losses=True)
+            losses = add_losses(losses, own)
+        return self.final(self.final_norm(x)), losses
 
     def context(self, tokens: Tensor, padding: Tensor | None = None) -> Context:
         """Positions and masks of a whole sequence.
@@ -99,7 +107,7 @@ class Stack(nn.Module):
         return self._context_of_slots(query_positions, key_positions, pattern, slots, queries=slots, keys=keys)
 
     def masked_context(self, query_positions: Tensor, key_positions: Tensor, visible: Tensor, slots: Tensor) -> Context:
-        """Tokens at ``slots`` [T] of a cache that see what ``visible`` says of its first S slots.
+        """Tokens at ``slots`` [T] of a cache that attend to those of its first S slots that ``visible`` marks.
 
         Args:
             query_positions, key_positions: [T] or [B, T]; [S] or [B, S].
@@ -164,6 +172,6 @@ class Stack(nn.Module):
         """Raise :class:`DataError` if a sequence of this length does not fit the model."""
         if length > self.config.max_seq_len:
             raise DataError(
-                f"The model looks at {self.config.max_seq_len} tokens (max_seq_len), and was given {length}; "
-                "give it fewer, or let generation slide its window."
+                f"The sequence has {length} tokens, and the context length is {self.config.max_seq_len} (max_seq_len); "
+                "shorten it, or let generation slide its window."
             )

@@ -34,7 +34,7 @@ class Trace(Mapping[str, Tensor]):
     Attributes:
         model: which computed them. Its weights are those of the pass only as long as nobody changes them.
         arguments, options: what it was given, by place and by name.
-        logits: what it answered, [B, T, vocab_size], kept whatever was asked for.
+        logits: its output, [B, T, vocab_size], kept in any case.
         gradients: of the objective with respect to each activation, by the same names; empty if none was given.
         objective: its value; None if none was given.
     """
@@ -107,17 +107,17 @@ def trace(
     interventions: Sequence[Intervention] = (),
     **options: Any,
 ) -> Trace:
-    """Run the model once and keep what it computes on the way.
+    """Run the model once and keep its activations.
 
     The pass is one of evaluation (no dropout, running statistics) and takes the explicit path of attention in every
-    layer, whatever is kept, so that the same names always have the same numbers. Nothing of the model is changed.
+    layer, whatever is kept, so that the same names always have the same values. The model is not changed.
 
     Args:
         arguments, options: as of the model's ``forward``.
         only: shell-style patterns of the names to keep.
         gradients: int64 [B, T], the right tokens: gradients are then of their mean negative log-likelihood in nats,
             negative ones left out; or a function of the logits [B, T, vocab_size] that returns a scalar.
-        interventions: changes on the way; what is kept is what stands there after them.
+        interventions: changes to activations; what is kept is their result.
 
     Raises:
         ConfigError: a pattern or an intervention that matches nothing, with the nearest name.
@@ -131,7 +131,7 @@ def trace(
         if gradients is None:
             kept[name] = activation
             return None
-        # an alias of its own: one tensor may stand under several names, and a buffer has no history to begin with
+        # an alias of its own: one tensor may have several names, and a buffer has no history to begin with
         alias = activation.view_as(activation) if activation.requires_grad else activation.clone().requires_grad_()
         kept[name] = alias
         return alias

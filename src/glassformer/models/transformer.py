@@ -15,6 +15,7 @@ from glassformer.models.initialisation import initialise
 from glassformer.models.trace import Objective, Trace, trace
 from glassformer.parts.blocks import Block
 from glassformer.parts.interventions import Intervention
+from glassformer.parts.losses import Losses
 from glassformer.parts.probes import Probe
 
 
@@ -48,6 +49,10 @@ class Transformer(nn.Module):
 
     def hidden(self, *arguments: Any, **options: Any) -> Tensor:
         """The model's arguments → the vectors [B, T, d_model] that the head reads."""
+        return self.hidden_with_losses(*arguments, **options)[0]
+
+    def hidden_with_losses(self, *arguments: Any, **options: Any) -> tuple[Tensor, Losses]:
+        """The same, and the auxiliary losses of the parts (:mod:`glassformer.parts.losses`); most have none."""
         raise NotImplementedError
 
     def unembed(self, hidden: Tensor) -> Tensor:

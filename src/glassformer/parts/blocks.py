@@ -11,6 +11,7 @@ from glassformer.parts.cache import LayerCache
 from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import LayerMemory
 from glassformer.parts.dropout import Dropout
+from glassformer.parts.losses import Losses, add_losses, split_losses
 from glassformer.parts.probes import Probe
 
 Placement = Literal["pre", "post", "none"]
@@ -31,7 +32,8 @@ class Block(nn.Module):
     sublayer's output passes dropout before it is added.
 
     Args:
-        attention, cross_attention, feedforward: the sublayers; one that is None is absent, with its norm and skip.
+        attention, cross_attention, feedforward: the sublayers; one that is None is absent, with its norm and skip. Each
+            returns its output, or ``(output, losses)`` (:mod:`glassformer.parts.losses`).
         norm: makes a norm of width d_model.
         placement: where the norm stands (with "none" there is none).
         attention_skip, feedforward_skip: whether x is added to the sublayer's output (to both attentions').
@@ -70,19 +72,34 @@ class Block(nn.Module):
         self.has_cross_attention = cross_attention is not None
 
     def forward(
-        self, x: Tensor, context: Context, cache: LayerCache | None = None, memory: LayerMemory | None = None
-    ) -> Tensor:
+        self,
+        x: Tensor,
+        context: Context,
+        cache: LayerCache | None = None,
+        memory: LayerMemory | None = None,
+        *,
+        with_losses: bool = False,
+    ) -> Tensor | tuple[Tensor, Losses]:
+        """[B, T, d_model] → [B, T, d_model]; and, if asked, the sublayers' auxiliary losses."""
+        losses: Losses = {}
         x = self.input(x)
         if self.has_attention:
-            y = self.attention(self.attention_input(self._before(x, self.attention_norm)), context, cache)
+            y, own = split_losses(
+                self.attention(self.attention_input(self._before(x, self.attention_norm)), context, cache)
+            )
+            losses = add_losses(losses, own)
             x = self.after_attention(self._after(x, y, self.attention_norm, self.attention_skip))
         if self.has_cross_attention:
-            y = self.cross_attention(self.cross_attention_input(self._before(x, self.cross_attention_norm)), memory)
+            y, own = split_losses(
+                self.cross_attention(self.cross_attention_input(self._before(x, self.cross_attention_norm)), memory)
+            )
+            losses = add_losses(losses, own)
             x = self.after_cross_attention(self._after(x, y, self.cross_attention_norm, self.attention_skip))
         if self.has_feedforward:
-            y = self.feedforward(self.feedforward_input(self._before(x, self.feedforward_norm)))
+            y, own = split_losses(self.feedforward(self.feedforward_input(self._before(x, self.feedforward_norm))))
+            losses = add_losses(losses, own)
             x = self.after_feedforward(self._after(x, y, self.feedforward_norm, self.feedforward_skip))
-        return x
+        return (x, losses) if with_losses else x
 
     def _before(self, x: Tensor, norm: nn.Module) -> Tensor:
         """What the sublayer is given."""

@@ -22,7 +22,7 @@ class Context:
         bias: a position encoding's, added to the scores: [H, T, S] or [B, H, T, S]; None without one.
         queries, keys: the tokens' indices in the sequence, [T] and [S]; None where both are the whole sequence.
         slots: where the new keys and values go in the cache, [T]; None without one.
-        visible: how many of the cache's slots are looked at.
+        visible: how many of the cache's slots are attended to.
         dtype: of a mask, that of the weights.
     """
 

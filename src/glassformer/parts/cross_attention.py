@@ -17,7 +17,7 @@ from glassformer.registry import register
 
 @dataclass(frozen=True)
 class LayerMemory:
-    """What one layer's cross-attention looks at.
+    """What one layer's cross-attention attends to.
 
     Attributes:
         hidden: the encoder's output, [B, S, d_model].
@@ -32,12 +32,12 @@ class LayerMemory:
 
 @dataclass(frozen=True)
 class Memory:
-    """The encoder's output, which every layer of the decoder looks at.
+    """The encoder's output, to which every layer of the decoder attends.
 
     Attributes:
         hidden, mask: as in :class:`LayerMemory`.
         layers: each layer's keys and values, once computed; decoding computes them once and never moves them, since
-            all hypotheses for a sentence look at the same.
+            all hypotheses for a sentence share them.
     """
 
     hidden: Tensor
@@ -54,7 +54,7 @@ class Memory:
         return cls(hidden, additive(visible[:, None], hidden.dtype))
 
     def layer(self, index: int) -> LayerMemory:
-        """What layer ``index`` looks at."""
+        """What layer ``index`` attends to."""
         return LayerMemory(self.hidden, self.mask, self.layers[index] if self.layers else None)
 
     def select(self, rows: Tensor) -> Memory:

@@ -53,6 +53,6 @@ class Embedding(nn.Module):
                 vectors = vectors * self.factor
             vectors = self.token_vectors(vectors)
             x = vectors if x is None else vectors + x
-        assert x is not None, "ModelConfig refuses a model without tokens and without added positions"
+        assert x is not None, "ModelConfig rejects a model without tokens and without added positions"
         output: Tensor = self.output(self.dropout(x))
         return output

@@ -24,7 +24,7 @@ HEADED = ("query", "key", "value", "scores", "masked_scores", "weights", "heads"
 """Last words of the names of activations [B, H, T, …], in which a head has its own slice."""
 
 AGAINST_KEYS = ("scores", "masked_scores", "weights")
-"""Those of them whose last axis is the keys: averaged over queries they would look at what comes later."""
+"""Those of them whose last axis is the keys: averaged over queries they would depend on later tokens."""
 
 HEADS, TOKENS = -3, -2  # axes
 
@@ -93,9 +93,9 @@ def zero(name: str, *, head: int | None = None, tokens: Sequence[int] | None = N
 def mean(
     name: str, *, head: int | None = None, tokens: Sequence[int] | None = None, over: Tensor | None = None
 ) -> Intervention:
-    """Put the mean there, which says nothing about this text any more but keeps the usual size.
+    """Put the mean there, which carries nothing of this text but has the usual size.
 
-    With ``tokens``, what stands at those alone is exchanged, for the mean over all.
+    With ``tokens``, only those are replaced, by the mean over all.
 
     Args:
         over: the activations that are averaged, as a :class:`~glassformer.models.trace.Trace` of other texts holds

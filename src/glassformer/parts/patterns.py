@@ -166,7 +166,7 @@ class SourcePadding(Pattern):
 
 @dataclass(frozen=True, eq=False)
 class Listed(Pattern):
-    """What a table says.
+    """The pairs that a table lists.
 
     Attributes:
         table: bool [B, T, S].

@@ -42,6 +42,10 @@ def _is_parameters(value: Any) -> bool:
     )
 
 
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
 NUMBER: Check = (_is_number, "a number")
 SECONDS: Check = (_is_duration, "a number of seconds")
 STEP: Check = (_is_step, "a number of steps")
@@ -54,6 +58,7 @@ RECORD: dict[str, Check] = {
     "kind": TEXT,
     "seconds": SECONDS,
     "parameters": (_is_parameters, "numbers by parameter and quantity"),
+    "auxiliary": (_is_numbers, "numbers by name"),
     **dict.fromkeys(
         (
             *("loss", "objective", "perplexity", "bits_per_byte", "accuracy", "exact", "n_tokens", "tokens", "epoch"),

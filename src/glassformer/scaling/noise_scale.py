@@ -3,7 +3,7 @@
     measured = read_noise_scale(run.metrics())
     measured.stages[-1].tokens, measured.stages[-1].interval        41,000 tokens, (33,000, 52,000)
 
-What is measured, and in which unit, is told in ``training/noise_scale.py``. A run's records are cut into stages, for
+The measurement and its unit are described in ``training/noise_scale.py``. A run's records are cut into stages, for
 the noise scale grows while the loss falls. In each, |G|² and tr Σ are averaged separately and then divided. The
 interval is a bootstrap over steps in blocks of consecutive measurements (Künsch 1989), for neighbours are alike. Where
 the gradient is so small beside its noise that a resampled mean of |G|² is not above zero, that resample's noise scale
@@ -77,7 +77,7 @@ class Stage:
     def kaplan(self) -> float | None:
         """The critical batch that Kaplan's formula gives at this loss, in tokens (equation 5.3).
 
-        It was fitted to texts in GPT-2's tokens: a loss per character, or per token of another kind, is something else.
+        It was fitted to texts in GPT-2's tokens: a loss per character, or per token of another kind, is not comparable.
         """
         return None if self.loss is None or self.loss <= 0 else float(law("kaplan-critical-batch")(L=self.loss))
 
@@ -99,16 +99,16 @@ class MeasuredNoise:
     stages: tuple[Stage, ...]
 
     def sentence(self) -> str:
-        """What the last stage means for the batch size, in plain words."""
+        """The last stage and its meaning for the batch size."""
         last = self.stages[-1]
         low, high = last.interval
         if not math.isfinite(last.tokens):
             least = f", but above {low:,.0f} tokens with 97.5 % confidence" if math.isfinite(low) else ""
             return (
-                f"At the end the gradient could not be told from its noise: its size is open{least}. "
-                f"More measurements, or a batch larger than {last.batch_tokens:,.0f} tokens, would tell."
+                f"At the end the gradient is indistinguishable from its noise, without an upper limit{least}. "
+                f"Take more measurements, or a batch larger than {last.batch_tokens:,.0f} tokens."
             )
-        reach = f"95 % interval {low:,.0f} {f'to {high:,.0f}' if math.isfinite(high) else 'and more, without an end'}"
+        reach = f"95 % interval {low:,.0f} {f'to {high:,.0f}' if math.isfinite(high) else 'and above, unbounded'}"
         return (
             f"At the end the noise scale is {last.tokens:,.0f} tokens ({last.sequences:,.0f} sequences; {reach}, "
             f"n = {last.measurements:,} measurements). This run's "
@@ -122,7 +122,7 @@ def read_noise_scale(records: Records, *, stages: int = STAGES, draws: int = DRA
     """The noise scale over the course of a run, from its metrics.
 
     Raises:
-        RunError: nothing was measured; the message says how it is.
+        RunError: nothing was measured; the message says how to measure it.
     """
     measured = [record for record in records if record.get("kind") == "noise_scale"]
     if len(measured) < 2:

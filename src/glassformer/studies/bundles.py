@@ -33,9 +33,9 @@ def unpack(bundle: bytes, folder: Path) -> None:
         files.extractall(folder)
 
 
-def run_folders(runs: Path, slot: str) -> list[Path]:
+def run_folders(runs: Path, run_key: str) -> list[Path]:
     """The folders in ``runs`` of the planned run that is called so."""
-    mine = re.compile(re.escape(slot) + _MOMENT)
+    mine = re.compile(re.escape(run_key) + _MOMENT)
     try:
         return sorted(path for path in runs.iterdir() if mine.fullmatch(path.name))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What is found out before anything runs: that every variant can be built, on what data, and how many fit here."""
+"""Checks before anything runs: that every variant can be built, on what data, and how many runs fit here."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     with torch_threads(threads):
         speed.matmul_peak(device=device)
         for name in config.arms:
-            with _telling(name, complaints):
-                execution, size = _trial(config.arm(name), samples[name])
+            with _collecting(name, complaints):
+                execution, size = _check_run(config.arm(name), samples[name])
                 if execution.device != device:
-                    raise ConfigError(f"training.device is {execution.device}, and the base's {device}.")
+                    raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
                 needed = max(needed, size)
     if complaints:
         raise ConfigError(dict.fromkeys(complaints), subject="study")
@@ -97,7 +97,7 @@ def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str,
     samples: dict[str, TrainingData] = {}
     complaints: list[str] = []
     for name in config.arms:
-        with _telling(name, complaints):
+        with _collecting(name, complaints):
             samples[name] = prepare_samples(config.arm(name), progress)
             samples[name].with_vocabulary(config.arm(name))
     if complaints:
@@ -122,8 +122,8 @@ def _unequal_starts(config: StudyConfig) -> list[str]:
         return model.n_skips if model.initialisation.scheme == "gpt2" and model.initialisation.scale_residual else None
 
     return [
-        f"{name}: with {model.n_skips} skip connections, and {base.n_skips} in the base, the projections that feed "
-        "them start at another scale; model.initialisation.scale_residual=no in the base starts both alike"
+        f"{name}: with {model.n_skips} skip connections, and {base.n_skips} in the baseline, the projections that "
+        "feed them start at another scale; model.initialisation.scale_residual=no in the baseline starts both alike"
         for name, model in ((name, config.arm(name).model) for name in config.variants)
         if model.n_layers == base.n_layers
         and scaled(model) != scaled(base)
@@ -131,7 +131,7 @@ def _unequal_starts(config: StudyConfig) -> list[str]:
     ]
 
 
-def _trial(config: RunConfig, samples: TrainingData) -> tuple[ExecutionConfig, int]:
+def _check_run(config: RunConfig, samples: TrainingData) -> tuple[ExecutionConfig, int]:
     """All that starting a run would refuse, without a folder; the path it would take and the bytes it would need."""
     config = samples.with_vocabulary(config)
     execution = choose(config, samples)
@@ -139,14 +139,14 @@ def _trial(config: RunConfig, samples: TrainingData) -> tuple[ExecutionConfig, i
     if config.training.telemetry.tensorboard:
         summary_writer()
     build_on_meta(config.model)
-    rows = max(1, execution.micro_batch_tokens // samples.positions)
+    rows = max(1, execution.micro_batch_tokens // samples.seq_len)
     optimizer = config.training.optimizer.kind
-    cost = costs(config.model, batch_size=rows, seq_len=samples.positions, optimizer=optimizer, momentum=True)
+    cost = costs(config.model, batch_size=rows, seq_len=samples.seq_len, optimizer=optimizer, momentum=True)
     return execution, cost.training_bytes + samples.most_tokens * TOKEN_BYTES
 
 
 @contextlib.contextmanager
-def _telling(name: str, complaints: list[str]) -> Iterator[None]:
+def _collecting(name: str, complaints: list[str]) -> Iterator[None]:
     """Collect what is wrong with a variant. The base's own error is raised as it is, for it is every variant's."""
     try:
         yield

@@ -1,7 +1,7 @@
-"""What a loss curve cost: how far until a level is reached, and how much loss there was on the way.
+"""Learning speed: when a loss curve first reaches a level, and its mean over training.
 
-A final loss says nothing of a variant that falls later and ends at the same place. So a study also asks when a curve
-first reaches the base's final loss, in steps and in seconds, and what its loss was on average over the steps.
+Variants that learn later may end at the same final loss. So a study also measures when a curve first reaches the
+baseline's final loss, in steps and in seconds, and its mean loss over the steps.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from glassformer.studies.paired import Floats
 
-Losses = Sequence[float | None]
+CurveLosses = Sequence[float | None]
 """Losses along a run; None, NaN or an infinity where it had diverged."""
 
 
-def first_reach(x: Sequence[float], losses: Losses, level: float) -> float | None:
+def first_reach(x: Sequence[float], losses: CurveLosses, level: float) -> float | None:
     """The first ``x`` at which ``losses`` are at or below ``level``, on straight lines between the points.
 
     ``x`` may be steps or seconds, growing, one for each loss. A loss that is not finite reaches nothing, and no line is
@@ -36,7 +36,7 @@ def first_reach(x: Sequence[float], losses: Losses, level: float) -> float | Non
     return None
 
 
-def mean_loss(steps: Sequence[float], losses: Losses, start: float, stop: float) -> float | None:
+def mean_loss(steps: Sequence[float], losses: CurveLosses, start: float, stop: float) -> float | None:
     """The area under the loss curve from step ``start`` to ``stop`` by the trapezoid rule, divided by these steps.
 
     In the losses' unit, nats per token. None if the curve does not reach from ``start`` to ``stop``, or is not finite
@@ -80,7 +80,7 @@ def _at(x: Floats, y: Floats, step: float) -> float:
     return float((1 - share) * y[right - 1] + share * y[right])
 
 
-def _checked(x: Sequence[float], losses: Losses) -> Floats:
+def _checked(x: Sequence[float], losses: CurveLosses) -> Floats:
     """The losses as an array, NaN where they are not finite."""
     assert len(x) == len(losses), f"{len(x)} points for {len(losses)} losses"
     assert all(before < after for before, after in zip(x, x[1:], strict=False)), "the points must grow"

@@ -27,7 +27,7 @@ from glassformer.training.recipes import configuration
 
 BASE = "base"
 MOST_RUNS = 10_000
-LONGEST_SLOT = 60  # bytes of a variant's name in a folder's; the seed and the moment come behind it
+LONGEST_NAME = 60  # bytes of a variant's name in a folder's; the seed and the moment come behind it
 
 Matched = Literal["none", "parameters", "flops", "seconds"]
 
@@ -44,9 +44,9 @@ class UntilDecided(Config):
     """Seeds are added one at a time until every variant is decided: ``studies/sequential.py`` has the rule."""
 
     budget_seeds: Natural = 20
-    """Seeds in all, at most."""
+    """Maximum number of seeds."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """The largest difference that would not matter, nats per token; none: only a difference is ever decided."""
+    """Equivalence margin, nats per token; none: only a difference is ever decided."""
 
     @classmethod
     def subject(cls) -> str:
@@ -57,8 +57,8 @@ class UntilDecided(Config):
 
         if not FIRST_LOOK <= self.budget_seeds <= MOST_LOOKS:
             yield (
-                f"budget_seeds is {self.budget_seeds}; expected {FIRST_LOOK} to {MOST_LOOKS}: fewer decide nothing, "
-                "and the rule is not worked out for more."
+                f"budget_seeds is {self.budget_seeds}; expected {FIRST_LOOK} to {MOST_LOOKS}: fewer cannot "
+                "decide, and the boundaries are not computed for more."
             )
 
 
@@ -88,7 +88,7 @@ class StudyConfig(Config):
     def complaints(self) -> Iterator[str]:
         """Every reason of every variant, at once."""
         if not self.variants:
-            yield "there is nothing to compare the base with: give a variant, as in --vary model.residual=none."
+            yield "nothing to compare the baseline with: give a variant, as in --vary model.residual=none."
         if len(set(self.seeds)) < len(self.seeds):
             yield f"seeds has {_twice(self.seeds)} twice."
         if self.n_runs > MOST_RUNS:
@@ -96,19 +96,19 @@ class StudyConfig(Config):
             return  # to build them all would take minutes
         yield from self._complaints_about_the_budget()
         built = {self.base.to_json(): BASE}
-        slots = {slot_name(BASE): BASE}
+        run_keys = {safe_name(BASE): BASE}
         for name, changes in self.variants.items():
             yield from self._complaints_about(name, changes, built)
-            if (slot := slot_name(name)) in slots:
-                yield f"the variants {slots[slot]!r} and {name!r} would share the name {slot!r}; rename one."
-            slots.setdefault(slot, name)
+            if (run_key := safe_name(name)) in run_keys:
+                yield f"the variants {run_keys[run_key]!r} and {name!r} would share the name {run_key!r}; rename one."
+            run_keys.setdefault(run_key, name)
 
     def _complaints_about_the_budget(self) -> Iterator[str]:
         if self.until_decided is None:
             return
         budget = self.until_decided.budget_seeds
         if len(self.seeds) > budget:
-            yield f"{len(self.seeds)} seeds are planned, and the budget is {budget} (budget_seeds)."
+            yield f"{len(self.seeds)} seeds are planned, and the maximum is {budget} (budget_seeds)."
         elif budget * len(self.arms) > MOST_RUNS:
             yield f"{budget * len(self.arms):,} runs may be needed; at most {MOST_RUNS:,} make one study."
 
@@ -151,9 +151,9 @@ class PlannedRun:
     config: RunConfig
 
     @property
-    def slot(self) -> str:
+    def run_key(self) -> str:
         """Its name in the study's folder: one run, ever, has it."""
-        return slot_of(self.variant, self.seed)
+        return run_key_of(self.variant, self.seed)
 
 
 def plan(config: StudyConfig) -> list[PlannedRun]:
@@ -189,8 +189,8 @@ def study(
         data, set, steps: change the base: its text, any setting, its number of updates.
         seeds: how many (0, 1, …), or which.
         grid: every combination of the listed values, instead of one change at a time.
-        until_decided: add seeds one at a time until every variant is decided, ``budget_seeds`` (20) in all at most;
-            ``margin`` is the largest difference that would not matter, nats per token.
+        until_decided: add seeds one at a time until every variant is decided, at most ``budget_seeds`` (20);
+            ``margin`` is the equivalence margin, nats per token.
         name: of the study's folder; the base's unless given.
 
     Raises:
@@ -225,7 +225,7 @@ def study(
     for variant, changed in config.variants.items():
         idle = list(without_effect(config.arm(variant), changed))
         if len(idle) == len(changed):
-            complaints += [f"variant {variant!r} is trained as the base is: {reason}" for reason in idle]
+            complaints += [f"variant {variant!r} trains exactly as the baseline: {reason}" for reason in idle]
     if complaints:
         raise ConfigError(complaints, subject="study")
     return config
@@ -240,17 +240,17 @@ def seeds_of(seeds: int | Sequence[int]) -> list[int]:
     return list(range(seeds))
 
 
-def slot_of(variant: str, seed: int) -> str:
+def run_key_of(variant: str, seed: int) -> str:
     """The name of a variant's run with a seed in the study's folder."""
-    return f"{slot_name(variant)}.seed-{seed}"
+    return f"{safe_name(variant)}.seed-{seed}"
 
 
-def slot_name(variant: str) -> str:
+def safe_name(variant: str) -> str:
     """A variant's name as a folder's can hold it, equal only where the names are equal but for such characters."""
     name = _UNFIT.sub("-", variant).strip("-. ") or "variant"
-    if len(name.encode()) > LONGEST_SLOT:
+    if len(name.encode()) > LONGEST_NAME:
         name = (
-            f"{name.encode()[:LONGEST_SLOT].decode(errors='ignore')}~{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
+            f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}~{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
         )
     return name.casefold()
 

@@ -6,9 +6,9 @@
       data.json           the fingerprint of each variant's data
       parts/              copies of the user's part files
       runs/               ordinary runs, one for each variant and seed
-      outcomes/           how each ended: a run without a file here is still to be made, or to be gone on with
-      claims/             locks: who holds one makes that run
-      logs/               what the workers said
+      outcomes/           how each ended: a run without a file here is pending, or can be resumed
+      claims/             locks: whoever holds one trains that run
+      logs/               worker logs
       results.json        the table
 
 There is no other state. A run counts once its outcome is here, which is written in one step, under its claim.
@@ -35,12 +35,13 @@ from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
 from glassformer.runs.seal import CONFIG
 from glassformer.studies.bundles import FOLDERS, run_folders, unpack
 from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
+from glassformer.studies.lookup import STUDY, find_study, list_studies
 from glassformer.studies.matching import within_seconds
-from glassformer.studies.outcomes import Outcome
+from glassformer.studies.outcomes import RunOutcome
 from glassformer.training.config import RunConfig
 from glassformer.trust import trusting_parts
 
-STUDY, DATA, RESULTS = "study.json", "data.json", "results.json"
+DATA, RESULTS = "data.json", "results.json"
 ARRIVING = "arriving-"
 
 
@@ -79,7 +80,7 @@ class Study:
             replace_durably(path / STUDY, json_bytes(config.to_dict()))  # last: a folder with it is a whole study
         except OSError as error:
             raise RunError(
-                f"A folder for the study '{config.name}' cannot be made in {root}: {error.strerror}. "
+                f"A folder for the study '{config.name}' cannot be created in {root}: {error.strerror}. "
                 "Choose another folder for studies, or free this one."
             ) from error
         return cls.open(path)
@@ -118,7 +119,7 @@ class Study:
 
     @property
     def logs(self) -> Path:
-        """The folder of what its workers said."""
+        """The folder of worker logs."""
         return self.path / "logs"
 
     @cached_property
@@ -127,9 +128,9 @@ class Study:
         return plan(self.config)
 
     @cached_property
-    def by_slot(self) -> dict[str, PlannedRun]:
+    def run_by_key(self) -> dict[str, PlannedRun]:
         """Every planned run by its name in this folder."""
-        return {planned.slot: planned for planned in self.plan}
+        return {planned.run_key: planned for planned in self.plan}
 
     def data(self) -> dict[str, Any]:
         """The fingerprint of each variant's data when the study began."""
@@ -139,9 +140,9 @@ class Study:
 
     def run_of(self, planned: PlannedRun) -> Run | None:
         """The run's folder, if it has been begun."""
-        found = [path for path in run_folders(self.runs, planned.slot) if (path / CONFIG).is_file()]
+        found = [path for path in run_folders(self.runs, planned.run_key) if (path / CONFIG).is_file()]
         if len(found) > 1:  # a run is begun under its claim, once
-            raise RunError(f"{self.path} has {len(found)} folders of one run, {planned.slot}; move all but one away.")
+            raise RunError(f"{self.path} has {len(found)} folders of the run {planned.run_key}; move all but one away.")
         return Run.open(found[0]) if found else None
 
     def config_of(self, planned: PlannedRun) -> RunConfig:
@@ -155,28 +156,28 @@ class Study:
         base = [self.outcome(each) for each in self.plan if each.variant == BASE]
         return within_seconds(planned.config, [each.seconds for each in base if each and each.status == "finished"])
 
-    def outcome(self, planned: PlannedRun) -> Outcome | None:
+    def outcome(self, planned: PlannedRun) -> RunOutcome | None:
         """How the run ended; None if it has not."""
         path = self._outcome_path(planned)
         if not path.exists():
             return None
-        outcome = Outcome.from_dict(read_object(path), self.path, file=path)
+        outcome = RunOutcome.from_dict(read_object(path), self.path, file=path)
         if (outcome.variant, outcome.seed) != (planned.variant, planned.seed):
-            raise RunError(f"{path} is damaged (it is of another run): restore it, or delete it to have it made again.")
+            raise RunError(f"{path} is damaged (it is of another run): restore it, or delete it to retrain the run.")
         return outcome
 
-    def record(self, planned: PlannedRun, outcome: Outcome) -> None:
+    def record(self, planned: PlannedRun, outcome: RunOutcome) -> None:
         """Keep how the run ended. The caller holds its claim."""
         assert (outcome.variant, outcome.seed) == (planned.variant, planned.seed), outcome
         replace_durably(self._outcome_path(planned), json_bytes(outcome.to_dict(self.path)))
 
     def _outcome_path(self, planned: PlannedRun) -> Path:
-        return self.path / "outcomes" / f"{planned.slot}.json"
+        return self.path / "outcomes" / f"{planned.run_key}.json"
 
     @contextlib.contextmanager
-    def claim(self, planned: PlannedRun) -> Iterator[None]:
+    def lock_run(self, planned: PlannedRun) -> Iterator[None]:
         """Hold the right to make this run; waits while another process has it. It ends with its holder."""
-        lock = FileLock(self.path / "claims" / f"{planned.slot}.lock")
+        lock = FileLock(self.path / "claims" / f"{planned.run_key}.lock")
         with self._usable():
             lock.acquire()
         try:
@@ -186,7 +187,7 @@ class Study:
 
     def clear_half_begun(self, planned: PlannedRun) -> None:
         """Remove what a kill left while the run's folder was being made. The caller holds its claim."""
-        for path in run_folders(self.runs, planned.slot):
+        for path in run_folders(self.runs, planned.run_key):
             if not (path / CONFIG).is_file():
                 with self._usable():
                     shutil.rmtree(path)
@@ -197,27 +198,27 @@ class Study:
         Raises:
             RunError: its outcome is damaged.
         """
-        with self.claim(planned), tempfile.TemporaryDirectory(dir=self.path, prefix=ARRIVING) as arriving:
+        with self.lock_run(planned), tempfile.TemporaryDirectory(dir=self.path, prefix=ARRIVING) as arriving:
             if self.outcome(planned) is not None:
                 return
             there = Path(arriving)
             (there / "runs").mkdir()
             unpack(bundle, there)
-            made = run_folders(there / "runs", planned.slot)
+            made = run_folders(there / "runs", planned.run_key)
             if made:
                 (there / "replaced").mkdir()
-                for begun in run_folders(self.runs, planned.slot):
+                for begun in run_folders(self.runs, planned.run_key):
                     begun.rename(there / "replaced" / begun.name)  # in one step: a kill leaves it whole or not at all
             for path in made:
                 path.rename(self.runs / path.name)
-            outcome = there / "outcomes" / f"{planned.slot}.json"
+            outcome = there / "outcomes" / f"{planned.run_key}.json"
             if outcome.exists():
-                self.record(planned, Outcome.from_dict(read_object(outcome), self.path, file=outcome))
+                self.record(planned, RunOutcome.from_dict(read_object(outcome), self.path, file=outcome))
 
     # -------------------------------------------------------------------------------------------- all runs
 
     @contextlib.contextmanager
-    def driving(self) -> Iterator[None]:
+    def lock_study(self) -> Iterator[None]:
         """Hold the study while its queue is worked off. Raises :class:`RunError` if another process does."""
         lock = FileLock(self.path / ".lock")
         with self._usable():
@@ -228,7 +229,7 @@ class Study:
             with self._usable():
                 for inner in FOLDERS:  # what copies a folder may leave out the empty ones
                     (self.path / inner).mkdir(exist_ok=True)
-                for left in self.path.glob(f"{ARRIVING}*"):  # by a driver that was killed
+                for left in self.path.glob(f"{ARRIVING}*"):  # by a scheduler that was killed
                     shutil.rmtree(left)
             yield
         finally:
@@ -240,19 +241,19 @@ class Study:
         try:
             yield
         except OSError as error:
-            raise RunError(f"The study {self.path} cannot be worked on: {error.filename}: {error.strerror}.") from error
+            raise RunError(f"The study {self.path} cannot be used: {error.filename}: {error.strerror}.") from error
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[RunOutcome]:
         """How every run that has ended did, in the order of the plan."""
         return [outcome for planned in self.plan if (outcome := self.outcome(planned)) is not None]
 
-    def waiting(self) -> list[PlannedRun]:
+    def pending(self) -> list[PlannedRun]:
         """The runs without an outcome, in the order of the plan."""
         return [planned for planned in self.plan if not self._outcome_path(planned).exists()]
 
-    def forget_failures(self) -> None:
+    def clear_failures(self) -> None:
         """Let every run that failed be tried again. Raises :class:`RunError` if another process runs this study."""
-        with self.driving():
+        with self.lock_study():
             for planned in self.plan:
                 outcome = self.outcome(planned)
                 if outcome is not None and outcome.status == "failed":
@@ -265,7 +266,7 @@ class Study:
             ConfigError: seeds that it has already, or too many.
             RunError: another process runs this study.
         """
-        with self.driving():
+        with self.lock_study():
             tree = self.config.to_dict() | {"seeds": [*self.config.seeds, *seeds]}
             StudyConfig.build(tree)
             replace_durably(self.path / STUDY, json_bytes(tree))
@@ -274,7 +275,7 @@ class Study:
     def losses(self) -> dict[str, dict[int, float | None]]:
         """Final validation loss by variant (the base first) and seed; None where the run diverged.
 
-        Failed runs are left out: an error says nothing about the variant.
+        Failed runs are left out: an error is no evidence about the variant.
         """
         table: dict[str, dict[int, float | None]] = {name: {} for name in self.config.arms}
         for outcome in self.outcomes():
@@ -285,45 +286,6 @@ class Study:
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Keep the table in ``results.json``."""
         replace_durably(self.path / RESULTS, json_bytes(results))
-
-
-def list_studies(root: Path) -> list[Path]:
-    """The folders of the studies in ``root``, by name. Without ``study.json`` a folder is no study."""
-    try:
-        return sorted(path for path in root.iterdir() if _is_study(path))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(f"The studies in {root} cannot be listed: {error.strerror}.") from error
-
-
-def _is_study(path: Path) -> bool:
-    try:
-        return (path / STUDY).is_file()
-    except OSError:  # a folder that may not be looked into is nobody's business here
-        return False
-
-
-def find_study(text: str, root: Path) -> Path | None:
-    """The folder meant by a path, a name, the beginning of a name, or ``latest``; None if there is none.
-
-    Raises:
-        RunError: several are meant, or it cannot be looked for.
-    """
-    studies = {path.name: path for path in list_studies(root)}
-    try:
-        if text and (Path(text) / STUDY).is_file():
-            return Path(text)
-    except OSError as error:  # too long a name, a folder that may not be read
-        raise RunError(f"The study {text!r} cannot be looked for: {error}.") from error
-    if text == "latest":
-        return max(studies.values(), key=lambda path: (path / STUDY).stat().st_mtime, default=None)
-    if text in studies:
-        return studies[text]
-    meant = [name for name in studies if text and name.startswith(text)]
-    if len(meant) > 1:
-        raise RunError(f"{text!r} begins the name of {len(meant)} studies: {', '.join(meant)}. Give more of the name.")
-    return studies[meant[0]] if meant else None
 
 
 # ------------------------------------------------------------------------------------------------- part files
@@ -339,7 +301,7 @@ def _own_part_files(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
         listed = paths.split(",") if isinstance(paths, str) else paths
         return [own.get(Path(path).name, path) for path in listed]
 
-    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is no study is told by its configuration
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # StudyConfig reports what is not a study
         model = tree["base"]["model"]
         variants = {
             name: {key: moved(value) if key == "model.part_files" else value for key, value in changes.items()}

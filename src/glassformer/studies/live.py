@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glassformer.studies.execution import Event, Report
 from glassformer.studies.folder import Study
-from glassformer.studies.outcomes import Outcome
+from glassformer.studies.outcomes import RunOutcome
+from glassformer.studies.scheduler import Event, WorkerMessage
 
 STYLES = {"finished": "green", "diverged": "yellow", "failed": "red", "training": "bold", "waiting": "dim"}
 ROWS = 40
@@ -22,12 +22,12 @@ ROWS = 40
 
 
 class LiveStudy:
-    """An observer of the driver that draws the study."""
+    """An observer that draws the study."""
 
     def __init__(self, console: Console, study: Study) -> None:
         self.console, self.study = console, study
-        self.outcomes = {planned.slot: study.outcome(planned) for planned in study.plan}
-        self.reports: dict[str, Report] = {}
+        self.outcomes = {planned.run_key: study.outcome(planned) for planned in study.plan}
+        self.messages: dict[str, WorkerMessage] = {}
         self.validation: dict[str, str] = {}
         self.began = time.perf_counter()
         self.live = Live(self, console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
@@ -42,18 +42,18 @@ class LiveStudy:
             self.live.stop()
 
     def __call__(self, event: Event) -> None:
-        report = event.report
+        message = event.message
         if event.outcome is not None:
-            self.outcomes[report.run] = event.outcome
-            self.reports.pop(report.run, None)
-            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {_told(event.outcome)}"))
-        elif report.kind == "lost":
-            self.reports.pop(report.run, None)
-            self.console.print(Text(f"{report.run}: its process {report.detail}; it goes on in another", "yellow"))
+            self.outcomes[message.run] = event.outcome
+            self.messages.pop(message.run, None)
+            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {_summary(event.outcome)}"))
+        elif message.kind == "lost":
+            self.messages.pop(message.run, None)
+            self.console.print(Text(f"{message.run}: its process {message.detail}; resumed in another", "yellow"))
         else:
-            self.reports[report.run] = report
-            if report.validation is not None:
-                self.validation[report.run] = f"{float(report.validation):.4f}"
+            self.messages[message.run] = message
+            if message.validation is not None:
+                self.validation[message.run] = f"{float(message.validation):.4f}"
 
     @property
     def done(self) -> int:
@@ -64,8 +64,8 @@ class LiveStudy:
         table = Table(box=None, padding=(0, 2), title=self._title(), title_justify="left")
         for heading in ("variant", "seed", "step", "validation loss", ""):
             table.add_column(heading, justify="right" if heading in ("seed", "step", "validation loss") else "left")
-        for slot in self._shown(options.max_height - 4):
-            table.add_row(*self._row(slot))
+        for run_key in self._shown(options.max_height - 4):
+            table.add_row(*self._row(run_key))
         yield table
 
     def _title(self) -> str:
@@ -77,26 +77,26 @@ class LiveStudy:
     def _shown(self, height: int) -> list[str]:
         """The runs there is room for, in the order of the plan."""
 
-        def rank(slot: str) -> int:
-            return 0 if slot in self.reports else 1 if self.outcomes[slot] is None else 2
+        def rank(run_key: str) -> int:
+            return 0 if run_key in self.messages else 1 if self.outcomes[run_key] is None else 2
 
         room = max(1, min(ROWS, height))
         chosen = set(sorted(self.outcomes, key=rank)[:room])
-        return [slot for slot in self.outcomes if slot in chosen]
+        return [run_key for run_key in self.outcomes if run_key in chosen]
 
-    def _row(self, slot: str) -> tuple[Text, ...]:
-        planned, outcome, report = self.study.by_slot[slot], self.outcomes[slot], self.reports.get(slot)
-        step, loss, status = "", self.validation.get(slot, ""), "waiting"
+    def _row(self, run_key: str) -> tuple[Text, ...]:
+        planned, outcome, message = self.study.run_by_key[run_key], self.outcomes[run_key], self.messages.get(run_key)
+        step, loss, status = "", self.validation.get(run_key, ""), "waiting"
         if outcome is not None:
             step, status = f"{outcome.steps:,}", outcome.status
             loss = "" if outcome.loss is None else f"{outcome.loss:.4f}"
-        elif report is not None:
-            step, status = f"{report.step or 0:,}" + (f" / {report.total:,}" if report.total else ""), "training"
-        said = f"{status}, reused" if outcome is not None and outcome.reused else status
-        return Text(planned.variant), Text(str(planned.seed)), Text(step), Text(loss), Text(said, STYLES[status])
+        elif message is not None:
+            step, status = f"{message.step or 0:,}" + (f" / {message.total:,}" if message.total else ""), "training"
+        shown = f"{status}, reused" if outcome is not None and outcome.reused else status
+        return Text(planned.variant), Text(str(planned.seed)), Text(step), Text(loss), Text(shown, STYLES[status])
 
 
-def _told(outcome: Outcome) -> str:
+def _summary(outcome: RunOutcome) -> str:
     """How a run ended, in a line."""
     about = f"{outcome.variant}, seed {outcome.seed}: "
     if outcome.loss is None:

@@ -1,7 +1,7 @@
 """Matched controls: each variant made equal to the base in parameters, FLOPs or seconds, and what that changed.
 
 A part that is taken out takes parameters and computation with it. Whether it was the part that mattered, or its size,
-is told by a variant that has the base's size without the part:
+is measured by a variant of the baseline's size without the part:
 
 - *parameters*: the variant's width is adjusted: that of the feed-forward layers (d_ff) where a moderate change is
   enough, or else that of the residual stream (d_model, in whole heads), with d_ff in proportion and for the rest;
@@ -32,7 +32,7 @@ WIDEST = 2**20
 
 D_MODEL, D_FF = "model.d_model", "model.feedforward.d_ff"
 
-Changes = dict[str, Any]
+Adjustment = dict[str, Any]
 
 
 def match(config: StudyConfig, samples: Mapping[str, TrainingData]) -> StudyConfig:
@@ -62,7 +62,7 @@ def match(config: StudyConfig, samples: Mapping[str, TrainingData]) -> StudyConf
     return StudyConfig.build(config.to_dict() | {"variants": variants, "adjusted": adjusted})
 
 
-def _matched(config: StudyConfig, name: str, samples: Mapping[str, TrainingData]) -> tuple[Changes, str]:
+def _matched(config: StudyConfig, name: str, samples: Mapping[str, TrainingData]) -> tuple[Adjustment, str]:
     base, variant = (samples[arm].with_vocabulary(config.arm(arm)) for arm in (BASE, name))
     varied = set(config.variants[name])
     if config.matched == "parameters":
@@ -75,7 +75,7 @@ def _matched(config: StudyConfig, name: str, samples: Mapping[str, TrainingData]
 # ------------------------------------------------------------------------------------------------ parameters
 
 
-def match_parameters(base: ModelConfig, variant: ModelConfig, varied: set[str]) -> tuple[Changes, str]:
+def match_parameters(base: ModelConfig, variant: ModelConfig, varied: set[str]) -> tuple[Adjustment, str]:
     """The width at which the variant has the base's number of parameters, and a sentence about it."""
     wanted, has = parameters(base).total, parameters(variant).total
     if has == wanted:
@@ -83,18 +83,19 @@ def match_parameters(base: ModelConfig, variant: ModelConfig, varied: set[str]) 
     best = min(_widths(variant, wanted, varied), key=lambda changes: _distance(variant, changes, wanted), default=None)
     if best is None:
         raise ConfigError(
-            "its parameters cannot be matched: the variant sets its widths itself (d_model and feedforward.d_ff)."
+            "its parameters cannot be matched: the variant sets both widths (d_model and feedforward.d_ff)."
         )
     nearest = parameters(_with_model(variant, best)).total
     if abs(nearest - wanted) >= abs(has - wanted):
-        return {}, f"no width comes nearer to the base's {wanted:,} parameters than its own {has:,}"
+        return {}, f"no width comes closer to the baseline's {wanted:,} parameters than its own {has:,}"
     widths = ", ".join(f"{path.removeprefix('model.')}={value}" for path, value in best.items())
     return best, (
-        f"{widths}: {nearest:,} parameters, {_percent(nearest, wanted)} the base's {wanted:,} ({has:,} before matching)"
+        f"{widths}: {nearest:,} parameters, {_percent(nearest, wanted)} the baseline's {wanted:,} "
+        f"({has:,} before matching)"
     )
 
 
-def _widths(variant: ModelConfig, wanted: int, varied: set[str]) -> Iterator[Changes]:
+def _widths(variant: ModelConfig, wanted: int, varied: set[str]) -> Iterator[Adjustment]:
     """Candidates: the first that is ``CLOSE`` is the last."""
     free_d_ff = variant.has_feedforward and variant.n_layers > 0 and D_FF not in varied
     free_d_model = D_MODEL not in varied
@@ -118,19 +119,19 @@ def _is_moderate(model: ModelConfig, d_ff: int) -> bool:
     return model.d_ff / MODERATE <= d_ff <= model.d_ff * MODERATE
 
 
-def _distance(variant: ModelConfig, changes: Changes, wanted: int) -> int:
+def _distance(variant: ModelConfig, changes: Adjustment, wanted: int) -> int:
     return abs(parameters(_with_model(variant, changes)).total - wanted)
 
 
-def _nearest_d_ff(variant: ModelConfig, wanted: int) -> Changes:
+def _nearest_d_ff(variant: ModelConfig, wanted: int) -> Adjustment:
     return _nearest(variant, wanted, lambda width: {D_FF: width}, 1)
 
 
-def _nearest_d_model(variant: ModelConfig, wanted: int, *, in_proportion: bool) -> Changes:
+def _nearest_d_model(variant: ModelConfig, wanted: int, *, in_proportion: bool) -> Adjustment:
     """In whole heads, even where positions need it; a d_ff that is set keeps its ratio."""
     ratio = variant.d_ff / variant.d_model if in_proportion and variant.feedforward.d_ff is not None else None
 
-    def changes(width: int) -> Changes:
+    def changes(width: int) -> Adjustment:
         return {D_MODEL: width} | ({} if ratio is None else {D_FF: max(1, round(width * ratio))})
 
     unit = 1 if variant.attention.d_head else variant.attention.n_heads
@@ -138,7 +139,7 @@ def _nearest_d_model(variant: ModelConfig, wanted: int, *, in_proportion: bool) 
     return _nearest(variant, wanted, changes, unit)
 
 
-def _nearest(variant: ModelConfig, wanted: int, changes: Callable[[int], Changes], unit: int) -> Changes:
+def _nearest(variant: ModelConfig, wanted: int, changes: Callable[[int], Adjustment], unit: int) -> Adjustment:
     """The changes, of a width that is a multiple of ``unit``, that come nearest to the parameters that are wanted."""
     low, high = 1, max(2, WIDEST // unit)
     while high - low > 1:  # parameters grow with the width
@@ -150,7 +151,7 @@ def _nearest(variant: ModelConfig, wanted: int, changes: Callable[[int], Changes
     return min((changes(low * unit), changes(high * unit)), key=lambda each: _distance(variant, each, wanted))
 
 
-def _with_model(model: ModelConfig, changes: Changes) -> ModelConfig:
+def _with_model(model: ModelConfig, changes: Adjustment) -> ModelConfig:
     return model.override({path.removeprefix("model."): value for path, value in changes.items()})
 
 
@@ -159,11 +160,11 @@ def _with_model(model: ModelConfig, changes: Changes) -> ModelConfig:
 
 def match_flops(
     base: RunConfig, variant: RunConfig, base_samples: TrainingData, variant_samples: TrainingData, varied: set[str]
-) -> tuple[Changes, str]:
+) -> tuple[Adjustment, str]:
     """The number of steps in which the variant spends the base's FLOPs, and a sentence about it."""
     steps = base.training.max_steps
     if steps is None:
-        raise ConfigError("FLOPs are matched by steps, and the base's training.max_steps is none: set it.")
+        raise ConfigError("FLOPs are matched by steps, and the baseline's training.max_steps is none: set it.")
     if "training.max_steps" in varied:
         raise ConfigError("FLOPs are matched by steps, and the variant sets training.max_steps itself.")
     a_base_step, a_step = _flops_per_step(base, base_samples), _flops_per_step(variant, variant_samples)
@@ -171,24 +172,24 @@ def match_flops(
     if matched == steps:
         return {}, ""
     return {"training.max_steps": matched}, (
-        f"max_steps={matched:,} (the base's: {steps:,}): {matched * a_step:.4g} FLOPs, "
-        f"{_percent(matched * a_step, steps * a_base_step)} the base's {steps * a_base_step:.4g}"
+        f"max_steps={matched:,} (baseline: {steps:,}): {matched * a_step:.4g} FLOPs, "
+        f"{_percent(matched * a_step, steps * a_base_step)} the baseline's {steps * a_base_step:.4g}"
     )
 
 
 def _flops_per_step(config: RunConfig, samples: TrainingData) -> float:
     positions = samples.tokens_per_step * samples.positions_per_token
-    return positions * flops_per_token(config.model, samples.positions).training
+    return positions * flops_per_token(config.model, samples.seq_len).training
 
 
 # --------------------------------------------------------------------------------------------------- seconds
 
 
-def match_seconds(varied: set[str]) -> tuple[Changes, str]:
+def match_seconds(varied: set[str]) -> tuple[Adjustment, str]:
     """No steps: the time budget comes when the base's runs have ended."""
     if clash := sorted(varied & {"training.max_steps", "training.max_seconds"}):
         raise ConfigError(f"seconds are matched by a time budget, and the variant sets {' and '.join(clash)} itself.")
-    return {}, "trained for the base's mean training time instead of its steps"
+    return {}, "trained for the baseline's mean training time instead of its steps"
 
 
 def within_seconds(variant: RunConfig, base_seconds: Iterable[float]) -> RunConfig:
@@ -199,7 +200,7 @@ def within_seconds(variant: RunConfig, base_seconds: Iterable[float]) -> RunConf
     """
     times = list(base_seconds)
     if not times:
-        raise ConfigError("no run of the base has finished, so there is no time to train a variant for.")
+        raise ConfigError("no baseline run has finished, so there is no training time to match.")
     return variant.override(
         {
             "training.max_steps": None,

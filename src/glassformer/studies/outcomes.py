@@ -26,14 +26,14 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How one run ended.
 
     Attributes:
         run: its folder; None if it never had one.
-        status: finished; diverged (the loss or a gradient was not finite); failed (an error, which ``reason`` tells).
+        status: finished; diverged (the loss or a gradient was not finite); failed (an error: see ``reason``).
         loss: final validation loss in nats per token; None unless finished.
-        accuracy: final validation accuracy, where the data have right answers.
+        accuracy: final validation accuracy, where the data have exact answers.
         steps, seconds: of training.
         reused: whether the run is another study's, or stood alone.
     """
@@ -51,7 +51,7 @@ class Outcome:
     reused: bool = False
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
-        """What JSON can hold, and :meth:`from_dict` reads back; a run in ``folder`` is told relative to it."""
+        """What JSON can hold, and :meth:`from_dict` reads back; the path of a run in ``folder`` is relative to it."""
         run = None if self.run is None else self.run.absolute()
         if run is not None and run.is_relative_to(folder.absolute()):
             run = run.relative_to(folder.absolute())
@@ -63,13 +63,13 @@ class Outcome:
         try:
             curve = Curve(**{name: tuple(values) for name, values in tree["curve"].items()})
             outcome = cls(**(tree | {"curve": curve, "run": _run_path(tree, folder)}))
-            outcome._refuse_nonsense()
+            outcome._check_values()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(f"{file} is damaged ({error}): restore it, or delete it to have it made again.") from error
+            raise RunError(f"{file} is damaged ({error}): restore it, or delete it to retrain the run.") from error
         return outcome
 
-    def _refuse_nonsense(self) -> None:
-        """Raise ValueError or TypeError where a file says what no run does."""
+    def _check_values(self) -> None:
+        """Raise ValueError or TypeError for values that no run has."""
         curve = self.curve
         kinds = {"variant": str, "reason": str, "reused": bool, "seed": int, "steps": int}
         for name, kind in kinds.items():
@@ -78,7 +78,7 @@ class Outcome:
         if self.status not in get_args(Status):
             raise ValueError(f"status is {shown(self.status)}")
         if not len(curve.steps) == len(curve.losses) == len(curve.seconds):
-            raise ValueError("its curve has more steps than losses, or fewer")
+            raise ValueError("the lengths of its curve differ")
         known = [value for value in (self.loss, self.accuracy, *curve.losses) if value is not None]
         for value in (self.steps, self.seconds, *known, *curve.steps, *curve.seconds):
             if type(value) not in (int, float):
@@ -100,7 +100,7 @@ def _run_path(tree: dict[str, Any], folder: Path) -> Path | None:
     return folder / run
 
 
-def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> Outcome | None:
+def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> RunOutcome | None:
     """How a run ended, from its own records; None while there is something left to train."""
     last = _last_ending(run.events())
     if last is None:
@@ -117,7 +117,7 @@ def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> 
     reason = last["message"] if last["event"] == "not finite" else last["reason"]
     if diverged and last["event"] == "end":
         reason = f"the final validation loss, after step {last['step']}, is not finite"
-    return Outcome(
+    return RunOutcome(
         variant,
         seed,
         run.path,
@@ -132,9 +132,9 @@ def read_outcome(run: Run, variant: str, seed: int, *, reused: bool = False) -> 
     )
 
 
-def failed(variant: str, seed: int, reason: str, run: Run | None = None) -> Outcome:
+def failed(variant: str, seed: int, reason: str, run: Run | None = None) -> RunOutcome:
     """The outcome of a run that an error ended."""
-    return Outcome(variant, seed, None if run is None else run.path, "failed", reason=reason)
+    return RunOutcome(variant, seed, None if run is None else run.path, "failed", reason=reason)
 
 
 def _last_ending(events: list[Record]) -> Record | None:

@@ -1,4 +1,4 @@
-"""The power line: the smallest difference these seeds could have shown, and how many would settle the one observed.
+"""Power: the minimum detectable effect of these seeds, and how many more the observed difference would take.
 
 A paired t test of n differences whose true mean is d standard deviations has t distributed as noncentral t with n − 1
 degrees of freedom and noncentrality d√n (Student's t with a shifted numerator; Cohen 1988, chapter 2). So, exactly for
@@ -8,7 +8,7 @@ normal differences,
 
 The smallest effect is the d at which this is ``power``, times the observed standard deviation. α is divided by the
 number of variants in the table: the strictest step of Holm's correction, so that the line never promises too much.
-The standard deviation is itself estimated from n differences; the line takes it as it is, and says so.
+The standard deviation is itself estimated from n differences; the line takes it as given.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from scipy import optimize, stats
 from glassformer.errors import ConfigError
 from glassformer.studies.paired import Floats
 from glassformer.studies.statistics import Difference
-from glassformer.studies.wording import counted, percent, plain
+from glassformer.studies.wording import percent, plain
+from glassformer.wording import counted
 
 MOST_PAIRS = 10_000
 """Beyond this many, "how many more seeds" is answered with "more than that"."""
@@ -78,7 +79,7 @@ def pairs_needed(effect: float, *, alpha: float = 0.05, power: float = 0.8, at_m
 
 @dataclass(frozen=True)
 class PowerLine:
-    """What n pairs with this spread could show, and what it would take."""
+    """What n pairs with this spread can detect, and how many the observed difference would take."""
 
     n: int
     sd: float
@@ -89,7 +90,7 @@ class PowerLine:
     smallest: float
     """The smallest true difference that these pairs show with chance ``power``."""
     observed: float
-    """The mean difference that came."""
+    """The mean difference."""
     shown: bool
     """Whether these pairs already show it, Holm-adjusted."""
     needed: int | None
@@ -103,19 +104,19 @@ class PowerLine:
         return None if self.needed is None else self.needed - self.n
 
     def sentence(self, unit: str = "nats") -> str:
-        """The line in plain words."""
-        could = (
-            f"With {counted(self.n, 'pair')} whose differences have a standard deviation of {plain(self.sd, self.sd)} "
-            f"{unit}, a true difference of {plain(self.smallest, self.smallest)} {unit} or more shows in "
-            f"{percent(self.power)} of studies (two-sided paired t test at α = {self.alpha:.3g})"
+        """The line as a sentence."""
+        detectable = (
+            f"With {counted(self.n, 'pair')} and a standard deviation of the differences of {plain(self.sd, self.sd)} "
+            f"{unit}, the minimum detectable effect is {plain(self.smallest, self.smallest)} {unit} "
+            f"({percent(self.power)} power, two-sided paired t test at α = {self.alpha:.3g})"
         )
         observed = f"{plain(abs(self.observed), self.observed)} {unit}"
         if self.shown:
-            return f"{could}; the observed {observed} is shown already."
+            return f"{detectable}; the observed {observed} is already significant."
         if self.more is None:
-            return f"{could}; to settle the observed {observed} would take more than {MOST_PAIRS:,} pairs."
+            return f"{detectable}; to detect the observed {observed} takes more than {MOST_PAIRS:,} pairs."
         seeds = counted(self.more, "more seed")
-        return f"{could}; if the observed {observed} is the true difference, {seeds} would settle it as often."
+        return f"{detectable}; to detect the observed {observed} with the same power takes {seeds}."
 
 
 def power_line(row: Difference, *, power: float = 0.8) -> PowerLine | None:

@@ -1,4 +1,4 @@
-"""The same part, left out of training and taken out afterwards: two different questions, in one table.
+"""The same part, left out of training and removed after training: two different questions, in one table.
 
 *Trained without it*, a model can learn to do with what it has. *Taken out of a trained model*, the part leaves a hole
 that the rest was never prepared for. How much of the second loss training wins back is what the part was needed for;
@@ -49,7 +49,7 @@ class Removal:
     reasons: Mapping[str, str]
     other_data: frozenset[str] = frozenset()
 
-    def won_back(self, variant: str) -> float | None:
+    def recovered(self, variant: str) -> float | None:
         """The share of the loss that removing costs a trained model which training without the part wins back.
 
         1: the part was never needed; 0: training cannot make up for it. None where removing costs nothing or is not
@@ -69,7 +69,7 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
     The batches are those of the runs' own validations.
 
     Args:
-        progress: told the variant and the seed before each measurement.
+        progress: called with the variant and the seed before each measurement.
 
     Raises:
         RunError: the study has no finished run of the base, or its folder is damaged.
@@ -104,9 +104,9 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
 def _other_question(base: RunConfig, variant: RunConfig) -> str:
     """Why a variant takes nothing out of the model that the base's validation could measure; empty if it does."""
     if variant.model == base.model:
-        return "it changes the training, and nothing of the model"
+        return "it changes only the training"
     if (variant.data, variant.seq_len) != (base.data, base.seq_len):
-        return "it is validated on other data than the base"
+        return "it is validated on other data than the baseline"
     return ""
 
 
@@ -137,6 +137,6 @@ def transplanted(weights: Mapping[str, Tensor], variant: RunConfig) -> Model:
     strange = [name for name, weight in own.items() if name not in weights or weights[name].shape != weight.shape]
     if strange:
         listed = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
-        raise CheckpointError(f"it has weights that the base has not ({listed}), so it cannot be made by removing")
+        raise CheckpointError(f"it has weights that the baseline lacks ({listed})")
     model.load_weights({name: weights[name] for name in own})
     return model.eval()

@@ -1,4 +1,4 @@
-"""A study's report: one offline HTML file that a reviewer can read, and the same as Markdown, CSV and pictures.
+"""A study's report: one offline HTML file, and the same as Markdown, CSV and charts.
 
 report.html            everything; it needs no other file and no network
 report.md              the same sentences and tables
@@ -20,7 +20,6 @@ from glassformer.charts.page import Page, Section
 from glassformer.charts.table import Table, escaped
 from glassformer.errors import DataError
 from glassformer.studies.folder import Study
-from glassformer.studies.opened_rows import FOLDER, READ, OpenedRow, open_rows
 from glassformer.studies.report_charts import charts
 from glassformer.studies.report_csv import runs_csv, variants_csv
 from glassformer.studies.report_failures import Failures
@@ -32,8 +31,8 @@ from glassformer.studies.report_tables import (
     answers_table,
     costs_table,
     differences_table,
-    opened_table,
     power_table,
+    row_pages_table,
     runs_table,
     set_up_tables,
 )
@@ -45,11 +44,12 @@ from glassformer.studies.report_text import (
     subtitle,
     unfinished,
 )
+from glassformer.studies.row_pages import FOLDER, READ, RowPage, write_row_pages
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
 PICTURES = (".svg", ".pdf")
-UNPAIRED = "At no seed did both a variant's run and the base's end with a loss."
-IN_THE_HEAD = ("study", "training time", "machine", "versions", "begun")
+UNPAIRED = "No seed has a final loss for both a variant and the baseline."
+IN_THE_HEAD = ("study", "training time", "machine", "versions", "started")
 """Of the circumstances, those that stand at the top already."""
 
 
@@ -63,14 +63,14 @@ def write_report(
 ) -> Path:
     """Write the report of a study, as far as its runs have ended, and return the path of ``report.html``.
 
-    The numbers come first: CSV, then the page and Markdown with every table and chart, then what runs the trained
-    models again, with which both are written once more. A part that raises says so in its place, and the rest stands.
+    The numbers come first: CSV, then the page and Markdown with every table and chart, then what evaluates the trained
+    models, with which both are written once more. A part that raises is replaced by the reason; the rest stands.
 
     Args:
         folder: where to; the study's own unless given.
-        open_pages: whether to make the pages behind the rows, which takes a second or more for each variant.
-        take_out: whether to take each variant's part out of the trained base too, and measure that.
-        failures: is told of every part that could not be made.
+        open_pages: whether to write each variant's model page, which takes a second or more for each variant.
+        take_out: whether to measure the trained baseline without each variant's part too.
+        failures: collects every part that could not be created.
 
     Raises:
         RunError: no run has finished, or the study's files are damaged.
@@ -92,31 +92,31 @@ def write_report(
         undrawn = reason
         return {}
 
-    drawn = failures.attempt("the charts", lambda: charts(numbers), not_drawn)
+    drawn = failures.attempt("charts", lambda: charts(numbers), not_drawn)
     facts = circumstances(numbers)
-    head = {"base": subtitle(study.config)} | {name: facts[name] for name in IN_THE_HEAD if name in facts}
+    head = {"baseline": subtitle(study.config)} | {name: facts[name] for name in IN_THE_HEAD if name in facts}
     pictures = {figure.title: f"{CHARTS}/{name}.svg" for name, figure in drawn.items()}
 
-    def written(opened: Sequence[OpenedRow], taken_out: Sequence[Section]) -> Path:
+    def written(opened: Sequence[RowPage], taken_out: Sequence[Section]) -> Path:
         sections = _sections(numbers, drawn, opened, facts, taken_out, undrawn)
         title = question(study.config)
         _write(folder / MARKDOWN, markdown(title, head, sections, pictures))
         page = Page(title, sections, facts=head)
-        return failures.attempt("the page", lambda: page.save(folder / REPORT), lambda _: folder / MARKDOWN)
+        return failures.attempt("report.html", lambda: page.save(folder / REPORT), lambda _: folder / MARKDOWN)
 
     path = written([], [])
     for name, figure in drawn.items():
-        failures.attempt(f"the picture {name}", partial(_save_picture, figure, folder, name), _nothing)
+        failures.attempt(f"chart {name}", partial(_save_picture, figure, folder, name), _nothing)
     # 3. what the trained models do
     if open_pages or take_out:
-        opened = open_rows(numbers, folder, failures) if open_pages else []
+        opened = write_row_pages(numbers, folder, failures) if open_pages else []
         path = written(opened, [_removal(study, failures)] if take_out else [])
     return path
 
 
 def _removal(study: Study, failures: Failures) -> Section:
     return failures.attempt(
-        "what was taken out of the trained base",
+        "removal after training",
         lambda: removal_section(study),
         lambda reason: Section(REMOVAL_TITLE, REMOVAL_TEXT, missing=reason),
     )
@@ -134,7 +134,7 @@ def _nothing(reason: str) -> None:
 def _sections(
     numbers: Numbers,
     drawn: Mapping[str, Figure],
-    opened: Sequence[OpenedRow],
+    opened: Sequence[RowPage],
     facts: Mapping[str, str],
     taken_out: Sequence[Section],
     undrawn: str,
@@ -148,74 +148,73 @@ def _sections(
     return [
         _answer(found, unfinished(numbers)),
         Section(
-            "The table",
-            "Every variant is compared with the base seed by seed: runs of one seed share the order of their data and, "
-            f"where shapes agree, their first weights. {_rule(numbers)}",
+            "Comparison with the baseline",
+            "Every variant is compared with the baseline seed by seed: runs of one seed share the order of their data "
+            f"and, where shapes agree, their initial weights. {_rule(numbers)}",
             [differences_table(numbers, links), *_power(found), costs_table(numbers)],
         ),
         Section(
             "Learning curves",
-            "How the validation loss fell, in every run. Look for variants that come down later and still end at the "
-            "same place, and for seeds that stray from the others.",
+            "Validation loss of every run over training. Look for variants that learn later but end at the same loss, "
+            "and for outlying seeds.",
             curves,
             missing=undrawn,
         ),
         Section(
             "Paired differences",
-            "How much worse or better each variant ended than the base, seed by seed. Look for bars that stay clear of "
-            "the line at 0, and for single seeds that a mean hides.",
+            "Final loss of each variant minus the baseline's, seed by seed. Look for intervals that exclude 0, and for "
+            "single seeds that a mean hides.",
             forest,
             missing=undrawn or ("" if forest else UNPAIRED),
         ),
         Section(
-            "Cost against loss",
-            "What a lower loss was paid with. A variant to the left of the base and no higher is the better bargain.",
+            "Loss against cost",
+            "A variant to the left of the baseline and no higher is more efficient.",
             costs,
             missing=undrawn,
         ),
         *taken_out,
         *([_opened(opened)] if opened else []),
         Section(
-            "Every run",
-            "Each number above comes from these runs; their folders hold their configuration, records and checkpoints.",
+            "All runs",
+            "Each number above comes from these runs; their folders have their configuration, records and checkpoints.",
             [runs_table(numbers)],
         ),
         Section(
-            "The set-up",
-            "All that is needed to do it again. The same configuration, data, seeds and versions on the same processor "
-            "give the same losses.",
+            "Setup",
+            "Everything needed to reproduce the study. The same configuration, data, seeds and versions on the same "
+            "processor give the same losses.",
             set_up_tables(numbers, facts),
         ),
     ]
 
 
-def _answer(found: Sequence[Answer], waiting: str) -> Section:
+def _answer(found: Sequence[Answer], pending: str) -> Section:
     if len(found) > 1:
-        return Section("The answer", "", [answers_table(found)], missing=waiting)
+        return Section("Result", "", [answers_table(found)], missing=pending)
     (answer,) = found
-    opening = "Undecided. " if answer.verdict == "undecided" else ""
-    return Section("The answer", f"{opening}{answer.text}", missing=waiting)
+    return Section("Result", answer.text, missing=pending)
 
 
 def _rule(numbers: Numbers) -> str:
     """When a difference counts as shown."""
     if numbers.decisions:
-        return "An interval that leaves out 0 decides that there is a difference, whenever that is looked at."
+        return "A difference is shown when its interval excludes 0, at whichever look."
     level = f"{1 - numbers.comparison.confidence:.2g}"
-    return f"A difference is shown by these seeds if its adjusted p is at most {level}."
+    return f"A difference is significant if its adjusted p is at most {level}."
 
 
 def _power(found: Sequence[Answer]) -> list[Table]:
     return [power_table(found)] if any(answer.power is not None for answer in found) else []
 
 
-def _opened(opened: Sequence[OpenedRow]) -> Section:
+def _opened(opened: Sequence[RowPage]) -> Section:
     return Section(
-        "The pictures behind the rows",
-        f"A variant's trained model beside the base's, of one seed, reading the same text: the first {READ} tokens of "
-        "what is validated on, or its first problem or pair. These pages are files of their own in the folder "
-        f"{FOLDER}, beside this one; everything else is in this file.",
-        [opened_table(opened)],
+        "Model pages",
+        f"Each variant's trained model beside the baseline's, for one seed and the same text: the first {READ} tokens "
+        f"of the validation data, or its first problem or pair. These pages are separate files in the folder {FOLDER} "
+        "beside this one; everything else is in this file.",
+        [row_pages_table(opened)],
     )
 
 
@@ -238,7 +237,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder} cannot be made: {error.strerror}. Choose another folder for the report.") from error
+        raise DataError(
+            f"{folder} cannot be created: {error.strerror}. Choose another folder for the report."
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:

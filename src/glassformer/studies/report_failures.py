@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from glassformer.errors import GlassformerError
 from glassformer.untrusted import open_to_append
+from glassformer.wording import counted
 
 FILE = "report-errors.txt"
 
@@ -58,7 +59,7 @@ class Failures:
         if self.file is not None:
             with contextlib.suppress(OSError), open_to_append(self.file) as file:
                 file.write(f"{what}\n{''.join(traceback.format_exception(error))}\n".encode(errors="backslashreplace"))
-        return f"This could not be made ({reason}). The whole error is in {FILE}, beside this report."
+        return f"This part could not be created ({reason}). {FILE}, beside this report, has the full error."
 
     def sentence(self) -> str:
         """All of them, for the terminal; empty if there are none."""
@@ -66,7 +67,6 @@ class Failures:
             return ""
         listed = "\n".join(f"  - {what}: {reason}" for what, reason in self.reasons.items())
         return (
-            f"{len(self.reasons)} part{'s' * (len(self.reasons) != 1)} of the report could not be made; the tables, "
-            f"results.csv and runs.csv are whole, and the runs are untouched:\n{listed}\nThe whole errors are in "
-            f"{self.file}."
+            f"{counted(len(self.reasons), 'part')} of the report could not be created; the tables, results.csv and "
+            f"runs.csv are complete, and the runs are unaffected:\n{listed}\nFull errors: {self.file}"
         )

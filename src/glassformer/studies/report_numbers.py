@@ -16,9 +16,9 @@ from glassformer.models.counting import parameters
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
 from glassformer.studies.curves import first_reach, mean_loss, shared_steps
-from glassformer.studies.design import BASE, slot_of
+from glassformer.studies.design import BASE, run_key_of
 from glassformer.studies.folder import Study
-from glassformer.studies.outcomes import Outcome
+from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.sequential import Decision
 from glassformer.studies.statistics import Comparison, Difference, compare
 from glassformer.studies.summary import Arm, Summary, summarise
@@ -37,7 +37,7 @@ class RunNumbers:
         flops: of its training, in all, by formula.
     """
 
-    outcome: Outcome
+    outcome: RunOutcome
     difference: float | None
     reached_steps: float | None
     reached_seconds: float | None
@@ -91,7 +91,10 @@ class Numbers:
     @cached_property
     def decisions(self) -> Mapping[str, Decision]:
         """By variant, where seeds are added until something is decided."""
-        return {standing.decision.variant: standing.decision for standing in self.summary.standings}
+        return {
+            sequential_result.decision.variant: sequential_result.decision
+            for sequential_result in self.summary.sequential_results
+        }
 
     @cached_property
     def strongest_first(self) -> list[Difference]:
@@ -122,25 +125,25 @@ def gather(study: Study) -> Numbers:
     if not finished:
         ended = f"{len(outcomes)} of {study.config.n_runs} runs have ended, none of them with a loss"
         raise RunError(
-            f"There is nothing to report of {study.name} yet: {ended}. Go on with it: glassformer study {study.path}"
+            f"There is nothing to report on {study.name} yet: {ended}. Resume it: glassformer study {study.path}"
         )
     shared = shared_steps(each.curve.steps for each in finished)
-    runs = {slot: _run_numbers(each, outcomes.get((BASE, each.seed)), shared) for slot, each in outcomes.items()}
+    runs = {run_key: _run_numbers(each, outcomes.get((BASE, each.seed)), shared) for run_key, each in outcomes.items()}
     areas: dict[str, dict[int, float | None]] = {name: {} for name in study.config.arms}
     for (name, seed), run in runs.items():
         if run.outcome.status != "failed":
             areas[name][seed] = run.area
     planned = [(each.variant, each.seed) for each in study.plan]
-    order = [slot for name in study.config.arms for slot in planned if slot[0] == name and slot in runs]
+    order = [run_key for name in study.config.arms for run_key in planned if run_key[0] == name and run_key in runs]
     return Numbers(
         summary,
-        tuple(runs[slot] for slot in order),
+        tuple(runs[run_key] for run_key in order),
         compare(areas.pop(BASE), areas, confidence=summary.comparison.confidence),
         shared,
     )
 
 
-def opened(outcome: Outcome) -> Run | None:
+def opened(outcome: RunOutcome) -> Run | None:
     """The run's folder, if it is still where it was."""
     try:
         return None if outcome.run is None else Run.open(outcome.run)
@@ -150,10 +153,10 @@ def opened(outcome: Outcome) -> Run | None:
 
 def name_of(run: RunNumbers) -> str:
     """A run's name in the study."""
-    return slot_of(run.outcome.variant, run.outcome.seed)
+    return run_key_of(run.outcome.variant, run.outcome.seed)
 
 
-def _run_numbers(outcome: Outcome, base: Outcome | None, shared: tuple[float, float] | None) -> RunNumbers:
+def _run_numbers(outcome: RunOutcome, base: RunOutcome | None, shared: tuple[float, float] | None) -> RunNumbers:
     curve = outcome.curve
     level = None if base is None else base.loss
     difference = None if level is None or outcome.loss is None else outcome.loss - level
@@ -169,7 +172,7 @@ def _run_numbers(outcome: Outcome, base: Outcome | None, shared: tuple[float, fl
     )
 
 
-def _flops(outcome: Outcome) -> tuple[float | None, float | None]:
+def _flops(outcome: RunOutcome) -> tuple[float | None, float | None]:
     """Of the whole training, and for each token that is learned to predict, from the run's own records."""
     run = opened(outcome)
     if run is None or not outcome.steps:

@@ -1,4 +1,4 @@
-"""The section of a report that sets a part left out of training beside the same part taken out of a trained model."""
+"""The report's section on parts left out of training and the same parts removed from a trained model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from glassformer.studies.removal import Removal, removal
 from glassformer.studies.report_tables import NOTHING, difference_cell, interval_cell
 from glassformer.studies.statistics import Comparison
 
-NOT_MEASURED = "not measured: the data have changed"
-TITLE = "Left out of training, or taken out afterwards"
+NOT_MEASURED = "not measured: data changed"
+TITLE = "Trained without the part, or removed after training"
 TEXT = (
-    "A model trained without a part can learn to do with what it has; a part taken out of the trained base leaves a "
-    "hole that the rest was never prepared for. Look for parts whose removal costs much and whose absence costs "
-    "little: the model had come to rely on them, and does not need them."
+    "A model trained without a part can compensate for it; a part removed from the trained baseline leaves the other "
+    "weights as they were. Where removal costs much and training without the part costs little, the trained model "
+    "relies on the part but does not need it."
 )
 
 
@@ -27,7 +27,7 @@ def removal_section(study: Study) -> Section:
         return Section(TITLE, TEXT, missing=str(error))
     if not found.removed.rows and not found.other_data:
         reasons = "; ".join(f"{variant}: {reason}" for variant, reason in found.reasons.items())
-        return Section(TITLE, TEXT, missing=f"Nothing can be taken out of the base here. {reasons}.")
+        return Section(TITLE, TEXT, missing=f"No variant removes a part of the baseline. {reasons}.")
     return Section(TITLE, TEXT, [removal_table(found, fixed=study.config.until_decided is None)])
 
 
@@ -38,11 +38,11 @@ def removal_table(found: Removal, *, fixed: bool = True) -> Table:
         fixed: whether the number of seeds was fixed beforehand; a t interval holds for no other.
     """
     interval = ["95 % interval"] if fixed else []
-    names = ["pairs", "trained without it", *interval, "taken out of the base", *interval, "won back by training"]
+    names = ["pairs", "trained without", *interval, "removed after training", *interval, "recovered by training"]
     headers = [Header("variant", align="left"), *map(Header, names)]
     rows = []
     for row in found.trained.rows:
-        share = found.won_back(row.variant)
+        share = found.recovered(row.variant)
         won = Cell(NOTHING) if share is None else Cell(f"{100 * share:.0f} %", share)
         taken_out = _cells(found.removed, row.variant, fixed)
         if row.variant in found.other_data:
@@ -50,17 +50,17 @@ def removal_table(found: Removal, *, fixed: bool = True) -> Table:
         cells = [*_cells(found.trained, row.variant, fixed), *taken_out, won]
         rows.append([Cell(row.variant), Cell(str(row.n), row.n), *cells])
     described = (
-        "In nats per token, paired by seed. Taken out: the base's own weights in the variant's model, on the same "
-        "validation batches."
+        "In nats per token, paired by seed. Removed after training: the baseline's weights in the variant's model, on "
+        "the same validation batches."
     )
     by_reason: dict[str, list[str]] = {}
     for variant, reason in found.reasons.items():
         by_reason.setdefault(reason, []).append(variant)
-    reasons = [f"{' and '.join(variants)} cannot be taken out: {reason}." for reason, variants in by_reason.items()]
+    reasons = [f"{' and '.join(variants)} cannot be removed: {reason}." for reason, variants in by_reason.items()]
     return Table(
         headers,
         rows,
-        title="Final validation loss, difference from the base",
+        title="Final validation loss, difference from the baseline",
         sortable=True,
         description=" ".join([described, *reasons]),
     )

@@ -12,10 +12,10 @@ from textwrap import shorten
 
 from glassformer.charts.table import Cell, Header, Table
 from glassformer.studies.design import BASE
-from glassformer.studies.opened_rows import OpenedRow
 from glassformer.studies.power import MOST_PAIRS
 from glassformer.studies.report_numbers import Numbers, RunNumbers
 from glassformer.studies.report_text import Answer, settings
+from glassformer.studies.row_pages import RowPage
 from glassformer.studies.sequential import Decision
 from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
@@ -31,18 +31,18 @@ Links = Mapping[str, str]
 
 def answers_table(answers: Sequence[Answer]) -> Table:
     """A sentence for each variant."""
-    headers = [Header(text, align="left") for text in ("variant", "finding", "what the pairs say")]
+    headers = [Header(text, align="left") for text in ("variant", "result", "details")]
     rows = [[each.variant, each.verdict, each.text] for each in answers]
-    return Table(headers, rows, title="Each variant in a sentence, the strongest first")
+    return Table(headers, rows, title="Result of each variant, the largest effect first")
 
 
 def power_table(answers: Sequence[Answer]) -> Table:
-    """What the seeds of each variant could have shown, and how many more would settle what was observed."""
+    """The minimum detectable effect of each variant's seeds, and how many more the observed one would take."""
     lines = [(each.variant, each.power) for each in answers if each.power is not None]
     (_, first), *others = lines
     headers = [
         Header("variant", align="left"),
-        *map(Header, ("pairs", "sd of the differences", "smallest difference shown", "observed", "more seeds needed")),
+        *map(Header, ("pairs", "SD of differences", "minimum detectable effect", "observed", "additional seeds")),
     ]
     rows = [
         [
@@ -51,17 +51,18 @@ def power_table(answers: Sequence[Answer]) -> Table:
             Cell(plain(line.sd, line.sd), line.sd),
             Cell(plain(line.smallest, line.smallest), line.smallest),
             Cell(signed(line.observed, line.sd), line.observed),
-            Cell("none: shown") if line.shown else _more(line.more),
+            Cell("none: significant") if line.shown else _more(line.more),
         ]
         for variant, line in lines
     ]
     general = (
-        f"The smallest true difference that so many pairs with such a spread show in {percent(first.power)} of studies "
-        f"(two-sided paired t test at α = {first.alpha:.3g}: the level of the table, divided by its variants), and how "
-        "many more seeds would show the observed one as often, if it is the true one. In nats per token."
+        f"Minimum detectable effect: the smallest true difference that a two-sided paired t test of this many pairs "
+        f"with this spread detects with {percent(first.power)} power at α = {first.alpha:.3g} (the level of the table "
+        "divided by its number of variants). Additional seeds: those that detecting the observed difference takes. In "
+        "nats per token."
     )
     description = general if others else first.sentence()
-    return Table(headers, rows, title="What these seeds could have shown", sortable=True, description=description)
+    return Table(headers, rows, title="Power", sortable=True, description=description)
 
 
 def _more(seeds: int | None) -> Cell:
@@ -76,7 +77,7 @@ def differences_table(numbers: Numbers, links: Links) -> Table:
     accuracy = any(arm.accuracy is not None for arm in numbers.summary.arms)
     confidence = percent(numbers.comparison.confidence)
     tested = ["decided at", f"{confidence} interval"] if numbers.decisions else [f"{confidence} interval", "p (Holm)"]
-    names = ["pairs", "diverged", "failed", "base's loss", "its loss", "difference", *tested, "effect size"]
+    names = ["pairs", "diverged", "failed", "baseline loss", "variant loss", "difference", *tested, "effect size"]
     headers = [Header("variant", align="left"), *map(Header, names)]
     headers += [Header("accuracy")] if accuracy else []
     rows = []
@@ -84,34 +85,34 @@ def differences_table(numbers: Numbers, links: Links) -> Table:
         row = None if arm.name == BASE else numbers.comparison.row(arm.name)
         ended = [Cell(str(count), count) for count in (arm.count("diverged"), arm.count("failed"))]
         if row is None:
-            cells = [Cell(NOTHING), *ended, Cell(NOTHING), _loss(arm.loss), *[Cell(NOTHING)] * 4]
+            cells = [Cell(NOTHING), *ended, Cell(NOTHING), _cell(arm.loss, ".4f"), *[Cell(NOTHING)] * 4]
         else:
             decision = numbers.decisions.get(arm.name)
             cells = [
                 Cell(str(row.n), row.n),
                 *ended,
-                *map(_loss, _means(row)),
+                *(_cell(mean, ".4f") for mean in _means(row)),
                 *(_tested(row) if decision is None else _decided(decision)),
                 Cell(NOTHING) if row.effect is None else Cell(signed(row.effect, 0.1), row.effect),
             ]
-        cells += [_share(arm.accuracy)] if accuracy else []
+        cells += [_percentage(arm.accuracy)] if accuracy else []
         rows.append([Cell(arm.name, href=links.get(arm.name)), *cells])
     intervals = (
-        "Seeds were added until something was decided: the difference is the mean at that moment, and its interval "
-        "holds at every look and for all variants at once. "
+        "Seeds were added until a decision: the difference is the mean at that look, and its interval is valid at "
+        "every look and simultaneously for all variants. "
         if numbers.decisions
-        else "The t interval is of one variant alone; p is of the paired t test, adjusted for all variants of the "
+        else "The t interval is for each variant alone; p is from the paired t test, adjusted for all variants of the "
         "table by Holm's method. "
     )
     return Table(
         headers,
         rows,
-        title="Paired differences in final validation loss, variant − base",
+        title="Paired differences in final validation loss, variant − baseline",
         sortable=True,
-        description="Losses in nats per token, means over the whole pairs (the base's row: over its finished runs). "
+        description="Mean losses over complete pairs, in nats per token (baseline row: over its finished runs). "
         f"{intervals}The effect size is Hedges' g_z: the mean difference in standard deviations of the differences "
-        "(Cohen's d_z), corrected for few pairs. Diverged and failed runs are in no pair."
-        + (" The variants' names lead to the pictures behind them." if links else ""),
+        "(Cohen's d_z), corrected for few pairs. Diverged and failed runs are excluded."
+        + (" A variant's name links to its model page." if links else ""),
     )
 
 
@@ -121,7 +122,7 @@ def _tested(row: Difference) -> list[Cell]:
 
 
 def _decided(decision: Decision) -> list[Cell]:
-    when = Cell(f"{decision.n} pairs", decision.n) if decision.settled else Cell("undecided")
+    when = Cell(f"{decision.n} pairs", decision.n) if decision.settled else Cell("inconclusive")
     return [difference_cell(decision.mean, decision.interval), when, interval_cell(decision.interval)]
 
 
@@ -129,8 +130,8 @@ def costs_table(numbers: Numbers) -> Table:
     """What each arm costs, and what it took to be as good as the base."""
     matched = bool(numbers.study.config.adjusted)
     names = [
-        "parameters", "training FLOPs a token", "steps", "seconds", "steps to the base's loss",
-        "seconds to the base's loss", "mean loss over training", "difference of it", "its interval",
+        "parameters", "training FLOPs per token", "steps", "seconds", "steps to baseline loss",
+        "seconds to baseline loss", "mean loss over training", "difference in mean loss", "95 % interval",
     ]  # fmt: skip
     headers = [Header("variant", align="left"), *map(Header, names)]
     headers += [Header("matched", align="left")] if matched else []
@@ -139,15 +140,16 @@ def costs_table(numbers: Numbers) -> Table:
         area = None if name == BASE else numbers.areas.row(name)
         count = numbers.parameters(name)
         steps = numbers.mean(name, lambda run: float(run.outcome.steps))
+        per_token = numbers.mean(name, lambda run: run.flops_per_token)
         row = [
             Cell(name),
             Cell(f"{count:,}", count),
-            _large(numbers.mean(name, lambda run: run.flops_per_token)),
-            _counted(steps),
-            _seconds(numbers.mean(name, lambda run: run.outcome.seconds)),
+            _cell(per_token, ",.4g" if per_token is None or per_token < 1e4 else ".3g"),
+            _cell(steps, ",.0f"),
+            _cell(numbers.mean(name, lambda run: run.outcome.seconds), ",.1f"),
             _reached(numbers, name, lambda run: run.reached_steps, "{:,.0f}"),
             _reached(numbers, name, lambda run: run.reached_seconds, "{:.1f}"),
-            _loss(numbers.mean(name, lambda run: run.area)),
+            _cell(numbers.mean(name, lambda run: run.area), ".4f"),
             Cell(NOTHING) if area is None else difference_cell(area.mean, area.interval),
             Cell(NOTHING) if area is None or numbers.decisions else interval_cell(area.interval),
         ]
@@ -158,13 +160,12 @@ def costs_table(numbers: Numbers) -> Table:
     return Table(
         headers,
         rows,
-        title="Cost, and the way there",
+        title="Cost and learning speed",
         sortable=True,
-        description="Means over finished runs. A run is at the base's loss when its validation loss first is at or "
-        "below the final one of the base's run with the same seed, on straight lines between validations; in brackets, "
-        f"how many of the finished runs came there. The mean loss is the area under the validation curve over {shared} "
-        f"divided by them; its difference is paired{interval}. Seconds are of training alone; runs that "
-        "shared a machine slowed each other.",
+        description="Means over finished runs. A run reaches the baseline loss where its validation loss, interpolated "
+        "linearly, first is at or below the final loss of the baseline run with the same seed; in brackets, how many "
+        f"of the finished runs reach it. The mean loss is the average of the validation curve over {shared}; its "
+        f"difference is paired{interval}. Seconds are training time; runs that share a machine slow each other down.",
     )
 
 
@@ -174,13 +175,13 @@ def runs_table(numbers: Numbers) -> Table:
     headers = [
         Header("variant", align="left"),
         Header("seed"),
-        Header("ended", align="left"),
+        Header("status", align="left"),
         Header("final loss"),
         Header("difference"),
         *([Header("accuracy")] if accuracy else []),
         Header("steps"),
         Header("seconds"),
-        Header("why", align="left"),
+        Header("note", align="left"),
     ]
     rows = []
     for run in numbers.runs:
@@ -190,31 +191,31 @@ def runs_table(numbers: Numbers) -> Table:
             Cell(outcome.variant),
             Cell(str(outcome.seed), outcome.seed),
             Cell(outcome.status),
-            _loss(outcome.loss),
+            _cell(outcome.loss, ".4f"),
         ]
         cells.append(Cell(NOTHING) if difference is None else Cell(signed(difference, 1e-3), difference))
-        cells += [_share(outcome.accuracy)] if accuracy else []
-        cells += [_counted(float(outcome.steps)), _seconds(outcome.seconds)]
+        cells += [_percentage(outcome.accuracy)] if accuracy else []
+        cells += [_cell(float(outcome.steps), ",.0f"), _cell(outcome.seconds, ",.1f")]
         reason = "" if outcome.reason == "finished" else shorten(outcome.reason, REASON, placeholder=" …")
-        reason = "; ".join(filter(None, (reason, "made before, and reused" if outcome.reused else "")))
+        reason = "; ".join(filter(None, (reason, "reused" if outcome.reused else "")))
         rows.append([*cells, Cell(reason)])
     return Table(
         headers,
         rows,
-        title="Every run",
+        title="All runs",
         sortable=True,
-        description="The difference is to the base's run of the same seed. Loss in nats per token.",
+        description="Difference from the baseline run with the same seed. Loss in nats per token.",
     )
 
 
-def opened_table(opened: Sequence[OpenedRow]) -> Table:
-    """Where the pictures behind each variant are."""
+def row_pages_table(opened: Sequence[RowPage]) -> Table:
+    """Links to each variant's model page."""
     headers = [Header("variant", align="left"), Header("seed"), Header("page", align="left")]
     rows = [
         [
             Cell(row.variant),
             Cell(NOTHING) if row.seed is None else Cell(str(row.seed), row.seed),
-            Cell(f"none: {row.missing}") if row.href is None else Cell("open beside the base", href=row.href),
+            Cell(f"none: {row.missing}") if row.href is None else Cell("compare with the baseline", href=row.href),
         ]
         for row in opened
     ]
@@ -224,32 +225,30 @@ def opened_table(opened: Sequence[OpenedRow]) -> Table:
 def set_up_tables(numbers: Numbers, facts: Mapping[str, str]) -> list[Table]:
     """The circumstances, the variants' changes, and the base's configuration, a table for each of its groups."""
     config = numbers.study.config
-    tables = [_pairs("Circumstances", "", "", facts)]
+    tables = [_pairs("Environment", "", "", facts)]
     base = settings(config.base)
     changes = [
         [name, path, shown(value), base.get(path, NOTHING)]
         for name, variant in config.variants.items()
         for path, value in variant.items()
     ]
-    headers = [Header(text, align="left") for text in ("variant", "setting", "its value", "the base's")]
-    tables.append(Table(headers, changes, title="What each variant changes", description=_matching(numbers)))
+    headers = [Header(text, align="left") for text in ("variant", "setting", "value", "baseline value")]
+    tables.append(Table(headers, changes, title="Changes of each variant", description=_matching(numbers)))
     for group, members in groupby(base.items(), key=lambda item: item[0].partition(".")[0]):
         values = {name.partition(".")[2]: value for name, value in members}
-        tables.append(_pairs(f"The base: {group}", "setting", "value", values))
+        tables.append(_pairs(f"Baseline: {group}", "setting", "value", values))
     return tables
 
 
 def _matching(numbers: Numbers) -> str:
     config = numbers.study.config
     if config.matched == "none":
-        return "Everything else is the base's: nothing was matched, so a part that is gone takes its parameters along."
-    return (
-        f"Every variant was made equal to the base in {config.matched}; what that changed stands in the table of costs."
-    )
+        return "All other settings are the baseline's. Nothing was matched: a removed part takes its parameters along."
+    return f"Every variant was matched to the baseline in {config.matched}; the cost table has what that changed."
 
 
 def _pairs(title: str, left: str, right: str, values: Mapping[str, str]) -> Table:
-    headers = [Header(left or "circumstance", align="left"), Header(right or "value", align="left")]
+    headers = [Header(left or "item", align="left"), Header(right or "value", align="left")]
     return Table(headers, [list(item) for item in values.items()], title=title, narrow=bool(left))
 
 
@@ -267,24 +266,12 @@ def _reached(numbers: Numbers, name: str, of: Callable[[RunNumbers], float | Non
     return Cell(f"{form.format(fmean(found))} {count}", fmean(found)) if found else Cell(f"never {count}")
 
 
-def _loss(loss: float | None) -> Cell:
-    return Cell(NOTHING) if loss is None else Cell(f"{loss:.4f}", loss)
+def _cell(value: float | None, form: str) -> Cell:
+    return Cell(NOTHING) if value is None else Cell(f"{value:{form}}", value)
 
 
-def _share(share: float | None) -> Cell:
+def _percentage(share: float | None) -> Cell:
     return Cell(NOTHING) if share is None else Cell(f"{100 * share:.1f} %", share)
-
-
-def _seconds(seconds: float | None) -> Cell:
-    return Cell(NOTHING) if seconds is None else Cell(f"{seconds:,.1f}", seconds)
-
-
-def _counted(count: float | None) -> Cell:
-    return Cell(NOTHING) if count is None else Cell(f"{count:,.0f}", count)
-
-
-def _large(value: float | None) -> Cell:
-    return Cell(NOTHING) if value is None else Cell(f"{value:,.4g}" if value < 1e4 else f"{value:.3g}", value)
 
 
 def difference_cell(mean: float | None, interval: tuple[float, float] | None) -> Cell:

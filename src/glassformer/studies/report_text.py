@@ -1,43 +1,42 @@
-"""The words of a study's report: its question, its answers, and its circumstances."""
+"""The text of a study's report: its question, its results, and its environment."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import glassformer
 from glassformer.config import Config
-from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.models.config import ModelConfig
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
-from glassformer.studies.deciding import Standing
+from glassformer.studies.adding_seeds import SequentialResult
 from glassformer.studies.design import StudyConfig
 from glassformer.studies.power import PowerLine, power_line
 from glassformer.studies.report_numbers import Numbers, opened
 from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
 from glassformer.training.config import RunConfig
-from glassformer.wording import counted, listed
+from glassformer.wording import counted, duration, listed
 
 NAMED, VALUES = 4, 10
 """As many variants are named in the question, or values of one setting; more are counted."""
 
 ABSENT = ("none", "false")
-"""Values, as text, that take a part away."""
+"""Values, as text, that remove a part."""
+
+INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study says of one variant.
+    """The result of one variant.
 
     Attributes:
         verdict: in a word or two.
         sentence: with its circumstances.
-        power: what these seeds could have shown; None where there is no interval, or where seeds were added until
-            something was decided.
+        power: None where there is no interval, or where seeds were added until a decision.
     """
 
     variant: str
@@ -47,28 +46,28 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The sentence; where nothing is settled, with what would settle it."""
-        if self.verdict != "undecided" or self.power is None:
+        """The sentence; where it is inconclusive, with what it would take."""
+        if self.verdict != INCONCLUSIVE or self.power is None:
             return self.sentence
         return f"{self.sentence} {self.power.sentence()}"
 
 
 def question(config: StudyConfig) -> str:
-    """What was asked, from the design: ``What is lost without model.residual?``."""
+    """What was asked, from the design: ``What is the effect of removing model.residual?``."""
     changes = [{path: shown(value) for path, value in variant.items()} for variant in _as_designed(config).values()]
     paths = list(dict.fromkeys(path for change in changes for path in change))
     if all(value in ABSENT for change in changes for value in change.values()) and len(paths) <= NAMED:
-        return f"What is lost without {listed(paths)}?"
+        return f"What is the effect of removing {listed(paths)}?"
     if len(paths) == 1:
         values = [value for change in changes for value in change.values()]
         instead = shown(_value_at(config.base, paths[0]))
         if len(values) == 1:
-            return f"What does {paths[0]}={values[0]} change, instead of {instead}?"
+            return f"What is the effect of {paths[0]}={values[0]} instead of {instead}?"
         if len(values) <= VALUES:
-            return f"What does {paths[0]} change: {listed(values)}, instead of {instead}?"
+            return f"What is the effect of {paths[0]}: {listed(values)} instead of {instead}?"
     if len(config.variants) <= NAMED:
-        return f"What changes with {listed(list(config.variants))}?"
-    return f"What do {len(config.variants)} changes of the base change?"
+        return f"What is the effect of {listed(list(config.variants))}?"
+    return f"What is the effect of {len(config.variants)} changes to the baseline?"
 
 
 def subtitle(config: StudyConfig) -> str:
@@ -93,23 +92,20 @@ def answers(numbers: Numbers) -> list[Answer]:
 def unfinished(numbers: Numbers) -> str:
     """What the reader must know of a study whose runs have not all ended well; empty if they have."""
     config = numbers.study.config
-    waiting = config.n_runs - len(numbers.runs)
+    pending = config.n_runs - len(numbers.runs)
     failed = [run.outcome for run in numbers.runs if run.outcome.status == "failed"]
-    told = [f"{waiting} of {config.n_runs} runs have not ended yet, and are in no number here."] if waiting else []
+    notes = [f"{pending} of {config.n_runs} runs have not ended yet and are not included."] if pending else []
     if failed:
         reasons = "; ".join(f"{each.variant}, seed {each.seed}: {each.reason}" for each in failed)
-        told.append(
-            f"{counted(len(failed), 'run')} failed, and {'is' if len(failed) == 1 else 'are'} in no pair: {reasons}."
+        notes.append(
+            f"{counted(len(failed), 'run')} failed and {'is' if len(failed) == 1 else 'are'} excluded: {reasons}."
         )
-    return " ".join(told)
+    return " ".join(notes)
 
 
 def data_name(base: RunConfig) -> str:
-    """What is learned from."""
-    if isinstance(base.data, SyntheticConfig):
-        return f"{base.data.kind} of length {base.data.longest}"
-    source = base.data.source
-    return source if source.startswith("hf:") else ",".join(Path(part).name for part in source.split(","))
+    """The data in a few words."""
+    return base.data.title
 
 
 def length(base: RunConfig) -> str:
@@ -135,19 +131,19 @@ def circumstances(numbers: Numbers) -> dict[str, str]:
     commit = environment.get("git") or {}
     facts = {
         "command": shlex.join(environment["command"]),
-        "begun": str(environment["started"]).replace("T", " ")[:19] + " UTC",
-        "training time": f"{duration(seconds)} of all {counted(len(numbers.runs), 'run')} together"
-        + (f", of which {reused} had been made before" if reused else ""),
+        "started": str(environment["started"]).replace("T", " ")[:19] + " UTC",
+        "training time": f"{duration(seconds)}, {counted(len(numbers.runs), 'run')}"
+        + (f", {reused} of them reused" if reused else ""),
         "machine": "; ".join(machines),
         "versions": versions(environment),
         "seeds": ", ".join(map(str, study.config.seeds)),
         "data": data_name(study.config.base),
         "fingerprint of the data": "; ".join(dict.fromkeys(map(str, study.data().values()))),
-        "matched in": "nothing" if study.config.matched == "none" else study.config.matched,
+        "matched by": "nothing" if study.config.matched == "none" else study.config.matched,
         "code": f"commit {commit['commit'][:12]}{', changed' if commit.get('changed') else ''}" if commit else "",
         "variables": ", ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
         "study": study.name,
-        "report by": f"glassformer {glassformer.__version__}",
+        "report": f"glassformer {glassformer.__version__}",
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -158,7 +154,7 @@ def machine(environment: dict[str, Any]) -> str:
     gpus = "".join(f", {gpu['name']}" for gpu in there["gpus"])
     memory = f", {there['memory'] / 2**30:.0f} GiB" if there["memory"] else ""
     threads = counted(there["threads"], "thread")
-    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} a run{memory}{gpus}, {there['system']}"
+    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} per run{memory}{gpus}, {there['system']}"
 
 
 def versions(environment: dict[str, Any]) -> str:
@@ -168,18 +164,6 @@ def versions(environment: dict[str, Any]) -> str:
         f"glassformer {environment['glassformer']}, torch {there['torch']} ({there['torch_build']}), "
         f"Python {there['python']}"
     )
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> duration(8.04), duration(75), duration(3725)
-    ('8.0 s', '1 min 15 s', '1 h 2 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def settings(config: Config) -> dict[str, str]:
@@ -195,9 +179,9 @@ def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
 
 
 def _answer(row: Difference, numbers: Numbers) -> Answer:
-    standing = numbers.summary.standing(row.variant)
-    verdict = _verdict(row) if standing is None or row.mean is None else _standing(standing)
-    return Answer(row.variant, verdict, numbers.summary.sentence(row), None if standing else power_line(row))
+    sequential_result = numbers.summary.sequential_result(row.variant)
+    verdict = _verdict(row) if sequential_result is None or row.mean is None else _sequential_verdict(sequential_result)
+    return Answer(row.variant, verdict, numbers.summary.sentence(row), None if sequential_result else power_line(row))
 
 
 def _verdict(row: Difference) -> str:
@@ -205,17 +189,17 @@ def _verdict(row: Difference) -> str:
         return "diverges" if row.pairs and len(row.variant_diverged) == len(row.pairs) else "no pair"
     if row.interval is None:
         return "no interval"
-    return _direction(row.mean) if row.shown else "undecided"
+    return _direction(row.mean) if row.shown else INCONCLUSIVE
 
 
-def _standing(standing: Standing) -> str:
-    decision = standing.decision
-    if decision.verdict == "different" or (standing.identical and decision.mean):
+def _sequential_verdict(sequential_result: SequentialResult) -> str:
+    decision = sequential_result.decision
+    if decision.verdict == "different" or (sequential_result.identical and decision.mean):
         assert decision.mean is not None
         return _direction(decision.mean)
-    if standing.identical:
-        return "equals the base"
-    return "no difference that matters" if decision.verdict == "equivalent" else "undecided"
+    if sequential_result.identical:
+        return "identical to the baseline"
+    return "equivalent" if decision.verdict == "equivalent" else INCONCLUSIVE
 
 
 def _direction(mean: float) -> str:

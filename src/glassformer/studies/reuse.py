@@ -23,9 +23,10 @@ from glassformer.errors import GlassformerError
 from glassformer.runs.folder import Run, list_runs, read_object
 from glassformer.runs.part_files import PARTS, part_digests
 from glassformer.runs.seal import CONFIG
-from glassformer.studies.design import BASE, slot_of
-from glassformer.studies.folder import Study, list_studies
-from glassformer.studies.outcomes import Outcome, read_outcome
+from glassformer.studies.design import BASE, run_key_of
+from glassformer.studies.folder import Study
+from glassformer.studies.lookup import list_studies
+from glassformer.studies.outcomes import RunOutcome, read_outcome
 
 UNIMPORTANT = ("log_every", "gradients_every", "noise_scale_every", "extrapolate", "tensorboard")
 """Settings of the telemetry that change no number of the outcome."""
@@ -38,7 +39,7 @@ def reuse(
     studies: Path,
     threads: int | None,
     report: Callable[[str], None] | None = None,
-) -> list[Outcome]:
+) -> list[RunOutcome]:
     """Record the outcome of every waiting run that has been made before; returns these outcomes.
 
     Args:
@@ -51,7 +52,7 @@ def reuse(
     wanted = {
         fingerprint(planned.config.to_dict(), _own_parts(planned.config.model.part_files), data[planned.variant], here):
             planned
-        for planned in study.waiting()
+        for planned in study.pending()
         if study.run_of(planned) is None
         and planned.config.training.max_seconds is None
         and (study.config.matched != "seconds" or planned.variant == BASE)
@@ -69,15 +70,15 @@ def reuse(
         except (GlassformerError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             if report is not None:
                 reason = str(error) if isinstance(error, GlassformerError) else "its files are not those of a run."
-                report(f"{path} is passed over: {reason}")
+                report(f"{path} is skipped: {reason}")
             continue
         if outcome is not None and outcome.status == "finished":
-            with study.claim(planned):
+            with study.lock_run(planned):
                 study.record(planned, outcome)
             del wanted[mark]
             found.append(outcome)
-    order = list(study.by_slot)
-    return sorted(found, key=lambda outcome: order.index(slot_of(outcome.variant, outcome.seed)))
+    order = list(study.run_by_key)
+    return sorted(found, key=lambda outcome: order.index(run_key_of(outcome.variant, outcome.seed)))
 
 
 def fingerprint(config: Mapping[str, Any], parts: list[str], data: str, circumstances: list[Any]) -> str:

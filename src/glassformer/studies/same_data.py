@@ -10,8 +10,8 @@ from glassformer.training.run_data import open_samples, recorded_data
 def began_with(study: Study, arm: str, fingerprint: str) -> bool:
     """Whether an arm of the study began with data of this fingerprint.
 
-    A study of before has identities made of path and time. Then a run that has begun on these data says, by what else
-    it recorded, whether those that are there now are the same.
+    An older study identifies data by path and time. Then what else a run on these data recorded
+    decides whether the present ones are the same.
     """
     begun = study.data().get(arm)
     if begun == fingerprint:

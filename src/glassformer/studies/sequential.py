@@ -22,7 +22,7 @@ margin", would no longer be covered.
 **Verdicts**, at the first n that allows one:
 
     different    the interval excludes 0
-    equivalent   the interval lies within ±margin, the largest difference that would not matter (the user's to say)
+    equivalent   the interval lies within ±margin, the equivalence margin (which the user sets)
     undecided    neither, with all the pairs there are
 
 A pair with a diverged run is no pair: it adds no look and spends no error.
@@ -47,9 +47,10 @@ from glassformer.studies.statistics import (
     paired_by_seed,
     too_few,
 )
-from glassformer.studies.wording import counted, finding, plain
+from glassformer.studies.wording import difference_clause, plain
+from glassformer.wording import counted
 
-Verdict = Literal["different", "equivalent", "undecided"]
+Conclusion = Literal["different", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Decision:
     """What the pairs of one variant decide, and at which look."""
 
     variant: str
-    verdict: Verdict
+    verdict: Conclusion
     n: int
     """Whole pairs at the decision; while undecided, all there are."""
     available: int
@@ -84,20 +85,29 @@ class Decision:
         return self.margin is not None and self.interval is not None and inside(self.interval, self.margin)
 
     def sentence(self, quantity: str = "the loss", unit: str = "nats") -> str:
-        """The decision in plain words."""
+        """The decision as a sentence."""
         if self.interval is None or self.mean is None:
-            return f"{self.variant} is undecided at {counted(self.n, 'pair')}: {self.note}."
+            return f"{self.variant} is inconclusive at n = {counted(self.n, 'pair')}: {self.note}."
         pairs = counted(self.n, "pair")
-        when = f"decided at n = {pairs}" if self.settled else f"undecided at n = {pairs}"
+        when = f"decided at n = {pairs}" if self.settled else f"n = {pairs} so far"
         family = "valid at every look" + (f" and for all {self.comparisons} variants" if self.comparisons > 1 else "")
-        shown = self.verdict == "different"
-        clause = finding(
-            self.variant, self.mean, self.interval, shown, self.confidence, quantity, unit, f"{family}; {when}"
-        )
+        shown, otherwise, within = self.verdict == "different", "is inconclusive", ""
         if self.within_margin:
             assert self.margin is not None
-            clause += f": any difference is smaller than {plain(self.margin, self.margin)} {unit}"
-        return f"{clause}."
+            within = f"within the equivalence margin of ±{plain(self.margin, self.margin)} {unit}"
+            otherwise = f"is {within}"
+        clause = difference_clause(
+            self.variant,
+            self.mean,
+            self.interval,
+            shown,
+            self.confidence,
+            quantity,
+            unit,
+            f"{family}; {when}",
+            otherwise,
+        )
+        return f"{clause}, {within}." if shown and within else f"{clause}."
 
 
 def decide(
@@ -116,8 +126,8 @@ def decide(
         seeds: the order in which the study adds its seeds, fixed beforehand: not the order in which runs finished,
             which may depend on how they went.
         confidence: the chance that every decision of the study is right, however often this is asked.
-        margin: the largest difference that would not matter, in the unit of the losses; None: only "different" is
-            ever decided. It must not be chosen after looking.
+        margin: the equivalence margin, in the unit of the losses; None: only "different" is ever decided. It must be
+            chosen before looking.
 
     Raises ConfigError, with all that is wrong: a confidence not between 0 and 1, a margin not above 0, a seed given
     twice, more than ``MOST_LOOKS`` seeds.
@@ -171,11 +181,11 @@ def _decision(
     lows, highs = repeated_intervals(differences, (1 - confidence) / comparisons)
     for look in range(FIRST_LOOK, n + 1):
         if no_spread(tuple(whole[:look])):
-            note = "all pairs differ by the same amount, and without spread there is no interval"
+            note = "all pairs differ by the same amount; without spread there is no interval"
             undecided = Decision(name, "undecided", n, n, confidence, comparisons, margin, mean, note=note)
             continue
         interval = (float(lows[look - 1]), float(highs[look - 1]))
-        verdict: Verdict = "undecided"
+        verdict: Conclusion = "undecided"
         if not interval[0] <= 0 <= interval[1]:
             verdict = "different"
         elif margin is not None and inside(interval, margin):
@@ -193,11 +203,11 @@ def _check(seeds: Sequence[int], confidence: float, margin: float | None) -> Non
     check_confidence(confidence)
     complaints = []
     if margin is not None and not margin > 0:
-        complaints.append(f"margin, the largest difference that would not matter, must be above 0; it is {margin}.")
+        complaints.append(f"the equivalence margin must be above 0; it is {margin}.")
     twice = sorted({seed for seed in seeds if list(seeds).count(seed) > 1})
     if twice:
-        complaints.append(f"each seed counts once; given twice: {', '.join(map(str, twice))}.")
+        complaints.append(f"seeds given twice: {', '.join(map(str, twice))}.")
     if len(seeds) > MOST_LOOKS:
-        complaints.append(f"at most {MOST_LOOKS} seeds can be added one by one; these are {len(seeds)}.")
+        complaints.append(f"at most {MOST_LOOKS} seeds can be added one by one; got {len(seeds)}.")
     if complaints:
         raise ConfigError(complaints, subject="sequential comparison")

@@ -1,4 +1,4 @@
-"""What a handful of seeds can say: differences paired by seed, with everything a reviewer asks for.
+"""Paired comparison: differences by seed, with intervals, tests and effect sizes.
 
 Runs of one seed share their data order and, where shapes agree, their initial weights. So a variant is compared with
 the base seed by seed:
@@ -29,7 +29,8 @@ from scipy import stats
 
 from glassformer.errors import ConfigError
 from glassformer.studies.paired import PairedT, hedges_correction, holm, paired_t, without_spread
-from glassformer.studies.wording import counted, finding, percent, probability, seeds_listed, signed
+from glassformer.studies.wording import difference_clause, percent, probability, seeds_listed, signed
+from glassformer.wording import counted
 
 Losses = Mapping[int, float | None]
 """A final loss for each seed; None, NaN or an infinity where the run diverged."""
@@ -113,28 +114,27 @@ class Difference:
         """What the whole pairs say."""
         pairs = counted(self.n, "pair")
         if self.mean is None:
-            return f"{self.variant} cannot be compared with the base: {self.note}."
+            return f"{self.variant} cannot be compared with the baseline: {self.note}."
         if self.interval is None or self.p_holm is None:
-            moved = (
-                f"differs from the base by {signed(self.mean, self.mean)} {unit}" if self.mean else "equals the base"
-            )
-            return f"On average {self.variant} {moved} (n = {pairs}): {self.note}."
+            by = f"differs by {signed(self.mean, self.mean)} {unit} from" if self.mean else "equals"
+            return f"On average {self.variant} {by} the baseline (n = {pairs}): {self.note}."
         over = f" over {self.comparisons} variants" if self.comparisons > 1 else ""
         support = f"n = {pairs}, Holm-adjusted p {probability(self.p_holm)}{over}"
-        return (
-            f"{finding(self.variant, self.mean, self.interval, self.shown, self.confidence, quantity, unit, support)}."
+        clause = difference_clause(
+            self.variant, self.mean, self.interval, self.shown, self.confidence, quantity, unit, support
         )
+        return f"{clause}."
 
     def apart(self) -> list[str]:
-        """What is in no pair: a sentence for each reason."""
-        told = [
-            f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}): in no pair."
-            for side, seeds in (("The base", self.base_diverged), (self.variant, self.variant_diverged))
+        """What is excluded from the pairs: a sentence for each reason."""
+        excluded = [
+            f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}), excluded."
+            for side, seeds in (("The baseline", self.base_diverged), (self.variant, self.variant_diverged))
             if seeds
         ]
         if self.unmatched:
-            told.append(f"On one side only, and in no pair: {seeds_listed(self.unmatched)}.")
-        return told
+            excluded.append(f"Without a partner, excluded: {seeds_listed(self.unmatched)}.")
+        return excluded
 
 
 @dataclass(frozen=True)
@@ -173,15 +173,15 @@ def _before_the_test(name: str, base: Losses, losses: Losses, confidence: float,
     pairs = paired_by_seed(base, losses, sorted(base.keys() & losses.keys()))
     row = Difference(name, pairs, tuple(sorted(base.keys() ^ losses.keys())), confidence, comparisons)
     if row.n == 0:
-        return replace(row, note="there is no seed at which both runs ended with a loss")
+        return replace(row, note="no seed has a final loss in both")
     row = replace(row, mean=float(np.mean(row.differences)))
     if row.n < FEWEST_PAIRS:
         return replace(row, note=too_few(confidence))
     if no_spread(pairs):
         equal = (
-            "every pair ended at exactly the same loss" if row.mean == 0 else "every pair differs by the same amount"
+            "both runs of every pair end at the same loss" if row.mean == 0 else "every pair differs by the same amount"
         )
-        return replace(row, sd=0.0, note=f"{equal}, and without spread there is no interval, p or effect size")
+        return replace(row, sd=0.0, note=f"{equal}; without spread there is no interval, p value or effect size")
     return row
 
 
@@ -220,8 +220,8 @@ def too_few(confidence: float) -> str:
     """Why there is no interval below ``FEWEST_PAIRS`` pairs."""
     factor = stats.t.isf((1 - confidence) / 2, 1)
     return (
-        f"fewer than {FEWEST_PAIRS} pairs say too little about how much seeds differ for an interval, a p or an effect "
-        f"size (2 pairs would give a {percent(confidence)} interval of ±{factor:.1f} standard errors, 1 pair none)"
+        f"fewer than {FEWEST_PAIRS} pairs estimate the spread between seeds too poorly for an interval, p value or "
+        f"effect size (with 2 pairs the {percent(confidence)} interval is ±{factor:.1f} standard errors)"
     )
 
 

@@ -8,18 +8,18 @@ from statistics import fmean
 from typing import Any
 
 from glassformer.strict_json import finite
-from glassformer.studies.deciding import Standing, standings
+from glassformer.studies.adding_seeds import SequentialResult, sequential_results
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.outcomes import Outcome, Status
+from glassformer.studies.outcomes import RunOutcome, Status
 from glassformer.studies.statistics import Comparison, Difference, compare
 
 FIXED = ("interval", "t", "p", "p_holm")
-"""What a comparison says that only holds for a number of seeds that was fixed beforehand."""
+"""Fields of a comparison that are only valid for a number of seeds fixed beforehand."""
 
 NOT_FIXED = (
-    "Seeds were added one at a time, and each time was looked at. The intervals hold at every look and for all "
-    "variants together; the t interval and its p, which hold only for seeds fixed beforehand, are not shown."
+    "Sequential design: seeds were added one at a time, with a look at the data after each. The intervals are valid "
+    "at every look and simultaneously for all variants; fixed-sample t intervals and p values are omitted."
 )
 
 
@@ -28,10 +28,10 @@ class Arm:
     """The base or a variant, over its seeds. ``loss`` and ``accuracy`` are means over the runs that finished."""
 
     name: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RunOutcome, ...]
 
     @property
-    def finished(self) -> tuple[Outcome, ...]:
+    def finished(self) -> tuple[RunOutcome, ...]:
         """The runs that have a final loss."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "finished")
 
@@ -46,7 +46,7 @@ class Arm:
 
     @property
     def accuracy(self) -> float | None:
-        """Mean final accuracy, where the data have right answers."""
+        """Mean final accuracy, where the data have exact answers."""
         return _mean([outcome.accuracy for outcome in self.finished])
 
 
@@ -58,17 +58,17 @@ class Summary:
     arms: tuple[Arm, ...]
     comparison: Comparison
     """Its intervals and p hold where the seeds were fixed beforehand, and are not shown where they were not."""
-    standings: tuple[Standing, ...] = ()
+    sequential_results: tuple[SequentialResult, ...] = ()
     """Of every variant, where seeds were added until it was decided."""
 
-    def standing(self, variant: str) -> Standing | None:
+    def sequential_result(self, variant: str) -> SequentialResult | None:
         """Of one variant; None where the seeds were fixed beforehand."""
-        return next((each for each in self.standings if each.decision.variant == variant), None)
+        return next((each for each in self.sequential_results if each.decision.variant == variant), None)
 
     def sentence(self, row: Difference) -> str:
         """What is found of a row's variant in plain words, with the runs that are in no pair."""
-        standing = self.standing(row.variant)
-        return row.sentence() if standing is None else " ".join([standing.sentence(), *row.apart()])
+        sequential_result = self.sequential_result(row.variant)
+        return row.sentence() if sequential_result is None else " ".join([sequential_result.sentence(), *row.apart()])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""
@@ -87,10 +87,13 @@ class Summary:
         ]
         comparison = asdict(self.comparison)
         decided: dict[str, Any] = {}
-        if self.standings:
+        if self.sequential_results:
             for row in comparison["rows"]:
                 row.update(dict.fromkeys(FIXED))
-            decided = {"decisions": [standing.to_dict() for standing in self.standings], "note": NOT_FIXED}
+            decided = {
+                "decisions": [sequential_result.to_dict() for sequential_result in self.sequential_results],
+                "note": NOT_FIXED,
+            }
         return finite({"study": self.study.config.to_dict(), "arms": arms, "comparison": comparison} | decided)
 
 
@@ -100,7 +103,7 @@ def summarise(study: Study) -> Summary:
     arms = tuple(Arm(name, tuple(each for each in outcomes if each.variant == name)) for name in study.config.arms)
     losses = study.losses()
     base = losses.pop(BASE)
-    return Summary(study, arms, compare(base, losses), standings(study))
+    return Summary(study, arms, compare(base, losses), sequential_results(study))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

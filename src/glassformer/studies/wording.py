@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from glassformer.wording import counted as counted  # noqa: PLC0414 - named here too
-
 
 def seeds_listed(seeds: Sequence[int]) -> str:
     """Which seeds.
@@ -67,7 +65,7 @@ def probability(p: float) -> str:
     return f"= {p:.1g}" if p < 0.001 else f"= {p:.2g}"
 
 
-def finding(
+def difference_clause(
     name: str,
     mean: float,
     interval: tuple[float, float],
@@ -76,8 +74,13 @@ def finding(
     quantity: str,
     unit: str,
     support: str,
+    otherwise: str = "is inconclusive",
 ) -> str:
-    """A difference and its interval as a clause; where it is shown, its direction is in the verb."""
+    """A difference and its interval as a clause; one that is shown has its direction in the verb.
+
+    Args:
+        otherwise: the verb phrase where no effect is shown.
+    """
     low, high = interval
     scale = (high - low) / 2
     nearest = min(abs(low), abs(high))
@@ -89,5 +92,5 @@ def finding(
         claim = f"{name} {verb} {quantity} by {by} {unit}"
     else:
         by, start, end = (signed(size, scale) for size in (mean, low, high))
-        claim = f"{name} is not shown to change {quantity}: {by} {unit}"
+        claim = f"The effect of {name} on {quantity} {otherwise}: {by} {unit}"
     return f"{claim} ({percent(confidence)} interval {start} to {end}, {support})"

@@ -1,6 +1,6 @@
-"""A worker seen from outside: its process, what it is at, and a thread that listens to it.
+"""A worker as the process that started it sees it: the child process, its current run, and a thread that reads it.
 
-It imports nothing large: a node of a cluster, too, only passes on what its workers say.
+It imports nothing large: a cluster node, too, only forwards the messages of its worker.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from glassformer.untrusted import open_to_append
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-STOPPING = 60.0
-"""Seconds that a worker has to save and leave before it is killed."""
+STOP_TIMEOUT = 60.0
+"""Seconds that a worker has to save and exit before it is killed."""
 
 
 class Worker:
@@ -31,9 +31,9 @@ class Worker:
 
     Args:
         study: the study's folder.
-        log: a file that gets what it says besides its reports.
+        log: a file for everything the worker prints besides its messages.
         environment: its variables: :func:`worker_environment`, and what else it needs.
-        heard: where its reports go, each with this worker; the last is ``{"kind": "gone"}``.
+        messages: where its messages are put, each with this worker; the last is ``{"kind": "exited"}``.
         folder: its working folder; this process's unless given.
     """
 
@@ -42,81 +42,82 @@ class Worker:
         study: Path,
         log: Path,
         environment: dict[str, str],
-        heard: queue.Queue[Heard],
+        messages: queue.Queue[Received],
         folder: Path | None = None,
     ) -> None:
         self.run: str | None = None
         self.ready = False
         self.log = log
-        with open_to_append(log) as said:
+        with open_to_append(log) as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "glassformer.studies.worker", str(study.absolute())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=output,
                 env=environment,
                 cwd=folder,
                 text=True,
                 encoding="utf-8",
-                start_new_session=True,  # Ctrl-C is the driver's to hear, who lets its workers save
+                start_new_session=True,  # Ctrl-C goes to the scheduler alone, which lets its workers save
             )
-        self.listener = threading.Thread(target=self._listen, args=(heard,), daemon=True)
-        self.listener.start()
+        self.reader = threading.Thread(target=self._read, args=(messages,), daemon=True)
+        self.reader.start()
 
-    def _listen(self, heard: queue.Queue[Heard]) -> None:
+    def _read(self, messages: queue.Queue[Received]) -> None:
         assert self.process.stdout is not None
-        with self.process.stdout as reports:
-            for line in reports:
+        with self.process.stdout as lines:
+            for line in lines:
                 with contextlib.suppress(ValueError):  # a line that a kill cut off
-                    heard.put((self, json.loads(line)))
+                    messages.put((self, json.loads(line)))
         self.process.wait()
-        heard.put((self, {"kind": "gone"}))
+        messages.put((self, {"kind": "exited"}))
 
-    def give(self, run: str) -> None:
-        """Have it make a run."""
+    def assign(self, run: str) -> None:
+        """Have it train a run."""
         assert self.process.stdin is not None
         self.run = run
-        with contextlib.suppress(OSError):  # it has died, which will be heard
+        with contextlib.suppress(OSError):  # it has died: "exited" will follow
             self.process.stdin.write(run + "\n")
             self.process.stdin.flush()
 
-    def dismiss(self) -> None:
-        """Let it go: at once if it is idle, and after saving if it trains."""
+    def close(self) -> None:
+        """End its input: it exits at once if idle, and after saving if it trains."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
 
-    def await_end(self) -> None:
-        """Wait until it has left; kill it if it does not."""
+    def wait_or_kill(self) -> None:
+        """Wait until it has exited; kill it if it does not."""
         try:
-            self.process.wait(STOPPING)
+            self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.listener.join()
+        self.reader.join()
 
-    def death(self) -> str:
-        """How it died, for a message."""
+    def exit_reason(self) -> str:
+        """How its process ended: ``was killed by SIGKILL``."""
         status = self.process.returncode
         if status is not None and status < 0:
             return f"was killed by {signal.Signals(-status).name}"
         return f"ended with status {status}"
 
-    def end(self) -> str:
-        """How it died; of an error, also what it said last."""
-        said = self.last_words() if (self.process.returncode or 0) > 0 else ""
-        return f"{self.death()} ({said})" if said else self.death()
+    def exit_summary(self) -> str:
+        """The exit reason and, after an error, the last line of the log."""
+        tail = self.log_tail() if (self.process.returncode or 0) > 0 else ""
+        return f"{self.exit_reason()} ({tail})" if tail else self.exit_reason()
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The last line of its log."""
         return "".join(self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:])
 
 
-Heard = tuple[Worker, dict[str, Any]]
+Received = tuple[Worker, dict[str, Any]]
+"""A message and the worker that sent it."""
 
 
 def worker_environment(threads: int | None) -> dict[str, str]:
-    """This process's, with the threads of torch limited (None leaves them), this very package to import, and the part
+    """This process's environment, with torch's threads limited (unless None), this package importable, and the part
     files that are trusted here.
     """
     here = str(Path(glassformer.__file__).parents[1])

@@ -4,11 +4,11 @@
 a batch has         for a decoder or an encoder  for an encoder-decoder
 =================== ============================ ====================================
 ``tokens`` [B, T]   what it reads                the target, which it continues
-``source`` [B, S]   None                         the sentence it looks at
+``source`` [B, S]   None                         the source it attends to
 ``padding``         the pads among ``tokens``    the pads in ``source``
 =================== ============================ ====================================
 
-Pads of a target stand at its end, where they are later tokens like any others; that they are nothing is causality.
+Pads of a target come at its end, where the causal mask hides them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Case:
         return Case(longer, None, padding), slice(ends[0], ends[0] + self.tokens.shape[1])
 
     def visible(self, name: str, family: Family) -> Tensor:
-        """What the attention of this name may look at: bool, broadcastable to [B, 1, query, key]."""
+        """What the attention of this name may attend to: bool, broadcastable to [B, 1, query, key]."""
         stack, cross = family.stack_named(name), "cross_attention" in name
         keys = family.stacks[0] if cross else stack
         read = (self.tokens if self.source is None else self.source, self.tokens)[keys.reads]
@@ -133,12 +133,12 @@ def random_case(config: ModelConfig, batch_size: int, length: int, source_length
 
 
 def longest(config: ModelConfig, at_most: int = LONGEST) -> int:
-    """The length that a case is given: the context's, if that is no longer."""
+    """The length of a case: at most the context's."""
     return min(config.max_seq_len, at_most)
 
 
 class Continuation:
-    """Logits piece by piece through a cache; what a translator looks at is computed once, keys and values too."""
+    """Logits piece by piece through a cache; the memory of a translator is computed once, keys and values too."""
 
     def __init__(self, model: Model, case: Case, cache: KVCache) -> None:
         self._model, self._stack, self._cache = model, model.family.stack().module(model), cache

@@ -50,7 +50,7 @@ def recorded_weights_are_a_distribution(config: ModelConfig) -> None:
         sums = weights.sum(-1)
         assert torch.allclose(sums, torch.ones_like(sums), atol=TOLERANCE), f"rows of {name} do not sum to 1"
         hidden = ~case.visible(name, model.family).expand_as(weights)
-        assert not weights.masked_select(hidden).any(), f"{name} looks at the future or at pads"
+        assert not weights.masked_select(hidden).any(), f"{name} attends to the future or to pads"
     with torch.no_grad():
         assert_close({"logits": watched}, {"logits": case.run(model)}, TOLERANCE, "watching")
 

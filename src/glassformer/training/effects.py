@@ -1,4 +1,4 @@
-"""Settings that have no effect beside others: a table of them, and what is said of each.
+"""Settings that have no effect beside others: a table of them, with the reason of each.
 
 What no run can do is a complaint of its configuration. A setting without effect is harmless in a run's file, which
 holds every setting, and a mistake on a command line, which holds those that somebody chose.

@@ -14,8 +14,11 @@ import torch
 from glassformer import machine, speed
 from glassformer.errors import CheckpointError, ConfigError, shown
 from glassformer.models.counting import flops_per_token
-from glassformer.training.config import RunConfig
-from glassformer.training.samples import BatchShape
+from glassformer.tasks.opening import find_device
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.training_data import BatchShape
+
+__all__ = ["ExecutionConfig", "choose", "expected_seconds", "find_device"]
 
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
@@ -108,39 +111,24 @@ def choose(config: RunConfig, samples: BatchShape) -> ExecutionConfig:
         reasons.append("explicit attention: on this CPU path SDPA's many small products are slower")
 
     micro = training.micro_batch_size or _micro_batch_size(config, samples, on_cpu)
-    if micro < samples.rows:
-        reasons.append(f"{-(-samples.rows // micro)} micro-batches of {micro}: activations that stay in the cache")
+    if micro < samples.batch_size:
+        reasons.append(
+            f"{-(-samples.batch_size // micro)} micro-batches of {micro}: activations that stay in the cache"
+        )
 
     compile_it, why = _compile(config, samples, device)
     reasons.append(why)
-    tokens = micro * samples.positions
+    tokens = micro * samples.seq_len
     return ExecutionConfig(device, fast_matmul, path, compile_it, tokens, torch.get_num_threads(), tuple(reasons))
-
-
-def find_device(asked: str) -> str:
-    """The device asked for, or with "auto" the best there is. Raises :class:`ConfigError` if it is not there."""
-    if asked == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "cpu"
-    try:
-        kind = torch.device(asked).type
-    except RuntimeError:
-        raise ConfigError(f"training.device is '{asked}'; expected auto, cpu, cuda, cuda:N or mps.") from None
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
-        found = ", ".join(name for name, is_there in there.items() if is_there)
-        raise ConfigError(f"training.device is '{asked}', and torch finds none on this machine; it finds: {found}.")
-    return asked
 
 
 def _micro_batch_size(config: RunConfig, samples: BatchShape, on_cpu: bool) -> int:
     """Rows: the largest divisor of the batch whose hidden activation fits the cache; on a GPU, the batch."""
-    batch = samples.rows
+    batch = samples.batch_size
     if not on_cpu:
-        return 8 * batch if config.model.has_encoder else batch  # batches of pairs differ in size
-    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * samples.positions))
-    if config.model.has_encoder:
+        return 8 * batch if config.data.ragged else batch  # such batches differ in size
+    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * samples.seq_len))
+    if config.data.ragged:
         return fits
     return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
 
@@ -149,7 +137,7 @@ def _compile(config: RunConfig, samples: BatchShape, device: str) -> tuple[bool,
     training = config.training
     if training.compile == "off":
         return False, "compile off: asked for"
-    if config.model.has_encoder and training.compile == "auto":
+    if config.data.ragged and training.compile == "auto":
         return False, "compile off: every batch of pairs has a shape of its own"
     if machine.describe().compiler is None and device.startswith("cpu"):
         if training.compile == "on":
@@ -168,7 +156,7 @@ def expected_seconds(config: RunConfig, samples: BatchShape, device: str) -> flo
     training = config.training
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
     peak = speed.matmul_peak(dtype, device)
-    step = samples.tokens_per_step * flops_per_token(config.model, samples.positions).training / (0.4 * peak) + 0.003
+    step = samples.tokens_per_step * flops_per_token(config.model, samples.seq_len).training / (0.4 * peak) + 0.003
     guesses = [training.max_seconds] if training.max_seconds else []
     if training.max_steps is not None:
         guesses.append(training.max_steps * step)

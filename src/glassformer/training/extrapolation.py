@@ -10,8 +10,7 @@ The interval is checked by the run itself: every forecast is a curve (``learning
 says how many of its standard deviations it was wrong at that horizon. Where the earlier forecasts were worse than they
 held themselves to be, the interval widens by that factor.
 
-Nothing is said before there is enough to go by, nothing of a run whose end is a moment in time, and nothing while the
-loss rises.
+No forecast is made before there are enough records, of a run that ends at a moment in time, or while the loss rises.
 """
 
 from __future__ import annotations

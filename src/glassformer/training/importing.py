@@ -72,12 +72,12 @@ def _load_translator(folder: Path) -> tuple[EncoderDecoder, PairTokenizer]:
         model = load_marian(folder, ids=ids, joint=tokenizer.joint)
     else:
         tokenizer = load_marian_tokenizers(folder)
-        model, said = load_marian(folder), special_ids(folder)
+        model, special = load_marian(folder), special_ids(folder)
         for side in (tokenizer.source, tokenizer.target):
-            if (side.pad_id, side.end_id) != (said.pad, said.end):
+            if (side.pad_id, side.end_id) != (special.pad, special.end):
                 raise DataError(
                     f"{folder}: in the vocabulary <pad> is {side.pad_id} and </s> {side.end_id}, and config.json says "
-                    f"{said.pad} and {said.end}; they do not belong together."
+                    f"{special.pad} and {special.end}; they do not belong together."
                 )
     sizes = (model.config.encoder_vocab_size, model.config.vocab_size)
     for side, size in zip((tokenizer.source, tokenizer.target), sizes, strict=True):

@@ -39,7 +39,7 @@ SLOPE = (0.08, 0.08)
 """Decline in y per unit of ln S₁ where the run stands: mean and standard deviation before anything is seen."""
 ANNEALING = (1.0, 0.05)
 """What a full decay of the learning rate wins, in y: its mean in slopes, and its standard deviation. The latter is
-wide: before a decay begins, nothing in the run tells what it will win."""
+wide: before a decay begins, nothing in the run shows what it will win."""
 DRIFT = 0.02
 """Standard deviation of the steady part of that parting: the gap's growth in y while the steps double."""
 LEVEL, GAP = 5.0, 1.0

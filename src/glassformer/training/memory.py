@@ -1,4 +1,4 @@
-"""Whether a training fits the memory there is: asked by formula, before anything of its size is made."""
+"""Whether a training fits the memory there is: counted before anything of its size is made."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import torch
 
 from glassformer import machine
 from glassformer.errors import TrainingError
-from glassformer.models.costs import costs
-from glassformer.models.counting import activation_bytes
+from glassformer.models.costs import optimizer_values
+from glassformer.models.counting import activation_bytes, parameters
+from glassformer.tasks.training_data import BatchShape
 from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig
-from glassformer.training.samples import BatchShape
-
-SMALLER = {
-    False: "training.batch_size, training.micro_batch_size or training.seq_len",
-    True: "training.batch_tokens or training.batch_size, or shorter sentences (data.max_length)",
-}
-"""What to make smaller, without an encoder and with one."""
 
 TOKEN_BYTES = 3 * 8
 """Of a batch's token: its window, its input and its target, each int64."""
@@ -28,27 +22,28 @@ def check_training_memory(config: RunConfig, samples: BatchShape, execution: Exe
     if there is None:
         return
     training = config.training
-    state = costs(config.model, optimizer=training.optimizer.kind, momentum=True)
-    kept = state.weight_bytes + state.gradient_bytes + state.optimizer_bytes
+    count = parameters(config.model)
+    values = 2 * count.total + optimizer_values(count, training.optimizer.kind, momentum=True)
+    kept = values * torch.float32.itemsize  # of weights, gradients and optimizer state
     tokens = samples.most_tokens * TOKEN_BYTES
-    rows = max(1, execution.micro_batch_tokens // samples.positions)
+    rows = max(1, execution.micro_batch_tokens // samples.seq_len)
     activations = 0
     if kept + tokens <= there:
         size = 2 if training.precision == "bf16" else 4
-        by_part = activation_bytes(config.model, rows, samples.positions, size)
+        by_part = activation_bytes(config.model, rows, samples.seq_len, size)
         activations = sum(by_part.values())
     if kept + tokens + activations <= there:
         return
     needed = kept + tokens + activations
     parts = {
-        f"weights, gradients and optimizer state of {state.parameters.total:,} parameters": kept,
-        f"a batch of {samples.rows:,} × {samples.positions:,} tokens": tokens,
+        f"weights, gradients and optimizer state of {count.total:,} parameters": kept,
+        f"a batch of {samples.batch_size:,} × {samples.seq_len:,} tokens": tokens,
         f"the activations of {rows:,} sequences at a time": activations,
     }
     shown = ", ".join(f"{_gigabytes(size)} for {what}" for what, size in parts.items() if size > needed / 100)
     raise TrainingError(
         f"This training needs about {_gigabytes(needed)} of memory ({shown}), and {execution.device} has "
-        f"{_gigabytes(there)}. Choose a smaller model, {SMALLER[config.model.has_encoder]}."
+        f"{_gigabytes(there)}. Choose a smaller model, {config.data.smaller}."
     )
 
 

@@ -18,15 +18,14 @@ from typing import Any
 
 from glassformer.config import parse, parse_assignments
 from glassformer.data.config import DataConfig
-from glassformer.data.pairs import BUILT_IN as PAIRS
-from glassformer.data.pairs import DATES
-from glassformer.data.sources import BUILT_IN as TEXTS
-from glassformer.data.synthetic_config import SyntheticConfig
-from glassformer.data.synthetic_tasks import TASKS
+from glassformer.data.kind import DataKind, kinds_for
 from glassformer.errors import ConfigError, nearest, shown
 from glassformer.models.config import ModelConfig
-from glassformer.models.presets import Preset, preset
-from glassformer.training.config import RunConfig
+from glassformer.models.family import FAMILIES, family_of
+from glassformer.models.presets import Preset, preset, preset_names
+from glassformer.tasks.registry import task_named, task_with, tasks
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.task import Task
 
 SUFFIXES = (".json", ".toml")
 """Of files that describe a run."""
@@ -57,12 +56,11 @@ def configuration(
     if Path(model).suffix not in SUFFIXES:
         return _of_preset(model, changes)
     base = read_run_file(Path(model))
-    _check_data_kind(model, base.model, changes)
-    to_task, from_task = "data.kind" in changes, isinstance(base.data, SyntheticConfig)
-    if to_task != from_task and (to_task or "data.source" in changes):  # data of the other kind, from their defaults
-        other = SyntheticConfig() if to_task else DataConfig()
-        base = RunConfig.build(base.to_dict() | {"data": other.to_dict()})
-    return base.override(changes)
+    _check_data(model, base.model, changes)
+    kind = _kind(base.model, changes, type(base.data))
+    if kind is not type(base.data):  # data of another kind, from their defaults
+        base = RunConfig.build(base.to_dict() | {"data": kind.build({}).to_dict()})
+    return base.override(_without_task(changes))
 
 
 def read_run_file(path: Path) -> RunConfig:
@@ -77,7 +75,7 @@ def read_run_file(path: Path) -> RunConfig:
     except FileNotFoundError:
         raise ConfigError(f"there is no file {str(path)!r}.", subject="command") from None
     except (OSError, ValueError) as error:
-        why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", error)
         raise ConfigError(f"{path} cannot be read: {why}. {GIVE}", subject="command") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds a {type(tree).__name__}; expected an object. {GIVE}", subject="command")
@@ -108,12 +106,8 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _changes(data: str | None, steps: int | None, seed: int | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Options and settings as one; what is given by both is refused."""
-    options = {
-        "data.kind" if data in TASKS else "data.source": data,
-        "training.max_steps": steps,
-        "training.seed": seed,
-    }
+    """Options and settings as one; what both give is an error."""
+    options = {_data_setting(data): data, "training.max_steps": steps, "training.seed": seed}
     given = {path: value for path, value in options.items() if value is not None}
     both = sorted(set(given) & set(settings))
     if both:
@@ -121,44 +115,77 @@ def _changes(data: str | None, steps: int | None, seed: int | None, settings: Ma
     if "model.vocab_size" in settings:
         raise ConfigError("model.vocab_size cannot be set: it is the number of tokens of the text.", subject="command")
     wanted = given | dict(settings)
-    if wanted.get("data.source") in TASKS and "data.kind" not in wanted:
-        wanted["data.kind"] = wanted.pop("data.source")
+    source = str(wanted.get("data.source", ""))
+    if (setting := _data_setting(source)) != "data.source" and setting not in wanted:
+        wanted[setting] = wanted.pop("data.source")
     return wanted
+
+
+def _data_setting(name: str | None) -> str:
+    """The setting that names the data: ``data.source`` but for built-in data that another one names."""
+    task = None if name is None else task_with(name)
+    return f"data.{'source' if task is None else task.data_setting}"
 
 
 def _of_preset(name: str, changes: Mapping[str, Any]) -> RunConfig:
     chosen = preset(name)
-    _check_data_kind(name, chosen.model, changes)
+    _check_data(name, chosen.model, changes)
     return with_recipe(chosen, changes)
 
 
-def _check_data_kind(model: str, chosen: ModelConfig, wanted: Mapping[str, Any]) -> None:
-    """Built-in data that the model cannot learn from. Of files, their reader knows."""
-    source, task = str(wanted.get("data.source", "")), wanted.get("data.kind")
-    if source and task is not None:
-        raise ConfigError(f"{source!r} is a text, and data.kind={task} a task; choose one of them.", subject="command")
-    if task is not None and chosen.has_encoder:
-        raise ConfigError(
-            f"{task!r} is a task for language models, and {model} is a translator, which learns from sentence pairs; "
-            "choose a preset without an encoder, such as gpt-nano.",
-            subject="command",
-        )
-    if source in PAIRS and not chosen.has_encoder:
-        raise ConfigError(
-            f"{source!r} are sentence pairs, and {model} is a language model, which learns from a text; "
-            "choose a preset with an encoder, such as transformer-small, or give a text.",
-            subject="command",
-        )
-    if source in TEXTS and chosen.has_encoder:
-        raise ConfigError(
-            f"{source!r} is a text, and {model} is a translator, which learns from sentence pairs; "
-            f"choose a preset without an encoder, such as gpt-nano, or give pairs: {', '.join(PAIRS)}, a file.",
-            subject="command",
-        )
-    hint = nearest(source, [*TASKS, *TEXTS])
-    meant = hint.startswith("Did you mean") and any(f"'{each}'" in hint for each in TASKS)
-    if meant and "." not in source and not chosen.has_encoder and not Path(source).exists():
+def _check_data(model: str, chosen: ModelConfig, changes: Mapping[str, Any]) -> None:
+    """Refuse built-in data that the model cannot be trained on, and names that are nearly built-in ones."""
+    named = {f"data.{task.data_setting}": task for task in reversed(tasks())}
+    values = {setting: str(changes[setting]) for setting in named if changes.get(setting) is not None}
+    if len(values) > 1:
+        several = " and ".join(f"{setting}={value}" for setting, value in values.items())
+        raise ConfigError(f"{several} name data of two kinds; choose one of them.", subject="command")
+    for setting, value in values.items():
+        task = task_with(value) or (named[setting] if setting != "data.source" else None)
+        if task is not None and chosen.family not in task.config.families:
+            raise ConfigError(_other_family(value, task, model, chosen), subject="command")
+    source = values.get("data.source", "")
+    fitting = [task for task in tasks() if chosen.family in task.config.families]
+    hint = nearest(source, [name for task in fitting for name in task.built_in])
+    others = [name for task in fitting if task.data_setting != "source" for name in task.built_in]
+    meant = hint.startswith("Did you mean") and any(f"'{name}'" in hint for name in others)
+    if meant and "." not in source and not Path(source).exists():
         raise ConfigError(f"There is no file, folder, text or task named {source!r}. {hint}", subject="command")
+
+
+def _other_family(data: str, task: Task, model: str, chosen: ModelConfig) -> str:
+    """That a model cannot be trained on some data, and what can."""
+    presets = [each for each in map(preset, preset_names()) if each.model.family in task.config.families]
+    smallest = min(presets, key=lambda each: each.n_parameters).name
+    kinds = kinds_for(chosen.family)
+    learned = " or ".join(kind.learned for kind in kinds) or "nothing yet"
+    built_in = [name for kind in kinds for name in task_named(kind).built_in]
+    trained = " or ".join(FAMILIES[family].words for family in task.config.families)
+    return (
+        f"{data!r} ({task.config.learned}) trains {trained}, and {model} is {family_of(chosen).words}, which learns "
+        f"from {learned}; choose a preset such as {smallest}, or other data: {', '.join([*built_in, 'a file'])}."
+    )
+
+
+def _kind(model: ModelConfig, changes: Mapping[str, Any], present: type[DataKind] | None = None) -> type[DataKind]:
+    """The kind of data that the changes choose; else the present one, or the model's default.
+
+    A change chooses a kind by its task, or by a setting that names the data of that kind alone.
+    """
+    kinds = kinds_for(model.family)
+    asked = changes.get("data.task")
+    for kind in kinds:
+        setting = task_named(kind).data_setting
+        if asked == kind.model_fields["task"].default or (setting != "source" and f"data.{setting}" in changes):
+            return kind
+    if present is not None and (task_named(present).data_setting == "source" or "data.source" not in changes):
+        return present
+    return kinds[0] if kinds else DataConfig  # of a family that nothing trains, the configuration says so
+
+
+def _without_task(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes that are left once the kind of data is chosen."""
+    return {path: value for path, value in changes.items() if path != "data.task"}
 
 
 def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:
@@ -166,11 +193,6 @@ def with_recipe(chosen: Preset, changes: Mapping[str, Any]) -> RunConfig:
     recipe = dict(chosen.recipe)
     if "training.batch_size" in changes and "training.batch_tokens" not in changes:
         recipe.pop("training.batch_tokens", None)  # a batch has one limit
-    kind = changes.get("data.tokenizer", "auto")
-    by_letters = kind == "auto" and changes.get("data.source", DATES) == DATES
-    if by_letters or kind in ("words", "characters"):
-        recipe.pop("data.vocab_size", None)  # only byte pairs are so many as one wants
-    if "data.kind" in changes:
-        own = {name: value for name, value in recipe.items() if not name.startswith("data.")}
-        return RunConfig(model=chosen.model, data=SyntheticConfig()).override(own | dict(changes))
-    return RunConfig(model=chosen.model).override(recipe | dict(changes))
+    kind = _kind(chosen.model, changes)
+    recipe = task_named(kind).recipe(recipe, changes)
+    return RunConfig(model=chosen.model, data=kind.build({})).override(recipe | _without_task(changes))

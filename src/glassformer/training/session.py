@@ -1,4 +1,4 @@
-"""Starting a run, and taking one up again."""
+"""Starting a run, and resuming one."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from glassformer import places
 from glassformer.errors import GlassformerError, RunError
-from glassformer.models.build import Model, build
+from glassformer.models.build import Model
 from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
-from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
-from glassformer.training.config import RunConfig
+from glassformer.runs.part_files import check_part_names, keep_part_files
+from glassformer.tasks.opening import build_model, run_config
+from glassformer.tasks.registry import task_of
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.run_data import describe_data, open_samples, recorded_data
+from glassformer.tasks.training_data import PrepareProgress, TrainingData
 from glassformer.training.execution import ExecutionConfig, choose
 from glassformer.training.memory import check_training_memory
-from glassformer.training.run_data import describe_data, open_samples, recorded_data
-from glassformer.training.samples import PrepareProgress, TrainingData, prepare_samples
 from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
-from glassformer.trust import trusting_parts
+
+__all__ = ["build_model", "entropies", "resume", "run_config", "start"]
 
 
 def start(
@@ -46,7 +46,7 @@ def start(
         command: for the run's ``environment.json``; this process's command line unless given.
     """
     check_part_names(config.model.part_files)
-    samples = prepare_samples(config, prepare_progress)
+    samples = task_of(config).samples(config, prepare_progress)
     config = samples.with_vocabulary(config)
     execution = choose(config, samples)
     check_training_memory(config, samples, execution)
@@ -70,7 +70,7 @@ def resume(
     prepare_progress: PrepareProgress | None = None,
     trust_parts: bool = False,
 ) -> tuple[Trainer, list[str]]:
-    """A trainer that goes on from the run's newest checkpoint that verifies, and warnings about newer, damaged ones.
+    """A trainer that resumes from the run's newest checkpoint that verifies, and warnings about newer, damaged ones.
 
     A run that was killed before its first checkpoint starts again from the beginning.
 
@@ -79,19 +79,22 @@ def resume(
     """
     config = run_config(run, trust_parts=trust_parts)
     begun = recorded_data(run) is not None
-    samples = open_samples(run, config, prepare_progress) if begun else prepare_samples(config, prepare_progress)
+    if begun:
+        samples = open_samples(run, config, prepare_progress)
+    else:
+        samples = task_of(config).samples(config, prepare_progress)
     checkpoint: Checkpoint | None = None
     warnings: list[str] = []
     if list_checkpoints(run.checkpoints):
         checkpoint, warnings = latest_checkpoint(run.checkpoints)
         if "optimizer" not in checkpoint.tensors:
             raise RunError(
-                f"The run {run.name} was imported: it has weights, and no training to go on with. "
+                f"The run {run.name} was imported: it has weights, and no training to resume. "
                 "It can be used, evaluated and exported."
             )
     execution = ExecutionConfig.from_dict(checkpoint.state["acceleration"]) if checkpoint else choose(config, samples)
     samples.check_vocabulary(config, run.name)
-    run.metrics()  # what is damaged there is refused before anything is written
+    run.metrics()  # raises where they are damaged, before anything is written
     check_training_memory(config, samples, execution)
     if checkpoint is not None:
         check_held(config.model, checkpoint.tensors["model"])
@@ -102,34 +105,6 @@ def resume(
     if checkpoint is not None:
         trainer.restore(checkpoint)
     return trainer, [*samples.warnings, *warnings]
-
-
-def run_config(run: Run, *, trust_parts: bool = False) -> RunConfig:
-    """A run's configuration, its part files found in the run's own folder.
-
-    Args:
-        trust_parts: execute these files even if nothing of them is known here.
-
-    Raises:
-        RunError: the run's files are not those that its checkpoints were saved with.
-        ConfigError: the configuration cannot work, or names a part file that is not trusted.
-    """
-    tree: dict[str, Any] = dict(run.config)
-    model = tree.get("model")
-    if isinstance(model, dict) and isinstance(files := model.get("part_files"), list):
-        own = [str(run.path / PARTS / Path(path).name) if isinstance(path, str) else path for path in files]
-        tree["model"] = model | {"part_files": own}
-    with trusting_parts(trust_parts):
-        config = RunConfig.build(tree, subject=f"configuration of the run {run.name}")
-    run.check_seal()
-    return config
-
-
-def build_model(config: RunConfig) -> Model:
-    """The model at its starting weights, a pure function of the configuration and its seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        return build(config.model)
 
 
 def entropies(run: Run) -> dict[str, float]:

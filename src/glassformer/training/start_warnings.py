@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from glassformer.tasks.training_data import TrainingData
 from glassformer.training.budgets import budget_ends, total_steps
 from glassformer.training.config import RunConfig, TelemetryConfig, TrainingConfig
 from glassformer.training.effects import idle_in_training
-from glassformer.training.samples import TrainingData
 from glassformer.training.schedules import noam
 
 TOO_LOW_FOR_NOAM, TOO_HIGH_FOR_ADAM = 0.1, 0.1
@@ -21,7 +21,7 @@ TOO_LOW_FOR_NOAM, TOO_HIGH_FOR_ADAM = 0.1, 0.1
 def start_warnings(config: RunConfig, samples: TrainingData) -> list[str]:
     """Every warning about a run on these data, in no special order."""
     steps = total_steps(config.training, samples)
-    found = [*_of_the_rate(config), *_of_the_batch(config, samples), *idle_in_training(config)]
+    found = [*_of_the_rate(config), *samples.batch_warnings(config), *idle_in_training(config)]
     if config.training.label_smoothing > 0.5:
         found.append(
             f"training.label_smoothing={config.training.label_smoothing:g} spreads more of the target's probability "
@@ -53,23 +53,6 @@ def _of_the_rate(config: RunConfig) -> Iterator[str]:
         yield (
             f"training.optimizer.learning_rate={rate:g} is the peak itself with training.schedule.kind={schedule.kind} "
             f"(only with noam is it a factor), far above what {kind} trains with: usual are 1e-4 to 1e-2."
-        )
-
-
-def _of_the_batch(config: RunConfig, samples: TrainingData) -> Iterator[str]:
-    training, epoch = config.training, samples.steps_per_epoch
-    if config.model.has_encoder:
-        if epoch == 1 and (training.batch_tokens is not None or samples.rows < training.batch_size):
-            limit = "batch_size" if training.batch_tokens is None else "batch_tokens"
-            yield (
-                f"training.{limit}={getattr(training, limit):,} is more than the data have: every step takes all "
-                f"{samples.rows:,} training pairs."
-            )
-    elif epoch < 1:
-        yield (
-            f"a batch of {training.batch_size:,} × {samples.positions:,} tokens is more than the "
-            f"{epoch * samples.tokens_per_step:,.0f} of the training text: every step reads parts of it several times. "
-            "Set a smaller training.batch_size or training.seq_len."
         )
 
 

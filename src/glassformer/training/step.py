@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
-from glassformer.data.batches import Batch
+from glassformer.data.batches import IGNORE, Batch
 from glassformer.models.transformer import Transformer
+from glassformer.parts.losses import Losses, add_losses
 from glassformer.training.cross_entropy import head_cross_entropy
 from glassformer.training.execution import ExecutionConfig
 from glassformer.training.noise_scale import NoiseMeasurement, parts
@@ -19,7 +20,8 @@ from glassformer.training.objectives import summed_losses
 
 Weights = dict[str, Tensor]
 Arguments = tuple[Tensor | None, ...]
-Losses = tuple[Tensor, Tensor]
+StepLosses = tuple[Tensor, Tensor, Losses]
+"""Objective, plain negative log-likelihood, auxiliary losses: a piece's shares of the batch's means."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class StepLoss:
 
     Attributes:
         objective: what was minimised.
-        nll: the plain negative log-likelihood: the same, where labels are not smoothed.
+        nll: the plain negative log-likelihood: the same, where labels are not smoothed and no part has a loss.
+        auxiliary: those losses, by name; they are in the objective.
     """
 
     objective: float
     nll: float
+    auxiliary: dict[str, float] = field(default_factory=dict)
 
 
 class GradientStep:
@@ -73,14 +77,16 @@ class GradientStep:
             noise = None
         n_tokens = torch.tensor(max(1, batch.n_tokens), device=self.device)
         objective, nll = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        auxiliary: Losses = {}
         for index, piece in enumerate(pieces):
             torch.manual_seed(_noise_seed(self.seed, step, index))
             losses = self._add_gradient(*self._placed(piece), n_tokens)
             objective += losses[0]
             nll += losses[1]
+            auxiliary = add_losses(auxiliary, losses[2])
             if noise is not None:
                 noise.look(self.parameters, piece.n_tokens)
-        return StepLoss(float(objective), float(nll))
+        return StepLoss(float(objective), float(nll), {name: float(loss) for name, loss in auxiliary.items()})
 
     def _placed(self, batch: Batch) -> tuple[Arguments, Tensor]:
         """The model's arguments and the targets, on the device."""
@@ -104,19 +110,20 @@ class GradientStep:
         for buffer, before in buffers:
             buffer.copy_(before)
 
-    def _losses(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> Losses:
+    def _losses(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The micro-batch's share of the batch's mean losses, as a compiler or an onlooker wants to see them made."""
         objective, nll = summed_losses(logits, targets, self.label_smoothing)
         return objective / n_tokens, nll / n_tokens
 
-    def _backward(self, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
+    def _backward(self, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> StepLosses:
         """Eager: autograd adds to the gradients."""
         model = self.model
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if model.logits.watched or self.device.type != "cpu":  # somebody looks on, or there is memory to spare
-                objective, nll = self._losses(model(*arguments), targets, n_tokens)
+                logits, auxiliary = model(*arguments, with_losses=True)
+                objective, nll = self._losses(logits, targets, n_tokens)
             else:
-                hidden = model.hidden(*arguments)
+                hidden, auxiliary = model.hidden_with_losses(*arguments)
                 objective, nll = head_cross_entropy(
                     hidden.to(torch.bfloat16) if self.bf16 else hidden,
                     model.head.weight[: model.config.vocab_size],
@@ -125,22 +132,28 @@ class GradientStep:
                     smoothing=self.label_smoothing,
                     scale=1 / n_tokens,
                 )
+            objective, auxiliary = _with_auxiliary(objective, auxiliary, targets, n_tokens)
         objective.backward()  # type: ignore[no-untyped-call]
-        return objective.detach(), nll
+        return objective.detach(), nll, auxiliary
 
-    def _compiled(self) -> Callable[[Arguments, Tensor, Tensor], Losses]:
+    def _compiled(self) -> Callable[[Arguments, Tensor, Tensor], StepLosses]:
         """Loss and gradients as one program: forward and backward are fused where they meet, and Python is left out."""
 
-        def losses_of(weights: Weights, arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
+        def losses_of(
+            weights: Weights, arguments: Arguments, targets: Tensor, n_tokens: Tensor
+        ) -> tuple[Tensor, tuple[Tensor, Losses]]:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return self._losses(functional_call(self.model, weights, arguments), targets, n_tokens)
+                logits, auxiliary = functional_call(self.model, weights, arguments, {"with_losses": True})
+                objective, nll = self._losses(logits, targets, n_tokens)
+                objective, auxiliary = _with_auxiliary(objective, auxiliary, targets, n_tokens)
+                return objective, (nll, auxiliary)
 
         program = torch.compile(grad_and_value(losses_of, has_aux=True), fullgraph=True, dynamic=False)
 
-        def add_gradient(arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> Losses:
+        def add_gradient(arguments: Arguments, targets: Tensor, n_tokens: Tensor) -> StepLosses:
             weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
             try:
-                gradients, losses = program(weights, arguments, targets, n_tokens)
+                gradients, (objective, (nll, auxiliary)) = program(weights, arguments, targets, n_tokens)
             except Exception as error:  # whatever a part of the user's own does to the compiler
                 if any(parameter.grad is not None for parameter in self.parameters.values()):
                     raise
@@ -152,9 +165,18 @@ class GradientStep:
                 if gradient.stride() != parameter.stride():  # fused optimizers go through both memories in step
                     gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
                 parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-            return losses
+            return objective, nll, auxiliary
 
         return add_gradient
+
+
+def _with_auxiliary(objective: Tensor, auxiliary: Losses, targets: Tensor, n_tokens: Tensor) -> tuple[Tensor, Losses]:
+    """The objective with the parts' own losses, each a mean over the piece and weighed by its share of the tokens."""
+    share = (targets != IGNORE).sum() / n_tokens
+    weighed = {name: loss * share for name, loss in auxiliary.items()}
+    for loss in weighed.values():
+        objective = objective + loss
+    return objective, {name: loss.detach() for name, loss in weighed.items()}
 
 
 def split_micro_batches(batch: Batch, tokens: int) -> list[Batch]:

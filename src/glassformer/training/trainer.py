@@ -1,4 +1,4 @@
-"""The one loop: batch, gradient, update, and what is said and saved along the way.
+"""The one loop: batch, gradient, update, and what is recorded and saved along the way.
 
 Everything that the arithmetic depends on is a pure function of the step (samples, dropout, learning rate) or is in the
 checkpoint (weights, optimizer, running sums), so a resumed run continues exactly where it was.
@@ -7,7 +7,6 @@ checkpoint (weights, optimizer, running sums), so a resumed run continues exactl
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,15 +20,23 @@ from glassformer.models.counting import flops_per_token
 from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
+from glassformer.scoring.likelihood import evaluate
+from glassformer.tasks.training_data import TrainingData
 from glassformer.training.budgets import total_steps
 from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig
 from glassformer.training.extrapolation import Extrapolation
 from glassformer.training.noise_scale import NoiseMeasurement
-from glassformer.training.objectives import evaluate
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.progress import Progress
-from glassformer.training.samples import TrainingData
+from glassformer.training.recording import (
+    Recorder,
+    TrainingClock,
+    TrainingResult,
+    train_record,
+    training_result,
+    validation_record,
+)
 from glassformer.training.schedules import factor, rates
 from glassformer.training.signals import SignalHandler
 from glassformer.training.start_warnings import start_warnings
@@ -44,29 +51,7 @@ from glassformer.training.telemetry import (
     without_gradient,
 )
 
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a training ended.
-
-    Attributes:
-        reason: "finished", "stopped early", "time is up", or the signal that stopped it.
-        best_loss, best_step: the lowest validation loss of trained weights, and their step, which is the checkpoint
-            "best"; None where no validation after an update was finite.
-        first_loss: the validation loss before the first update; None where it was not measured, or not finite.
-    """
-
-    reason: str
-    step: int
-    best_loss: float | None
-    seconds: float
-    best_step: int | None = None
-    first_loss: float | None = None
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal ended it, so that there is more to train."""
-        return self.reason.startswith("SIG")
+__all__ = ["Trainer", "TrainingResult"]
 
 
 @dataclass
@@ -96,14 +81,12 @@ class Trainer:
             seed=training.seed,
             label_smoothing=training.label_smoothing,
         )
-        computed = flops_per_token(self.config.model, self.samples.positions).training
+        computed = flops_per_token(self.config.model, self.samples.seq_len).training
         self.flops_per_token = computed * self.samples.positions_per_token
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
         """What a forward pass changes without an update: the running statistics of a batch norm."""
-        self._extrapolation: Extrapolation | None = None
         self._seal = self.run.seal()  # as the run is now: what happens to its files later is noticed
         self._saved_at: int | None = None
-        self._window = (0.0, 0)  # seconds and tokens from which rates are counted
 
     # ---------------------------------------------------------------------------------------------- the loop
 
@@ -119,15 +102,14 @@ class Trainer:
             speed.keep_freed_memory()
         with (
             self.run.lock(),
-            self.run.metrics_writer() as self._writer,
+            self.run.metrics_writer() as writer,
             SignalHandler() as interruption,
             speed.use_fast_matmul(self.execution.fast_matmul),
         ):
-            self._ticked = time.perf_counter()
-            self._restart_rates()
+            self._clock = TrainingClock(self.progress)
             if self._saved_at is not None or self.run.metrics():  # what was measured after the state is void
-                self._writer.resumed(-1 if self._saved_at is None else self._saved_at)
-            self._extrapolation = self._new_extrapolation()
+                writer.resumed(-1 if self._saved_at is None else self._saved_at)
+            self._recorder = Recorder(writer, self.observers, self._new_extrapolation())
             self._announce()
             self.model.train()
             if self.progress.step == 0 and not self._validations():
@@ -138,9 +120,9 @@ class Trainer:
                 self._after_update()
                 reason = self.ended() or interruption.requested
             self._save()
-            outcome = self._outcome(reason)
-            self._emit({"event": "end", "step": outcome.step, "reason": reason, "seconds": outcome.seconds})
-        return outcome
+            result = training_result(reason, self.progress, self._validations())
+            self._recorder.emit({"event": "end", "step": result.step, "reason": reason, "seconds": result.seconds})
+        return result
 
     def _update(self) -> None:
         """One update of the weights."""
@@ -169,21 +151,19 @@ class Trainer:
         self.optimizer.step()
         progress.step += 1
         progress.tokens += batch.n_tokens
-        # 4. what is said of it
-        progress.nll_sum += loss.nll * batch.n_tokens
-        progress.objective_sum += loss.objective * batch.n_tokens
-        progress.token_sum += batch.n_tokens
+        # 4. what is recorded of it
+        progress.add(batch.n_tokens, loss.nll, loss.objective, loss.auxiliary)
         if telemetry is not None:
-            self._emit({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
+            self._recorder.emit({"kind": "gradients", "step": progress.step, "parameters": telemetry.after_update()})
         if noise is not None and noise.measured:
-            self._emit(noise.to_record(progress.step, rows=len(batch.targets)))
+            self._recorder.emit(noise.to_record(progress.step, rows=len(batch.targets)))
         if progress.step % training.telemetry.log_every == 0 or progress.step == self.total_steps:
-            self._say_loss(rate, float(norm))
+            self._record_loss(rate, float(norm))
 
     def _after_update(self) -> None:
         """Validate and save when it is time; the end of the run is always validated."""
         training, step = self.config.training, self.progress.step
-        self._tick()
+        self._clock.tick()
         if step % training.telemetry.validate_every == 0 or self.ended():
             self._validate()
         kept = training.checkpoints
@@ -214,19 +194,10 @@ class Trainer:
             used.append(progress.seconds / training.max_seconds)
         return factor(training.schedule, progress.step, min(1.0, max(used)), self.config.model.d_model)
 
-    # ---------------------------------------------------------------------------------------- saying
-
-    def _emit(self, record: Record) -> None:
-        """To the run's metrics and to whoever looks on."""
-        self._writer.append(record)
-        for observer in self.observers:
-            observer(record)
-        forecast = None if self._extrapolation is None else self._extrapolation.observe(record)
-        if forecast is not None:
-            self._emit(forecast.to_record())
+    # ---------------------------------------------------------------------------------------- recording
 
     def _new_extrapolation(self) -> Extrapolation | None:
-        """One that has heard what the run has recorded so far; None where it is not asked for."""
+        """One that has observed what the run has recorded so far; None where it is not asked for."""
         training = self.config.training
         if not training.telemetry.extrapolate:
             return None
@@ -237,7 +208,7 @@ class Trainer:
         return made
 
     def _announce(self) -> None:
-        self._emit(
+        self._recorder.emit(
             {
                 "event": "start",
                 "step": self.progress.step,
@@ -250,38 +221,23 @@ class Trainer:
             for warning in start_warnings(self.config, self.samples):
                 self._warn(warning)
 
-    def _say_loss(self, rate: float, norm: float) -> None:
-        """The loss since the last record, each token counted once: batches of pairs have unequal numbers of them.
-
-        Bits per byte are that loss at the training split's mean bytes per token.
-        """
+    def _record_loss(self, rate: float, norm: float) -> None:
+        """Record the loss since the last record, and begin its sums anew."""
         progress = self.progress
-        self._tick()
-        seconds_before, tokens_before = self._window
-        elapsed = progress.seconds - seconds_before
-        speed = (progress.tokens - tokens_before) / elapsed if elapsed > 0 else 0.0
-        self._restart_rates()
-        n_tokens = max(1, progress.token_sum)
-        loss, objective = progress.nll_sum / n_tokens, progress.objective_sum / n_tokens
-        progress.nll_sum, progress.objective_sum, progress.token_sum = 0.0, 0.0, 0
-        smoothed = {"objective": objective} if self.config.training.label_smoothing else {}
-        self._emit(
-            {
-                "kind": "train",
-                "step": progress.step,
-                "loss": loss,
-                **smoothed,
-                "bits_per_byte": loss / math.log(2) / self.samples.bytes_per_token("train"),
-                "learning_rate": rate,
-                "gradient_norm": norm,
-                "tokens": progress.tokens,
-                "epoch": self.samples.epochs_before(progress.step),
-                "tokens_per_second": speed,
-                "flops_per_second": speed * self.flops_per_token,
-                "peak_fraction": speed * self.flops_per_token / self._peak,
-                "seconds": progress.seconds,
-            }
+        tokens_per_second = self._clock.tokens_per_second()
+        self._clock.restart()
+        record = train_record(
+            progress,
+            self.samples,
+            learning_rate=rate,
+            gradient_norm=norm,
+            tokens_per_second=tokens_per_second,
+            flops_per_second=tokens_per_second * self.flops_per_token,
+            peak=self._peak,
+            smoothed=bool(self.config.training.label_smoothing),
         )
+        progress.restart_sums()
+        self._recorder.emit(record)
 
     @property
     def _peak(self) -> float:
@@ -305,43 +261,17 @@ class Trainer:
             progress.best_loss, progress.since_best = result.loss, 0
         elif progress.step > 0:
             progress.since_best += 1
-        self._tick()
-        self._emit(
-            {
-                "kind": "validation",
-                "step": progress.step,
-                "loss": result.loss,
-                "perplexity": result.perplexity,
-                "bits_per_byte": result.bits_per_byte(self.samples.bytes_per_token("validation")),
-                **({"accuracy": result.accuracy, "exact": result.exact} if answers else {}),
-                "n_tokens": result.n_tokens,
-                "best": is_best,
-                "seconds": progress.seconds,
-            }
-        )
+        self._clock.tick()
+        self._recorder.emit(validation_record(progress, self.samples, result, is_best=is_best))
         if not math.isfinite(result.loss):
-            self._warn(f"the validation loss after step {progress.step} is {result.loss}: the updates went too far")
+            self._warn(f"the validation loss after step {progress.step} is {result.loss}: the training diverged")
         if is_best:
             self._save(is_best=True)
-        self._restart_rates()
+        self._clock.restart()
 
     def _validations(self) -> list[Record]:
         """Of the run so far, those that a resumed run measured again left out."""
         return [record for record in self.run.metrics() if record.get("kind") == "validation"]
-
-    def _outcome(self, reason: str) -> TrainingResult:
-        validations = self._validations()
-        best = [record["step"] for record in validations if record["best"] and record["step"] > 0]
-        first = [record["loss"] for record in validations if record["step"] == 0 and math.isfinite(record["loss"])]
-        progress = self.progress
-        return TrainingResult(
-            reason,
-            progress.step,
-            progress.best_loss if best else None,
-            progress.seconds,
-            best_step=best[-1] if best else None,
-            first_loss=first[0] if first else None,
-        )
 
     def _parameter_telemetry(self) -> ParameterTelemetry | None:
         every = self.config.training.telemetry.gradients_every
@@ -360,7 +290,7 @@ class Trainer:
             self._warn(message, parameter=name)
 
     def _warn(self, message: str, **details: str) -> None:
-        self._emit({"event": "warning", "step": self.progress.step, "message": message, **details})
+        self._recorder.warn(self.progress.step, message, **details)
 
     def _check_finite(self, loss: float, norm: float, batch: Batch, statistics: list[Tensor]) -> None:
         what = "loss" if not math.isfinite(loss) else "gradient"
@@ -375,7 +305,7 @@ class Trainer:
             f"{self.run.path}. Lower training.optimizer.learning_rate, lengthen the warm-up, or use "
             "training.precision=fp32."
         )
-        self._emit({"event": "not finite", "step": self.progress.step, "message": message})
+        self._recorder.emit({"event": "not finite", "step": self.progress.step, "message": message})
         raise TrainingError(message)
 
     # ---------------------------------------------------------------------------------------- saving
@@ -383,14 +313,14 @@ class Trainer:
     def _save(self, *, is_best: bool = False) -> None:
         if self._saved_at == self.progress.step:
             return
-        self._tick()
-        self._writer.sync()  # no checkpoint without its records
+        self._clock.tick()
+        self._recorder.writer.sync()  # no checkpoint without its records
         save_checkpoint(
             self.run.checkpoints,
             self.progress.step,
             self.tensors(),
             {
-                "progress": vars(self.progress),
+                "progress": self.progress.state(),
                 "data": self.samples.fingerprint,
                 "acceleration": self.execution.to_dict(),
             },
@@ -400,7 +330,7 @@ class Trainer:
         self._saved_at = self.progress.step
         kept = self.config.training.checkpoints
         prune(self.run.checkpoints, kept.keep_last, keep_every=kept.keep_every)
-        self._restart_rates()
+        self._clock.restart()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that is learned, by group and name: the model's weights and the optimizer's state."""
@@ -417,16 +347,3 @@ class Trainer:
             )
         self.progress = Progress.from_state(checkpoint.state["progress"], self.samples.tokens_per_step)
         self._saved_at = self.progress.step
-
-    # ---------------------------------------------------------------------------------------- time
-
-    def _restart_rates(self) -> None:
-        """Tokens per second count from here: validating and saving are not training."""
-        self._tick()
-        self._window = (self.progress.seconds, self.progress.tokens)
-
-    def _tick(self) -> None:
-        """Add the time since the last tick to the run's."""
-        now = time.perf_counter()
-        self.progress.seconds += now - self._ticked
-        self._ticked = now

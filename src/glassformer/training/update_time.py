@@ -7,10 +7,10 @@ from typing import Protocol
 
 from glassformer import speed
 from glassformer.data.batches import Batch
+from glassformer.tasks.training_data import BatchShape
 from glassformer.training.config import RunConfig
 from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
-from glassformer.training.samples import BatchShape
 from glassformer.training.session import build_model
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import clip_gradients, gradient_norm
@@ -21,7 +21,7 @@ UPDATES = 3
 
 
 class Batches(BatchShape, Protocol):
-    """What an update needs of :class:`~glassformer.training.samples.TrainingData`."""
+    """What an update needs of :class:`~glassformer.tasks.training_data.TrainingData`."""
 
     def batch(self, step: int) -> Batch:
         """Of a step."""

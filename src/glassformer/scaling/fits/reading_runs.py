@@ -17,7 +17,7 @@ from glassformer.scaling.laws.law import Counting
 
 if TYPE_CHECKING:
     from glassformer.runs.folder import Run
-    from glassformer.studies.outcomes import Outcome
+    from glassformer.studies.outcomes import RunOutcome
 
 
 def points_of_runs(path: Path, *, counting: Counting, curves: bool) -> Points:
@@ -44,11 +44,12 @@ def points_of_runs(path: Path, *, counting: Counting, curves: bool) -> Points:
     return without_repeats(join(parts, source=str(path), notes=left_out))
 
 
-def _endings(path: Path) -> Iterator[tuple[str, Run | None, Outcome | None]]:
+def _endings(path: Path) -> Iterator[tuple[str, Run | None, RunOutcome | None]]:
     """Every run in a folder: a label that no other has, its folder, and how it ended, if it did."""
     from glassformer.runs.folder import Run, list_runs
     from glassformer.runs.seal import CONFIG
-    from glassformer.studies.folder import STUDY, Study, list_studies
+    from glassformer.studies.folder import Study
+    from glassformer.studies.lookup import STUDY, list_studies
     from glassformer.studies.outcomes import read_outcome
 
     if (path / STUDY).is_file():
@@ -57,7 +58,7 @@ def _endings(path: Path) -> Iterator[tuple[str, Run | None, Outcome | None]]:
             outcome = study.outcome(planned)
             run = Run.open(outcome.run) if outcome is not None and outcome.run is not None else None
             if outcome is not None and outcome.status == "finished" and run is None:
-                raise RunError(f"The run {planned.slot} of {study.name} ended, and its folder is gone.")
+                raise RunError(f"The run {planned.run_key} of {study.name} ended, and its folder is gone.")
             yield f"{planned.variant}, seed {planned.seed}", run, outcome
         return
     for folder in [path] if (path / CONFIG).is_file() else list_runs(path):
@@ -69,7 +70,7 @@ def _endings(path: Path) -> Iterator[tuple[str, Run | None, Outcome | None]]:
             yield f"{inner.name}: {label}", of_study, outcome
 
 
-def _points_of_run(run: Run, label: str, outcome: Outcome, counting: Counting, *, curves: bool) -> Points:
+def _points_of_run(run: Run, label: str, outcome: RunOutcome, counting: Counting, *, curves: bool) -> Points:
     """The end of a run as a point; with ``curves``, its validations before as well."""
     from glassformer.models.counting import parameters
     from glassformer.training.session import run_config

@@ -1,1 +1,1 @@
-"""Small runs chosen to foretell a large one, trained, fitted and put to the test."""
+"""Small runs chosen to predict a large one: designed, trained, fitted and tested."""

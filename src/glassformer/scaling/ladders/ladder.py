@@ -1,10 +1,10 @@
-"""A ladder: small runs chosen for what they say about a large one, made through a study's queue, and what they said.
+"""A ladder: small runs chosen to predict a large one, trained through a study's queue, and fitted.
 
     plan = plan_ladder(LadderRequest(preset="nanogpt-shakespeare-cpu", data="python-stdlib", budget="5min"))
-    ladder = Ladder.begin(plan)             a study's folder, with the request and the design in ladder.json
-    ladder.conduct()                        its runs, in processes; later, the same request goes on with them
-    ladder.learned().band(...)              the law, and the prediction at the target
-    ladder.verify()                         the run that puts it to the test
+    ladder = Ladder.begin(plan)             sweeps the learning rate; a study's folder, with the design in ladder.json
+    ladder.conduct()                        its runs, in processes; later, the same request resumes them
+    ladder.fitted().predict(...)              the law, and the prediction at the target
+    ladder.verify()                         the run that tests the prediction
 
 A rung is an arm of the study (the largest is its base, so that it starts first), and every variant has an arm for each
 rung besides. Nothing else is kept, so a ladder that is killed loses no more than a study does.
@@ -13,64 +13,65 @@ rung besides. Nothing else is kept, so a ladder that is killed loses no more tha
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from glassformer import places
-from glassformer.errors import ConfigError, GlassformerError, RunError
+from glassformer.errors import ConfigError, DataError, GlassformerError, RunError
 from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import Run as RunFolder
 from glassformer.runs.folder import json_bytes, list_runs, read_object
-from glassformer.scaling.ladders.comparing import PairedRung, Scaling, compare_over_compute
-from glassformer.scaling.ladders.ladder_fit import Band, Learned, learn, rung_points, single_noise
-from glassformer.scaling.ladders.ladder_plan import LadderRequest, Plan
-from glassformer.scaling.ladders.ladder_rungs import Run
-from glassformer.studies.checking import Checked, check, worker_count
-from glassformer.studies.design import BASE, StudyConfig, slot_name
-from glassformer.studies.execution import Driver, Observer
-from glassformer.studies.folder import Study, list_studies
+from glassformer.scaling.ladders.effect_vs_compute import EffectVsCompute, PairedRung, compare_over_compute
+from glassformer.scaling.ladders.ladder_fit import LadderFit, Prediction, fit_ladder, rung_points, single_noise
+from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest
+from glassformer.scaling.ladders.ladder_rungs import LadderRun
+from glassformer.scaling.ladders.rate_sweep import run_sweep
+from glassformer.scaling.ladders.rung_checks import RungChecks, check_rungs
+from glassformer.studies.checking import Checked, check
+from glassformer.studies.design import BASE, StudyConfig, safe_name
+from glassformer.studies.folder import Study
+from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import read_outcome
-from glassformer.studies.processes import LocalProcesses
-from glassformer.studies.reuse import reuse
+from glassformer.studies.runner import StudyRunner, Watch, unobserved
 from glassformer.studies.same_data import began_with
 from glassformer.training.config import RunConfig
 from glassformer.training.telemetry import Observer as TrainingObserver
 
 LADDER, LEARNED = "ladder.json", "learned.json"
 VERIFICATION = "verification"
-"""Folder of the run, or runs, that put the prediction to the test."""
-
-Watch = Callable[[Study], AbstractContextManager[Observer | None]]
+"""Folder of the runs that test the prediction."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """The truth beside the prediction.
+    """A measured loss beside its prediction.
 
     Attributes:
         arm: the base, or a variant.
         loss: of the run; None if it diverged.
-        band: predicted; None for a variant, of which only the difference is predicted.
+        predicted: None for a variant, of which only the difference is predicted.
     """
 
     arm: str
     loss: float | None
-    band: Band | None
+    predicted: Prediction | None
 
     def sentence(self) -> str:
-        """Whether the truth lies inside the band."""
+        """Whether the measured loss lies inside the prediction interval."""
         if self.loss is None:
-            return f"The run of {self.arm} diverged: the prediction is neither right nor wrong."
-        if self.band is None:
+            return f"The run of {self.arm} diverged: the prediction is not tested."
+        if self.predicted is None:
             return f"{self.arm}: loss {self.loss:.4f}."
-        inside = "inside" if self.band.holds(self.loss) else "OUTSIDE"
+        inside = "inside" if self.predicted.holds(self.loss) else "OUTSIDE"
         return (
-            f"The truth is {self.loss:.4f}, {inside} the band {self.band.low:.4f} to {self.band.high:.4f} "
-            f"(predicted {self.band.loss:.4f}, off by {100 * (self.loss / self.band.loss - 1):+.2f} %)."
+            f"Measured loss {self.loss:.4f}, {inside} the prediction interval {self.predicted.low:.4f} to "
+            f"{self.predicted.high:.4f} (predicted {self.predicted.loss:.4f}, off by "
+            f"{100 * (self.loss / self.predicted.loss - 1):+.2f} %)."
         )
 
 
@@ -78,12 +79,26 @@ class Verified:
 class Ladder:
     """A ladder in a study's folder."""
 
-    plan: Plan
+    plan: LadderPlan
     study: Study
 
     @classmethod
-    def begin(cls, plan: Plan, *, root: Path | None = None) -> tuple[Self, Checked]:
-        """Make the study's folder; nothing runs yet. Raises :class:`GlassformerError` for what cannot run here."""
+    def begin(
+        cls, plan: LadderPlan, *, root: Path | None = None, watch: Watch = unobserved, fresh: bool = False
+    ) -> tuple[Self, Checked]:
+        """Sweep the learning rate, unless it was set, and make the ladder's study; its runs are still to be trained.
+
+        Args:
+            watch, fresh: of the sweep's study, as in :meth:`conduct`.
+
+        Raises:
+            StoppedError: a signal came during the sweep; the same call resumes it.
+            GlassformerError: its runs cannot be made here.
+        """
+        if plan.sweep is not None and plan.sweep.best is None:
+            name = f"ladder-{plan.request.preset}-rates"
+            sweep = run_sweep(plan.sweep, plan.base, name, workers=plan.workers, root=root, watch=watch, fresh=fresh)
+            plan = plan.with_sweep(sweep)
         checked = check(study_config(plan))
         study = Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
         replace_durably(study.path / LADDER, json_bytes(plan.to_dict()))
@@ -93,11 +108,11 @@ class Ladder:
     def open(cls, path: Path) -> Self:
         """The ladder in a study's folder. Raises :class:`RunError` if there is none, or it is damaged."""
         if not (path / LADDER).is_file():
-            raise RunError(f"The study {path} is no ladder: it has no {LADDER}.")
+            raise RunError(f"The study {path} is not a ladder: it has no {LADDER}.")
         try:
-            plan = Plan.of(read_object(path / LADDER))
+            plan = LadderPlan.of(read_object(path / LADDER))
         except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path / LADDER} is damaged ({error}): begin the ladder anew with --fresh.") from error
+            raise RunError(f"{path / LADDER} is damaged ({error}): start again with --fresh.") from error
         return cls(plan, Study.open(path))
 
     @classmethod
@@ -120,12 +135,12 @@ class Ladder:
         checked = check(self.study.config)
         if not all(began_with(self.study, arm, fingerprint) for arm, fingerprint in checked.data.items()):
             raise RunError(
-                f"The data of the ladder {self.study.name} have changed since it began: put them back, or begin anew "
+                f"The data of the ladder {self.study.name} have changed since it began: restore them, or start again "
                 "with --fresh."
             )
         return checked
 
-    def conduct(self, checked: Checked, *, watch: Watch | None = None, fresh: bool = False) -> str | None:
+    def conduct(self, checked: Checked, *, watch: Watch = unobserved, fresh: bool = False) -> str | None:
         """Make its runs that are not there yet; gives the signal that stopped it, or None.
 
         Args:
@@ -135,36 +150,16 @@ class Ladder:
         Raises:
             RunError: runs failed; the same command tries them again.
         """
-        study = self.study
-        if any(outcome.status == "failed" for outcome in study.outcomes()):
-            study.forget_failures()
-        if not fresh:
-            root = study.path.parent
-            reuse(study, runs=places.runs_folder(), studies=root, threads=checked.threads)
-        if study.waiting():
-            waiting = len(study.waiting())
-            count = worker_count(self.plan.workers, n_runs=waiting, device=checked.device, run_bytes=checked.run_bytes)
-            executor = LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
-            with nullcontext() if watch is None else watch(study) as observer:
-                signal = Driver(study, executor, [] if observer is None else [observer]).run()
-            if signal is not None:
-                return signal
-        self._refuse_failed()
-        return None
+        result = StudyRunner(self.plan.workers, studies=self.study.path.parent, fresh=fresh, watch=watch).run(
+            self.study, checked
+        )
+        if result.stopped is None:
+            result.check()
+        return result.stopped
 
-    def _refuse_failed(self) -> None:
-        """A run that an error ended may not be left out in silence."""
-        failed = [f"  - {each.variant}: {each.reason}" for each in self.study.outcomes() if each.status == "failed"]
-        if failed:
-            reasons = "\n".join(failed)
-            raise RunError(
-                f"{len(failed)} of {len(self.study.plan)} runs of the ladder failed:\n{reasons}\n"
-                f"The same command tries them again; what the workers said is in {self.study.logs}."
-            )
+    # ---------------------------------------------------------------------------------------------- their results
 
-    # ------------------------------------------------------------------------------------------ what they say
-
-    def losses(self, run: Run, variant: str = BASE) -> Mapping[int, float | None]:
+    def losses(self, run: LadderRun, variant: str = BASE) -> Mapping[int, float | None]:
         """Final validation loss of a rung by seed, nats per token; None where it diverged. Those that ended."""
         return self._losses.get(arm_of(self.plan, run, variant), {})
 
@@ -172,35 +167,52 @@ class Ladder:
     def _losses(self) -> Mapping[str, Mapping[int, float | None]]:
         return self.study.losses()
 
+    def checks(self) -> RungChecks:
+        """Whether the base's rungs learned."""
+        ended = {run.name: self._finite(run) for run in self.plan.runs}
+        losses = {name: float(np.mean(found)) for name, found in ended.items() if found}
+        return check_rungs(self.plan.runs, losses, self.plan.entropies)
+
+    def _finite(self, run: LadderRun) -> list[float]:
+        """Losses of the base's seeds that have one."""
+        return [loss for loss in self.losses(run).values() if loss is not None]
+
     @property
     def diverged(self) -> list[str]:
         """Names of rungs of the base with a run that diverged."""
         return [run.name for run in self.plan.runs if None in self.losses(run).values()]
 
-    def learned(self) -> Learned:
-        """The law through the base's rungs. Raises :class:`DataError` if too few have ended."""
-        runs = self.plan.runs
-        losses = [[loss for loss in self.losses(run).values() if loss is not None] for run in runs]
-        points = rung_points(
-            [run.name for run in runs],
-            [run.n for run in runs],
-            [run.d for run in runs],
-            [run.c for run in runs],
-            losses,
-            self.study.name,
+    def fitted(self) -> LadderFit:
+        """The law through the base's rungs that pass their checks. Raises :class:`DataError` if there are too few."""
+        excluded = self.checks().excluded
+        runs = [run for run in self.plan.runs if run.name not in excluded]
+        losses = [self._finite(run) for run in runs]
+        try:
+            points = rung_points(
+                [run.name for run in runs],
+                [run.n for run in runs],
+                [run.d for run in runs],
+                [run.c for run in runs],
+                losses,
+                self.study.name,
+            )
+            return fit_ladder(points, self.plan.request.formula, single=single_noise(losses))
+        except DataError as error:
+            raise DataError(f"{error} Excluded: {'; '.join(excluded.values())}." if excluded else str(error)) from error
+
+    def effect(self, variant: str) -> EffectVsCompute:
+        """A variant's difference to the base over compute. Raises :class:`DataError` if too few rungs have pairs."""
+        excluded = self.checks().excluded
+        return compare_over_compute(
+            variant, [self._pairs(run, variant) for run in self.plan.runs if run.name not in excluded]
         )
-        return learn(points, self.plan.request.formula, single=single_noise(losses))
 
-    def scaling(self, variant: str) -> Scaling:
-        """How a variant's difference to the base goes on. Raises :class:`DataError` if too few rungs have pairs."""
-        return compare_over_compute(variant, [self._pairs(run, variant) for run in self.plan.runs])
-
-    def _pairs(self, run: Run, variant: str) -> PairedRung:
+    def _pairs(self, run: LadderRun, variant: str) -> PairedRung:
         base, other = self.losses(run), self.losses(run, variant)
         losses = {seed: (base[seed], other[seed]) for seed in sorted(base.keys() & other.keys())}
         return PairedRung(run.name, run.c, run.c * self._cost(run, variant), losses)
 
-    def _cost(self, run: Run, variant: str) -> float:
+    def _cost(self, run: LadderRun, variant: str) -> float:
         """A variant's FLOPs on a rung, by the base's."""
         from glassformer.models.counting import flops_per_token
 
@@ -212,7 +224,7 @@ class Ladder:
     # ------------------------------------------------------------------------------------------- verification
 
     def verify(self, observers: Sequence[TrainingObserver] = ()) -> str | None:
-        """Train the verifying run, with every core, of the base and of each variant, or go on with it.
+        """Train the verifying run, with every core, of the base and of each variant, or resume it.
 
         Returns the signal that stopped it, or None when all have ended.
         """
@@ -220,11 +232,11 @@ class Ladder:
 
         for arm in (BASE, *self.plan.request.vary):
             found = self._verifying(arm)
-            if found is not None and _ended(found):
+            if found is not None and _has_ended(found):
                 continue
             if found is None:
                 root = self.study.path / VERIFICATION
-                trainer = start(self._verifying_config(arm), name=slot_name(arm), root=root, observers=observers)
+                trainer = start(self._verifying_config(arm), name=safe_name(arm), root=root, observers=observers)
             else:
                 trainer, _ = resume(found, observers=observers)
             outcome = trainer.train()
@@ -232,21 +244,21 @@ class Ladder:
                 return outcome.reason
         return None
 
-    def verified(self, learned: Learned) -> list[Verified]:
-        """What came out, of each arm whose verifying run has ended."""
+    def verified(self, fitted: LadderFit) -> list[Verified]:
+        """The result of each arm whose verifying run has ended."""
         place = self.plan.verification
         found = []
         for arm in (BASE, *self.plan.request.vary):
             folder = self._verifying(arm)
             outcome = None if folder is None else read_outcome(folder, arm, 0)
             if outcome is not None:
-                band = learned.band(place.n, place.d, place.c) if arm == BASE else None
-                found.append(Verified(arm, outcome.loss, band))
+                predicted = fitted.predict(place.n, place.d, place.c) if arm == BASE else None
+                found.append(Verified(arm, outcome.loss, predicted))
         return found
 
     def _verifying(self, arm: str) -> RunFolder | None:
         paths = [
-            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{slot_name(arm)}-")
+            path for path in list_runs(self.study.path / VERIFICATION) if path.name.startswith(f"{safe_name(arm)}-")
         ]
         return RunFolder.open(paths[0]) if paths else None
 
@@ -259,14 +271,14 @@ class Ladder:
         changes = {**self.plan.verification.changes, **often, **self.plan.request.vary.get(arm, {})}
         return self.plan.base.override(changes)
 
-    def write(self, told: Mapping[str, Any]) -> Path:
-        """Keep what was learned in ``learned.json``; before the verifying run begins, so that it is a prediction."""
+    def write(self, summary: Mapping[str, Any]) -> Path:
+        """Write ``learned.json``; before the verifying run begins, so that it is a prediction."""
         path = self.study.path / LEARNED
-        replace_durably(path, json_bytes(told))
+        replace_durably(path, json_bytes(summary))
         return path
 
 
-def study_config(plan: Plan) -> StudyConfig:
+def study_config(plan: LadderPlan) -> StudyConfig:
     """The study that a ladder is: an arm for each rung, and for each variant of it.
 
     Raises:
@@ -300,14 +312,14 @@ def study_config(plan: Plan) -> StudyConfig:
     )
 
 
-def arm_of(plan: Plan, run: Run, variant: str = BASE) -> str:
+def arm_of(plan: LadderPlan, run: LadderRun, variant: str = BASE) -> str:
     """The study's arm that a rung, or its variant, is."""
     if variant != BASE:
         return f"{run.name} {variant}"
     return BASE if run.name == plan.runs[0].name else run.name
 
 
-def _ended(run: RunFolder) -> bool:
+def _has_ended(run: RunFolder) -> bool:
     return read_outcome(run, BASE, 0) is not None
 
 

@@ -1,4 +1,4 @@
-"""The charts of a ladder: how its design shrinks the interval, the law with its band, a variant's difference."""
+"""The charts of a ladder: the design's expected interval, the law and its prediction, a variant's difference."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
 from glassformer.scaling.chart_axes import LOSS, around, logarithmic, rounded
-from glassformer.scaling.ladders.comparing import Scaling
-from glassformer.scaling.ladders.ladder_fit import Learned
-from glassformer.scaling.ladders.ladder_plan import Plan
-from glassformer.scaling.ladders.ladder_told import Told, band_of
+from glassformer.scaling.ladders.effect_vs_compute import EffectVsCompute
+from glassformer.scaling.ladders.ladder_fit import LadderFit
+from glassformer.scaling.ladders.ladder_plan import LadderPlan
+from glassformer.scaling.ladders.ladder_summary import LadderSummary, predict_run
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,13 +22,17 @@ COMPUTE_TITLE = "training compute C (FLOP)"
 Rows = list[dict[str, Any]]
 
 
-def design_chart(plan: Plan) -> Drawing:
-    """What is known of the target after each rung, over what they cost together."""
+def design_chart(plan: LadderPlan) -> Drawing:
+    """The expected interval at the target after each rung, over their cumulative cost."""
     design = plan.design
     spent = np.cumsum([plan.cost(_run(plan, rung.candidate.label)) for rung in design.rungs])
     scale = 60.0 if plan.budget.timed else 1.0
     rows: Rows = [{"cost": 0.0, "known": rounded(100 * design.before), "rung": "none"}] + [
-        {"cost": rounded(float(cost) / scale), "known": rounded(100 * rung.promise), "rung": rung.candidate.label}
+        {
+            "cost": rounded(float(cost) / scale),
+            "known": rounded(100 * rung.expected_half_width),
+            "rung": rung.candidate.label,
+        }
         for cost, rung in zip(spent, design.rungs, strict=True)
     ]
     unit = "core-minutes" if plan.budget.timed else "FLOP"
@@ -51,16 +55,16 @@ def design_chart(plan: Plan) -> Drawing:
 
     return Drawing(
         build,
-        title="What each rung is worth",
-        description="The interval at the target that the design promises once a rung and those before it are made, in "
-        "the order of what they save for their cost.",
+        title="Contribution of each rung",
+        description="The 95 % interval at the target expected after each rung, in the order of their contribution for "
+        "their cost.",
     )
 
 
-def law_chart(told: Told) -> Drawing:
-    """The rungs, the law along the path to the target, its band, and the truth where it is known."""
-    assert told.learned is not None
-    plan, learned = told.plan, told.learned
+def law_chart(summary: LadderSummary) -> Drawing:
+    """The rungs, the law along the path to the target with its prediction interval, and the measured loss."""
+    assert summary.fitted is not None
+    plan, fitted = summary.plan, summary.fitted
     places = {run.name: run for run in (plan.target, plan.verification)}
     rows: Rows = [
         {
@@ -68,20 +72,20 @@ def law_chart(told: Told) -> Drawing:
             "what": f"{run.name}, seed {seed}",
         }
         for run in plan.runs
-        for seed, loss in told.ladder.losses(run).items()
+        for seed, loss in summary.ladder.losses(run).items()
         if loss is not None
     ]  # fmt: skip
-    rows += _path_rows(plan, learned)
+    rows += _path_rows(plan, fitted)
     for run in places.values():
-        band = band_of(learned, run)
+        predicted = predict_run(fitted, run)
         rows.append(
-            {"kind": "target", "C": rounded(run.c), "loss": round(band.loss, 5), "low": round(band.low, 5),
-             "high": round(band.high, 5), "what": f"predicted for {run.name}"}
+            {"kind": "target", "C": rounded(run.c), "loss": round(predicted.loss, 5), "low": round(predicted.low, 5),
+             "high": round(predicted.high, 5), "what": f"predicted for {run.name}"}
         )  # fmt: skip
     rows += [
-        {"kind": "truth", "C": rounded(plan.verification.c), "loss": round(each.loss, 5), "what": "the truth"}
-        for each in told.verified
-        if each.band is not None and each.loss is not None
+        {"kind": "truth", "C": rounded(plan.verification.c), "loss": round(each.loss, 5), "what": "measured"}
+        for each in summary.verified
+        if each.predicted is not None and each.loss is not None
     ]
     compute = np.array([row["C"] for row in rows])
     lows = [float(row["low"] if "low" in row else row["loss"]) for row in rows]
@@ -116,28 +120,28 @@ def law_chart(told: Told) -> Drawing:
     return Drawing(
         build,
         title="The rungs, the law and the target",
-        description="Points: the final validation loss of every run. Line and band: the law along the path to the "
-        "target, and where 95 % of such runs are to lie. Circle: the prediction; diamond: the truth, once that run has "
-        "been made.",
+        description="Points: the final validation loss of every run. Line and shaded area: the law along the path to "
+        "the target, with its 95 % prediction interval. Circle: the prediction; diamond: the measured loss, after that "
+        "run.",
     )
 
 
-def difference_chart(scaling: Scaling) -> Drawing:
-    """Variant − base over compute: every pair, and how the difference goes on with its band."""
+def difference_chart(effect: EffectVsCompute) -> Drawing:
+    """Variant − baseline over compute: every pair, and the extrapolated difference with its interval."""
     rows: Rows = [
         {"kind": "pair", "C": rounded(rung.compute), "difference": round(value, 5), "what": f"{rung.name}, seed {seed}"}
-        for rung in scaling.rungs
+        for rung in effect.rungs
         for seed, value in rung.differences.items()
     ]
     rows += [
         {"kind": "curve", "C": rounded(at.compute), "difference": round(at.difference, 5), "low": round(at.low, 5),
          "high": round(at.high, 5), "what": f"{at.times:.2g} times the largest rung"}
-        for at in scaling.curve
+        for at in effect.curve
     ]  # fmt: skip
     rows += [
         {"kind": "asked", "C": rounded(at.compute), "difference": round(at.difference, 5), "low": round(at.low, 5),
          "high": round(at.high, 5), "what": f"{at.times:g}×: {at.verdict}"}
-        for at in scaling.at
+        for at in effect.at
     ]  # fmt: skip
     compute = np.array([row["C"] for row in rows])
     ends = [float(row[end]) for row in rows for end in ("low", "high", "difference") if end in row]
@@ -149,7 +153,7 @@ def difference_chart(scaling: Scaling) -> Drawing:
 
         x = alt.X(**logarithmic("C", f"{COMPUTE_TITLE} of the base", *around(compute, 0.03), compute=True))
         scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
-        y = alt.Y("difference:Q", title="loss of the variant − base (nats/token)", scale=scale)
+        y = alt.Y("difference:Q", title="loss of the variant − baseline (nats/token)", scale=scale)
         tooltip = [alt.Tooltip("what:N"), alt.Tooltip("difference:Q", format="+.4f")]
 
         def of(kind: str) -> alt.Chart:
@@ -170,25 +174,25 @@ def difference_chart(scaling: Scaling) -> Drawing:
 
     return Drawing(
         build,
-        title=f"{scaling.variant} against the base",
+        title=f"{effect.variant} minus the baseline",
         description="Each point is a pair of runs of one rung and seed; below the dashed line the variant is better. "
-        "Line and band: how the difference goes on, with a 95 % interval at 10 and 100 times the largest rung's "
-        "compute.",
+        "Line and shaded area: the extrapolated difference, with a 95 % interval at 10 and 100 times the compute of "
+        "the largest rung.",
     )
 
 
-def _path_rows(plan: Plan, learned: Learned) -> Rows:
+def _path_rows(plan: LadderPlan, fitted: LadderFit) -> Rows:
     """The law's curve: N and D in the target's proportion, from the smallest rung's compute to the target's."""
     end = plan.target
     compute = np.geomspace(min(run.c for run in plan.runs), max(end.c, plan.verification.c), PLACES)
     share = np.sqrt(compute / end.c)
-    bands = learned.curve(end.n * share, end.d * share, compute)
+    predictions = fitted.curve(end.n * share, end.d * share, compute)
     return [
-        {"kind": "path", "C": rounded(float(c)), "loss": round(band.loss, 5), "low": round(band.low, 5),
-         "high": round(band.high, 5), "what": "the law"}
-        for c, band in zip(compute, bands, strict=True)
+        {"kind": "path", "C": rounded(float(c)), "loss": round(predicted.loss, 5), "low": round(predicted.low, 5),
+         "high": round(predicted.high, 5), "what": "the law"}
+        for c, predicted in zip(compute, predictions, strict=True)
     ]  # fmt: skip
 
 
-def _run(plan: Plan, name: str) -> Any:
+def _run(plan: LadderPlan, name: str) -> Any:
     return next(run for run in plan.runs if run.name == name)

@@ -1,17 +1,17 @@
-"""Which runs shrink the interval at a target most, for a given budget.
+"""The runs that shrink the interval at a target most, for a given budget.
 
 A ladder is a set of small runs whose losses are to say what a larger run, the target, will reach. The law that will be
 fitted is a floor and one or two powers,
 
     L = E + Σ_k e^{u_k} · (x_k / x⁰_k)^{−a_k}        x = (N, D), or x = C along one path
 
-and each run measures ln L with an error of standard deviation σ. Linearised about a law that is believed beforehand,
+and each run measures ln L with an error of standard deviation σ. Linearised about a prior law,
 runs with Jacobian rows j_i = ∂ ln L(x_i)/∂θ leave the variance
 
     v = j_Tᵀ (P + Σ_i j_i j_iᵀ/σ²)⁻¹ j_T + σ²
 
 at the target T: a Bayesian c-optimal design (Chaloner & Verdinelli 1995, "Bayesian experimental design: a review",
-section 2.2), with P the precision of what is believed beforehand, and σ² for the target's own run. Runs are added by
+section 2.2), with P the precision of the prior, and σ² for the target's own run. Runs are added by
 what they save of v for what they cost, and exchanged as long as that helps (Fedorov 1972). A run's place counts once:
 a law needs different rungs to be found wrong.
 """
@@ -19,9 +19,10 @@ a law needs different rungs to be found wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ STEP = 1.08
 FINEST = 75
 """Smaller budgets that are tried besides: down to 1.08^-75, a 320th."""
 
-THRIFTS = (1.0, 0.5, 0.0)
+COST_EXPONENTS = (1.0, 0.5, 0.0)
 """How much a rung's cost counts while rungs are added: all of it begins with cheap ones, nothing with the largest."""
 
 Z = float(stats.norm.isf(0.025))
@@ -85,11 +86,11 @@ class SumOfPowers:
 
 
 @dataclass(frozen=True)
-class Belief:
-    """A law and how sure of it one is before any run: independent normal errors of θ.
+class Prior:
+    """The law and its uncertainty before any run: independent normal errors of θ.
 
     Attributes:
-        sd: [p]; infinite where nothing is believed.
+        sd: [p]; infinite where nothing is known.
         why: where it is from, a sentence.
     """
 
@@ -124,12 +125,12 @@ class Rung:
 
     Attributes:
         number: of the candidate, from 0.
-        promise: relative half-width of the 95 % interval at the target once this rung and those before it are made.
+        expected_half_width: relative, of the 95 % interval at the target after this rung and those before it.
     """
 
     number: int
     candidate: Candidate
-    promise: float
+    expected_half_width: float
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,32 @@ class Design:
     seeds: int
 
     @property
-    def promise(self) -> float:
-        """Relative half-width of the 95 % interval at the target once all is made: 0.03 is ±3 %."""
-        return self.rungs[-1].promise if self.rungs else self.before
+    def expected_half_width(self) -> float:
+        """Relative half-width of the 95 % interval at the target after all rungs: 0.03 is ±3 %."""
+        return self.rungs[-1].expected_half_width if self.rungs else self.before
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``ladder.json`` holds it, where the expected half-width is the rung's "promise"."""
+        rungs = [
+            {"number": each.number, "candidate": asdict(each.candidate), "promise": each.expected_half_width}
+            for each in self.rungs
+        ]
+        return asdict(self) | {"rungs": rungs}
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> Self:
+        """What :meth:`to_dict` gave."""
+        rungs = []
+        for rung in tree["rungs"]:
+            found = rung["candidate"]
+            candidate = Candidate(tuple(found["x"]), found["cost"], found["label"])
+            rungs.append(Rung(rung["number"], candidate, rung["promise"]))
+        return cls(**(dict(tree) | {"rungs": tuple(rungs)}))
 
 
 @dataclass(frozen=True)
-class Problem:
-    """The choice: candidates, a target, what is believed, and what a run's error is.
+class DesignProblem:
+    """A design problem: candidates, a target, the prior, and the error of a run.
 
     Attributes:
         target: inputs of the law at the target, [k].
@@ -168,7 +187,7 @@ class Problem:
 
     candidates: Sequence[Candidate]
     target: tuple[float, ...]
-    belief: Belief
+    prior: Prior
     noise: float = NOISE
     seeds: int = 1
     fewest: int | None = None
@@ -179,7 +198,7 @@ class Problem:
     def rows(self) -> Array:
         """[m, p] Jacobian of each candidate, over the error of the mean of its seeds."""
         x = np.array([candidate.x for candidate in self.candidates])
-        return self.belief.law.jacobian(x) * (math.sqrt(self.seeds) / self.noise)
+        return self.prior.law.jacobian(x) * (math.sqrt(self.seeds) / self.noise)
 
     @cached_property
     def costs(self) -> Array:
@@ -189,12 +208,12 @@ class Problem:
     @cached_property
     def aim(self) -> Array:
         """[p] the Jacobian at the target."""
-        return self.belief.law.jacobian(self.target)
+        return self.prior.law.jacobian(self.target)
 
     @property
     def least(self) -> int:
         """Rungs at least."""
-        return len(self.belief.sd) + SPARE if self.fewest is None else self.fewest
+        return len(self.prior.sd) + SPARE if self.fewest is None else self.fewest
 
     @property
     def cheapest(self) -> float:
@@ -205,7 +224,7 @@ class Problem:
     def covariance(self, chosen: Sequence[int]) -> Array:
         """[p, p] of θ once these are made."""
         rows = self.rows[list(chosen)]
-        return np.asarray(np.linalg.inv(self.belief.precision + rows.T @ rows), dtype=np.float64)
+        return np.asarray(np.linalg.inv(self.prior.precision + rows.T @ rows), dtype=np.float64)
 
     def variance(self, chosen: Sequence[int]) -> float:
         """Of ln L of the law at the target once these are made."""
@@ -215,31 +234,31 @@ class Problem:
         """Relative, of the 95 % interval for the target's run."""
         return math.expm1(Z * math.sqrt(self.variance(chosen) + self.noise**2))
 
-    def savings(self, covariance: Array) -> Array:
+    def variance_reduction(self, covariance: Array) -> Array:
         """[m] by how much one more run of each candidate lowers the variance (Sherman & Morrison)."""
         seen = self.rows @ covariance
         return np.asarray((seen @ self.aim) ** 2 / (1 + np.einsum("mp,mp->m", seen, self.rows)), dtype=np.float64)
 
 
-def choose(problem: Problem, budget: float) -> Design:
-    """The rungs for a budget; a larger budget never promises less.
+def choose(problem: DesignProblem, budget: float) -> Design:
+    """The rungs for a budget; a larger budget never gives a wider expected interval.
 
     Raises:
         ConfigError: the budget, or the number of candidates, does not allow the fewest rungs that the law needs.
     """
-    _refuse_too_little(problem, budget)
+    _check_enough(problem, budget)
     best: list[int] | None = None
     for level in _levels(budget, problem.cheapest):
-        for thrift in THRIFTS:
-            chosen = _exchanged(problem, _greedy(problem, level, thrift), level)
+        for cost_exponent in COST_EXPONENTS:
+            chosen = _exchanged(problem, _greedy(problem, level, cost_exponent), level)
             if best is None or problem.variance(chosen) < problem.variance(best):
                 best = chosen
     assert best is not None
     return _design(problem, best, budget)
 
 
-def _refuse_too_little(problem: Problem, budget: float) -> None:
-    count, parameters = len(problem.candidates), len(problem.belief.sd)
+def _check_enough(problem: DesignProblem, budget: float) -> None:
+    count, parameters = len(problem.candidates), len(problem.prior.sd)
     if count < problem.least:
         raise ConfigError(
             f"a law of {parameters} parameters needs {problem.least} different runs at least, and only {count} fit "
@@ -261,16 +280,16 @@ def _levels(budget: float, cheapest: float) -> list[float]:
     return [cheapest, *(level for level in levels if cheapest < level <= budget)]
 
 
-def _greedy(problem: Problem, budget: float, thrift: float) -> list[int]:
+def _greedy(problem: DesignProblem, budget: float, cost_exponent: float) -> list[int]:
     """Rungs added by what they save over their cost to the power ``thrift``, as long as one can be afforded."""
     chosen = list(problem.must)
     while (affordable := _affordable(problem, chosen, budget)).any() and len(chosen) < problem.most:
-        worth = problem.savings(problem.covariance(chosen)) / problem.costs**thrift
-        chosen.append(int(np.argmax(np.where(affordable, worth, -np.inf))))
+        gain = problem.variance_reduction(problem.covariance(chosen)) / problem.costs**cost_exponent
+        chosen.append(int(np.argmax(np.where(affordable, gain, -np.inf))))
     return chosen
 
 
-def _affordable(problem: Problem, chosen: Sequence[int], budget: float) -> npt.NDArray[np.bool_]:
+def _affordable(problem: DesignProblem, chosen: Sequence[int], budget: float) -> npt.NDArray[np.bool_]:
     """[m] whether a candidate is not chosen yet, and leaves enough for the fewest rungs."""
     free = np.ones(len(problem.candidates), dtype=bool)
     free[list(chosen)] = False
@@ -284,7 +303,7 @@ def _affordable(problem: Problem, chosen: Sequence[int], budget: float) -> npt.N
     return free & (problem.costs + reserve <= left * (1 + 1e-12))
 
 
-def _exchanged(problem: Problem, chosen: list[int], budget: float) -> list[int]:
+def _exchanged(problem: DesignProblem, chosen: list[int], budget: float) -> list[int]:
     """One rung taken out for another, as long as that lowers the variance; then what can be added is added."""
     best = problem.variance(chosen)
     improved = True
@@ -294,25 +313,25 @@ def _exchanged(problem: Problem, chosen: list[int], budget: float) -> list[int]:
             rest = [i for i in chosen if i != out]
             without = problem.covariance(rest)
             allowed = _affordable(problem, rest, budget)
-            after = float(problem.aim @ without @ problem.aim) - problem.savings(without)
+            after = float(problem.aim @ without @ problem.aim) - problem.variance_reduction(without)
             into = int(np.argmin(np.where(allowed, after, np.inf)))
             if allowed[into] and after[into] < best * (1 - 1e-9):
                 chosen, best, improved = [*rest, into], float(after[into]), True
         more = _affordable(problem, chosen, budget)
         if not improved and more.any() and len(chosen) < problem.most:
-            saved = np.where(more, problem.savings(problem.covariance(chosen)), -np.inf)
+            saved = np.where(more, problem.variance_reduction(problem.covariance(chosen)), -np.inf)
             chosen = [*chosen, int(np.argmax(saved))]
             best, improved = problem.variance(chosen), True
     return chosen
 
 
-def _design(problem: Problem, chosen: Sequence[int], budget: float) -> Design:
+def _design(problem: DesignProblem, chosen: Sequence[int], budget: float) -> Design:
     """The rungs in the order of what each saves for its cost."""
     left, rungs = list(chosen), []
     ordered: list[int] = []
     while left:
-        worth = problem.savings(problem.covariance(ordered)) / problem.costs
-        ordered.append(max(left, key=lambda i: float(worth[i])))
+        gain = problem.variance_reduction(problem.covariance(ordered)) / problem.costs
+        ordered.append(max(left, key=lambda i: float(gain[i])))
         left.remove(ordered[-1])
         rungs.append(Rung(ordered[-1], problem.candidates[ordered[-1]], problem.half_width(ordered)))
     spent = float(problem.costs[list(chosen)].sum())

@@ -1,15 +1,15 @@
-"""What a ladder's runs say: the law through the rungs, and the loss of a larger run with its band.
+"""The law through a ladder's rungs, and the predicted loss of a larger run with its interval.
 
-Each rung is one point, the geometric mean of its seeds, and the law is fitted by least squares on ln L, which is the
-most likely one if errors of ln L are normal. The band of a run at another place T is Student's t interval of the
+Each rung is one point, the geometric mean of its seeds, and the law is fitted by least squares on ln L, the maximum
+likelihood for normal errors of ln L. The prediction interval of a run at another place T is Student's t interval of the
 linearised fit,
 
     ln L(T) ± t_{n−p} · √(s² · (1 + j_Tᵀ (JᵀJ)⁻¹ j_T) + u²),      s² = Σ r²/(n − p)
 
-with u² = σ²·(1 − 1/m), what a single run scatters more than the mean of a rung's m seeds does (σ² is the variance of
-ln L within rungs; u is 0 for one seed a rung). So it holds the noise of the run itself, the law's misfit as far as the
-rungs show it, and the price of few rungs. It is checked by hiding: the law fitted without the rungs of most compute
-must predict these, and where it erred by more than its own band allowed, the band is widened by as much.
+with u² = σ²·(1 − 1/m), the excess variance of a single run over the mean of a rung's m seeds (σ² is the variance of
+ln L within rungs; u is 0 for one seed a rung). It includes the noise of the run itself, the law's misfit as far as the
+rungs show it, and the small number of rungs. A back-test checks it: the law fitted without the rungs of most compute
+predicts these, and where a loss lay outside its interval, the interval is widened by as much.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ SINGULAR = 1e12
 
 
 @dataclass(frozen=True)
-class Band:
-    """A prediction: the loss of one run, nats per token, and between what it is to lie."""
+class Prediction:
+    """The predicted loss of one run, nats per token, with its prediction interval."""
 
     loss: float
     low: float
@@ -74,23 +74,23 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """A rung that was hidden from a fit which then predicted it."""
+class HeldOutRun:
+    """A rung held out of a fit that then predicted it."""
 
     run: str
-    band: Band
+    predicted: Prediction
     loss: float
     reach: float
     """Its compute, as a multiple of the largest that the fit saw."""
 
     @property
     def over(self) -> float:
-        """Its error in half-widths of the band: above 1 it lies outside."""
-        return abs(math.log(self.loss / self.band.loss)) / math.log(self.band.high / self.band.loss)
+        """Its error in half-widths of the interval: above 1 it lies outside."""
+        return abs(math.log(self.loss / self.predicted.loss)) / math.log(self.predicted.high / self.predicted.loss)
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class LadderFit:
     """The law through the rungs.
 
     Attributes:
@@ -101,7 +101,7 @@ class Learned:
     """
 
     fit: Fit
-    hidden: tuple[Hidden, ...]
+    held_out: tuple[HeldOutRun, ...]
     notes: tuple[str, ...]
     single: float = 0.0
 
@@ -117,8 +117,8 @@ class Learned:
 
     @cached_property
     def widened(self) -> float:
-        """What the band is multiplied by, after the back-test: 1 where it was wide enough."""
-        return max([1.0, *(each.over for each in self.hidden)])
+        """Factor of the prediction interval after the back-test: 1 where it was wide enough."""
+        return max([1.0, *(each.over for each in self.held_out)])
 
     def intervals(self) -> dict[str, tuple[float, float, float]]:
         """Each parameter, and its 95 % interval by the same linearisation, within what the parameter may be."""
@@ -129,16 +129,16 @@ class Learned:
             found[shown(name)] = (value, max(least, value - half), min(most, value + half))
         return found
 
-    def band(self, n: float, d: float, c: float) -> Band:
+    def predict(self, n: float, d: float, c: float) -> Prediction:
         """The prediction for one run with these exact parameters, tokens and FLOPs."""
-        return band(self.fit, n, d, c, widened=self.widened, single=self.single)
+        return predict(self.fit, n, d, c, widened=self.widened, single=self.single)
 
-    def curve(self, n: Array, d: Array, c: Array) -> list[Band]:
+    def curve(self, n: Array, d: Array, c: Array) -> list[Prediction]:
         """The prediction at several places."""
-        return [self.band(*place) for place in zip(n.tolist(), d.tolist(), c.tolist(), strict=True)]
+        return [self.predict(*place) for place in zip(n.tolist(), d.tolist(), c.tolist(), strict=True)]
 
 
-def learn(points: Points, planned: str, *, single: float = 0.0) -> Learned:
+def fit_ladder(points: Points, planned: str, *, single: float = 0.0) -> LadderFit:
     """Fit the law that was planned, or the simpler one where the rungs that ended do not identify it, and say so.
 
     Args:
@@ -179,17 +179,17 @@ def learn(points: Points, planned: str, *, single: float = 0.0) -> Learned:
         raise DataError(f"{len(points)} rungs do not fix {WORDS[kind]}: they must differ more in compute.")
     # a alone is the reducible loss of one FLOP, far from every run, and says nothing of what is predicted
     notes += [each.sentence for each in found.unidentified if set(each.combination) != {"ln a"}]
-    return Learned(found, _back_test(found), tuple(notes), single)
+    return LadderFit(found, _back_test(found), tuple(notes), single)
 
 
-def band(fit: Fit, n: float, d: float, c: float, *, widened: float = 1.0, single: float = 0.0) -> Band:
+def predict(fit: Fit, n: float, d: float, c: float, *, widened: float = 1.0, single: float = 0.0) -> Prediction:
     """Student's t interval of the linearised fit for one run, ``widened`` times."""
     at = Points.of([n], [d], [1.0], c=[c])
     loss = float(fit.formula.value(fit.values, at)[0])
     row = fit.formula.jacobian(fit.values, at)[0] / loss
     spread = _noise(fit) * math.sqrt(1 + float(row @ _unscaled_covariance(fit) @ row))
     half = _quantile(fit) * math.hypot(spread, single) * widened
-    return Band(loss, loss * math.exp(-half), loss * math.exp(half))
+    return Prediction(loss, loss * math.exp(-half), loss * math.exp(half))
 
 
 def rung_points(names: Sequence[str], n: Sequence[float], d: Sequence[float], c: Sequence[float],
@@ -215,11 +215,11 @@ def single_noise(losses: Sequence[Sequence[float]]) -> float:
     return math.sqrt(variance * (1 - float(np.mean([1 / len(values) for values in logs]))))
 
 
-def _back_test(found: Fit) -> tuple[Hidden, ...]:
+def _back_test(found: Fit) -> tuple[HeldOutRun, ...]:
     """Predict the largest rungs from the others, as long as enough are left for an interval."""
     points = found.points
     order = np.argsort(points.c)
-    told: list[Hidden] = []
+    held_out: list[HeldOutRun] = []
     for hide in range(1, 1 + max(0, min(3, len(points) - len(found.values) - 2))):
         seen, unseen = points[order[:-hide]], points[order[-hide:]]
         try:
@@ -230,9 +230,9 @@ def _back_test(found: Fit) -> tuple[Hidden, ...]:
             break
         at = len(unseen) - 1  # of the hidden ones, the largest: what lies farthest
         reach = float(unseen.c[at] / seen.c.max())
-        predicted = band(less, float(unseen.n[at]), float(unseen.d[at]), float(unseen.c[at]))
-        told.append(Hidden(str(unseen.run[at]), predicted, float(unseen.loss[at]), reach))
-    return tuple(told)
+        predicted = predict(less, float(unseen.n[at]), float(unseen.d[at]), float(unseen.c[at]))
+        held_out.append(HeldOutRun(str(unseen.run[at]), predicted, float(unseen.loss[at]), reach))
+    return tuple(held_out)
 
 
 def _rows(found: Fit) -> Array:

@@ -1,4 +1,4 @@
-"""The page of a ladder: what it learned, the law with its band, the variants, the design, its runs; one file."""
+"""The page of a ladder: results, the law and its prediction, the variants, the design, its runs; one file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from glassformer.charts.table import Cell, Header, Table
 from glassformer.runs.environment import describe_environment
 from glassformer.scaling.ladders.ladder import Ladder
 from glassformer.scaling.ladders.ladder_charts import design_chart, difference_chart, law_chart
-from glassformer.scaling.ladders.ladder_plan import Plan
+from glassformer.scaling.ladders.ladder_plan import LadderPlan
 from glassformer.scaling.ladders.ladder_rungs import short
-from glassformer.scaling.ladders.ladder_told import Told, percent, tell
+from glassformer.scaling.ladders.ladder_summary import LadderSummary, percent, summarize
 from glassformer.studies.report_text import machine, versions
 
 PAGE = "ladder.html"
@@ -26,14 +26,14 @@ def write_page(ladder: Ladder, *, command: Sequence[str], path: Path | None = No
     Raises:
         DataError: the place cannot be written to.
     """
-    told = tell(ladder)
+    summary = summarize(ladder)
     facts = {
         "data": ladder.plan.base.data.source if hasattr(ladder.plan.base.data, "source") else "a task",
         "budget": ladder.plan.request.budget,
         "target": ladder.plan.request.target,
         **_circumstances(command),
     }
-    page = Page(f"A ladder for {ladder.plan.request.preset}", list(_sections(told)), facts=facts)
+    page = Page(f"A ladder for {ladder.plan.request.preset}", list(_sections(summary)), facts=facts)
     return page.save(ladder.study.path / PAGE if path is None else path)
 
 
@@ -50,72 +50,75 @@ def _circumstances(command: Sequence[str]) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _sections(told: Told) -> Iterator[Section]:
-    plan = told.plan
-    figures = [reliability_table(told), *([parameters_table(told)] if told.learned else [])]
-    yield Section("What it learned", " ".join(told.answers()), figures)
-    if told.learned is not None:
+def _sections(summary: LadderSummary) -> Iterator[Section]:
+    plan = summary.plan
+    figures = [reliability_table(summary), *([parameters_table(summary)] if summary.fitted else [])]
+    yield Section("Results", " ".join(summary.answers()), figures)
+    if summary.fitted is not None:
         yield Section(
             "The law and the target",
-            "The rungs, the law through them, and the run that they predict. Look for rungs that leave the line on one "
-            "side: there the law is not theirs, and the band cannot be trusted.",
-            [law_chart(told), *([back_test_table(told)] if told.learned.hidden else [])],
+            "The rungs, the law fitted to them, and the predicted run. Rungs that leave the line systematically show "
+            "a misfit of the law; the prediction interval is then unreliable.",
+            [law_chart(summary), *([back_test_table(summary)] if summary.fitted.held_out else [])],
         )
-    if told.scalings:
+    if summary.effects:
         yield Section(
-            "Does the change still help?",
-            "The variant's loss less the base's, paired by rung and seed, and how it goes on. Look for where the band "
-            "leaves the dashed line.",
-            [difference_chart(scaling) for scaling in told.scalings],
+            "Effect of each variant over compute",
+            "The variant's loss minus the baseline's, paired by rung and seed, and its extrapolation. Where the "
+            "interval leaves the dashed line, the effect is significant.",
+            [difference_chart(effect) for effect in summary.effects],
         )
     yield Section(
         "The design",
-        "Which runs were chosen, and what each was to add. The first rungs fix the law roughly; the last ones are "
-        "worth what the curve still falls.",
+        "The chosen runs, and the expected contribution of each: the first rungs identify the law roughly, the last "
+        "ones narrow the interval by as much as the curve still falls.",
         [design_chart(plan), design_table(plan)],
     )
     yield Section(
-        "Every run", "Each number above comes from these runs of the study beside this file.", [runs_table(told)]
+        "Runs", "Every number above comes from these runs, in the study beside this file.", [runs_table(summary)]
     )
 
 
-def reliability_table(told: Told) -> Table:
-    """The law, the design's promise, the back-test, what is left open, what to run next: a sentence each."""
-    rows = [[Cell(asked), Cell(found)] for asked, found in told.trust().items()]
-    return Table([Header("asked", "left"), Header("found", "left")], rows, title="How far to trust it")
+def reliability_table(summary: LadderSummary) -> Table:
+    """The rungs, the law, the design, the back-test, the next run: a sentence each."""
+    rows = [[Cell(aspect), Cell(found)] for aspect, found in summary.reliability().items()]
+    return Table([Header("aspect", "left"), Header("finding", "left")], rows, title="Reliability")
 
 
-def parameters_table(told: Told) -> Table:
+def parameters_table(summary: LadderSummary) -> Table:
     """The law's parameters with their intervals."""
-    assert told.learned is not None
+    assert summary.fitted is not None
     rows = [
         [Cell(name), Cell(f"{value:.5g}", value), Cell(f"{low:.4g}"), Cell(f"{high:.4g}")]
-        for name, (value, low, high) in told.learned.intervals().items()
+        for name, (value, low, high) in summary.fitted.intervals().items()
     ]
     headers = [Header("parameter", "left"), Header("value"), Header("95 % from"), Header("to")]
     return Table(headers, rows, title="Parameters", narrow=True)
 
 
-def back_test_table(told: Told) -> Table:
-    """What the law missed of rungs that were hidden from it."""
-    assert told.learned is not None
+def back_test_table(summary: LadderSummary) -> Table:
+    """Predictions for held-out rungs."""
+    assert summary.fitted is not None
     rows = [
         [
             Cell(each.run),
             Cell(f"{each.reach:.2f}×", each.reach),
-            Cell(f"{each.band.loss:.4f}", each.band.loss),
-            Cell(f"{each.band.low:.4f} to {each.band.high:.4f}"),
+            Cell(f"{each.predicted.loss:.4f}", each.predicted.loss),
+            Cell(f"{each.predicted.low:.4f} to {each.predicted.high:.4f}"),
             Cell(f"{each.loss:.4f}", each.loss),
-            Cell("yes" if each.band.holds(each.loss) else "no"),
+            Cell("yes" if each.predicted.holds(each.loss) else "no"),
         ]
-        for each in told.learned.hidden
+        for each in summary.fitted.held_out
     ]
-    headers = [Header("hidden run", "left"), *map(Header, ("beyond", "predicted", "band", "truth", "inside"))]
-    return Table(headers, rows, title="Back-test: the largest rungs, hidden")
+    headers = [
+        Header("held-out run", "left"),
+        *map(Header, ("compute", "predicted", "95 % interval", "measured", "inside")),
+    ]
+    return Table(headers, rows, title="Back-test: the largest rungs held out")
 
 
-def design_table(plan: Plan) -> Table:
-    """The rungs in the order in which they help."""
+def design_table(plan: LadderPlan) -> Table:
+    """The rungs in the order of their contribution for their cost."""
     runs = {run.name: run for run in plan.runs}
     unit = 60.0 if plan.budget.timed else 1.0
     rows = [[Cell("none"), *[Cell("")] * 6, Cell(f"±{percent(plan.design.before)}")]]
@@ -131,19 +134,19 @@ def design_table(plan: Plan) -> Table:
                 Cell(f"{run.steps:,}", run.steps),
                 Cell(f"{run.changes['training.optimizer.learning_rate']:.3g}"),
                 Cell(f"{cost:.3g}", cost),
-                Cell(f"±{percent(rung.promise)}", rung.promise),
+                Cell(f"±{percent(rung.expected_half_width)}", rung.expected_half_width),
             ]
         )
     cost_title = "cost (core-min)" if plan.budget.timed else "cost (FLOP)"
-    titles = ("N", "D", "C (FLOP)", "steps", "learning rate", cost_title, "target known to")
+    titles = ("N", "D", "C (FLOP)", "steps", "learning rate", cost_title, "expected half-width")
     return Table([Header("rung", "left"), *map(Header, titles)], rows, title="The rungs")
 
 
-def runs_table(told: Told) -> Table:
+def runs_table(summary: LadderSummary) -> Table:
     """Every run with its loss."""
     rows = []
-    for outcome in told.ladder.study.outcomes():
-        run = told.plan.runs[0] if outcome.variant == "base" else None
+    for outcome in summary.ladder.study.outcomes():
+        run = summary.plan.runs[0] if outcome.variant == "base" else None
         name = outcome.variant if run is None else run.name
         loss = Cell("–") if outcome.loss is None else Cell(f"{outcome.loss:.4f}", outcome.loss)
         rows.append(

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from operator import itemgetter
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from glassformer import machine
 from glassformer.errors import ConfigError, nearest
 from glassformer.numbers import NumberError, read_number
-from glassformer.scaling.ladders.ladder_budget import PACKED, Budget, Pace, guessed_flops, pace_of, read_budget
+from glassformer.scaling.ladders.ladder_budget import (
+    PACKED,
+    Budget,
+    Pace,
+    Prices,
+    guessed_flops,
+    pace_of,
+    read_budget,
+    why_no_rung,
+)
 from glassformer.scaling.ladders.ladder_design import (
     NOISE,
-    Belief,
     Candidate,
     Design,
-    Problem,
-    Rung,
+    DesignProblem,
+    Prior,
     SumOfPowers,
     choose,
 )
 from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW
 from glassformer.scaling.ladders.ladder_rungs import (
+    FACTOR,
     OWN,
     PATH,
+    RATE,
     SIZES,
     SMALLEST,
-    Family,
-    Run,
+    LadderRun,
+    RunGrid,
     base_of,
     batch_for,
+    rate_for,
 )
+from glassformer.scaling.ladders.rate_sweep import FACTORS, RateSweep
 from glassformer.scaling.laws.units import flops
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import PrepareProgress, TrainingData
@@ -123,7 +134,7 @@ class LadderRequest:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LadderPlan:
     """A ladder before it is begun.
 
     Attributes:
@@ -131,20 +142,42 @@ class Plan:
         target: the run that is predicted.
         verification: the run that can put it to the test: at most :data:`REACH` times the largest rung.
         pace: measured, where the budget is time.
+        sweep: of the learning rate; None where it was set.
+        entropies: "unigram" and "bigram" of the training text, nats per token.
     """
 
     request: LadderRequest
     base: RunConfig
-    runs: tuple[Run, ...]
-    target: Run
-    verification: Run
+    runs: tuple[LadderRun, ...]
+    target: LadderRun
+    verification: LadderRun
     design: Design
     budget: Budget
     workers: int
     pace: Pace | None
     notes: tuple[str, ...]
+    sweep: RateSweep | None = None
+    entropies: Mapping[str, float] = field(default_factory=dict)
 
-    def cost(self, run: Run) -> float:
+    def with_sweep(self, sweep: RateSweep) -> Self:
+        """The same ladder at the learning rates that were measured.
+
+        Raises:
+            ConfigError: every rate diverged.
+        """
+        factor = sweep.best
+        if factor is None:
+            raise ConfigError(f"{sweep.sentence} Set one: --set {RATE}=VALUE.", subject="ladder")
+
+        def at_rate(run: LadderRun) -> LadderRun:
+            width = run.changes.get("model.d_model", self.base.model.d_model)
+            return replace(run, changes={**run.changes, RATE: rate_for(factor, width)})
+
+        runs = tuple(map(at_rate, self.runs))
+        target, verification = at_rate(self.target), at_rate(self.verification)
+        return replace(self, runs=runs, target=target, verification=verification, sweep=sweep)
+
+    def cost(self, run: LadderRun) -> float:
         """Of a rung with all its seeds and variants, or of another run alone; in the budget's unit."""
         found = {rung.candidate.label: rung.candidate.cost * self.design.seeds for rung in self.design.rungs}
         if run.name in found:
@@ -161,36 +194,37 @@ class Plan:
             "runs": [asdict(run) for run in self.runs],
             "target": asdict(self.target),
             "verification": asdict(self.verification),
-            "design": asdict(self.design),
+            "design": self.design.to_dict(),
             "budget": asdict(self.budget),
             "workers": self.workers,
             "pace": None if self.pace is None else asdict(self.pace),
             "notes": list(self.notes),
+            "sweep": None if self.sweep is None else self.sweep.to_dict(),
+            "entropies": dict(self.entropies),
         }
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> Self:
         """What :meth:`to_dict` gave."""
-        design = dict(tree["design"])
-        rungs = [
-            Rung(number, Candidate(tuple(candidate["x"]), candidate["cost"], candidate["label"]), promise)
-            for number, candidate, promise in map(itemgetter("number", "candidate", "promise"), design["rungs"])
-        ]
         return cls(
             LadderRequest.of(tree["request"]),
             RunConfig.build(tree["base"]),
-            tuple(Run(**run) for run in tree["runs"]),
-            Run(**tree["target"]),
-            Run(**tree["verification"]),
-            Design(**(design | {"rungs": tuple(rungs)})),
+            tuple(LadderRun(**run) for run in tree["runs"]),
+            LadderRun(**tree["target"]),
+            LadderRun(**tree["verification"]),
+            Design.of(tree["design"]),
             Budget(**tree["budget"]),
             tree["workers"],
             None if tree["pace"] is None else Pace(**tree["pace"]),
             tuple(tree["notes"]),
+            None if tree.get("sweep") is None else RateSweep.of(tree["sweep"]),  # not in ladders of earlier versions
+            tree.get("entropies", {}),
         )
 
 
-def plan_ladder(request: LadderRequest, *, workers: int | None = None, progress: PrepareProgress | None = None) -> Plan:
+def plan_ladder(
+    request: LadderRequest, *, workers: int | None = None, progress: PrepareProgress | None = None
+) -> LadderPlan:
     """Choose the rungs. Prepares the data, and measures this machine where the budget is time.
 
     Args:
@@ -204,7 +238,7 @@ def plan_ladder(request: LadderRequest, *, workers: int | None = None, progress:
     from glassformer.training.samples import prepare_samples
 
     budget = read_budget(request.budget)
-    factor, fixed = _target(request.target)
+    factor_of_target, fixed = _target(request.target)
     base, rate_set = base_of(request.preset, data=request.data, settings=request.settings)
     device = find_device(base.training.device)
     workers = workers or (machine.usable_cores() if device.startswith("cpu") else 1)
@@ -212,27 +246,31 @@ def plan_ladder(request: LadderRequest, *, workers: int | None = None, progress:
     base, _ = base_of(request.preset, data=request.data, settings=request.settings, batch_tokens=batch_for(guess))
     samples = prepare_samples(base, progress)
     base = samples.with_vocabulary(base)
-    family = Family(base, samples, rate_set, request.ratio)
-    prices = Prices(family, _pace(family, guess, device) if budget.timed else None)
+    factor = base.training.optimizer.learning_rate * base.model.d_model if rate_set else FACTOR
+    run_grid = RunGrid(base, samples, factor, request.ratio)
+    prices = Prices(run_grid, _pace(run_grid, guess, device) if budget.timed else None)
 
     afford = budget.amount * (workers * PACKED if budget.timed else 1.0)
+    payable, sweep = prices.payable(LARGEST * afford / request.arms, fixed), None
+    if payable and not rate_set:
+        afford -= len(FACTORS) * prices(_cheapest_rung(payable, prices))
+        payable = prices.payable(LARGEST * afford / request.arms, fixed)
+    if payable and not rate_set:  # of the ladder that is left, whose cheapest rung is no dearer
+        run = _cheapest_rung(payable, prices)
+        sweep = RateSweep(run, base.override(run.changes).model.d_model, len(FACTORS) * prices(run), {})
     most = LARGEST * afford / request.arms
-    # a run lasts longer than its FLOPs alone would take, so this is more than ``most`` pays for
-    ceiling = most if prices.pace is None else most / prices.pace.per_flop
-    ceiling = min(ceiling, fixed / 2) if fixed else ceiling
-    payable = [run for run in family.path(ceiling) if prices(run) <= most]
-    if not payable:
-        raise ConfigError(_no_rung(request.budget, family, ceiling), subject="ladder")
-    top = max(payable, key=lambda run: run.c)
-    others = family.grid(top.c) if request.formula == LAW else family.path(top.c)
+    if not payable or prices(payable[-1]) < SMALLEST * min(most, fixed or math.inf):
+        raise ConfigError(why_no_rung(request.budget, budget, prices, most, fixed), subject="ladder")
+    top = payable[-1]
+    others = run_grid.grid(top.c) if request.formula == LAW else run_grid.path(top.c)
     candidates = [top, *(run for run in others if run.name != top.name and prices(run) <= most)]
-    target = family.at(fixed or factor * top.c)
-    verification = target if target.c <= 1.5 * REACH * top.c else family.at(REACH * top.c)
-    inputs = _inputs(request.formula)
-    problem = Problem(
+    target = run_grid.at(fixed or factor_of_target * top.c)
+    verification = target if target.c <= 1.5 * REACH * top.c else run_grid.at(REACH * top.c)
+    inputs, about = _inputs(request.formula), samples.describe()
+    problem = DesignProblem(
         [Candidate(inputs(run), prices(run) * (1 + len(request.vary)), run.name) for run in candidates],
         inputs(target),
-        _belief(request.formula, [inputs(run) for run in candidates], samples.describe(), base.model.vocab_size),
+        _prior(request.formula, [inputs(run) for run in candidates], about, base.model.vocab_size),
         noise=NOISE,
         seeds=request.seeds,
         must=(0,),
@@ -240,34 +278,38 @@ def plan_ladder(request: LadderRequest, *, workers: int | None = None, progress:
     design = choose(problem, afford)
     chosen = sorted((candidates[rung.number] for rung in design.rungs), key=lambda run: -run.c)
     notes = [*samples.notes, *_repetition(target, verification, samples)]
-    return Plan(request, base, tuple(chosen), target, verification, design, budget, workers, prices.pace, tuple(notes))
+    return LadderPlan(
+        request,
+        base,
+        tuple(chosen),
+        target,
+        verification,
+        design,
+        budget,
+        workers,
+        prices.pace,
+        tuple(notes),
+        sweep,
+        {name: float(about[name]) for name in ("unigram", "bigram") if about.get(name)},
+    )
 
 
-@dataclass(frozen=True)
-class Prices:
-    """What a run costs: seconds of one worker where there is a pace, FLOPs where there is none."""
-
-    family: Family
-    pace: Pace | None
-
-    def __call__(self, run: Run) -> float:
-        if self.pace is None:
-            return run.c
-        validated = self.family.base.training.telemetry.validation_tokens or 0
-        return self.pace.seconds(run, self.family.samples.tokens_per_step, validated)
+def _cheapest_rung(payable: Sequence[LadderRun], prices: Prices) -> LadderRun:
+    """Of a ladder whose largest rung is the last of these."""
+    return min((run for run in payable if run.c >= SMALLEST * payable[-1].c), key=prices)
 
 
-def _pace(family: Family, guess: float, device: str) -> Pace:
+def _pace(run_grid: RunGrid, guess: float, device: str) -> Pace:
     """Measured with models of the sizes that ``guess`` FLOPs may pay for, with the threads that a worker has."""
     from glassformer.studies.checking import torch_threads
 
     if device.startswith("cpu"):
         guess = min(guess, MOST_TIMED)
     with torch_threads(1 if device.startswith("cpu") else None):
-        return pace_of(family.base, family.samples, family.at(guess * SMALLEST), family.at(guess))
+        return pace_of(run_grid.base, run_grid.samples, run_grid.at(guess * SMALLEST), run_grid.at(guess))
 
 
-def _repetition(target: Run, verification: Run, samples: TrainingData) -> list[str]:
+def _repetition(target: LadderRun, verification: LadderRun, samples: TrainingData) -> list[str]:
     """A note for a large run that sees its text more than once."""
     named = {"target": target} | ({} if verification == target else {"verifying run": verification})
     return [
@@ -295,25 +337,12 @@ def _target(text: str) -> tuple[float, float | None]:
     return REACH, fixed
 
 
-def _no_rung(budget: str, family: Family, ceiling: float) -> str:
-    """Why no run costs about ``ceiling`` FLOPs: the text is too short for one, or each costs more."""
-    if family.too_short or any(family.path(ceiling / 4**power) for power in range(1, 40)):
-        return (
-            f"the text is too short for --budget {budget}, whose rungs see it once at most, in updates of "
-            f"{family.samples.tokens_per_step:,.0f} tokens. Give less, more text, or a smaller training.batch_size."
-        )
-    return (
-        f"--budget {budget} does not pay for a ladder: its largest rung may cost a third of it, and no run of the "
-        "architecture is so cheap. Give more, or make runs smaller (--set training.batch_size, model.max_seq_len)."
-    )
-
-
 def _inputs(formula: str) -> Any:
     """What the law sees of a run."""
     return (lambda run: (float(run.n), float(run.d))) if formula == LAW else (lambda run: (float(run.c),))
 
 
-def _belief(formula: str, inputs: Sequence[tuple[float, ...]], about: Mapping[str, Any], vocabulary: int) -> Belief:
+def _prior(formula: str, inputs: Sequence[tuple[float, ...]], about: Mapping[str, Any], vocabulary: int) -> Prior:
     """A weak prior about the smallest run: it has learned more than the frequencies of tokens, and not much more."""
     anchor = tuple(min(each[k] for each in inputs) for k in range(len(inputs[0])))
     unigram = float(about.get("unigram") or math.log(vocabulary))
@@ -325,4 +354,4 @@ def _belief(formula: str, inputs: Sequence[tuple[float, ...]], about: Mapping[st
         sd = (0.15 * unigram, 0.5, 0.1, 0.5, 0.1)
     else:
         theta, sd = (floor, math.log(rest), 0.18), (0.15 * unigram, 0.4, 0.07)
-    return Belief(SumOfPowers(anchor, theta), sd)
+    return Prior(SumOfPowers(anchor, theta), sd)

@@ -2,10 +2,10 @@
 
 How a run is trained follows from its size, so that no rung is badly trained and the law is not of that:
 
-- learning rate 0.5 / d_model at the peak, for Adam. It is the form that transfers over widths (Yang et al. 2022,
-  "Tensor Programs V", arXiv 2203.03466: 1/width for matrices), and its factor gives what GPT-3 used from 125 M to 13 B
-  parameters within a third (Brown et al. 2020, table 2.1: 6e-4 at width 768, 1.2e-4 at 4,096) and what was best here
-  at widths 32, 48 and 64. A learning rate that is set holds at the base's width, and goes as 1/width too;
+- the peak learning rate is a factor over d_model, the form that transfers over widths (Yang et al. 2022, "Tensor
+  Programs V", arXiv 2203.03466: 1/width for matrices). The factor is measured (:mod:`.rate_sweep`); 0.5, with which a
+  ladder is planned, gives what GPT-3 used from 125 M to 13 B parameters within a third (Brown et al. 2020, table 2.1:
+  6e-4 at width 768, 1.2e-4 at 4,096). A learning rate that is set holds at the base's width, and is not measured;
 - 5 % of the steps warm up, and the rate then falls as a cosine to zero at the last step: a schedule of another run's
   length would make short runs look bad (Hoffmann et al. 2022, appendix B; Porian et al. 2024);
 - one batch for all, no dropout, no token seen twice where the text is long enough.
@@ -29,8 +29,10 @@ from glassformer.training.config import RunConfig
 from glassformer.training.recipes import configuration
 from glassformer.training.samples import TrainingData
 
-RATE = 0.5
-"""Peak learning rate times d_model."""
+RATE = "training.optimizer.learning_rate"
+
+FACTOR = 0.5
+"""Peak learning rate times d_model, before it is measured."""
 
 WARMUP = 0.05
 """Of the steps."""
@@ -85,7 +87,7 @@ SIZES = ("model.d_model", "model.n_layers")
 
 
 @dataclass(frozen=True)
-class Run:
+class LadderRun:
     """A run of the ladder: a shape and a length.
 
     Attributes:
@@ -132,7 +134,7 @@ def base_of(
     if "training.batch_size" not in settings:
         rows = max(1, round((batch_tokens or BATCH_TOKENS) / plain.seq_len))
         plain = plain.override({"training.batch_size": rows})
-    return plain, "training.optimizer.learning_rate" in settings
+    return plain, RATE in settings
 
 
 def batch_for(compute: float) -> int:
@@ -147,50 +149,64 @@ def batch_for(compute: float) -> int:
 
 
 @dataclass(frozen=True)
-class Family:
+class RunGrid:
     """Every run that a ladder may be made of.
 
     Attributes:
         samples: of the base, whose vocabulary is the data's.
-        rate_set: whether the base's learning rate was chosen by the user: then all follow from it.
+        factor: peak learning rate times d_model.
         ratio: tokens per parameter along the path, and of the target.
     """
 
     base: RunConfig
     samples: TrainingData
-    rate_set: bool = False
+    factor: float = FACTOR
     ratio: float = PATH
 
     @property
-    def too_short(self) -> bool:
-        """Whether the text ends before any rung would."""
-        return EPOCHS * self.samples.steps_per_epoch < FEWEST_STEPS
+    def fewest_steps(self) -> int:
+        """Of a rung."""
+        return FEWEST_STEPS
 
-    def run(self, shape: Shape, steps: int) -> Run:
+    @property
+    def most_steps(self) -> float:
+        """Of a rung, which sees its text :data:`EPOCHS` times at most."""
+        return EPOCHS * self.samples.steps_per_epoch
+
+    def extremes(self) -> tuple[LadderRun, LadderRun] | None:
+        """The cheapest and the largest run along the path that the text allows; None where it is too short for any."""
+        found = []
+        for shape in by_width(self.base.model):
+            steps = [round(self.ratio * near * shape.parameters / self.samples.tokens_per_step) for near in NEAR]
+            if min(steps) > self.most_steps:
+                break
+            found += [self.run(shape, number) for number in steps if self.fewest_steps <= number <= self.most_steps]
+        return (min(found, key=lambda run: run.c), max(found, key=lambda run: run.c)) if found else None
+
+    def run(self, shape: Shape, steps: int) -> LadderRun:
         """One shape, trained for so many steps."""
-        model, optimizer = shape.model, self.base.training.optimizer
+        model = shape.model
         d = round(steps * self.samples.tokens_per_step)
         n = parameters(model).total
-        rate = optimizer.learning_rate * self.base.model.d_model if self.rate_set else RATE
         changes = changed(self.base.model, model) | {
             "training.max_steps": steps,
-            "training.optimizer.learning_rate": float(f"{rate / model.d_model:.3g}"),
+            RATE: rate_for(self.factor, model.d_model),
             "training.schedule.warmup_steps": max(1, round(WARMUP * steps)),
             "training.telemetry.log_every": max(1, steps // 50),
             "training.telemetry.validate_every": steps,
             "training.checkpoints.every": max(1, -(-steps // 4)),
         }
-        return Run(f"N={short(n)} D={short(d)}", changes, n, d, self._per_token(shape) * d, steps, shape.words)
+        return LadderRun(f"N={short(n)} D={short(d)}", changes, n, d, self._per_token(shape) * d, steps, shape.words)
 
-    def path(self, most: float) -> list[Run]:
-        """Runs along the path, up to ``most`` FLOPs, by their compute."""
-        return self._runs(most, tuple(self.ratio * near for near in NEAR))
+    def path(self, most: float, least: float | None = None) -> list[LadderRun]:
+        """Runs along the path, up to ``most`` FLOPs, by their compute; from :data:`SMALLEST` of that unless given."""
+        return self._runs(most, tuple(self.ratio * near for near in NEAR), SMALLEST * most if least is None else least)
 
-    def grid(self, most: float) -> list[Run]:
+    def grid(self, most: float) -> list[LadderRun]:
         """Runs of several sizes, each of several lengths, up to ``most`` FLOPs, by their compute."""
-        return self._runs(most, tuple(self.ratio * factor for factor in LENGTHS))
+        return self._runs(most, tuple(self.ratio * factor for factor in LENGTHS), SMALLEST * most)
 
-    def at(self, compute: float) -> Run:
+    def at(self, compute: float) -> LadderRun:
         """The run of ``compute`` FLOPs whose tokens per parameter are nearest to ``ratio``.
 
         Raises:
@@ -208,22 +224,27 @@ class Family:
             )
         return self.run(best[1], best[2])
 
-    def _runs(self, most: float, ratios: Sequence[float]) -> list[Run]:
+    def _runs(self, most: float, ratios: Sequence[float], least: float) -> list[LadderRun]:
         """Each once; the places of the grid do not depend on ``most``, so that ladders share their runs."""
         found = []
         for shape in _shapes(self.base.model, 2 * math.sqrt(most / (6 * min(ratios)))):
             for ratio in ratios:
                 steps = round(ratio * shape.parameters / self.samples.tokens_per_step)
-                if FEWEST_STEPS <= steps <= EPOCHS * self.samples.steps_per_epoch:
+                if self.fewest_steps <= steps <= self.most_steps:
                     run = self.run(shape, steps)
-                    if SMALLEST * most <= run.c <= most:
+                    if least <= run.c <= most:
                         found.append(run)
         return sorted(found, key=lambda run: run.c)
 
     def _per_token(self, shape: Shape) -> float:
         """Training FLOPs for each token."""
-        flops = flops_per_token(shape.model, self.samples.positions).training
+        flops = flops_per_token(shape.model, self.samples.seq_len).training
         return float(flops) * self.samples.positions_per_token
+
+
+def rate_for(factor: float, width: int) -> float:
+    """The peak learning rate at a width, in three digits."""
+    return float(f"{factor / width:.3g}")
 
 
 def changed(base: ModelConfig, model: ModelConfig) -> dict[str, Any]:

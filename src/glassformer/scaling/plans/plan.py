@@ -1,48 +1,49 @@
-"""What a plan is: a run's configuration, and where each of its numbers comes from.
+"""A plan: a run's configuration with the provenance of its numbers, as text and as a file for ``glassformer train``.
 
-No number stands alone: a :class:`Traced` value carries its unit, the equation it was computed with and the law or the
-measurement behind that equation. What the laws disagree about is part of the plan, not left out of it.
+A JSON file holds every setting of the run, as a run's own ``config.json`` does. TOML holds the preset and what differs
+from it, with each number's equation beside it. What the laws disagree about is part of the plan.
 """
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from glassformer.scaling.plans.disagreement import Opinion
+from glassformer.charts.export import write
+from glassformer.errors import ConfigError
+from glassformer.scaling.plans.law_estimates import LawEstimate
+from glassformer.scaling.plans.numbers import Numbers, SourcedValue
 from glassformer.scaling.plans.shapes import Shape
+from glassformer.scaling.wording import budget, digits, large, to
 from glassformer.training.config import RunConfig
+from glassformer.training.recipes import SUFFIXES, flat, read_run_file
+
+NUMBER_OF = {
+    "model.d_model": "parameters",
+    "training.batch_size": "batch",
+    "training.max_steps": "steps",
+    "training.optimizer.learning_rate": "learning rate",
+    "training.schedule.warmup_steps": "warm-up",
+}
+"""The number of the plan that a setting is taken from."""
+
+WIDTH = 120
+LABELS = 12  # columns
 
 
 @dataclass(frozen=True)
-class Traced:
-    """A number that says where it is from.
+class WhatIf:
+    """The effect of halving or doubling N or D.
 
     Attributes:
-        equation: how it was computed, with the numbers that went in.
-        source: the law (its name and paper), the measurement, or the setting.
-        interval: 95 %, or what ``note`` says; None where nothing is known.
-        note: what to beware of.
-    """
-
-    value: float
-    unit: str
-    equation: str
-    source: str
-    interval: tuple[float, float] | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Off:
-    """What it would cost to be off by a factor.
-
-    Attributes:
-        what: "N/2 at the same compute", say.
+        what: "N/2, same compute", say.
         loss: nats per token, by the plan's law.
         difference: to the plan's loss.
-        wasted: the share of the compute that the optimum on fresh tokens would not have needed for this loss.
+        wasted: share of the compute beyond the least that reaches this loss on the same text.
     """
 
     what: str
@@ -54,18 +55,18 @@ class Off:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A run that can be started, traced number by number.
+class TrainingPlan:
+    """A run that can be started, each number with its source.
 
     Attributes:
-        config: of the run; with the vocabulary that the plan counted.
+        config: of the run, with the vocabulary that the plan counted.
         preset: whose architecture and recipe it has.
         recipe: the preset's own configuration, from which ``config`` differs.
-        shape: the model's, and how near it comes to the law's target.
+        shape: the model's, and its distance from the law's target.
         numbers: by name, in the order in which they are shown.
-        off: the cost of being off by two.
-        opinions: what each law says at this budget.
-        warnings: what to beware of, a sentence each.
+        off: N or D halved and doubled.
+        estimates: of each law at this budget.
+        warnings: limitations, a sentence each.
     """
 
     config: RunConfig
@@ -73,12 +74,12 @@ class Plan:
     recipe: RunConfig
     law: str
     shape: Shape
-    numbers: Mapping[str, Traced]
-    off: tuple[Off, ...]
-    opinions: tuple[Opinion, ...]
+    numbers: Numbers
+    off: tuple[WhatIf, ...]
+    estimates: tuple[LawEstimate, ...]
     warnings: tuple[str, ...]
 
-    def __getitem__(self, name: str) -> Traced:
+    def __getitem__(self, name: str) -> SourcedValue:
         return self.numbers[name]
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +90,99 @@ class Plan:
             "shape": {"words": self.shape.words, "target": self.shape.target, "counting": self.shape.counting},
             "numbers": {name: asdict(number) for name, number in self.numbers.items()},
             "off": [asdict(each) for each in self.off],
-            "disagreement": [asdict(each) for each in self.opinions],
+            "disagreement": [asdict(each) for each in self.estimates],
             "warnings": list(self.warnings),
             "config": self.config.to_dict(),
         }
+
+
+# --- as text ---------------------------------------------------------------------------------------------------------
+
+
+def headline(plan: TrainingPlan) -> str:
+    """The budget, N and D."""
+    compute, n, d = (plan[name].value for name in ("compute", "parameters", "tokens"))
+    return f"{budget(compute)} FLOP  →  {large(n)} parameters × {large(d)} tokens"
+
+
+def explained(plan: TrainingPlan) -> str:
+    """Every number with its equation and its source, a paragraph each."""
+    paragraphs = []
+    for name, number in plan.numbers.items():
+        interval = f", {to(number.interval)}" if number.interval else ""
+        lines = [f"{name} = {exact(number)} {number.unit}{interval}"]
+        for label, text in (("equation", number.equation), ("source", number.source), ("note", number.note)):
+            if text:
+                lead = f"  {label}".ljust(LABELS)
+                lines += textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=" " * (LABELS + 2))
+        paragraphs.append("\n".join(lines))
+    return "\n".join(paragraphs)
+
+
+def exact(number: SourcedValue) -> str:
+    """Whole numbers in full up to a quadrillion, others in four digits."""
+    if number.value == int(number.value) and number.value < 1e15:
+        return f"{number.value:,.0f}"
+    return digits(number.value, 4)
+
+
+# --- as a file -------------------------------------------------------------------------------------------------------
+
+
+def check_place(path: Path) -> None:
+    """Raise :class:`ConfigError` for another kind of file, and for an existing file that does not describe a run."""
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"--out is {str(path)!r}; a plan is a {' or '.join(SUFFIXES)} file.", subject="command")
+    if not path.exists():
+        return
+    try:
+        read_run_file(path)
+    except ConfigError:
+        raise ConfigError(
+            f"{path} exists already and is not a plan; it was not overwritten. Name another file with --out.",
+            subject="command",
+        ) from None
+
+
+def write_plan(plan: TrainingPlan, path: Path) -> None:
+    """The plan's run as a file in the format of its suffix.
+
+    Raises:
+        ConfigError: another file is there.
+        DataError: the place cannot be written to.
+    """
+    check_place(path)
+    text = plan.config.to_json() if path.suffix == ".json" else as_toml(plan)
+    write(path, text.encode(), what="plan")
+
+
+def as_toml(plan: TrainingPlan) -> str:
+    """The preset, and every setting that differs from it with its number's equation."""
+    lines = [f"# {headline(plan)}; law {plan.law}", f"preset = {_value(plan.preset)}", "", "[set]"]
+    for name, value in differences(plan).items():
+        if name in NUMBER_OF:
+            number = plan[NUMBER_OF[name]]
+            lines.append(f"# {NUMBER_OF[name]} = {exact(number)} {number.unit}: {number.equation}")
+        lines.append(f"{_value(name)} = {_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def differences(plan: TrainingPlan) -> dict[str, Any]:
+    """The settings by which the plan's run differs from its preset's recipe; the vocabulary is the text's."""
+    before, after = (flat(config.to_dict()) for config in (plan.recipe, plan.config))
+    return {
+        name: value
+        for name, value in after.items()
+        if name != "model.vocab_size" and (name not in before or before[name] != value)
+    }
+
+
+def _value(value: Any) -> str:
+    """As TOML writes it; None is the text "none", as on the command line."""
+    if value is None:
+        return '"none"'
+    if isinstance(value, Mapping | list):
+        return json.dumps(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,4 +1,4 @@
-"""A plan from a budget: a real model, its tokens, its settings, its costs, and what all of that rests on.
+"""A plan from a budget: a real model, its tokens, its settings and costs, and the sources of all of them.
 
     plan(PlanRequest(compute=1e18))                          FLOPs, 6·N·D in the law's own counting
     plan(PlanRequest(hours=8), data="notes.txt")             on this machine, your text
@@ -10,23 +10,27 @@ The law names an N and a D; the nearest real shape is counted exactly, and from 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from glassformer.scaling.laws.counting import counts
-from glassformer.scaling.plans import machine_costs, plan_numbers
-from glassformer.scaling.plans.disagreement import opinions
-from glassformer.scaling.plans.drafting import Draft, draft, run_of
-from glassformer.scaling.plans.expecting import expected_loss, off_by_two, repeated
-from glassformer.scaling.plans.plan import Plan, Traced
-from glassformer.scaling.plans.plan_request import PlanRequest
-from glassformer.scaling.plans.plan_settings import batch_numbers, rate_numbers, warm_up
-from glassformer.scaling.plans.plan_start import Start, begin
+from glassformer.scaling.plans import expected_loss, machine_costs, numbers
+from glassformer.scaling.plans.allocation import SizedRun, run_config, size_run
+from glassformer.scaling.plans.law_estimates import law_estimates
+from glassformer.scaling.plans.plan import TrainingPlan
+from glassformer.scaling.plans.request import PlanRequest
+from glassformer.scaling.plans.start import PlanInputs, plan_inputs
 from glassformer.training.samples import PrepareProgress
 
 PRESET = "modern-small"
 LAW = "besiroglu"
-"""What is planned with unless told otherwise: the law whose standard errors are published."""
+"""The default law: the one whose standard errors are published."""
+
+ROUNDS = 12
+"""Of the search for the budget that the hours pay for."""
+
+NEAR = 0.01
+"""Relative tolerance of that search: whole layers come no nearer."""
 
 
 def plan(
@@ -39,88 +43,91 @@ def plan(
     rate: str = "deepseek",
     assignments: Sequence[str] = (),
     progress: PrepareProgress | None = None,
-) -> Plan:
-    """A run for a budget, every number traced.
+) -> TrainingPlan:
+    """A run for a budget, each number with its source.
 
     Args:
         law: the name of a law with an optimum.
         fit: a table or a folder of runs; the law is fitted to them instead.
         preset: whose architecture, data and recipe.
         data: the text, as ``glassformer train`` takes it.
-        rate: where the learning rate is from: deepseek, step-law or preset.
+        rate: source of the learning rate: deepseek, step-law or preset.
         assignments: ``NAME=VALUE``, as ``glassformer train --set`` takes them.
 
     Raises:
-        ConfigError: with every complaint about what was asked; or the budget is below the smallest sensible model's.
+        ConfigError: with every complaint about the request; or the budget is below the smallest sensible model's.
         DataError: the text or the points cannot be used.
     """
-    start = begin(request, law, fit, preset, data, rate, assignments, progress)
-    return _filled(start, draft(start))
+    inputs = plan_inputs(request, law, fit, preset, data, rate, assignments, progress)
+    if request.hours is None:
+        return _plan_of(inputs, size_run(inputs, request.flops_given))
+    return _plan_of(inputs, _sized_for(inputs, 3600 * request.hours))
 
 
-def _filled(start: Start, made: Draft) -> Plan:
-    """Every number of the plan, in the order in which it is read."""
-    steps, model, base = made.steps, counts(made.shape.model, start.base.seq_len), start.base
-    tokens, loss_law = float(steps.tokens), start.loss_law
-    rates = rate_numbers(
-        start.rate,
-        steps,
-        model,
-        made.compute,
-        recipe=start.recipe.training.optimizer.learning_rate,
-        preset=start.preset,
-        given=base.training.optimizer.learning_rate if start.sets("training.optimizer.learning_rate") else None,
+def _sized_for(inputs: PlanInputs, seconds: float) -> SizedRun:
+    """The run that takes so long here, by iteration: a larger model sustains another speed."""
+    compute = seconds * machine_costs.sustained(inputs.base)
+    for attempt in range(ROUNDS):
+        found = size_run(inputs, compute)
+        step = machine_costs.pace(run_config(inputs.base, found.shape.model, found.steps), found.steps).seconds
+        affordable = max(1, int(seconds / step))
+        paid = compute * affordable / found.steps.number
+        if abs(paid / compute - 1) < NEAR:
+            break
+        compute = paid if attempt < ROUNDS // 2 else (paid * compute) ** 0.5  # half a step, where it oscillates
+    if inputs.request.tokens is not None:
+        return found
+    why = f"{seconds:,.0f} s / {step:.4g} s a step"
+    return replace(found, steps=replace(found.steps, number=affordable), why_tokens=why)
+
+
+def _plan_of(inputs: PlanInputs, sized: SizedRun) -> TrainingPlan:
+    """Every number of the plan, in the order in which it is shown."""
+    steps, model, base = sized.steps, counts(sized.shape.model, inputs.base.seq_len), inputs.base
+    tokens, loss_law = float(steps.tokens), inputs.loss_law
+    # 1. the run
+    rates = numbers.rate_numbers(inputs, steps, model, sized.compute)
+    config = run_config(base, sized.shape.model, steps).override(
+        {
+            "training.optimizer.learning_rate": rates["learning rate"].value,
+            "training.schedule.warmup_steps": int(rates["warm-up"].value),
+        }
     )
-    warming = _warm_up(start, made)
-    further: dict[str, Any] = {
-        "training.optimizer.learning_rate": rates["learning rate"].value,
-        "training.schedule.warmup_steps": int(warming.value),
-    }
-    config = run_of(base, made.shape.model, steps, **further)
-    repetition = repeated(tokens, start.unique, start.unique_source, loss_law, model)
-    found = opinions(
-        made.compute, base.model, model, tokens, unique=start.unique, own=start.own.law if start.own else None
-    )
-    loss = expected_loss(
+    # 2. its loss, and what every law says of it
+    repetition = expected_loss.repeated(tokens, inputs.unique, inputs.unique_source, loss_law, model)
+    own_law = inputs.own.law if inputs.own else None
+    estimates = law_estimates(sized.compute, base.model, model, tokens, unique=inputs.unique, own=own_law)
+    loss = expected_loss.loss_numbers(
         loss_law,
-        start.own,
+        inputs.own,
         model,
         tokens,
         repetition["effective tokens"].value if "effective tokens" in repetition else tokens,
-        [each.here for each in found if each.here is not None],
-        start.text.vocabulary,
+        [each.here for each in estimates if each.here is not None],
     )
-    numbers = {
-        **plan_numbers.model_numbers(made, start, model),
-        **plan_numbers.token_numbers(made),
+    # 3. its costs
+    found = {
+        **numbers.model_numbers(sized, inputs, model),
+        **numbers.token_numbers(sized),
         **repetition,
-        **batch_numbers(steps, model, made.compute, given=start.rows is not None),
+        **numbers.batch_numbers(steps, model, sized.compute, given=inputs.batch_size is not None),
         **rates,
-        "warm-up": warming,
-        **loss.numbers,
-        **plan_numbers.compute_numbers(made, model),
+        **loss,
+        **numbers.compute_numbers(sized, model),
         **machine_costs.numbers(config, steps),
     }
-    return Plan(
+    return TrainingPlan(
         config=config,
-        preset=start.preset,
-        recipe=start.recipe,
-        law=start.law.name,
-        shape=made.shape,
-        numbers=numbers,
-        off=off_by_two(loss_law, model.parameters(loss_law.counting or "total"), tokens, start.unique),
-        opinions=found,
+        preset=inputs.preset,
+        recipe=inputs.recipe,
+        law=inputs.law.name,
+        shape=sized.shape,
+        numbers=found,
+        off=expected_loss.what_if(loss_law, model.parameters(loss_law.counting or "total"), tokens, inputs.unique),
+        estimates=estimates,
         warnings=(
-            *plan_numbers.warnings(made, start, numbers),
-            *plan_numbers.short_of_data(numbers, found),
-            *loss.warnings,
-            *machine_costs.warnings(numbers),
+            *numbers.warnings(sized, inputs, found, estimates),
+            *expected_loss.warnings(loss["loss"].value, inputs.own, inputs.text.vocabulary),
+            *machine_costs.warnings(found),
         ),
     )
-
-
-def _warm_up(start: Start, made: Draft) -> Traced:
-    recipe = start.base.training.schedule.warmup_steps
-    if start.sets("training.schedule.warmup_steps"):
-        return Traced(recipe, "updates", "as set", "--set training.schedule.warmup_steps")
-    return warm_up(made.steps, recipe)

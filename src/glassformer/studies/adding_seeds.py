@@ -1,0 +1,91 @@
+"""Seeds one at a time, until every variant of a study is decided or the budget is spent.
+
+``studies/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
+``study.json``: the budget and the margin from the beginning, and the seeds in the order in which they were added. So a
+study that was killed resumes to the same decision.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from glassformer.studies.boundaries import FIRST_LOOK
+from glassformer.studies.design import BASE, StudyConfig
+from glassformer.studies.folder import Study
+from glassformer.studies.sequential import Decision, decide
+from glassformer.studies.statistics import no_spread, paired_by_seed
+from glassformer.wording import counted
+
+Train = Callable[[Study], str | None]
+"""Makes every run of a study that has no outcome; gives the signal that stopped it, or None."""
+
+
+@dataclass(frozen=True)
+class SequentialResult:
+    """A variant's decision, or that it is identical to the baseline."""
+
+    decision: Decision
+    identical: bool
+    """At least three pairs, and all of them equal or apart by one and the same amount: no seed would change that."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether this variant needs no more seeds."""
+        return self.identical or self.decision.settled
+
+    def sentence(self) -> str:
+        """The decision as a sentence."""
+        if not self.identical:
+            return self.decision.sentence()
+        mean, pairs = self.decision.mean, counted(self.decision.available, "pair")
+        by = "equals the baseline" if not mean else f"differs from the baseline by {mean:+.4g} nats"
+        return f"{self.decision.variant} {by} in every pair (n = {pairs}): more seeds would not change that."
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``results.json`` holds."""
+        return asdict(self.decision) | {"identical": self.identical, "settled": self.settled}
+
+
+def sequential_results(study: Study) -> tuple[SequentialResult, ...]:
+    """Where every variant stands; none for a study whose seeds were fixed beforehand."""
+    rule = study.config.until_decided
+    if rule is None:
+        return ()
+    losses = study.losses()
+    base, seeds = losses.pop(BASE), study.config.seeds
+    found = []
+    for decision in decide(base, losses, seeds=seeds, margin=rule.margin):
+        variant = losses[decision.variant]
+        pairs = paired_by_seed(base, variant, [seed for seed in seeds if seed in base and seed in variant])
+        identical = decision.available >= FIRST_LOOK and no_spread(pairs)
+        found.append(SequentialResult(decision, identical))
+    return tuple(found)
+
+
+def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
+    """Train the planned seeds, then one more at a time, the base and every variant with each.
+
+    Seeds are added while a variant is not settled, no run has failed (others would fail too) and the budget lasts.
+
+    Args:
+        train: makes the waiting runs.
+
+    Returns:
+        The study with all its seeds, and the signal that stopped ``train``, if one did.
+    """
+    assert study.config.until_decided is not None, "its seeds were fixed beforehand"
+    while (signal := train(study)) is None:
+        ended = {outcome.status for outcome in study.outcomes()}
+        settled = all(sequential_result.settled for sequential_result in sequential_results(study))
+        if settled or "failed" in ended or len(study.config.seeds) >= study.config.until_decided.budget_seeds:
+            break
+        study = study.extended([next_seed(study.config)])
+    return study, signal
+
+
+def next_seed(config: StudyConfig) -> int:
+    """The smallest seed that the study has not: fixed beforehand, whatever the runs say."""
+    return next(seed for seed in itertools.count() if seed not in config.seeds)

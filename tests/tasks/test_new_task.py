@@ -1,0 +1,93 @@
+"""A new kind of data is one file: it is configured, trained, resumed, opened, evaluated and sampled like any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from glassformer.cli.main import main
+from glassformer.errors import ConfigError, RunError
+from glassformer.generation.sampling import SamplingConfig
+from glassformer.models.presets import preset
+from glassformer.registry import load_part_file
+from glassformer.tasks.registry import task_of, tasks
+from glassformer.training.config import RunConfig
+from glassformer.training.opening import open_model, open_run, open_translator
+
+FILE = Path(__file__).parent / "counting_task.py"
+SMALL = {
+    "model.d_model": 16,
+    "model.n_layers": 1,
+    "model.max_seq_len": 12,
+    "model.attention.n_heads": 2,
+    "training.batch_size": 8,
+    "training.max_steps": 3,
+    "training.compile": "off",
+    "training.schedule.warmup_steps": 1,
+    "training.telemetry.log_every": 1,
+    "training.telemetry.validate_every": 2,
+    "training.telemetry.gradients_every": "none",
+    "training.checkpoints.every": 1,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    load_part_file(FILE)
+
+
+def counting(changes=None) -> RunConfig:
+    model = {**preset("nanogpt-shakespeare-cpu").model.to_dict(), "part_files": [str(FILE)]}
+    return RunConfig.build({"model": model, "data": {"task": "counting"}}).override(SMALL | (changes or {}))
+
+
+def test_its_configuration_is_read_written_and_changed_by_name():
+    config = counting({"data.modulus": "5"})
+    assert (config.data.task, config.data.modulus, config.seq_len) == ("counting", 5, 12)
+    assert RunConfig.build(json.loads(config.to_json())) == config
+    with pytest.raises(ConfigError, match=r"'data.modulos' is not a setting. Did you mean 'modulus'\?"):
+        counting({"data.modulos": 5})
+
+
+def test_what_it_says_of_a_run_is_checked():
+    with pytest.raises(ConfigError, match="counting has no end"):
+        counting({"training.max_epochs": 1.0})
+    with pytest.raises(ConfigError, match="this is an encoder-decoder model"):
+        counting({"model.n_encoder_layers": 1})
+
+
+def test_it_is_trained_resumed_opened_evaluated_and_sampled(runs, resume, assert_same_end, capfd):
+    whole = runs.train(counting())
+    stopped = runs.train_until(counting(), 2)
+    again, warnings = resume(stopped.run)
+    assert not warnings
+    assert_same_end(again, whole)
+
+    opened = open_run(whole.run)
+    assert opened.tokenizer.decode([1, 2]) == "1 2"
+    assert open_model(whole.run).step == 3
+    with pytest.raises(RunError, match="is a language model"):
+        open_translator(whole.run)
+    tokens = task_of(opened.config).generate(opened, ["1 2 3"], SamplingConfig(max_new_tokens=2, temperature=0.0))
+    assert len([token.token for token in tokens]) == 2
+
+    capfd.readouterr()
+    assert main(["evaluate", str(whole.run.path), "--checkpoint", "latest", "--json"]) == 0
+    measured = json.loads(capfd.readouterr().out)
+    (*_, last) = [record for record in whole.run.metrics() if record["kind"] == "validation"]
+    assert measured == {"accuracy": last["accuracy"], "n_tokens": 7 * 12, "step": 3}
+    assert main(["evaluate", str(whole.run.path), "--beam", "3"]) == 2
+    assert "has learned from counting" in " ".join(capfd.readouterr().err.split())
+
+
+def test_it_learns(runs):
+    trainer = runs.train(counting({"training.max_steps": 60, "training.optimizer.learning_rate": 0.02}))
+    first, *_, last = [record["accuracy"] for record in trainer.run.metrics() if record["kind"] == "validation"]
+    assert first < 0.5
+    assert last == 1.0
+
+
+def test_the_built_in_tasks_come_first():
+    assert [task.name for task in tasks()][:3] == ["language-modeling", "translation", "synthetic"]
