@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from glassformer.errors import DataError
-from glassformer.scaling.fits.formulas import VARIABLES, Formula
+from glassformer.scaling.fits.fit_formula import VARIABLES, Formula
 from glassformer.scaling.fits.points import Points, refusal
 from glassformer.scaling.laws.formula import Array
 

@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.scaling.fits.formulas import GREEK, Formula
+from glassformer.scaling.fits.fit_formula import GREEK, Formula
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.laws.formula import Array
 

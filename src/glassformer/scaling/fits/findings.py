@@ -17,9 +17,10 @@ import numpy as np
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.best_size import BestSize, best_parameters, best_size, on_trend
 from glassformer.scaling.fits.bootstrap import DRAWS, Bootstrap, bootstrap, check_draws
+from glassformer.scaling.fits.fit_formula import Formula
 from glassformer.scaling.fits.fitting import EXACT, Fit
 from glassformer.scaling.fits.fitting import fit as fit_points
-from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
+from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.held_out_prediction import BackTest, back_test
 from glassformer.scaling.fits.held_out_prediction import predict as predict_with_intervals
 from glassformer.scaling.fits.isoflop import IsoFlops, isoflop_minima

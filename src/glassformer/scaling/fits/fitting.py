@@ -22,7 +22,8 @@ import numpy.typing as npt
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.checks import check_points
 from glassformer.scaling.fits.diagnostics import LEAST_NOISE, Direction, Influence, condition, influence, unidentified
-from glassformer.scaling.fits.formulas import CHINCHILLA, Formula
+from glassformer.scaling.fits.fit_formula import Formula
+from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.formulas import formula as formula_of
 from glassformer.scaling.fits.minimising import FitProblem, Minima, minimise, minimise_apart
 from glassformer.scaling.fits.objectives import DELTA, Objective

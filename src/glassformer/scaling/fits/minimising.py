@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.scaling.fits.formulas import Formula
+from glassformer.scaling.fits.fit_formula import Formula
 from glassformer.scaling.fits.objectives import Objective
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.laws.formula import Array, Program

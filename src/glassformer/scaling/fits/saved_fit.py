@@ -19,9 +19,10 @@ from glassformer.charts.export import write
 from glassformer.errors import DataError
 from glassformer.scaling.fits.best_size import exponent
 from glassformer.scaling.fits.findings import AtBudget, Findings
+from glassformer.scaling.fits.fit_formula import Formula
 from glassformer.scaling.fits.fitting import Fit
 from glassformer.scaling.fits.fitting import fit as fit_points
-from glassformer.scaling.fits.formulas import FORMULAS, Formula
+from glassformer.scaling.fits.formulas import FORMULAS
 from glassformer.scaling.fits.formulas import formula as formula_of
 from glassformer.scaling.fits.objectives import Absolute, Huber, Objective, Squares
 from glassformer.scaling.fits.points import Points

@@ -25,8 +25,8 @@ from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN
 from glassformer.scaling.wording import large
 
 if TYPE_CHECKING:
+    from glassformer.scaling.fits.fit_formula import Formula
     from glassformer.scaling.fits.fitting import Fit
-    from glassformer.scaling.fits.formulas import Formula
     from glassformer.scaling.fits.isoflop import IsoFlops
     from glassformer.scaling.fits.objectives import Objective
 

@@ -7,7 +7,14 @@ the paper says. Besiroglu et al. read the paper's points off its figure and foun
 
 from __future__ import annotations
 
-from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, NATS, Constant, Frontier, Law, ParametricLoss
+from glassformer.scaling.laws.law import (
+    FLOPS_PER_PARAMETER_AND_TOKEN,
+    Constant,
+    Frontier,
+    Law,
+    ParametricLoss,
+    additive_constant,
+)
 
 HOFFMANN = "Hoffmann et al. 2022, arXiv 2203.15556"
 BESIROGLU = "Besiroglu et al. 2024, arXiv 2404.10102"
@@ -25,25 +32,14 @@ TABLE_UNROUNDED, TABLE_PRINTED = "Chinchilla approach 3, unrounded", "Chinchilla
 TABLE_BESIROGLU, TABLE_EPOCH = "Besiroglu's fit", "the minimum over Epoch's 240 points"
 
 
-def _constant(symbol: str, value: float, *, printed: str | None = None, error: float | None = None) -> Constant:
-    unit, meaning = {
-        "E": (NATS, "irreducible loss, the entropy of the text"),
-        "A": (f"{NATS} · parameters^α", "what too few parameters cost"),
-        "B": (f"{NATS} · tokens^β", "what too few tokens cost"),
-        "α": ("1", "exponent of the parameters"),
-        "β": ("1", "exponent of the tokens"),
-    }[symbol]
-    return Constant(value, unit, meaning, printed, error)
-
-
 UNROUNDED = ParametricLoss.of(
     name="chinchilla",
     title="Chinchilla's parametric loss, constants unrounded",
-    E=_constant("E", 1.69337368, printed="1.69"),
-    A=_constant("A", 406.401018, printed="406.4"),
-    B=_constant("B", 410.722827, printed="410.7"),
-    alpha=_constant("α", 0.33917084, printed="0.34"),
-    beta=_constant("β", 0.2849083, printed="0.28"),
+    E=additive_constant("E", 1.69337368, printed="1.69"),
+    A=additive_constant("A", 406.401018, printed="406.4"),
+    B=additive_constant("B", 410.722827, printed="410.7"),
+    alpha=additive_constant("α", 0.33917084, printed="0.34"),
+    beta=additive_constant("β", 0.2849083, printed="0.28"),
     table=TABLE_UNROUNDED,
     source=f"{HOFFMANN}, eqs. 2, 4 and 10 (approach 3), before rounding",
     counting="total",
@@ -55,11 +51,11 @@ UNROUNDED = ParametricLoss.of(
 PRINTED = ParametricLoss.of(
     name="chinchilla-printed",
     title="Chinchilla's parametric loss, constants as printed",
-    E=_constant("E", 1.69),
-    A=_constant("A", 406.4),
-    B=_constant("B", 410.7),
-    alpha=_constant("α", 0.34),
-    beta=_constant("β", 0.28),
+    E=1.69,
+    A=406.4,
+    B=410.7,
+    alpha=0.34,
+    beta=0.28,
     table=TABLE_PRINTED,
     source=f"{HOFFMANN}, eq. 10 (approach 3)",
     counting="total",
@@ -72,11 +68,11 @@ PRINTED = ParametricLoss.of(
 BESIROGLU_FIT = ParametricLoss.of(
     name="besiroglu",
     title="Chinchilla's parametric loss, refitted to the points of its figure",
-    E=_constant("E", 1.817, error=0.026),
-    A=_constant("A", 482.01, error=124.5),
-    B=_constant("B", 2085.43, error=1293),
-    alpha=_constant("α", 0.3478, error=0.0154),
-    beta=_constant("β", 0.3658, error=0.0206),
+    E=additive_constant("E", 1.817, error=0.026),
+    A=additive_constant("A", 482.01, error=124.5),
+    B=additive_constant("B", 2085.43, error=1293),
+    alpha=additive_constant("α", 0.3478, error=0.0154),
+    beta=additive_constant("β", 0.3658, error=0.0206),
     table=TABLE_BESIROGLU,
     source=f"{BESIROGLU}, table 1 (240 of 245 points, standard errors by bootstrap)",
     counting="total",
@@ -88,11 +84,11 @@ BESIROGLU_FIT = ParametricLoss.of(
 EPOCH_MINIMUM = ParametricLoss.of(
     name="epoch-240",
     title="Chinchilla's parametric loss at the true minimum over Epoch's 240 points",
-    E=_constant("E", 1.81722),
-    A=_constant("A", 477.83),
-    B=_constant("B", 2143.4),
-    alpha=_constant("α", 0.34731),
-    beta=_constant("β", 0.36717),
+    E=1.81722,
+    A=477.83,
+    B=2143.4,
+    alpha=0.34731,
+    beta=0.36717,
     table=TABLE_EPOCH,
     source=f"the points of {BESIROGLU}, minimised further: Huber loss, δ = 1e-3, of ln L",
     counting="total",

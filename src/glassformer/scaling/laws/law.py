@@ -194,10 +194,10 @@ class ParametricLoss(Law):
     ) -> ParametricLoss:
         """The law with these constants; ``table`` is its name unless given."""
         given = {"E": E, "A": A, "B": B, "α": alpha, "β": beta}
-        constants = {}
-        for symbol, (unit, meaning) in _MEANINGS.items():
-            value = given[symbol]
-            constants[symbol] = value if isinstance(value, Constant) else Constant(float(value), unit, meaning)
+        constants = {
+            symbol: value if isinstance(value, Constant) else additive_constant(symbol, float(value))
+            for symbol, value in given.items()
+        }
         counted = {None: "parameters", "total": "all parameters", "non-embedding": "parameters without embeddings"}
         return cls(
             name=name,
@@ -273,12 +273,18 @@ class ParametricLoss(Law):
 
 
 _MEANINGS = {
-    "E": (NATS, "irreducible loss: the entropy of text"),
+    "E": (NATS, "irreducible loss, the entropy of the text"),
     "A": (f"{NATS} · parameters^α", "what too few parameters cost"),
     "B": (f"{NATS} · tokens^β", "what too few tokens cost"),
     "α": ("1", "exponent of the parameters"),
     "β": ("1", "exponent of the tokens"),
 }
+
+
+def additive_constant(symbol: str, value: float, *, printed: str | None = None, error: float | None = None) -> Constant:
+    """E, A, B, α or β with its unit and meaning."""
+    unit, meaning = _MEANINGS[symbol]
+    return Constant(value, unit, meaning, printed, error)
 
 
 @dataclass(frozen=True, eq=False)
