@@ -249,7 +249,7 @@ def warnings(sized: SizedRun, inputs: PlanInputs, numbers: Numbers, estimates: S
         assert best is not None
         yield (
             f"The text runs short: {numbers['epochs'].value:,.0f} epochs; beyond {FEW_EPOCHS} repetition costs, and "
-            f"beyond some 40 it gains almost nothing. {REPEATED.name}, which also discounts parameters in excess of the "
-            f"unique tokens, would take {large(best)} parameters for this budget and text. More text helps, or a "
+            f"beyond some 40 it gains almost nothing. {REPEATED.name}, which also discounts parameters in excess of "
+            f"the unique tokens, would take {large(best)} parameters for this budget and text. More text helps, or a "
             "smaller budget."
         )
