@@ -34,13 +34,13 @@ REFUSED = {
     "a variant that has no effect": (
         "study tiny-transformer --data words.txt --vary training.schedule.decay_fraction=0.5",
         "decay_fraction=0.5",
-        "trained as the base is",
+        "trains exactly as",
     ),
     # the rest
     "a checkpoint of a model read in": ("convert folder --to-run x --checkpoint latest", "--checkpoint", "--to-hf"),
     "studies of no study": ("demo --study-steps 0 --studies here", "--studies", "leaves the study out"),
-    "studies of a list": ("claims --studies here", "--studies", "for deciding"),
-    "studies of an exact claim": ("claims ignore-index --studies here", "--studies", "nothing is trained"),
+    "studies of a list": ("claims --studies here", "--studies", "without a claim"),
+    "studies of an exact claim": ("claims ignore-index --studies here", "--studies", "trains nothing"),
     "a target that is not trained": (
         "scale ladder tiny-transformer --budget 1e12 --dry-run --verify",
         "--verify",

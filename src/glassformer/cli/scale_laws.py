@@ -76,9 +76,9 @@ def _answer(law: Law, inputs: dict[str, float]) -> str:
         raise ConfigError(
             f"{law.name} gives no {law.output[0]} at {at}: its formula has no finite value.", subject="law"
         )
-    told = [f"{law.output[0]} = {value:.5g} {law.output[1]}   at {at}"]
-    told += [f"  extrapolated: {complaint}" for complaint in law.outside(**inputs)]
-    return "\n\n" + "\n".join(told)
+    listed = [f"{law.output[0]} = {value:.5g} {law.output[1]}   at {at}"]
+    listed += [f"  extrapolated: {complaint}" for complaint in law.outside(**inputs)]
+    return "\n\n" + "\n".join(listed)
 
 
 def _list() -> None:

@@ -35,11 +35,11 @@ class Continuations:
 
     def __init__(self, logits: Tensor, forbidden: Tensor) -> None:
         self.logits = logits
-        refused = logits.index_select(-1, forbidden)
+        forbidden_logits = logits.index_select(-1, forbidden)
         logits.index_fill_(-1, forbidden, NEVER)
         self._maxima = _chunk_maxima(logits)
-        largest = torch.cat((self._maxima, refused), -1).amax(-1, keepdim=True)
-        total = (logits - largest).exp_().sum(-1) + (refused - largest).exp_().sum(-1)
+        largest = torch.cat((self._maxima, forbidden_logits), -1).amax(-1, keepdim=True)
+        total = (logits - largest).exp_().sum(-1) + (forbidden_logits - largest).exp_().sum(-1)
         self.normaliser = largest[..., 0] + total.log()
         if not bool(self.normaliser.isfinite().all()):
             raise GlassformerError(

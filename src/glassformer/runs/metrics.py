@@ -84,7 +84,7 @@ class MetricsWriter:
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(_strict(record), allow_nan=False) + "\n"
         try:
-            rest = memoryview(((_mending(self.path) if self._unsure else "") + line).encode())
+            rest = memoryview(((_repairing(self.path) if self._unsure else "") + line).encode())
             self._unsure = True  # until all of it is out
             while rest:  # a nearly full disk may take part of a line
                 rest = rest[self._file.write(rest) :]
@@ -166,7 +166,7 @@ def _parse(line: bytes) -> Any:
         return None
 
 
-def _mending(path: Path) -> str:
+def _repairing(path: Path) -> str:
     """What has to be appended before the next record, so that it begins a line and the reader forgives the last."""
     with open_regular(path) as file:
         start = file.seek(0, os.SEEK_END)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from glassformer.charts.colours import lookup
 from glassformer.charts.theme import Theme
-from glassformer.scaling.fits.points import Array
 from glassformer.scaling.wording import budget
 
 if TYPE_CHECKING:
     from glassformer.scaling.fits.findings import Findings
 
 Rows = list[dict[str, Any]]
+Array = npt.NDArray[np.float64]
 
 SHADES = 24  # of a colour scale
-SPARED = 0.28  # of a colour scale, at its pale end, which is not told from the background
+SPARED = 0.28  # of a colour scale, at its pale end, which is too close to the background
 SAMPLES = 60  # points of a drawn curve
 COUNT, COMPUTE = "replace(datum.label, 'G', 'B')", "replace(datum.label, 'e+', 'e')"
 LOSS = "loss (nats/token)"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from glassformer.wording import duration
+
 SUFFIXES = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
 MINUS = "−"
 DAY, YEAR = 86_400.0, 365.25 * 86_400
@@ -70,8 +72,6 @@ def long(seconds: float) -> str:
     >>> long(75), long(7 * DAY), long(3e9)
     ('1 min 15 s', '7.00 days', '95.1 years')
     """
-    from glassformer.studies.report_text import duration
-
     if seconds < 2 * DAY:
         return duration(seconds)
     return f"{digits(seconds / DAY)} days" if seconds < YEAR else f"{digits(seconds / YEAR)} years"

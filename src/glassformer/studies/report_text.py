@@ -18,7 +18,7 @@ from glassformer.studies.report_numbers import Numbers, opened
 from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
 from glassformer.training.config import RunConfig
-from glassformer.wording import counted, listed
+from glassformer.wording import counted, duration, listed
 
 NAMED, VALUES = 4, 10
 """As many variants are named in the question, or values of one setting; more are counted."""
@@ -104,7 +104,7 @@ def unfinished(numbers: Numbers) -> str:
 
 
 def data_name(base: RunConfig) -> str:
-    """What is learned from."""
+    """The data in a few words."""
     return base.data.title
 
 
@@ -164,18 +164,6 @@ def versions(environment: dict[str, Any]) -> str:
         f"glassformer {environment['glassformer']}, torch {there['torch']} ({there['torch_build']}), "
         f"Python {there['python']}"
     )
-
-
-def duration(seconds: float) -> str:
-    """A duration.
-
-    >>> duration(8.04), duration(75), duration(3725)
-    ('8.0 s', '1 min 15 s', '1 h 2 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def settings(config: Config) -> dict[str, str]:

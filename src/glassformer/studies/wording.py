@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from glassformer.wording import counted as counted  # noqa: PLC0414 - named here too
-
 
 def seeds_listed(seeds: Sequence[int]) -> str:
     """Which seeds.

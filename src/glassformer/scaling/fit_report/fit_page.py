@@ -28,8 +28,8 @@ from glassformer.scaling.fit_report.fit_tables import (
 )
 from glassformer.scaling.fits.findings import Findings
 from glassformer.scaling.wording import budget
-from glassformer.studies.report_text import duration, machine, versions
-from glassformer.studies.wording import counted
+from glassformer.studies.report_text import machine, versions
+from glassformer.wording import counted, duration
 
 IN_THE_HEAD = ("points", "objective", "target", "machine", "computed")
 

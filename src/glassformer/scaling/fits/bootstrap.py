@@ -46,7 +46,7 @@ from glassformer.scaling.fits.points import Array
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, check_compute
 from glassformer.scaling.wording import Interval
 from glassformer.statistics.prediction import LEVEL, check_level, from_draws
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Quantity = Callable[[Array], Array]
 """What is asked of a fit: a function of parameters [..., p], elementwise in the axes before."""

@@ -26,7 +26,7 @@ from glassformer.errors import ConfigError
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.fits.power_law import FEWEST as FEWEST_MINIMA
 from glassformer.scaling.fits.power_law import PowerLaw, fit_power_law
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Method = Literal["parabola", "interpolation"]
 

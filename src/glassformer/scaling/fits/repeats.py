@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from glassformer.scaling.fits.points import Points, equal_rows
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 CHANCE = 0.5
 """Of the rows that share their sizes with another, the part whose losses may be equal by chance: as many as losses of

@@ -19,7 +19,7 @@ from typing import Any
 
 from glassformer.errors import DataError, shown
 from glassformer.scaling.fits.points import refusal
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Row = dict[str, str]
 

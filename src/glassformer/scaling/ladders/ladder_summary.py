@@ -15,7 +15,7 @@ from glassformer.scaling.ladders.ladder_fit import WORDS, LadderFit, Prediction
 from glassformer.scaling.ladders.ladder_plan import LadderPlan
 from glassformer.scaling.ladders.ladder_rungs import LadderRun, short
 from glassformer.scaling.ladders.rung_checks import RungChecks
-from glassformer.studies.wording import counted
+from glassformer.wording import counted
 
 Place = tuple[float, float, float]
 """N, D and C of a run."""
