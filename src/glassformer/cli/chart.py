@@ -19,7 +19,7 @@ def chart(
     runs: Annotated[Path | None, typer.Option(help="Folder of runs; ./runs unless given.")] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
 ) -> None:
-    """Draw the training and validation loss of runs."""
+    """Plot the training and validation loss of runs."""
     from glassformer.charts.export import save_chart
     from glassformer.charts.loss import loss_chart
     from glassformer.training.session import entropies

@@ -74,7 +74,7 @@ COMMANDS = {
         "Measure a model's loss; score a translator's translations, or the answers to a task.",
         opens=True,
     ),
-    "chart": Command("glassformer.cli.chart:chart", "Draw the training and validation loss of runs."),
+    "chart": Command("glassformer.cli.chart:chart", "Plot the training and validation loss of runs."),
     "inspect": Command(
         "glassformer.cli.inspect:inspect",
         "Open a model on one offline page: attention, residual stream, lens, positions, gradients.",

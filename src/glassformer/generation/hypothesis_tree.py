@@ -119,7 +119,7 @@ class HypothesisTree:
         return tokens.view(n_sentences, width, -1)[..., 1:]
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these sentences only, [n] indices among the present ones."""
+        """Continue with these sentences only, [n] indices among the present ones."""
         for reader in self._readers:
             reader.memory = reader.memory.select(rows)
             self._move(reader, rows, reader.cache.capacity)

@@ -321,7 +321,7 @@ def prune(folder: Path, keep_last: int, keep_best: bool = True, keep_every: int 
     """Remove old checkpoints; returns what was removed.
 
     Kept are the newest ``keep_last``, the best, those whose step is a multiple of ``keep_every``, the newest one that
-    verifies if none of these does, and whatever is visibly damaged, which does not count and may be worth mending.
+    verifies if none of these does, and whatever is visibly damaged, which does not count and may be worth repairing.
     """
     assert keep_last >= 1, keep_last
     assert keep_every is None or keep_every >= 1, keep_every
