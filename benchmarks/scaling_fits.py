@@ -37,7 +37,8 @@ from alternating import alternate, circumstances
 from glassformer.scaling.fits.bootstrap import bootstrap
 from glassformer.scaling.fits.fitting import Fit, fit
 from glassformer.scaling.fits.isoflop import isoflop_minima
-from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.reading import read_points
 
 CORES = 2
 SECONDS = 60.0

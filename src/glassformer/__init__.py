@@ -67,7 +67,7 @@ _EXPORTS = {
     "preset": "glassformer.models.presets",
     "preset_names": "glassformer.models.presets",
     "probe_points": "glassformer.parts.probes",
-    "read_points": "glassformer.scaling.fits.points",
+    "read_points": "glassformer.scaling.fits.reading",
     "record": "glassformer.parts.probes",
     "register": "glassformer.registry",
     "registered": "glassformer.registry",

@@ -8,7 +8,8 @@ import pytest
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap
 from glassformer.scaling.fits.fitting import Fit, fit
-from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.reading import read_points
 from glassformer.scaling.laws.law import ParametricLoss
 
 BESIROGLU = {"A": 124.5, "B": 1293.0, "E": 0.026, "alpha": 0.0154, "beta": 0.0206, "a": 0.020}

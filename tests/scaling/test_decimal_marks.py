@@ -8,7 +8,7 @@ import json
 import pytest
 
 from glassformer.errors import DataError
-from glassformer.scaling.fits.points import read_points
+from glassformer.scaling.fits.reading import read_points
 
 RUNS = [(18789853, 1701258167, 4.129), (3463964, 585268444, 5.686), (1207667, 9872334719, 5.965)]
 

@@ -18,7 +18,8 @@ from glassformer.scaling.fits.findings import investigate
 from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.formulas import CHINCHILLA, fix, repeated_data
 from glassformer.scaling.fits.objectives import Squares, asymmetric
-from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.reading import read_points
 from glassformer.scaling.fits.saved_fit import read_fit, write_fit
 from glassformer.scaling.wording import digits, large, percent_error
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
 from glassformer.scaling.fits.isoflop import budgets, isoflop_minima
-from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.reading import read_points
 
 E, A, B, ALPHA, BETA = 1.8, 480.0, 2000.0, 0.35, 0.37
 COMPUTE = np.geomspace(1e18, 1e21, 7)

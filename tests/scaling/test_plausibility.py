@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glassformer.errors import DataError
-from glassformer.scaling.fits.points import read_points
+from glassformer.scaling.fits.reading import read_points
 
 RUNS = [(18.79e6, 1.70e9, 4.129), (3.46e6, 0.585e9, 5.686), (74.2e6, 2.77e9, 3.425)]
 

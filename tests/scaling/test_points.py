@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import DataError
-from glassformer.scaling.fits.points import Points, join, read_points
+from glassformer.scaling.fits.points import Points, join
+from glassformer.scaling.fits.reading import read_points
 
 positive = st.floats(1e-3, 1e15)
 
@@ -205,7 +206,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
 def test_reading_a_table_needs_no_torch(tmp_path):
     path = write(tmp_path, "N,D,loss\n7e7,1.4e9,3.5\n")
     code = (
-        "import sys; from pathlib import Path; from glassformer.scaling.fits.points import read_points; "
+        "import sys; from pathlib import Path; from glassformer.scaling.fits.reading import read_points; "
         f"read_points(Path({str(path)!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -7,7 +7,8 @@ import pytest
 
 from glassformer.scaling.fits.bootstrap import bootstrap
 from glassformer.scaling.fits.fitting import fit
-from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.reading import read_points
 
 
 def runs(count=24, seed=0):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.scaling.fits.points import read_points
+from glassformer.scaling.fits.reading import read_points
 from glassformer.scaling.fits.selecting import conditions
 
 TABLE = """params (M),D,loss,name,note

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from glassformer.scaling.fits.best_size import best_parameters, best_size, exponent
 from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.isoflop import isoflop_minima
-from glassformer.scaling.fits.points import Points, read_points
+from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.reading import read_points
 from glassformer.scaling.fits.sensitivity import DELTAS, sensitivity
 from glassformer.scaling.laws.law import ParametricLoss
 

@@ -80,7 +80,7 @@ def scale_fit(
     from glassformer.scaling.fit_report.fit_page import circumstances, page
     from glassformer.scaling.fits.findings import investigate
     from glassformer.scaling.fits.objectives import DELTA
-    from glassformer.scaling.fits.points import read_points
+    from glassformer.scaling.fits.reading import read_points
     from glassformer.scaling.fits.saved_fit import to_dict, write_fit
     from glassformer.scaling.laws.units import flops
 

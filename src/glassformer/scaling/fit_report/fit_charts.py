@@ -121,7 +121,7 @@ def _run_tooltip() -> list[Any]:
         alt.Tooltip("C:Q", format=".3e"),
         alt.Tooltip("loss:Q", title="measured", format=".4f"),
         alt.Tooltip("predicted:Q", format=".4f"),
-        alt.Tooltip("error:N", title="off by"),
+        alt.Tooltip("error:N", title="error"),
     ]
 
 

@@ -164,7 +164,7 @@ def influential_table(found: Findings) -> Table:
         ]
         for i in ordered[:LISTED]
     ]
-    names = ("N", "D", "C", "loss", "the law is off by", "influence")
+    names = ("N", "D", "C", "loss", "error of the law", "influence")
     more = f" The strongest {LISTED} of {len(ordered)}." if len(ordered) > LISTED else ""
     return Table(
         [Header("run", align="left"), *map(Header, names)],

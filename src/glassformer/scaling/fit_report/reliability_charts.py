@@ -67,7 +67,7 @@ def back_test(found: Findings) -> Drawing:
             alt.Tooltip("cut:N", title="law"),
             alt.Tooltip("ratio:Q", title="times the largest fitted", format=".3~g"),
             alt.Tooltip("loss:Q", title="measured", format=".4f"),
-            alt.Tooltip("error:N", title="off by"),
+            alt.Tooltip("error:N", title="error"),
         ]
         layers = [
             alt.Chart({"values": allowed})

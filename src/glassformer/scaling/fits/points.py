@@ -1,8 +1,7 @@
 """Training runs as a scaling law sees them: how large, how long, at what cost, and the loss at the end.
 
     Points.of(n=[1e6, 2e6], d=[2e7, 4e7], loss=[4.1, 3.8])          from numbers
-    read_points(Path("runs.csv"))                                   from a table (``reading_points.py``)
-    read_points(Path("studies/ladder-20250131-235959"))             from our own runs
+    read_points(Path("runs.csv"))                                   from a table or our own runs (``reading.py``)
 
 N, D and the training compute C are tied by C = 6·N·D (Kaplan et al. 2020, section 2.1), so two of them suffice.
 """
@@ -11,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import DataError
-from glassformer.numbers import Mark
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, Counting
 
 Array = npt.NDArray[np.float64]
@@ -165,69 +162,6 @@ def join(parts: Sequence[Points], *, source: str = "", notes: Sequence[str] = ()
         source=source,
         notes=tuple(all_notes),
     )
-
-
-def read_points(
-    path: Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    where: Mapping[str, str] | Sequence[str] | None = None,
-    counting: Counting | None = None,
-    curves: bool = False,
-    decimal: Mark | None = None,
-    implausible: bool = False,
-) -> Points:
-    """The points of a table or of our own runs.
-
-    Args:
-        path: a file: .csv, .tsv, .json (a list of objects) or .jsonl, gzipped or not; or a run's folder, a folder of
-            runs, or a study's folder.
-        columns: of a table, which column holds what: ``{"n": "Model Size", "loss": "val"}``; the others are recognised
-            by their names. A unit may stand behind: ``{"n": "Model Size (M)"}``. Of ``run`` several may be named,
-            separated by commas: rows that agree in all are one run.
-        where: of a table, only rows that hold this text: ``{"config": "rw/base/long/kaplan/kaplan/train"}``; or that
-            meet conditions: ``["N>1e7", "name!=x", "loss!="]`` (the last: whose loss is not missing).
-        counting: what N counts: "total" unless given (of a table: or its column says "non-embedding").
-        curves: of our runs, a row for each validation along the way too, under its run's label; as a scaling law's
-            point only a run that has ended is what it seems, since its learning rate was to fall until then.
-        decimal: of a table, its decimal mark; unless given it is found from the cells, and refused where they leave it
-            open.
-        implausible: of a table, take numbers that no training has, such as 18.79 parameters, for right.
-
-    Rows that repeat another are left out, and a note says so.
-
-    Raises:
-        DataError: it cannot be read, a column is not recognised, or there is nothing to use, for every reason.
-        RunError: a run's files are damaged.
-    """
-    from glassformer.scaling.fits.reading_points import points_of_table
-    from glassformer.scaling.fits.reading_runs import points_of_runs
-
-    path = Path(path)
-    if not _is_folder(path):
-        if curves:
-            raise DataError(f"{path} is no folder of runs: curves=True has no effect on a table. Leave it out.")
-        return points_of_table(
-            path,
-            columns=columns or {},
-            where=where or (),
-            counting=counting,
-            decimal=decimal,
-            implausible=implausible,
-        )
-    if columns or where or decimal or implausible:
-        raise DataError(
-            f"{path} is a folder of runs, with no columns to choose from. Leave columns, where, decimal and "
-            "implausible out."
-        )
-    return points_of_runs(path, counting=counting or "total", curves=curves)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name too long, or with a NUL: whoever opens it says so
-        return False
 
 
 # ------------------------------------------------------------------------------------------------- checking

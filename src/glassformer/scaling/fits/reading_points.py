@@ -66,7 +66,7 @@ def points_of_table(
     decimal: Mark | None = None,
     implausible: bool = False,
 ) -> Points:
-    """Points of a file with a table, as :func:`glassformer.scaling.fits.points.read_points` says."""
+    """Points of a file with a table, as :func:`glassformer.scaling.fits.reading.read_points` says."""
     table = read_table(path)
     names = table.names
     found, run_columns, complaints = _find_columns(names, columns, counting)

@@ -199,7 +199,7 @@ def own_fit(path: Path) -> OwnFit:
     from glassformer.scaling.fits.bootstrap import DRAWS, bootstrap
     from glassformer.scaling.fits.fitting import fit
     from glassformer.scaling.fits.held_out_prediction import back_test, predict
-    from glassformer.scaling.fits.points import read_points
+    from glassformer.scaling.fits.reading import read_points
     from glassformer.scaling.fits.saved_fit import read_fit
 
     if path.suffix == ".json":
