@@ -241,13 +241,13 @@ def test_a_wrong_file_says_what_is_wrong(write, tmp_path, case):
 def test_what_a_run_would_refuse_is_told_before_anything_runs_for_all_variants(design):
     config = design(
         {
-            "vast": {"model.d_model": 10**8},
+            "vast": {"model.d_model": 10**9},
             "no text": {"data.source": "no-such-text.txt"},
         }
     )
     with pytest.raises(ConfigError, match="variant 'no text': .*no-such-text"):
         check(config)
-    config = design({"vast": {"model.d_model": 10**8}, "vaster": {"model.n_layers": 2_000, "model.d_model": 10**6}})
+    config = design({"vast": {"model.d_model": 10**9}, "vaster": {"model.n_layers": 2_000, "model.d_model": 10**6}})
     with pytest.raises(
         ConfigError, match="(?s)variant 'vast': .*no matrix can be so large.*variant 'vaster': This training needs"
     ):
