@@ -1,7 +1,8 @@
 """Why Kaplan's exponent is 0.73 and Chinchilla's 0.5: two papers that change one thing at a time.
 
-Porian et al. 2024 repeat Kaplan's experiment and correct it in four steps; each step is a frontier N_opt(C) here. Pearce &
-Song 2024 show by algebra that counting without embeddings, at small scale, bends Chinchilla's law into Kaplan's.
+Porian et al. 2024 repeat Kaplan's experiment and correct it in four steps; each step is a frontier N_opt(C) here.
+Pearce & Song 2024 show by algebra that counting without embeddings, at small scale, bends Chinchilla's law into
+Kaplan's.
 """
 
 from __future__ import annotations
