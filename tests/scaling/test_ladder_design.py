@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.ladders.ladder_design import Candidate, DesignProblem, Prior, SumOfPowers, choose
+from glassformer.scaling.ladders.ladder_design import Candidate, DesignProblem, Prior, choose
+from glassformer.scaling.laws.sum_of_powers import SumOfPowers
 
 LAW = SumOfPowers((4e4, 4e5), (0.6, math.log(0.9), 0.35, math.log(0.9), 0.37))
 PATH = SumOfPowers((1e11,), (0.6, math.log(1.8), 0.18))

@@ -15,6 +15,7 @@ import numpy as np
 
 from glassformer.scaling.fits.points import Points
 from glassformer.scaling.laws.formula import Array, Program, folded, names_in, read, substituted, symbolic
+from glassformer.scaling.laws.law import optimum_scale
 
 if TYPE_CHECKING:
     import sympy
@@ -37,7 +38,7 @@ Range = tuple[float, float]
 
 def warranted_by(A: float, B: float, alpha: float, beta: float) -> tuple[float, float]:
     """G = (αA/βB)^(1/(α + β)) and β/α: N = G·(G·U)^(β/α) is compute-optimal for U tokens."""
-    return float((alpha * A / (beta * B)) ** (1 / (alpha + beta))), beta / alpha
+    return optimum_scale(A, B, alpha, beta), beta / alpha
 
 
 WARRANTED = warranted_by(521.0, 1488.0, 0.353, 0.353)

@@ -29,6 +29,7 @@ from glassformer.errors import DataError
 from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.ladders.ladder_fit import PATH_LAW
+from glassformer.scaling.laws.sum_of_powers import SumOfPowers
 
 Verdict = Literal["helps", "harms", "inconclusive"]
 
@@ -197,7 +198,7 @@ def compare_over_compute(
     asked = compute[-1] * np.array(times)
     along = np.geomspace(compute[0], compute[-1] * max(times), 60)
     # what the base would gain by the variant's compute
-    equal = difference + law.reducible(compute)[0] - law.reducible(cost * compute)[0]
+    equal = difference + law.reducible(compute[:, None])[0] - law.reducible(cost * compute[:, None])[0]
 
     def answers(values: Array, places: Array) -> tuple[AtCompute, ...]:
         return _extrapolated(law, compute, values, places, np.random.default_rng(seed + 1))
@@ -212,35 +213,19 @@ def compare_over_compute(
     )
 
 
-@dataclass(frozen=True)
-class _BaseLaw:
-    """Draws of E, a·C₀^−α and α [draws, 3] about the fitted ones, which come first; C₀ is ``middle``."""
+def _base_draws(compute: Array, loss: Array, draw: np.random.Generator) -> SumOfPowers:
+    """The base's law and, after it, draws of it from its linearised errors, kept where a law can be.
 
-    middle: float
-    draws: Array
-
-    def reducible(self, compute: Array) -> Array:
-        """r(C) [draws, n]."""
-        z = np.log(compute / self.middle)
-        return np.asarray(self.draws[:, 1, None] * np.exp(-self.draws[:, 2, None] * z), dtype=np.float64)
-
-    def compute_multiplier(self, compute: Array, difference: Array) -> Array:
-        """The factor f [n] with r(f·C) = r(C) + Δ, by the fitted law; infinite where Δ takes more than r(C)."""
-        left = np.maximum(1 + difference / self.reducible(compute)[0], 0.0)
-        with np.errstate(divide="ignore"):
-            return np.asarray(left ** (-1 / self.draws[0, 2]), dtype=np.float64)
-
-
-def _base_draws(compute: Array, loss: Array, draw: np.random.Generator) -> _BaseLaw:
-    """The base's law and draws of it from its linearised errors, kept where a law can be."""
+    θ is [1 + draws, 1, 3]; the anchor C₀ is the middle of the rungs.
+    """
     middle = float(np.exp(np.log(compute).mean()))
     points = Points.of(compute, np.ones_like(compute), loss, c=compute)
     found = fit(points, PATH_LAW, "squares")
     values = found.parameters
+    # drawn are E, a·C₀^−α and α
     centre = np.array([values["E"], values["a"] * middle ** -values["alpha"], values["alpha"]])
-    z = np.log(compute / middle)
-    reducible = centre[1] * np.exp(-centre[2] * z)
-    rows = np.stack([np.ones_like(z), reducible / centre[1], -z * reducible], axis=1) / (centre[0] + reducible)[:, None]
+    fitted = SumOfPowers((middle,), (centre[0], math.log(centre[1]), centre[2]))
+    rows = fitted.jacobian(compute[:, None]) / np.array([1.0, centre[1], 1.0])
     spare = len(compute) - 3
     noise = math.sqrt(float(np.sum(found.residuals**2)) / spare)
     # a weak prior keeps draws of an open direction finite: a floor within the loss, an exponent within its own size
@@ -252,11 +237,20 @@ def _base_draws(compute: Array, loss: Array, draw: np.random.Generator) -> _Base
     draws[:, 0] = np.clip(draws[:, 0], 0, 0.95 * loss.min())
     draws[:, 2] = np.clip(draws[:, 2], 0.01, 3.0)
     draws[:, 1] = np.maximum(draws[:, 1], 0.01 * centre[1])
-    return _BaseLaw(middle, np.concatenate([centre[None], draws]))
+    theta = np.concatenate([centre[None], draws])
+    theta[:, 1] = np.log(theta[:, 1])
+    return SumOfPowers((middle,), theta[:, None])
+
+
+def _compute_multiplier(law: SumOfPowers, compute: Array, difference: Array) -> Array:
+    """The factor f [n] with r(f·C) = r(C) + Δ, by the fitted law; infinite where Δ takes more than r(C)."""
+    left = np.maximum(1 + difference / law.reducible(compute[:, None])[0], 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(left ** (-1 / np.asarray(law.theta)[0, 0, 2]), dtype=np.float64)
 
 
 def _extrapolated(
-    law: _BaseLaw, compute: Array, difference: Array, places: Array, draw: np.random.Generator
+    law: SumOfPowers, compute: Array, difference: Array, places: Array, draw: np.random.Generator
 ) -> tuple[AtCompute, ...]:
     """Δ at ``places``, averaged over both forms and over the draws of the base's law."""
     fitted = [
@@ -272,7 +266,7 @@ def _extrapolated(
     values = np.where(from_first[:, None], fitted[0][1], fitted[1][1])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail], axis=0)
-    compute_multiplier = [law.compute_multiplier(places, each) for each in (mean, high, low)]
+    compute_multiplier = [_compute_multiplier(law, places, each) for each in (mean, high, low)]
     columns = np.stack([places, places / compute[-1], mean, low, high, *compute_multiplier])
     return tuple(AtCompute(*column) for column in columns.T.tolist())
 
@@ -295,13 +289,13 @@ def _least_squares(
     return means[0], values, float(rss[0])
 
 
-def _multiplier_form(law: _BaseLaw, compute: Array) -> Array:
+def _multiplier_form(law: SumOfPowers, compute: Array) -> Array:
     """[1 + draws, n, 2]: r(C), and r(C)·ln(C/C₀)."""
-    reducible = law.reducible(compute)
-    return np.stack([reducible, reducible * np.log(compute / law.middle)], axis=-1)
+    reducible = law.reducible(compute[:, None])
+    return np.stack([reducible, reducible * np.log(compute / law.anchor[0])], axis=-1)
 
 
-def _floor_form(law: _BaseLaw, compute: Array) -> Array:
+def _floor_form(law: SumOfPowers, compute: Array) -> Array:
     """[1 + draws, n, 2]: 1, and r(C)."""
-    reducible = law.reducible(compute)
+    reducible = law.reducible(compute[:, None])
     return np.stack([np.ones_like(reducible), reducible], axis=-1)

@@ -29,7 +29,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from glassformer.errors import ConfigError
-from glassformer.scaling.fits.points import Array
+from glassformer.scaling.laws.formula import Array
+from glassformer.scaling.laws.sum_of_powers import SumOfPowers
 
 NOISE = 0.005
 """σ of ln L before anything is measured: what seeds, and shapes of one size, scatter by in small language models."""
@@ -51,38 +52,6 @@ COST_EXPONENTS = (1.0, 0.5, 0.0)
 
 Z = float(stats.norm.isf(0.025))
 """Half-width of a 95 % interval, in standard deviations."""
-
-
-@dataclass(frozen=True)
-class SumOfPowers:
-    """L = E + Σ_k e^{u_k} (x_k/anchor_k)^{−a_k}, with θ = (E, u_1, a_1, u_2, a_2 …).
-
-    Attributes:
-        anchor: [k] where the powers are e^u: near the data, so that u and a are nearly independent.
-        theta: [1 + 2k].
-    """
-
-    anchor: tuple[float, ...]
-    theta: tuple[float, ...]
-
-    def loss(self, x: npt.ArrayLike) -> Array:
-        """Of inputs [m, k] or [k] → nats per token [m] or []."""
-        return np.asarray(self.theta[0] + self._powers(x).sum(axis=-1), dtype=np.float64)
-
-    def jacobian(self, x: npt.ArrayLike) -> Array:
-        """∂ ln L/∂θ at inputs [m, k] or [k] → [m, p] or [p]."""
-        powers, z = self._powers(x), self._distances(x)
-        pairs = np.stack([powers, -z * powers], axis=-1).reshape(*powers.shape[:-1], -1)
-        rows = np.concatenate([np.ones((*powers.shape[:-1], 1)), pairs], axis=-1)
-        return np.asarray(rows / self.loss(x)[..., None], dtype=np.float64)
-
-    def _distances(self, x: npt.ArrayLike) -> Array:
-        """ln(x/anchor)."""
-        return np.asarray(np.log(np.asarray(x, dtype=np.float64) / np.array(self.anchor)), dtype=np.float64)
-
-    def _powers(self, x: npt.ArrayLike) -> Array:
-        u, a = np.array(self.theta[1::2]), np.array(self.theta[2::2])
-        return np.asarray(np.exp(u - a * self._distances(x)), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -281,7 +250,7 @@ def _levels(budget: float, cheapest: float) -> list[float]:
 
 
 def _greedy(problem: DesignProblem, budget: float, cost_exponent: float) -> list[int]:
-    """Rungs added by what they save over their cost to the power ``thrift``, as long as one can be afforded."""
+    """Rungs added by what they save over their cost to the power ``cost_exponent``, as long as one can be afforded."""
     chosen = list(problem.must)
     while (affordable := _affordable(problem, chosen, budget)).any() and len(chosen) < problem.most:
         gain = problem.variance_reduction(problem.covariance(chosen)) / problem.costs**cost_exponent

@@ -26,7 +26,6 @@ from glassformer.scaling.ladders.ladder_design import (
     Design,
     DesignProblem,
     Prior,
-    SumOfPowers,
     choose,
 )
 from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW
@@ -44,6 +43,7 @@ from glassformer.scaling.ladders.ladder_rungs import (
     rate_for,
 )
 from glassformer.scaling.ladders.rate_sweep import FACTORS, RateSweep
+from glassformer.scaling.laws.sum_of_powers import SumOfPowers
 from glassformer.scaling.laws.units import flops
 from glassformer.training.config import RunConfig
 from glassformer.training.samples import PrepareProgress, TrainingData

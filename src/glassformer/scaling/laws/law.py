@@ -12,6 +12,7 @@ constants of one source mean something else in another. Constants of different t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from glassformer.errors import ConfigError, nearest
 from glassformer.scaling.laws.formula import evaluate, read_printed
+from glassformer.scaling.laws.sum_of_powers import SumOfPowers
 
 Counting = Literal["total", "non-embedding"]
 """Which parameters N counts: all of them, or all but token and position embeddings."""
@@ -253,7 +255,12 @@ class ParametricLoss(Law):
     @property
     def G(self) -> float:  # noqa: N802
         """(αA/βB)^(1/(α + β)) (eq. 4)."""
-        return float((self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta)))
+        return optimum_scale(self.A, self.B, self.alpha, self.beta)
+
+    @property
+    def powers(self) -> SumOfPowers:
+        """Itself with its derivatives, of (N, D)."""
+        return SumOfPowers((1.0, 1.0), (self.E, math.log(self.A), self.alpha, math.log(self.B), self.beta))
 
     def loss(self, n: ArrayLike, d: ArrayLike) -> Any:
         """L(N, D), as a call gives it."""
@@ -270,6 +277,11 @@ class ParametricLoss(Law):
         n, d = self.G * products**self.a, products**self.b / self.G
         equation = f"N = G·(C/6)^a, G = (αA/βB)^(1/(α+β)) = {self.G:.4g}, a = β/(α+β) = {self.a:.4g}; D = C/(6·N)"
         return Allocation(self.name, compute, n, d, self.loss(n, d), self.counting or "unstated", equation)
+
+
+def optimum_scale(A: float, B: float, alpha: float, beta: float) -> float:
+    """G = (αA/βB)^(1/(α + β)): N = G·(C/6)^(β/(α + β)) is compute-optimal (Hoffmann et al. 2022, eq. 4)."""
+    return float((alpha * A / (beta * B)) ** (1 / (alpha + beta)))
 
 
 _MEANINGS = {

@@ -79,22 +79,12 @@ def warnings(loss: float, own: OwnFit | None, vocabulary: int) -> Iterator[str]:
 
 
 def interval_of(law: ParametricLoss, n: float, d: float) -> Interval | None:
-    """95 % by the delta method, from standard errors taken as independent; None where one of them is not known.
-
-    ∂L/∂E = 1, ∂L/∂A = N^−α, ∂L/∂α = −A·ln N·N^−α, and the same for B, β and D.
-    """
-    errors = {symbol: constant.error for symbol, constant in law.constants.items()}
-    if any(error is None for error in errors.values()):
+    """95 % by the delta method, from standard errors taken as independent; None where one of them is not known."""
+    errors = [law.constants[symbol].error for symbol in ("E", "A", "α", "B", "β")]
+    if None in errors:
         return None
-    of_n, of_d = n**-law.alpha, d**-law.beta
-    slopes = {
-        "E": 1.0,
-        "A": of_n,
-        "α": law.A * math.log(n) * of_n,
-        "B": of_d,
-        "β": law.B * math.log(d) * of_d,
-    }
-    half = Z * math.sqrt(sum((slopes[symbol] * (errors[symbol] or 0.0)) ** 2 for symbol in slopes))
+    scales = np.array([1.0, law.A, 1.0, law.B, 1.0])  # θ has ln A and ln B
+    half = Z * float(np.linalg.norm(law.powers.slopes((n, d)) / scales * np.array(errors, dtype=np.float64)))
     loss = float(law(N=n, D=d))
     return max(law.E, loss - half), loss + half
 
