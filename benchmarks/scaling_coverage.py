@@ -33,7 +33,7 @@ from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap
 from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.laws.law import ParametricLoss
-from glassformer.statistics.prediction import widened
+from glassformer.statistics.prediction import resampled
 
 LEVEL = 0.95
 PROMISED = (0.93, 0.97)
@@ -122,7 +122,7 @@ def others(trust: Bootstrap, target: tuple[float, float]) -> dict[str, Ends]:
     at = [named["alpha"], named["beta"], named["E"], a, float(np.log(trust.fit.predict(*target)))]
     estimate = np.array(at)
     z = float(stats.norm.isf((1 - LEVEL) / 2))
-    wide = widened(LEVEL, trust.runs, len(trust.names))
+    wide = resampled(trust.runs, len(trust.names), LEVEL)
     bias = stats.norm.ppf((draws < estimate).mean(axis=0)).clip(-1, 1)
 
     def percentile(sides: float, bias: Array | float = 0.0) -> Ends:

@@ -219,7 +219,7 @@ def test_every_rung_and_variant_is_run_as_planned_and_the_law_goes_through_them(
     told = summarize(conducted)
     assert len(told.fitted.fit.points) == len(conducted.plan.runs)
     assert np.sort(told.fitted.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
-    assert told.prediction.low < told.prediction.loss < told.prediction.high
+    assert told.prediction.low < told.prediction.value < told.prediction.high
     (scaling,) = told.effects
     assert scaling.n_pairs == len(conducted.plan.runs)
     assert scaling.cost < 0.9  # a block without attention costs less

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from glassformer.charts.loss import finite_losses, tokens_of
 from glassformer.errors import RunError
 from glassformer.scaling.laws.known import law
+from glassformer.statistics.prediction import percentiles
 
 Floats = NDArray[np.float64]
 Records = Sequence[Mapping[str, Any]]
@@ -191,14 +192,11 @@ def ratio_of_means(trace: Floats, squared_norm: Floats) -> Floats:
     return np.asarray(np.where(positive, np.maximum(above, 0.0) / np.where(positive, below, 1.0), np.inf))
 
 
-def block_bootstrap(
-    trace: Floats, squared_norm: Floats, draws: int, rng: np.random.Generator, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of the ratio of means, resampling circular blocks of n^(1/3) consecutive measurements."""
+def block_bootstrap(trace: Floats, squared_norm: Floats, draws: int, rng: np.random.Generator) -> tuple[float, float]:
+    """95 % percentile interval of the ratio of means, of circular blocks of n^(1/3) consecutive measurements."""
     n = len(trace)
     length = max(1, round(n ** (1 / 3)))
     starts = rng.integers(n, size=(draws, -(-n // length)))
     chosen = ((starts[..., None] + np.arange(length)) % n).reshape(draws, -1)[:, :n]
-    drawn = np.sort(ratio_of_means(trace[chosen], squared_norm[chosen]))
-    tail = (1 - confidence) / 2
-    return float(drawn[math.floor(tail * (draws - 1))]), float(drawn[math.ceil((1 - tail) * (draws - 1))])
+    low, high = percentiles(ratio_of_means(trace[chosen], squared_norm[chosen]), outward=True)
+    return float(low), float(high)

@@ -35,7 +35,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from glassformer.errors import ConfigError, DataError, nearest
 from glassformer.scaling.fits.checks import SPARE_ROWS
@@ -45,7 +44,7 @@ from glassformer.scaling.fits.formulas import CHINCHILLA
 from glassformer.scaling.fits.points import Array
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, check_compute
 from glassformer.scaling.wording import Interval
-from glassformer.statistics.prediction import LEVEL, check_level, from_draws
+from glassformer.statistics.prediction import LEVEL, Prediction, check_level, from_draws, resampled, standard_errors
 from glassformer.wording import counted
 
 Quantity = Callable[[Array], Array]
@@ -151,8 +150,8 @@ class Bootstrap:
 
         ``logged``: it is a positive number that one compares by factors.
         """
-        low, high = self._ends(quantity, level, logged=logged)
-        return float(low), float(high)
+        found = self._about(quantity, level, logged=logged)
+        return float(found.low), float(found.high)
 
     def predict(
         self,
@@ -176,9 +175,7 @@ class Bootstrap:
         unique: npt.ArrayLike | None = None,
     ) -> tuple[Array, Array]:
         """Of the law's loss at N and D, which no single run has: low and high, nats per token, shaped as N and D."""
-        points, shape = points_at(n, d, c=c, unique=unique)
-        low, high = self._ends(lambda values: self.fit.formula.value(values, points), level, logged=True)
-        return low.reshape(shape)[()], high.reshape(shape)[()]
+        return self._loss(n, d, level, c=c, unique=unique).interval
 
     def prediction_interval(
         self,
@@ -191,15 +188,9 @@ class Bootstrap:
     ) -> tuple[Array, Array]:
         """Of the loss of a new run at N and D: low and high, nats per token, shaped as N and D.
 
-        To each side, the law's distance and the noise's are added as squares, in ln L, as independent errors are
-        ("MOVER": Zou & Donner 2008).
+        To the law's own interval the noise is added, as :meth:`Prediction.with_noise` does.
         """
-        noise = self.noise(level)
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # an end that is open
-            centre = np.log(self.fit.predict(n, d, c=c, unique=unique))
-            law = self.confidence_interval(n, d, level, c=c, unique=unique)
-            below, above = np.hypot(centre - np.log(law[0]), noise), np.hypot(np.log(law[1]) - centre, noise)
-            return np.exp(centre - below), np.exp(centre + above)
+        return self._loss(n, d, level, c=c, unique=unique).with_noise(self.noise(level)).interval
 
     def noise(self, level: float = LEVEL) -> float:
         """How far the loss of a new run lies from the law, at most, with this probability: in ln L.
@@ -213,7 +204,7 @@ class Bootstrap:
         rank = int(np.ceil(level * (n + 1) - 1e-9))
         if rank <= n:
             return float(residuals[rank - 1] * np.sqrt(n / (n - p)))
-        return float(stats.t.isf((1 - level) / 2, n - p) * np.sqrt((residuals**2).sum() / (n - p)))
+        return standard_errors(level, n - p) * float(np.sqrt((residuals**2).sum() / (n - p)))
 
     def allocation(self, compute: float, level: float = LEVEL) -> AllocationIntervals:
         """How the law spends ``compute`` FLOPs = 6·N·D (the point itself: ``fit.law().optimum(compute)``).
@@ -258,14 +249,21 @@ class Bootstrap:
 
         return exponent
 
-    def _ends(self, quantity: Quantity, level: float, *, logged: bool) -> tuple[Array, Array]:
+    def _loss(
+        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float, *, c: npt.ArrayLike | None, unique: npt.ArrayLike | None
+    ) -> Prediction:
+        """The law's loss at N and D, shaped as these."""
+        points, shape = points_at(n, d, c=c, unique=unique)
+        found = self._about(lambda values: self.fit.formula.value(values, points), level, logged=True)
+        value, low, high = (end.reshape(shape)[()] for end in (found.value, *found.interval))
+        return Prediction(value, low, high, level)
+
+    def _about(self, quantity: Quantity, level: float, *, logged: bool) -> Prediction:
         with np.errstate(divide="ignore", invalid="ignore"):
             estimate, draws = np.asarray(quantity(self.fit.values)), quantity(self.parameters)
-            if logged:
-                estimate, draws = np.log(estimate), np.log(draws)
-        low, high = from_draws(estimate, draws, level, samples=self.runs, parameters=len(self.names))
-        with np.errstate(over="ignore"):  # an end that is open
-            return (np.exp(low), np.exp(high)) if logged else (low, high)
+        check_level(level)
+        reach = resampled(self.runs, len(self.names), level)
+        return from_draws(estimate, draws, level, reach=reach, logged=logged)
 
 
 def bootstrap(fit: Fit, *, draws: int = DRAWS, seed: int = 0) -> Bootstrap:

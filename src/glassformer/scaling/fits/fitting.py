@@ -96,6 +96,11 @@ class Fit:
         return dict(zip(self.names, self.values.tolist(), strict=True))
 
     @property
+    def spare(self) -> int:
+        """Degrees of freedom: points − parameters."""
+        return len(self.points) - len(self.values)
+
+    @property
     def mean(self) -> float:
         """The objective a point: the minimum divided by the weights' sum."""
         return self.minimum / float(self.weights.sum())

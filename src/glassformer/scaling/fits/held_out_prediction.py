@@ -3,7 +3,7 @@
     tested = back_test(found)
     tested.sentence()                                 what was found
     tested.widening(1e22)                             how much wider a prediction interval has to be at 1e22 FLOP
-    predict(draws, 1e9, 2e10, back_test=tested)         the prediction with all its intervals: a :class:`Prediction`
+    predict(draws, 1e9, 2e10, back_test=tested)         the prediction with all its intervals: :class:`LossIntervals`
 
 A bootstrap says how far runs like those seen would move the fit. It cannot say that the law bends beyond them. A
 back-test can, as far as the data reach: at several cut-offs every run beyond is hidden, whole, and predicted with the
@@ -33,7 +33,7 @@ from glassformer.scaling.fits.fitting import Fit, points_at
 from glassformer.scaling.fits.fitting import fit as fit_points
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.wording import budget, digits
-from glassformer.statistics.prediction import LEVEL, check_level, in_half_widths, slope_of_widening
+from glassformer.statistics.prediction import LEVEL, Prediction, check_level, slope_of_widening
 from glassformer.studies.wording import percent
 from glassformer.wording import counted
 
@@ -124,9 +124,7 @@ class BackTest:
         self, interval: tuple[npt.ArrayLike, npt.ArrayLike], *, loss: npt.ArrayLike, compute: npt.ArrayLike
     ) -> tuple[Array, Array]:
         """The interval (low, high) of predictions ``loss`` at ``compute`` FLOPs, widened in ln L about them."""
-        centre, factor = np.log(loss), self.widening(compute)
-        low, high = (np.exp(centre + factor * (np.log(end) - centre)) for end in interval)
-        return low, high
+        return Prediction(loss, *interval).widened(self.widening(compute)).interval
 
     def sentence(self) -> str:
         """What was found, in words."""
@@ -235,10 +233,11 @@ def _step(resampled: Bootstrap, hidden: Points, level: float) -> Step:
     fit = resampled.fit
     places = {"c": hidden.c, "unique": hidden.unique}  # the table's own FLOPs, which need not be 6·N·D
     low, high = resampled.prediction_interval(hidden.n, hidden.d, level, **places)
-    centre, measured = np.log(fit.predict(hidden.n, hidden.d, **places)), np.log(hidden.loss)
+    predicted = Prediction(fit.predict(hidden.n, hidden.d, **places), low, high, level)
+    error = np.log(predicted.value) - np.log(hidden.loss)
     # of points without noise, both an error and its interval are rounding
-    z = in_half_widths(centre, np.log(low), np.log(high), measured, least=LEAST_NOISE)
-    return Step(float(fit.points.c.max()), len(fit.points), hidden, centre - measured, low, high, z)
+    z = predicted.in_half_widths(hidden.loss, least=LEAST_NOISE)
+    return Step(float(fit.points.c.max()), len(fit.points), hidden, error, low, high, z)
 
 
 def _slope(steps: list[Step], level: float) -> float:
@@ -254,8 +253,8 @@ def _slope(steps: list[Step], level: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """Predictions at N and D with every interval, all arrays shaped as N and D were; intervals are (low, high)."""
+class LossIntervals:
+    """Predicted losses at N and D with every interval, all arrays shaped as N and D were; intervals are (low, high)."""
 
     level: float
     parameters: Array
@@ -284,7 +283,7 @@ def predict(
     back_test: BackTest | None = None,
     c: npt.ArrayLike | None = None,
     unique: npt.ArrayLike | None = None,
-) -> Prediction:
+) -> LossIntervals:
     """The loss at N and D with its intervals; ``back_test``: the back-test of the same fit.
 
     Raises:
@@ -300,7 +299,7 @@ def predict(
     if back_test is not None:
         calibrated = back_test.calibrate(prediction, loss=loss, compute=compute)
         notes += (back_test.sentence(), *back_test.notes(float(compute.max())))
-    return Prediction(
+    return LossIntervals(
         level=level,
         parameters=at.n.reshape(shape),
         tokens=at.d.reshape(shape),

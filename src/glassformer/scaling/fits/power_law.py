@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from glassformer.errors import DataError
 from glassformer.scaling.fits.points import Array, refusal
+from glassformer.statistics.prediction import from_error
 
 FEWEST = 3
 """Two points determine a line and say nothing of its error."""
@@ -55,13 +56,12 @@ class PowerLaw:
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """The t interval of the exponent."""
-        half = self._quantile(confidence) * self.exponent_error
-        return self.exponent - half, self.exponent + half
+        return from_error(self.exponent, self.exponent_error, confidence, degrees=self.degrees).interval
 
     def coefficient_interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """The t interval of k: symmetric in ln k."""
-        half = self._quantile(confidence) * self.coefficient_error
-        return float(self.coefficient * np.exp(-half)), float(self.coefficient * np.exp(half))
+        found = from_error(self.coefficient, self.coefficient_error, confidence, degrees=self.degrees, logged=True)
+        return float(found.low), float(found.high)
 
     def band(self, x: npt.ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
         """Where the line itself may lie at each x: the t interval of ln y's mean, as y. Shaped as ``x``."""
@@ -77,15 +77,7 @@ class PowerLaw:
         return np.hypot(self.centre_error, away * self.exponent_error)
 
     def _around(self, x: npt.ArrayLike, error: Array, confidence: float) -> tuple[Array, Array]:
-        factor = np.exp(self._quantile(confidence) * error)
-        y = np.asarray(self(x))
-        return y / factor, y * factor
-
-    def _quantile(self, confidence: float) -> float:
-        from scipy import stats
-
-        assert 0 < confidence < 1, f"confidence is {confidence}"
-        return float(stats.t.isf((1 - confidence) / 2, self.degrees))
+        return from_error(np.asarray(self(x)), error, confidence, degrees=self.degrees, logged=True).interval
 
 
 def fit_power_law(

@@ -30,6 +30,7 @@ from glassformer.scaling.fits.fitting import fit
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.ladders.ladder_fit import PATH_LAW
 from glassformer.scaling.laws.sum_of_powers import SumOfPowers
+from glassformer.statistics.prediction import percentiles
 
 Verdict = Literal["helps", "harms", "inconclusive"]
 
@@ -42,7 +43,6 @@ FEWEST = 4
 """Rungs at which both sides have a loss: two parameters and two more."""
 
 DRAWS = 2_000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,7 @@ def _extrapolated(
     mean = np.asarray(sum(share * values for share, (values, _, _) in zip(shares, fitted, strict=True)))
     from_first = draw.random(DRAWS) < shares[0]
     values = np.where(from_first[:, None], fitted[0][1], fitted[1][1])
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+    low, high = percentiles(values)
     compute_multiplier = [_compute_multiplier(law, places, each) for each in (mean, high, low)]
     columns = np.stack([places, places / compute[-1], mean, low, high, *compute_multiplier])
     return tuple(AtCompute(*column) for column in columns.T.tolist())

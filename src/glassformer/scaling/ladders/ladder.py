@@ -27,11 +27,12 @@ from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import Run as RunFolder
 from glassformer.runs.folder import json_bytes, list_runs, read_object
 from glassformer.scaling.ladders.effect_vs_compute import EffectVsCompute, PairedRung, compare_over_compute
-from glassformer.scaling.ladders.ladder_fit import LadderFit, Prediction, fit_ladder, rung_points, single_noise
+from glassformer.scaling.ladders.ladder_fit import LadderFit, fit_ladder, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest
 from glassformer.scaling.ladders.ladder_rungs import LadderRun
 from glassformer.scaling.ladders.rate_sweep import run_sweep
 from glassformer.scaling.ladders.rung_checks import RungChecks, check_rungs
+from glassformer.statistics.prediction import Prediction
 from glassformer.studies.checking import Checked, check
 from glassformer.studies.design import BASE, StudyConfig, safe_name
 from glassformer.studies.folder import Study
@@ -70,8 +71,8 @@ class Verified:
         inside = "inside" if self.predicted.holds(self.loss) else "OUTSIDE"
         return (
             f"Measured loss {self.loss:.4f}, {inside} the prediction interval {self.predicted.low:.4f} to "
-            f"{self.predicted.high:.4f} (predicted {self.predicted.loss:.4f}, off by "
-            f"{100 * (self.loss / self.predicted.loss - 1):+.2f} %)."
+            f"{self.predicted.high:.4f} (predicted {self.predicted.value:.4f}, off by "
+            f"{100 * (self.loss / self.predicted.value - 1):+.2f} %)."
         )
 
 

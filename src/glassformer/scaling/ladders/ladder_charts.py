@@ -79,7 +79,7 @@ def law_chart(summary: LadderSummary) -> Drawing:
     for run in places.values():
         predicted = predict_run(fitted, run)
         rows.append(
-            {"kind": "target", "C": rounded(run.c), "loss": round(predicted.loss, 5), "low": round(predicted.low, 5),
+            {"kind": "target", "C": rounded(run.c), "loss": round(predicted.value, 5), "low": round(predicted.low, 5),
              "high": round(predicted.high, 5), "what": f"predicted for {run.name}"}
         )  # fmt: skip
     rows += [
@@ -188,7 +188,7 @@ def _path_rows(plan: LadderPlan, fitted: LadderFit) -> Rows:
     share = np.sqrt(compute / end.c)
     predictions = fitted.curve(end.n * share, end.d * share, compute)
     return [
-        {"kind": "path", "C": rounded(float(c)), "loss": round(predicted.loss, 5), "low": round(predicted.low, 5),
+        {"kind": "path", "C": rounded(float(c)), "loss": round(predicted.value, 5), "low": round(predicted.low, 5),
          "high": round(predicted.high, 5), "what": "the law"}
         for c, predicted in zip(compute, predictions, strict=True)
     ]  # fmt: skip

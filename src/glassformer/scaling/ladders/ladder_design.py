@@ -26,11 +26,11 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from glassformer.errors import ConfigError
 from glassformer.scaling.laws.formula import Array
 from glassformer.scaling.laws.sum_of_powers import SumOfPowers
+from glassformer.statistics.prediction import standard_errors
 
 NOISE = 0.005
 """σ of ln L before anything is measured: what seeds, and shapes of one size, scatter by in small language models."""
@@ -49,9 +49,6 @@ FINEST = 75
 
 COST_EXPONENTS = (1.0, 0.5, 0.0)
 """How much a rung's cost counts while rungs are added: all of it begins with cheap ones, nothing with the largest."""
-
-Z = float(stats.norm.isf(0.025))
-"""Half-width of a 95 % interval, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ class DesignProblem:
 
     def half_width(self, chosen: Sequence[int]) -> float:
         """Relative, of the 95 % interval for the target's run."""
-        return math.expm1(Z * math.sqrt(self.variance(chosen) + self.noise**2))
+        return math.expm1(standard_errors() * math.sqrt(self.variance(chosen) + self.noise**2))
 
     def variance_reduction(self, covariance: Array) -> Array:
         """[m] by how much one more run of each candidate lowers the variance (Sherman & Morrison)."""

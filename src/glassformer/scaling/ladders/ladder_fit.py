@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
 from glassformer.errors import ConfigError, DataError
 from glassformer.scaling.fits.diagnostics import shown
@@ -28,6 +27,7 @@ from glassformer.scaling.fits.fitting import Fit, fit
 from glassformer.scaling.fits.formulas import CHINCHILLA, power_law
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.ladders.ladder_design import SPARE
+from glassformer.statistics.prediction import Prediction, from_error, largest_miss, standard_errors
 
 LAW, PATH_LAW = "chinchilla", "power-floor"
 PARAMETERS = {LAW: 5, PATH_LAW: 3}
@@ -45,32 +45,11 @@ FORMULAS = {
     ),
 }
 
-CONFIDENCE = 0.95
-
 LEAST_NOISE = 1e-6
 """Of ln L: losses are written and read with about so many digits, and no two runs agree better."""
 
 SINGULAR = 1e12
 """A condition number of the scaled Jacobian from which nothing can be said."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The predicted loss of one run, nats per token, with its prediction interval."""
-
-    loss: float
-    low: float
-    high: float
-    confidence: float = CONFIDENCE
-
-    @property
-    def half_width(self) -> float:
-        """Relative, on the logarithm: 0.03 is ±3 %."""
-        return math.sqrt(self.high / self.low) - 1
-
-    def holds(self, loss: float) -> bool:
-        """Whether a loss lies inside."""
-        return self.low <= loss <= self.high
 
 
 @dataclass(frozen=True)
@@ -86,7 +65,7 @@ class HeldOutRun:
     @property
     def over(self) -> float:
         """Its error in half-widths of the interval: above 1 it lies outside."""
-        return abs(math.log(self.loss / self.predicted.loss)) / math.log(self.predicted.high / self.predicted.loss)
+        return abs(float(self.predicted.in_half_widths(self.loss)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +97,11 @@ class LadderFit:
     @cached_property
     def widened(self) -> float:
         """Factor of the prediction interval after the back-test: 1 where it was wide enough."""
-        return max([1.0, *(each.over for each in self.held_out)])
+        return largest_miss(each.over for each in self.held_out)
 
     def intervals(self) -> dict[str, tuple[float, float, float]]:
         """Each parameter, and its 95 % interval by the same linearisation, within what the parameter may be."""
-        reach = _quantile(self.fit) * self.noise * np.sqrt(np.diag(_unscaled_covariance(self.fit)))
+        reach = standard_errors(degrees=self.fit.spare) * self.noise * np.sqrt(np.diag(_unscaled_covariance(self.fit)))
         found = {}
         for name, value, half in zip(self.fit.names, self.fit.values.tolist(), reach.tolist(), strict=True):
             least, most = self.fit.formula.limit(name)
@@ -131,7 +110,7 @@ class LadderFit:
 
     def predict(self, n: float, d: float, c: float) -> Prediction:
         """The prediction for one run with these exact parameters, tokens and FLOPs."""
-        return predict(self.fit, n, d, c, widened=self.widened, single=self.single)
+        return predict(self.fit, n, d, c, single=self.single).widened(self.widened)
 
     def curve(self, n: Array, d: Array, c: Array) -> list[Prediction]:
         """The prediction at several places."""
@@ -182,14 +161,13 @@ def fit_ladder(points: Points, planned: str, *, single: float = 0.0) -> LadderFi
     return LadderFit(found, _back_test(found), tuple(notes), single)
 
 
-def predict(fit: Fit, n: float, d: float, c: float, *, widened: float = 1.0, single: float = 0.0) -> Prediction:
-    """Student's t interval of the linearised fit for one run, ``widened`` times."""
+def predict(fit: Fit, n: float, d: float, c: float, *, single: float = 0.0) -> Prediction:
+    """Student's t interval of the linearised fit for one run."""
     at = Points.of([n], [d], [1.0], c=[c])
     loss = float(fit.formula.value(fit.values, at)[0])
     row = fit.formula.jacobian(fit.values, at)[0] / loss
     spread = _noise(fit) * math.sqrt(1 + float(row @ _unscaled_covariance(fit) @ row))
-    half = _quantile(fit) * math.hypot(spread, single) * widened
-    return Prediction(loss, loss * math.exp(-half), loss * math.exp(half))
+    return from_error(loss, math.hypot(spread, single), degrees=fit.spare, logged=True)
 
 
 def rung_points(names: Sequence[str], n: Sequence[float], d: Sequence[float], c: Sequence[float],
@@ -220,7 +198,7 @@ def _back_test(found: Fit) -> tuple[HeldOutRun, ...]:
     points = found.points
     order = np.argsort(points.c)
     held_out: list[HeldOutRun] = []
-    for hide in range(1, 1 + max(0, min(3, len(points) - len(found.values) - 2))):
+    for hide in range(1, 1 + max(0, min(3, found.spare - 2))):
         seen, unseen = points[order[:-hide]], points[order[-hide:]]
         try:
             less = fit(seen, found.formula, "squares")
@@ -257,9 +235,4 @@ def _unscaled_covariance(found: Fit) -> Array:
 
 
 def _noise(found: Fit) -> float:
-    spare = len(found.points) - len(found.values)
-    return max(LEAST_NOISE, float(np.sqrt(np.sum(found.residuals**2) / spare)))
-
-
-def _quantile(found: Fit) -> float:
-    return float(stats.t.isf((1 - CONFIDENCE) / 2, len(found.points) - len(found.values)))
+    return max(LEAST_NOISE, float(np.sqrt(np.sum(found.residuals**2) / found.spare)))

@@ -103,7 +103,7 @@ def back_test_table(summary: LadderSummary) -> Table:
         [
             Cell(each.run),
             Cell(f"{each.reach:.2f}×", each.reach),
-            Cell(f"{each.predicted.loss:.4f}", each.predicted.loss),
+            Cell(f"{each.predicted.value:.4f}", each.predicted.value),
             Cell(f"{each.predicted.low:.4f} to {each.predicted.high:.4f}"),
             Cell(f"{each.loss:.4f}", each.loss),
             Cell("yes" if each.predicted.holds(each.loss) else "no"),

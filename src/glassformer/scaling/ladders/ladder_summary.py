@@ -11,10 +11,11 @@ import numpy as np
 from glassformer.errors import DataError
 from glassformer.scaling.ladders.effect_vs_compute import EffectVsCompute
 from glassformer.scaling.ladders.ladder import Ladder, Verified
-from glassformer.scaling.ladders.ladder_fit import WORDS, LadderFit, Prediction
+from glassformer.scaling.ladders.ladder_fit import WORDS, LadderFit
 from glassformer.scaling.ladders.ladder_plan import LadderPlan
 from glassformer.scaling.ladders.ladder_rungs import LadderRun, short
 from glassformer.scaling.ladders.rung_checks import RungChecks
+from glassformer.statistics.prediction import Prediction, standard_errors
 from glassformer.wording import counted
 
 Place = tuple[float, float, float]
@@ -102,17 +103,22 @@ class LadderSummary:
             "entropies": dict(self.plan.entropies),
             "sweep": None if self.plan.sweep is None else self.plan.sweep.to_dict(),
             "target": asdict(self.plan.target),
-            "prediction": None if self.prediction is None else asdict(self.prediction),
+            "prediction": None if self.prediction is None else _tree(self.prediction),
             "verification": asdict(self.plan.verification),
             "prediction of the verification": None
             if fitted is None
-            else asdict(predict_run(fitted, self.plan.verification)),
+            else _tree(predict_run(fitted, self.plan.verification)),
             "promised": self.plan.design.expected_half_width,
             "before": self.plan.design.before,
             "variants": [{"variant": each.variant, "at": [at.to_dict() for at in each.at]} for each in self.effects],
             "verified": [{"arm": each.arm, "loss": each.loss, "inside": _inside(each)} for each in self.verified],
             "sentences": self.sentences(),
         }
+
+
+def _tree(found: Prediction) -> dict[str, float]:
+    """As ``learned.json`` holds it."""
+    return {"loss": found.value, "low": float(found.low), "high": float(found.high), "confidence": found.level}
 
 
 def summarize(ladder: Ladder) -> LadderSummary:
@@ -145,7 +151,7 @@ def _prediction(plan: LadderPlan, fitted: LadderFit) -> str:
     beyond = f"{target.c / plan.runs[0].c:.3g} times the largest rung"
     return (
         f"The target ({target.shape}; N = {short(target.n)}, D = {short(target.d)}, {target.c:.3g} FLOPs, {beyond}): "
-        f"predicted {found.loss:.4f} nats per token, 95 % prediction interval {found.low:.4f} to {found.high:.4f}, "
+        f"predicted {found.value:.4f} nats per token, 95 % prediction interval {found.low:.4f} to {found.high:.4f}, "
         f"±{percent(found.half_width)}."
     )
 
@@ -177,7 +183,7 @@ def _back_test(fitted: LadderFit) -> str:
     if not fitted.held_out:
         return "Too few rungs for a back-test."
     errors = ", ".join(
-        f"{each.run} by {100 * (each.predicted.loss / each.loss - 1):+.2g} % (interval "
+        f"{each.run} by {100 * (each.predicted.value / each.loss - 1):+.2g} % (interval "
         f"±{percent(each.predicted.half_width)}, {each.reach:.2g} times the compute)"
         for each in fitted.held_out
     )
@@ -220,8 +226,6 @@ def _half_width_with(fitted: LadderFit, target: LadderRun, place: Place, again: 
     """Relative half-width of the interval at the target with one more run, of the same scatter: a new rung at
     ``place``, or one more seed of rung number ``again``, which adds no degree of freedom to the law.
     """
-    from scipy import stats
-
     from glassformer.scaling.fits.points import Points
 
     found = fitted.fit
@@ -240,8 +244,8 @@ def _half_width_with(fitted: LadderFit, target: LadderRun, place: Place, again: 
     aim = rows([target.n], [target.d], [target.c])[0] / size
     shares = aim @ np.linalg.pinv(seen / size)  # of each rung's error, in that of the prediction
     spread = fitted.noise * math.sqrt(1 + float(shares**2 @ variances))
-    quantile = float(stats.t.isf(0.025, len(seen) - len(found.values)))
-    return math.expm1(quantile * math.hypot(spread, fitted.single) * fitted.widened)
+    reach = standard_errors(degrees=len(seen) - len(found.values))
+    return math.expm1(reach * math.hypot(spread, fitted.single) * fitted.widened)
 
 
 def _inside(each: Verified) -> bool | None:

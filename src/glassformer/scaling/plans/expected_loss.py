@@ -16,9 +16,7 @@ from glassformer.scaling.plans.numbers import SourcedValue, cited
 from glassformer.scaling.plans.plan import WhatIf
 from glassformer.scaling.plans.start import OwnFit
 from glassformer.scaling.wording import Interval
-
-Z = 1.959964
-"""95 % of a normal distribution, two-sided."""
+from glassformer.statistics.prediction import from_slopes
 
 GRID = 2001
 """Values of N, from the optimum on fresh tokens upwards, among which the least compute on a text is searched."""
@@ -84,9 +82,9 @@ def interval_of(law: ParametricLoss, n: float, d: float) -> Interval | None:
     if None in errors:
         return None
     scales = np.array([1.0, law.A, 1.0, law.B, 1.0])  # θ has ln A and ln B
-    half = Z * float(np.linalg.norm(law.powers.slopes((n, d)) / scales * np.array(errors, dtype=np.float64)))
-    loss = float(law(N=n, D=d))
-    return max(law.E, loss - half), loss + half
+    slopes = law.powers.slopes((n, d)) / scales
+    found = from_slopes(float(law(N=n, D=d)), slopes, np.array(errors, dtype=np.float64))
+    return max(law.E, found.low), found.high
 
 
 # --- repeated data --------------------------------------------------------------------------------------------------
