@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassformer.scaling.laws.combining import combine
-from glassformer.scaling.laws.law import NATS, Constant, Counting, Frontier, Law
+from glassformer.scaling.laws.law import NATS, Constant, Frontier, Law
 from glassformer.scaling.laws.units import PF_DAY
 
 PAPER = "Kaplan et al. 2020, arXiv 2001.08361"
@@ -50,32 +50,17 @@ def exponent(value: float, of: str) -> Constant:
     return Constant(value, "1", f"exponent of {of}")
 
 
-def _law(
-    name: str,
-    title: str,
-    formula: str,
-    *,
-    constants: Mapping[str, Constant] | None = None,
-    inputs: Mapping[str, str],
-    output: tuple[str, str] = ("L", NATS),
-    table: str,
-    source: str,
-    counting: Counting | None = None,
-    **further: Any,
-) -> Law:
+def _law(name: str, title: str, formula: str, *, inputs: Mapping[str, str], source: str, **further: Any) -> Law:
+    """A law of the paper, of the loss unless ``further`` says otherwise."""
     ranges = {"N": PARAMETERS, "D": TOKENS}
     return Law(
         name=f"kaplan-{name}",
         title=title,
         formula=formula,
-        constants=constants or {},
         inputs=inputs,
-        output=output,
-        table=table,
         source=f"{PAPER}, {source}",
-        counting=counting or ("non-embedding" if "N" in inputs else None),
         fitted_range={symbol: ranges[symbol] for symbol in inputs if symbol in ranges},
-        **further,
+        **{"output": ("L", NATS), "counting": "non-embedding" if "N" in inputs else None} | further,
     )
 
 
@@ -234,7 +219,6 @@ def _frontier(name: str, title: str, k: float, a: float, *, table: str, source: 
         table=table,
         source=f"{PAPER}, {source}",
         counting="non-embedding",
-        fitted_range={},
         compute_unit=PF_DAY,
         **further,
     )
@@ -325,19 +309,7 @@ def allocation(loss: Law, critical_batch: Law) -> Frontier:
 THEORY_PARAMETERS = allocation(OF_PARAMETERS_AND_STEPS, CRITICAL_BATCH)
 
 KAPLAN: tuple[Law, ...] = (
-    OF_PARAMETERS,
-    OF_TOKENS,
-    OF_COMPUTE,
-    OF_LEAST_COMPUTE,
-    OF_PARAMETERS_AND_TOKENS,
-    OF_PARAMETERS_AND_STEPS,
-    CRITICAL_BATCH,
-    LEAST_STEPS,
-    LEAST_COMPUTE,
-    OPTIMAL_PARAMETERS,
-    OPTIMAL_BATCH,
-    OPTIMAL_STEPS,
-    OPTIMAL_TOKENS,
-    AGAINST_OVERFITTING,
-    THEORY_PARAMETERS,
+    *(OF_PARAMETERS, OF_TOKENS, OF_COMPUTE, OF_LEAST_COMPUTE, OF_PARAMETERS_AND_TOKENS, OF_PARAMETERS_AND_STEPS),
+    *(CRITICAL_BATCH, LEAST_STEPS, LEAST_COMPUTE),
+    *(OPTIMAL_PARAMETERS, OPTIMAL_BATCH, OPTIMAL_STEPS, OPTIMAL_TOKENS, AGAINST_OVERFITTING, THEORY_PARAMETERS),
 )

@@ -95,13 +95,13 @@ class Law:
     name: str
     title: str
     formula: str
-    constants: Mapping[str, Constant]
     inputs: Mapping[str, str]
     output: tuple[str, str]
     table: str
     source: str
-    counting: Counting | None
-    fitted_range: Mapping[str, tuple[float, float]]
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    counting: Counting | None = None
+    fitted_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     note: str = ""
     computed: str = field(default="", kw_only=True, repr=False)
     joins: frozenset[str] = field(default=frozenset(), kw_only=True)
@@ -184,17 +184,13 @@ class ParametricLoss(Law):
         B: float | Constant,
         alpha: float | Constant,
         beta: float | Constant,
-        source: str,
         name: str = "fit",
         title: str = "a fit",
         table: str | None = None,
         counting: Counting | None = "total",
-        fitted_range: Mapping[str, tuple[float, float]] | None = None,
-        note: str = "",
-        mixing: Mapping[str, str] | None = None,
-        refers_to: str | None = None,
+        **further: Any,
     ) -> ParametricLoss:
-        """The law with these constants; ``table`` is its name unless given."""
+        """The law with these constants; ``table`` is its name unless given, ``further`` as of a :class:`Law`."""
         given = {"E": E, "A": A, "B": B, "α": alpha, "β": beta}
         constants = {
             symbol: value if isinstance(value, Constant) else additive_constant(symbol, float(value))
@@ -209,12 +205,8 @@ class ParametricLoss(Law):
             inputs={"N": counted[counting], "D": "training tokens"},
             output=("L", NATS),
             table=table or name,
-            source=source,
             counting=counting,
-            fitted_range=fitted_range or {},
-            note=note,
-            mixing=mixing or {},
-            refers_to=refers_to,
+            **further,
         )
 
     @property

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from glassformer.scaling.laws import kaplan
 from glassformer.scaling.laws.chinchilla import UNROUNDED, frontier_of
 from glassformer.scaling.laws.explaining import in_numbers
-from glassformer.scaling.laws.law import NATS, Constant, Counting, Law
+from glassformer.scaling.laws.law import NATS, Constant, Law
 from glassformer.scaling.laws.units import PF_DAY
 
 SOURCE = "the study notes behind this project"
@@ -20,34 +21,17 @@ HEAD_WIDTH = 64
 """Features of a head, in the notes and in GPT-2."""
 
 
-def _written(
-    name: str,
-    title: str,
-    formula: str,
-    computed: str,
-    *,
-    constants: Mapping[str, Constant],
-    inputs: Mapping[str, str],
-    output: tuple[str, str],
-    right: str,
-    note: str,
-    counting: Counting | None = None,
-) -> Law:
+def _written(name: str, title: str, formula: str, computed: str, *, right: str, **further: Any) -> Law:
     """A law as the notes write it."""
     return Law(
         name=f"notes-{name}",
         title=f"{title}, as the notes write it",
         formula=formula,
-        constants=constants,
-        inputs=inputs,
-        output=output,
+        computed=computed,
         table=f"the notes' recipe, {title}",
         source=SOURCE,
-        counting=counting,
-        fitted_range={},
-        note=note,
-        computed=computed,
         refers_to=right,
+        **further,
     )
 
 
@@ -116,8 +100,6 @@ STEPS_RIGHT = Law(
     output=("S", "steps"),
     table=kaplan.TABLE_6,
     source=f"{kaplan.PAPER}, table 6 and eq. 5.4",
-    counting=None,
-    fitted_range={},
     note="S = S_min·(1 + B_crit/B) at B = B_crit.",
     joins=frozenset({kaplan.EQ_5_3}),
 )
@@ -146,7 +128,6 @@ WIDTH_RIGHT = Law(
     table="N = 12 · n_layers · d_model²",
     source=f"{kaplan.PAPER}, eq. 2.1, solved for d_model",
     counting="non-embedding",
-    fitted_range={},
     note="n_layers = d_model/r. Round to whole heads and layers, then count N exactly (scaling/laws/counting.py).",
 )
 

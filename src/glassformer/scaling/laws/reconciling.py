@@ -19,20 +19,18 @@ WITHOUT_HEAD = "parameters without embedding and last layer"
 WITH_HEAD = "parameters with the last layer and without the embedding (all of them, where the two are one matrix)"
 
 
-def _step(
-    name: str, title: str, k: float, a: float, printed: str, counting: Counting, data: str, low: float, high: float
-) -> Frontier:
-    counted = WITHOUT_HEAD if counting == "non-embedding" else WITH_HEAD
+def _step(name: str, title: str, k: float, a: float, data: str, low: float, high: float) -> Frontier:
+    counting: Counting = "total" if "standard" in data else "non-embedding"
     return Frontier(
         name=f"porian-{name}",
         title=title,
         formula="N = k·C^a",
         constants={
             "k": Constant(k, "parameters · FLOP^-a", "scale"),
-            "a": Constant(a, "1", "exponent of C", printed),
+            "a": Constant(a, "1", "exponent of C", f"{a:.3f}"),
         },
         inputs={"C": "training compute 6·N·D, FLOPs"},
-        output=("N", counted),
+        output=("N", WITH_HEAD if counting == "total" else WITHOUT_HEAD),
         table=f"Porian, {title}",
         source=f"{PORIAN}, figure 1, RefinedWeb; weighted fit of the authors' released data, {data}",
         counting=counting,
@@ -50,8 +48,6 @@ PORIAN_CHAIN: tuple[Frontier, ...] = (
         "Kaplan's experiment repeated",
         4.2319659184965657e-08,
         0.8353000424913991,
-        "0.835",
-        "non-embedding",
         "rw/base/long/kaplan/kaplan/train",
         1.25e16,
         1.28e19,
@@ -61,8 +57,6 @@ PORIAN_CHAIN: tuple[Frontier, ...] = (
         "and the last layer counted",
         1.2701847832482018e-05,
         0.7064699122200796,
-        "0.706",
-        "total",
         "rw/base/long/kaplan/standard/val",
         2.5e16,
         2.56e19,
@@ -72,8 +66,6 @@ PORIAN_CHAIN: tuple[Frontier, ...] = (
         "and a warm-up as short as the model is small",
         0.0014309165592833362,
         0.6020375267309686,
-        "0.602",
-        "total",
         "rw/base/short/kaplan/standard/val",
         1.25e16,
         2.56e19,
@@ -83,8 +75,6 @@ PORIAN_CHAIN: tuple[Frontier, ...] = (
         "and a cosine decay that ends with the training",
         0.0047692867893526685,
         0.5714947855747434,
-        "0.571",
-        "total",
         "rw/base/short/chinchilla/standard/val",
         1.25e16,
         2.56e19,
@@ -94,8 +84,6 @@ PORIAN_CHAIN: tuple[Frontier, ...] = (
         "and learning rate, batch and β₂ tuned for each size",
         0.11892648397493802,
         0.49689507817885203,
-        "0.497",
-        "total",
         "rw/tuned/short/const/standard/val",
         1.25e16,
         2.56e19,
@@ -120,7 +108,6 @@ TOTAL_PARAMETERS = Law(
     table=TABLE,
     source=f"{PEARCE_SONG}, §3, the fit of N_total against N",
     counting="non-embedding",
-    fitted_range={},
     note="Fitted to Chinchilla's model table: a vocabulary of 32,000 and an aspect ratio near 39.2. For a model at "
     "hand, count it (scaling/laws/counting.py).",
 )

@@ -35,7 +35,6 @@ EFFECTIVE_TOKENS = Law(
     output=("D'", "tokens"),
     table=TABLE,
     source=f"{PAPER}, §3.1, D'; digits from the authors' repository",
-    counting=None,
     fitted_range={"D": (0, 9e11)},
     note="R* is nearly unidentified on the paper's 182 runs: it is a rough figure. Up to 4 epochs cost little, and "
     "there is no more to gain after some 40.",
