@@ -189,7 +189,7 @@ def test_any_function_of_the_parameters_has_an_interval(trust: Bootstrap) -> Non
 # ------------------------------------------------------------------------------------------------- bad input
 
 
-def test_too_few_runs_are_refused_however_many_rows_they_have() -> None:
+def test_too_few_runs_are_rejected_however_many_rows_they_have() -> None:
     points = planted(1, runs=6, rows=10, noise=0.01, heavy=False)
     with pytest.raises(DataError, match=r"60 rows of 6 runs are too few .* needs 7 runs at least"):
         bootstrap(fit(points))
@@ -201,7 +201,7 @@ def test_few_runs_are_told() -> None:
     assert bootstrap(fit(planted(1, runs=60)), draws=100).notes == ()
 
 
-def test_bad_arguments_are_refused_with_what_was_expected(trust: Bootstrap) -> None:
+def test_bad_arguments_are_rejected_with_what_was_expected(trust: Bootstrap) -> None:
     with pytest.raises(ConfigError, match="draws must be 100 or more, such as 1000; there are 50"):
         bootstrap(trust.fit, draws=50)
     for level in (0.0, 1.0, 95.0):

@@ -64,7 +64,7 @@ def test_kaplans_n_of_a_gpt_is_12_layers_width_squared():
     assert counts(config).matrices == 12 * config.n_layers * config.d_model**2
 
 
-def test_a_length_that_does_not_fit_is_refused():
+def test_a_length_that_does_not_fit_is_rejected():
     for length in (0, 1025):
         with pytest.raises(ConfigError, match="max_seq_len"):
             counts(preset("gpt2").model, length)

@@ -1,4 +1,4 @@
-"""Decimal marks of a table: found from all of its cells together, or refused with both readings."""
+"""Decimal marks of a table: found from all of its cells together, or rejected with both readings."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_quoted_losses_of_three_decimals_are_what_a_loss_can_be(tmp_path):
     assert points.loss.tolist() == [4.129, 5.686, 5.965]
 
 
-def test_what_stays_open_is_refused_with_both_readings_and_can_be_decided(tmp_path):
+def test_what_stays_open_is_rejected_with_both_readings_and_can_be_decided(tmp_path):
     path = write(tmp_path, ["N (M);D (B);loss", "18,790;1,701;4,129", "13,464;5,268;5,686"])
     with pytest.raises(DataError) as error:
         read_points(path)
@@ -97,7 +97,7 @@ def test_the_other_decision_is_followed_too(tmp_path):
     [("4.12", "5,68", "5.96"), ("4.129", "5,686", "5.965"), ("4.12", "5,686", "5.96"), ("4,12", "5.686", "5,96"),
      ("4.5e0", "5,5e0", "6")],
 )  # fmt: skip
-def test_two_marks_in_one_column_are_refused_with_a_line_of_each(tmp_path, losses):
+def test_two_marks_in_one_column_are_rejected_with_a_line_of_each(tmp_path, losses):
     rows = [f"{n};{d};{loss}" for (n, d, _), loss in zip(RUNS, losses, strict=True)]
     with pytest.raises(DataError, match=r"the loss mixes decimal points and commas: line \d has .*, line \d has"):
         read_points(write(tmp_path, ["N;D;loss", *rows]))
@@ -162,7 +162,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_a_file_that_is_not_a_table_is_refused_for_its_true_reason(tmp_path, kind):
+def test_a_file_that_is_not_a_table_is_rejected_for_its_true_reason(tmp_path, kind):
     data, reason = BAD_FILES[kind]
     path = tmp_path / "runs"
     path.write_bytes(data)

@@ -54,7 +54,7 @@ def test_a_well_spread_design_leaves_nothing_open():
 
 def test_nearly_tied_parameters_and_tokens_are_named_as_a_combination():
     found = fit(planted(1, ratio=0.02), objective="squares")
-    assert found.unidentified, "20 tokens a parameter, give or take 2 %: the two terms cannot be told apart"
+    assert found.unidentified, "20 tokens a parameter, give or take 2 %: the two terms are indistinguishable"
     worst = found.unidentified[0]
     assert {"ln A", "ln B"} & set(worst.combination) or any(d.standard_error == np.inf for d in found.unidentified)
     assert worst.sentence in found.notes
@@ -83,8 +83,8 @@ def test_a_variable_without_effect_is_named():
     rng = np.random.default_rng(5)
     n, d = 10 ** rng.uniform(6, 9, 40), 10 ** rng.uniform(8, 11, 40)
     loss = (1.8 + 2100 / d**0.37) * np.exp(0.003 * rng.standard_normal(40))
-    told = " ".join(direction.sentence for direction in fit(Points.of(n, d, loss)).unidentified)
-    assert "A" in told or "α" in told
+    reported = " ".join(direction.sentence for direction in fit(Points.of(n, d, loss)).unidentified)
+    assert "A" in reported or "α" in reported
 
 
 def test_the_worth_of_repetition_is_named_open_where_little_is_repeated():
@@ -93,14 +93,14 @@ def test_the_worth_of_repetition_is_named_open_where_little_is_repeated():
     law = repeated_data()
     truth = np.array([1.87, 521, 1488, 0.353, 0.353, 15.39, 5.31])
 
-    def told(epochs):
+    def reported(epochs):
         at = Points.of(n, d, np.ones(80), unique=d / rng.uniform(1, epochs, 80))
         loss = law.value(truth, at) * np.exp(0.005 * rng.standard_normal(80))
         found = fit(Points.of(n, d, loss, unique=at.unique), law)
         return {name for direction in found.unidentified for name in direction.combination}
 
-    assert "ln R*_D" in told(epochs=1.02)
-    assert "ln R*_D" not in told(epochs=50)
+    assert "ln R*_D" in reported(epochs=1.02)
+    assert "ln R*_D" not in reported(epochs=50)
 
 
 def test_the_worth_of_repetition_comes_back_exactly_without_noise():

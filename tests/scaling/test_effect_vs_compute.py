@@ -101,6 +101,6 @@ def test_diverged_runs_are_in_no_pair_and_are_reported():
     assert found.sentences()[-1] == "1 of its runs diverged and is excluded."
 
 
-def test_three_rungs_are_refused():
+def test_three_rungs_are_rejected():
     with pytest.raises(DataError, match="4 different ones are needed"):
         compare_over_compute("v", rungs(BASE, 0)[:3])

@@ -271,7 +271,7 @@ STRANGE = (
         STRANGE.replace("ROW", "[]"),
     ],
 )
-def test_what_is_no_saved_fit_is_refused_with_advice(tmp_path, text):
+def test_what_is_no_saved_fit_is_rejected_with_advice(tmp_path, text):
     path = tmp_path / "fit.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"(?s)fit\.json is .*scale fit"):

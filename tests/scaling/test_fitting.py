@@ -287,10 +287,10 @@ def test_a_fit_predicts_as_its_law_does():
         fit(planted(7), "power").law()
 
 
-# ------------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------------- rejections
 
 
-def test_three_rows_are_refused():
+def test_three_rows_are_rejected():
     with pytest.raises(DataError, match="there are 3 rows; .* needs 7 at least"):
         fit(planted(8, n=3))
 
@@ -303,7 +303,7 @@ def test_every_complaint_about_the_points_comes_at_once():
         assert part in str(caught.value)
 
 
-def test_a_loss_that_is_not_a_number_is_refused():
+def test_a_loss_that_is_not_a_number_is_rejected():
     points = planted(9)
     loss = points.loss.copy()
     loss[4] = np.nan
@@ -311,14 +311,14 @@ def test_a_loss_that_is_not_a_number_is_refused():
         Points.of(points.n, points.d, loss)
 
 
-def test_tokens_in_a_fixed_ratio_to_parameters_are_refused():
+def test_tokens_in_a_fixed_ratio_to_parameters_are_rejected():
     n = np.logspace(7, 9, 20)
     loss = 1.8 + 480 / n**0.35 + 2100 / (20 * n) ** 0.37
     with pytest.raises(DataError, match="D is always 20·N\\^1"):
         fit(Points.of(n, 20 * n, loss))
 
 
-def test_repetition_without_unique_tokens_and_wrong_weights_are_refused():
+def test_repetition_without_unique_tokens_and_wrong_weights_are_rejected():
     with pytest.raises(DataError, match="needs the number of unique tokens"):
         fit(planted(9), "repeated-data")
     with pytest.raises(DataError, match="weights must be 40 numbers"):

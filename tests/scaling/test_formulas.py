@@ -86,16 +86,16 @@ def test_data_seen_once_are_worth_all_of_themselves():
 def test_repeated_data_are_worth_what_muennighoff_says():
     # 4 epochs of 1e9 tokens with R* = 15.39: D' = U(1 + R*(1 − e^(−3/R*)))
     points = Points.of(n=[1e6], d=[4e9], loss=[3.0], unique=[1e9])
-    worth = 1e9 * (1 + 15.39 * (1 - np.exp(-3 / 15.39)))
+    effective = 1e9 * (1 + 15.39 * (1 - np.exp(-3 / 15.39)))
     found = repeated_data().value(np.array([1.8, 0.0, 2000.0, 0.35, 0.37, 15.39, 5.31]), points)
-    assert found[0] == pytest.approx(1.8 + 2000 / worth**0.37)
+    assert found[0] == pytest.approx(1.8 + 2000 / effective**0.37)
 
 
 @pytest.mark.parametrize(
     "text",
     ["__import__('os').system('true')", "N.real", "[N][0]", "N if A else D", "lambda: N", "'A'", "A/N and B", "f'{A}'"],
 )
-def test_what_is_no_arithmetic_is_refused_and_never_run(text):
+def test_what_is_no_arithmetic_is_rejected_and_never_run(text):
     with pytest.raises(ConfigError):
         formula(text)
 
@@ -138,7 +138,7 @@ def test_what_a_law_prints_is_what_a_fit_of_the_same_text_computes():
     assert mine.value(values, POINTS) == pytest.approx(law(N=POINTS.n, D=POINTS.d, G=2.0), rel=1e-14)
 
 
-def test_numbers_are_computed_when_a_formula_is_read_and_impossible_ones_are_refused():
+def test_numbers_are_computed_when_a_formula_is_read_and_impossible_ones_are_rejected():
     assert own("E + A/N**(1/2)").value(np.array([1.0, 3.0]), POINTS) == pytest.approx(1 + 3 / POINTS.n**0.5)
     for text, reason in {
         "E/N + 9**9**9": "too large",
@@ -168,7 +168,7 @@ def test_the_parameters_that_unique_tokens_warrant_follow_the_constants_that_are
     assert not np.allclose(fix(repeated_data(), {"A": 100.0}).columns(POINTS)["U_N"], fixed.columns(POINTS)["U_N"])
 
 
-def test_constants_that_cannot_be_fixed_are_refused_all_at_once():
+def test_constants_that_cannot_be_fixed_are_rejected_all_at_once():
     with pytest.raises(ConfigError) as caught:
         fix(CHINCHILLA, {"F": 1.0, "alpha": -1.0})
     assert len(caught.value.complaints) == 2

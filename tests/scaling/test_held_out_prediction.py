@@ -165,7 +165,7 @@ def test_cut_offs_always_hide_something_and_leave_enough(budgets: list[float], m
         assert 0.3 * len(budgets) <= (np.array(budgets) <= cut).sum() < len(budgets)
 
 
-def test_bad_arguments_are_refused(straight: Fit) -> None:
+def test_bad_arguments_are_rejected(straight: Fit) -> None:
     with pytest.raises(ConfigError, match="hide must be 1 cut-off or more; it is 0"):
         back_test(straight, hide=0)
     with pytest.raises(ConfigError, match="level must lie between 0 and 1"):

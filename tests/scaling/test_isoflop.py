@@ -1,4 +1,4 @@
-"""Minima of IsoFLOP curves: planted ones are found, edges are refused, Porian's published minima are ours."""
+"""Minima of IsoFLOP curves: planted ones are found, edges are rejected, Porian's published minima are ours."""
 
 from __future__ import annotations
 
@@ -135,10 +135,10 @@ def test_the_order_of_the_rows_does_not_matter(seed):
     assert one.parameters_law.exponent == pytest.approx(other.parameters_law.exponent, rel=1e-9)
 
 
-def test_wrong_arguments_are_refused_with_every_reason():
-    with pytest.raises(ConfigError) as refused:
+def test_wrong_arguments_are_rejected_with_every_reason():
+    with pytest.raises(ConfigError) as raised:
         isoflop_minima(planted(), method="spline", width=1, same_budget=-1, seed_noise=-1, draws=0)
-    assert len(refused.value.complaints) == 5
+    assert len(raised.value.complaints) == 5
     with pytest.raises(ConfigError, match="at most a sixth of the least loss"):
         isoflop_minima(planted(), method="interpolation", seed_noise=1.0)
 

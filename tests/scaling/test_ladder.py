@@ -157,7 +157,7 @@ def test_time_is_a_budget_that_is_measured(request_of):
         ({"target": "0.5x"}, "expected FLOPs"),
     ],
 )
-def test_what_cannot_be_a_ladder_is_refused(request_of, options, words):
+def test_what_cannot_be_a_ladder_is_rejected(request_of, options, words):
     with pytest.raises(ConfigError, match=words):
         plan_ladder(request_of(**options))
 
@@ -216,14 +216,14 @@ def test_every_rung_and_variant_is_run_as_planned_and_the_law_goes_through_them(
         (loss,) = conducted.losses(run).values()
         (outcome,) = [each for each in conducted.study.outcomes() if each.loss == loss and each.steps == run.steps]
         assert outcome.variant in {"base", run.name}
-    told = summarize(conducted)
-    assert len(told.fitted.fit.points) == len(conducted.plan.runs)
-    assert np.sort(told.fitted.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
-    assert told.prediction.low < told.prediction.value < told.prediction.high
-    (scaling,) = told.effects
+    reported = summarize(conducted)
+    assert len(reported.fitted.fit.points) == len(conducted.plan.runs)
+    assert np.sort(reported.fitted.fit.points.c).tolist() == sorted(run.c for run in conducted.plan.runs)
+    assert reported.prediction.low < reported.prediction.value < reported.prediction.high
+    (scaling,) = reported.effects
     assert scaling.n_pairs == len(conducted.plan.runs)
     assert scaling.cost < 0.9  # a block without attention costs less
-    assert any("no attention" in sentence and "10×" in sentence for sentence in told.sentences())
+    assert any("no attention" in sentence and "10×" in sentence for sentence in reported.sentences())
 
 
 def test_every_rung_has_the_rate_that_was_best_in_the_sweep(conducted):
@@ -291,7 +291,7 @@ def test_a_ladder_that_is_killed_goes_on_to_the_losses_of_one_that_is_not(conduc
     assert again.study.losses() == conducted.study.losses()
 
 
-def test_the_truth_is_told_beside_the_prediction_and_trained_once(conducted):
+def test_the_truth_is_reported_beside_the_prediction_and_trained_once(conducted):
     assert conducted.verify() is None
     runs = list_runs(conducted.study.path / "verification")
     assert len(runs) == 2  # the base and its variant
@@ -320,7 +320,7 @@ MANY = pytest.param(60, 52, marks=pytest.mark.slow(reason="60 fits with their bo
 
 
 @pytest.mark.parametrize(("reps", "enough"), [(12, 9), MANY])
-def test_bands_hold_the_truth_ten_times_beyond(reps, enough):
+def test_intervals_hold_the_truth_ten_times_beyond(reps, enough):
     inside = 0
     truth = 0.6 + 1.3 * 20**-0.18
     n = math.sqrt(2e13 / 120)
@@ -361,7 +361,7 @@ def test_a_path_does_not_tell_parameters_from_tokens_so_the_simpler_law_is_fitte
     assert "fitted instead" in fitted.notes[0]
 
 
-def test_three_rungs_are_refused():
+def test_three_rungs_are_rejected():
     with pytest.raises(DataError, match="needs 4 at least"):
         fit_ladder(ladder_points(0, noise=0.002, count=3), PATH_LAW)
 

@@ -106,6 +106,6 @@ def test_what_must_be_made_is_made():
     assert 3 in {rung.number for rung in choose(posed, 1e13).rungs}
 
 
-def test_too_few_candidates_are_refused_with_what_to_do():
+def test_too_few_candidates_are_rejected_with_what_to_do():
     with pytest.raises(ConfigError, match="needs 8 different runs"):
         choose(problem(1), 1e13)

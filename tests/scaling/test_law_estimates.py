@@ -82,6 +82,6 @@ def test_short_of_data_it_takes_a_smaller_loss_at_other_sizes_than_with_enough()
 
 def test_what_leaves_the_experiments_says_so():
     run = counts(nearest_shape(GPT2, 1e6).model)
-    told = {each.law: each.outside for each in law_estimates(1e12, GPT2, run, 1e6, unique=None)}
-    assert any("below" in sentence for sentence in told["besiroglu"])
-    assert any("below" in sentence for sentence in told["porian-tuned"])
+    reported = {each.law: each.outside for each in law_estimates(1e12, GPT2, run, 1e6, unique=None)}
+    assert any("below" in sentence for sentence in reported["besiroglu"])
+    assert any("below" in sentence for sentence in reported["porian-tuned"])

@@ -104,15 +104,15 @@ def test_a_call_with_arrays_is_many_calls_with_numbers(name, data):
 @pytest.mark.parametrize("name", LAWS)
 def test_explain_names_formula_source_table_units_and_every_constant(name):
     one = LAWS[name]
-    told = re.sub(r"\s+", " ", one.explain())
+    reported = re.sub(r"\s+", " ", one.explain())
     for needed in (one.name, one.title, one.formula, one.source, one.table, one.output[1], one.note):
-        assert re.sub(r"\s+", " ", needed) in told
+        assert re.sub(r"\s+", " ", needed) in reported
     for symbol, constant in one.constants.items():
-        assert constant_in_words(symbol, constant) in told
+        assert constant_in_words(symbol, constant) in reported
         assert constant.unit
         assert constant.meaning
     for symbol, meaning in one.inputs.items():
-        assert f"{symbol}: {meaning}" in told
+        assert f"{symbol}: {meaning}" in reported
     assert all(len(line) <= 120 for line in one.explain().splitlines())
 
 
@@ -137,7 +137,7 @@ def test_all_sources_of_the_field_are_there():
     assert sum(map(len, GROUPS.values())) == len(LAWS)
 
 
-def test_wrong_inputs_are_refused_all_at_once():
+def test_wrong_inputs_are_rejected_all_at_once():
     with pytest.raises(ConfigError) as error:
         law("chinchilla")(N=-1, d=2e9)
     assert len(error.value.complaints) == 3
@@ -167,7 +167,7 @@ def test_leaving_the_range_is_said_for_each_input_with_the_factor():
     assert law("krajewski-experts").outside(N=1e30) == []  # of which nothing is known
 
 
-def test_mixing_tables_is_refused_with_the_tables_and_the_reason():
+def test_mixing_tables_is_rejected_with_the_tables_and_the_reason():
     with pytest.raises(ConfigError) as error:
         combine(law("kaplan-loss-of-compute"), law("kaplan-loss-of-least-compute"))
     assert "0.050 belongs with 3.1e8" in str(error.value)
@@ -243,6 +243,6 @@ def test_compute_is_read_with_its_unit(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "many", "3 PF-dys", "-1e18", "0", "1e999", "1e18 1e18"])
-def test_what_is_no_compute_is_refused(text):
+def test_what_is_no_compute_is_rejected(text):
     with pytest.raises(ConfigError):
         flops(text)

@@ -170,11 +170,11 @@ def test_repeated_data_gives_the_losses_of_the_authors_example():
 
 
 def test_repeated_tokens_are_worth_less_and_less():
-    worth = law("muennighoff-effective-tokens")
-    assert worth(D=1e9, U=1e9) == 1e9  # one epoch: all of it
-    assert worth(D=1e9, U=5e9) == 1e9  # more unique tokens than are trained on change nothing
-    assert worth(D=4e9, U=1e9) == pytest.approx(3.73e9, rel=0.002)  # four epochs cost little
-    assert worth(D=1e12, U=1e9) == pytest.approx((1 + 15.387756) * 1e9)  # and there is an end
+    effective = law("muennighoff-effective-tokens")
+    assert effective(D=1e9, U=1e9) == 1e9  # one epoch: all of it
+    assert effective(D=1e9, U=5e9) == 1e9  # more unique tokens than are trained on change nothing
+    assert effective(D=4e9, U=1e9) == pytest.approx(3.73e9, rel=0.002)  # four epochs cost little
+    assert effective(D=1e12, U=1e9) == pytest.approx((1 + 15.387756) * 1e9)  # and there is an end
     loss = law("muennighoff")
     fresh = {symbol: loss.constants[symbol].value for symbol in "EABαβ"}
     n = 1e7  # fewer than the tokens need: no excess

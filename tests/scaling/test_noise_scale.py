@@ -86,13 +86,13 @@ def test_the_reading_is_the_same_each_time():
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_a_run_without_measurements_is_told_how_to_get_them(n):
+def test_a_run_without_measurements_is_reported_how_to_get_them(n):
     with pytest.raises(RunError, match=r"--set training\.telemetry\.noise_scale_every=10"):
         read_noise_scale([{"kind": "train", "step": 1, "loss": 2.0}, *records(*estimates(n, 0))])
 
 
 @pytest.mark.parametrize("value", ["a word", None, [], {}, True, float("nan"), float("inf"), 10**400])
-def test_damaged_measurements_are_refused_and_damaged_losses_passed_over(value):
+def test_damaged_measurements_are_rejected_and_damaged_losses_passed_over(value):
     whole = list(records(*estimates(20, 6)))
     with pytest.raises(RunError, match="are damaged"):
         read_noise_scale([{**whole[0], "trace": value}, *whole[1:]])

@@ -49,7 +49,7 @@ def test_a_widened_objective_tends_to_the_objective():
         assert which.widened(1e-9).value(r) == pytest.approx(which.value(r), abs=1e-7)
 
 
-def test_names_and_settings_that_make_no_sense_are_refused():
+def test_names_and_settings_that_make_no_sense_are_rejected():
     with pytest.raises(ConfigError, match="Did you mean 'squares'"):
         objective("square")
     with pytest.raises(ConfigError, match="limit at 0 is 'absolute'"):

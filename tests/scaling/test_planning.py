@@ -227,21 +227,21 @@ def test_repeated_tokens_are_worth_what_muennighoff_says():
     d = made["tokens"].value
     epochs = d / 1e8
     assert made["epochs"].value == pytest.approx(epochs)
-    worth = 1e8 * (1 + 15.387756 * (1 - math.exp(-(epochs - 1) / 15.387756)))
-    assert made["effective tokens"].value == pytest.approx(worth)
+    fresh = 1e8 * (1 + 15.387756 * (1 - math.exp(-(epochs - 1) / 15.387756)))
+    assert made["effective tokens"].value == pytest.approx(fresh)
     n = made["parameters"].value
     chosen = law("besiroglu")
-    assert made["loss"].value == pytest.approx(chosen(N=n, D=worth))
-    assert made["cost of repetition"].value == pytest.approx(chosen(N=n, D=worth) - chosen(N=n, D=d))
+    assert made["loss"].value == pytest.approx(chosen(N=n, D=fresh))
+    assert made["cost of repetition"].value == pytest.approx(chosen(N=n, D=fresh) - chosen(N=n, D=d))
     assert any("runs short" in each for each in made.warnings)
 
 
-def test_being_off_by_two_is_told_on_the_text_there_is():
+def test_being_off_by_two_is_reported_on_the_text_there_is():
     made = on_paper(compute=1e18, data_limit=5e7)
     n, d, loss = (made[name].value for name in ("parameters", "tokens", "loss"))
-    chosen, worth = law("besiroglu"), law("muennighoff-effective-tokens")
+    chosen, fresh = law("besiroglu"), law("muennighoff-effective-tokens")
     smaller, _, _, more = made.off
-    assert smaller.loss == pytest.approx(chosen(N=n / 2, D=worth(D=2 * d, U=5e7)))
+    assert smaller.loss == pytest.approx(chosen(N=n / 2, D=fresh(D=2 * d, U=5e7)))
     assert more.loss > chosen(N=n, D=2 * d) + 0.4  # more than 80 epochs are not as many fresh tokens
     assert more.difference == pytest.approx(more.loss - loss)
 
@@ -252,8 +252,8 @@ def test_compute_is_wasted_only_beyond_the_least_that_reaches_the_loss_on_this_t
     n, d, unique = 2e7, 1.2e9, 5e7
     tokens = np.exp(np.linspace(math.log(1e7), math.log(4e10), 4001))
     for each in what_if(chosen, n, d, unique):
-        worth = effective(D=tokens, U=np.full_like(tokens, unique))
-        left = each.loss - chosen.E - chosen.B / worth**chosen.beta
+        fresh = effective(D=tokens, U=np.full_like(tokens, unique))
+        left = each.loss - chosen.E - chosen.B / fresh**chosen.beta
         needed = np.where(left > 0, (chosen.A / np.where(left > 0, left, 1)) ** (1 / chosen.alpha), np.inf)
         least = float((6 * needed * tokens).min())
         assert each.wasted == pytest.approx(max(0.0, 1 - least / (6 * each.parameters * each.tokens)), abs=2e-3)
@@ -301,11 +301,11 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize(("request_", "told"), NONSENSE.values(), ids=NONSENSE)
-def test_nonsense_is_refused(request_, told):
+@pytest.mark.parametrize(("request_", "reported"), NONSENSE.values(), ids=NONSENSE)
+def test_nonsense_is_rejected(request_, reported):
     with pytest.raises(ConfigError) as error:
         PlanRequest(**request_)
-    assert told in str(error.value)
+    assert reported in str(error.value)
 
 
 def test_all_complaints_come_at_once():
@@ -319,7 +319,7 @@ def test_all_complaints_come_at_once():
     assert len(error.value.complaints) == 3
 
 
-def test_a_budget_below_the_smallest_model_is_refused_with_one_that_works():
+def test_a_budget_below_the_smallest_model_is_rejected_with_one_that_works():
     with pytest.raises(ConfigError, match="smallest sensible model") as error:
         on_paper(compute=1e10)
     enough = float(str(error.value).partition("--compute ")[2].split()[0])
@@ -330,14 +330,14 @@ def test_a_budget_below_the_smallest_model_is_refused_with_one_that_works():
         on_paper(compute=0.9 * enough)
 
 
-def test_settings_that_the_plan_chooses_are_refused():
+def test_settings_that_the_plan_chooses_are_rejected():
     with pytest.raises(ConfigError, match="is what the plan chooses") as error:
         on_paper(compute=1e15, assignments=["model.n_layers=3", "training.max_steps=9"])
     assert len(error.value.complaints) == 2
 
 
 @pytest.mark.parametrize(("preset", "data"), [("transformer-small", None), ("modern-small", "copy")])
-def test_what_no_scaling_law_is_about_is_refused(preset, data):
+def test_what_no_scaling_law_is_about_is_rejected(preset, data):
     with pytest.raises(ConfigError, match="language models on text"):
         plan(PlanRequest(compute=1e15), preset=preset, data=data)
 

@@ -1,4 +1,4 @@
-"""Numbers that no training has are refused with their rows and how a unit is given; right ones pass."""
+"""Numbers that no training has are rejected with their rows and how a unit is given; right ones pass."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def scaled(n=1.0, d=1.0):
          ["tokens per parameter", "different units"]),
     ],
 )  # fmt: skip
-def test_a_unit_that_cannot_be_right_is_refused_with_its_rows_and_what_to_do(tmp_path, rows, header, reasons):
+def test_a_unit_that_cannot_be_right_is_rejected_with_its_rows_and_what_to_do(tmp_path, rows, header, reasons):
     path = write(tmp_path, rows, header)
     with pytest.raises(DataError) as error:
         read_points(path)
@@ -63,7 +63,7 @@ def test_a_unit_in_the_header_or_in_columns_makes_it_right(tmp_path):
         assert points.d == pytest.approx([d for _, d, _ in RUNS])
 
 
-def test_a_unit_given_twice_or_unknown_is_refused(tmp_path):
+def test_a_unit_given_twice_or_unknown_is_rejected(tmp_path):
     with pytest.raises(DataError, match="the column's name has a unit too"):
         read_points(write(tmp_path, [("70M", 1e9, 3)], ("N (M)", "D", "loss")))
     with pytest.raises(DataError, match="the unit in 'N .parsec.'"):

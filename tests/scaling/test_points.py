@@ -37,9 +37,9 @@ def test_given_flops_are_kept():
 
 
 def test_every_complaint_comes_at_once_and_names_its_row():
-    with pytest.raises(DataError) as refused:
+    with pytest.raises(DataError) as raised:
         Points.of([1e6, -1, 1e6, 1e6], [1e7, 1e7, 0, 1e7], [3, 3, 3, float("nan")], unique=[1e7, 1e7, 1e7, 2e7])
-    message = str(refused.value)
+    message = str(raised.value)
     assert "for 5 reasons" in message
     for part in ("row 2: parameters N is -1", "row 3: training tokens D is 0", "row 4: the loss is nan",
                  "row 4: 2e+07 unique tokens are more than the 1e+07 trained on", "row 3: 1e+07 unique"):  # fmt: skip
@@ -78,7 +78,7 @@ def test_points_cannot_be_changed_and_do_not_change_what_they_came_from():
     assert points.n[0] == 1e6
 
 
-def test_joined_points_keep_runs_and_notes_and_refuse_two_ways_of_counting():
+def test_joined_points_keep_runs_and_notes_and_reject_two_ways_of_counting():
     one = Points.of([1e6], [1e7], [3], notes=["a note."])
     other = Points.of([1e6], [1e7], [3], unique=[5e6], run=["x"], notes=["a note.", "b."])
     both = join([one, other])
@@ -188,13 +188,13 @@ def test_flops_that_are_not_6nd_are_told(tmp_path):
         ("N,D,loss\n", {}, ["no row is left, the file has none"]),
     ],
 )  # fmt: skip
-def test_a_table_that_cannot_be_used_is_refused_with_its_lines(tmp_path, text, columns, parts):
-    with pytest.raises(DataError) as refused:
+def test_a_table_that_cannot_be_used_is_rejected_with_its_lines(tmp_path, text, columns, parts):
+    with pytest.raises(DataError) as raised:
         read_points(write(tmp_path, text), columns=columns)
-    assert [part for part in parts if part not in str(refused.value)] == []
+    assert [part for part in parts if part not in str(raised.value)] == []
 
 
-def test_a_file_that_is_no_table_is_refused(tmp_path):
+def test_a_file_that_is_no_table_is_rejected(tmp_path):
     with pytest.raises(DataError, match="cannot be read as a table"):
         read_points(tmp_path / "missing.csv")
     binary = tmp_path / "binary.csv"
@@ -357,12 +357,12 @@ def test_a_studys_folder_gives_its_ended_runs_under_variant_and_seed(base, tmp_p
     assert len(read_points(tmp_path)) == 3  # a folder of studies
 
 
-def test_a_folder_without_runs_is_refused(tmp_path):
+def test_a_folder_without_runs_is_rejected(tmp_path):
     with pytest.raises(DataError, match="there is no run in it"):
         read_points(tmp_path)
 
 
-def test_options_of_the_other_source_are_refused(tmp_path):
+def test_options_of_the_other_source_are_rejected(tmp_path):
     with pytest.raises(DataError, match="no columns to choose from"):
         read_points(tmp_path, columns={"n": "N"})
     with pytest.raises(DataError, match="no effect on a table"):

@@ -72,7 +72,7 @@ def test_weights_equal_repeated_points():
     assert (weighted.exponent, weighted.coefficient) == pytest.approx((twice.exponent, twice.coefficient))
 
 
-def test_intervals_and_bands_cover_what_they_promise():
+def test_intervals_cover_what_they_promise():
     """2,000 samples of 8 points with unequal errors: 95 % intervals hit in 95 %, within four standard errors."""
     rng = np.random.default_rng(0)
     x, errors = np.geomspace(1, 1e4, 8), np.array([0.1, 0.2, 0.1, 0.4, 0.1, 0.2, 0.3, 0.1])
@@ -88,7 +88,7 @@ def test_intervals_and_bands_cover_what_they_promise():
     assert hits / 2000 == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 2000) ** 0.5)
 
 
-def test_what_cannot_be_fitted_is_refused_with_every_reason():
+def test_what_cannot_be_fitted_is_rejected_with_every_reason():
     with pytest.raises(DataError, match="2 points; a line and its error take 3"):
         fit_power_law([1, 2], [1, 2])
     with pytest.raises(DataError, match="every x is 5"):

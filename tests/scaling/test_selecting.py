@@ -45,14 +45,14 @@ def test_rows_are_chosen_by_text_by_number_and_by_what_is_missing(table, where, 
     assert read_points(table, where=where).n.tolist() == [size * 1e6 for size in sizes]
 
 
-def test_a_missing_number_is_refused_with_the_option_that_leaves_it_out(table):
+def test_a_missing_number_is_rejected_with_the_option_that_leaves_it_out(table):
     with pytest.raises(DataError) as caught:
         read_points(table)
     for part in ("line 4: the loss is missing", "--where 'loss!='"):
         assert part in str(caught.value)
 
 
-def test_conditions_that_cannot_work_are_refused_for_their_own_reason(table):
+def test_conditions_that_cannot_work_are_rejected_for_their_own_reason(table):
     with pytest.raises(ConfigError) as caught:
         conditions(["kind", "N>many"])
     assert len(caught.value.complaints) == 2

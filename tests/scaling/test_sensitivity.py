@@ -84,13 +84,13 @@ def test_points_that_stand_apart_are_left_out_only_in_their_own_row():
     assert {each.n_points for each in found.alternatives if each.group == "objective"} == {len(points)}
 
 
-def test_a_choice_that_the_points_cannot_carry_is_told_and_not_dropped():
+def test_a_choice_that_the_points_cannot_carry_is_reported_and_not_dropped():
     few = planted(0.002)[np.arange(0, 60, 8)]  # 8 points carry 5 parameters; three quarters of them do not
     assert len(few) == 8
     found = sensitivity(fit(few), TARGET)
-    told = next(each for each in found.alternatives if each.group == "points")
-    assert told.ratio is None
-    assert told.missing
+    reported = next(each for each in found.alternatives if each.group == "points")
+    assert reported.ratio is None
+    assert reported.missing
 
 
 @settings(deadline=None, max_examples=30)

@@ -86,14 +86,14 @@ def test_another_aspect_ratio_can_be_asked_for(aspect):
     assert abs(shape.deviation) < 0.03
 
 
-def test_a_target_below_the_smallest_model_is_refused_with_its_size():
+def test_a_target_below_the_smallest_model_is_rejected_with_its_size():
     least = smallest(base(), "total")
     assert nearest_shape(base(), least).parameters == least
     with pytest.raises(ConfigError, match=f"{least:,}"):
         nearest_shape(base(), least - 1)
 
 
-def test_a_translator_is_refused():
+def test_a_translator_is_rejected():
     with pytest.raises(ConfigError, match="encoder"):
         nearest_shape(preset("transformer-small").model, 1e7)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ SHADES = 24  # of a colour scale
 SPARED = 0.28  # of a colour scale, at its pale end, which is too close to the background
 SAMPLES = 60  # points of a drawn curve
 COUNT, COMPUTE = "replace(datum.label, 'G', 'B')", "replace(datum.label, 'e+', 'e')"
+COMPUTE_TITLE = "training compute C (FLOP)"
 LOSS = "loss (nats/token)"
 
 
@@ -51,6 +53,35 @@ def logarithmic(field: str, title: str | None, low: float, high: float, *, compu
     )
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     return {"shorthand": f"{field}:Q", "title": title, "axis": axis, "scale": scale}
+
+
+def linear(field: str, title: str | None, low: float, high: float, room: float = 0.05) -> Any:
+    """Keywords of an axis that need not begin at 0, with some room at both ends."""
+    import altair as alt
+
+    margin = room * (high - low)
+    scale = alt.Scale(domain=[low - margin, high + margin], nice=False, zero=False)
+    return {"shorthand": f"{field}:Q", "title": title, "scale": scale}
+
+
+def over_compute(compute: Sequence[float] | Array, room: float = 0.02, *, title: str = COMPUTE_TITLE) -> Any:
+    """The horizontal axis of a chart over "C"."""
+    import altair as alt
+
+    return alt.X(**logarithmic("C", title, *around(np.asarray(compute), room), compute=True))
+
+
+def tooltip(titles: Mapping[str, str] | None = None, **formats: str) -> list[Any]:
+    """What is shown of a mark: each field by its format, texts by none; ``titles`` where the name is not enough."""
+    import altair as alt
+
+    named = titles or {}
+    return [
+        alt.Tooltip(f"{name}:Q", format=how, title=named.get(name, alt.Undefined))
+        if how
+        else alt.Tooltip(f"{name}:N", title=named.get(name, alt.Undefined))
+        for name, how in formats.items()
+    ]
 
 
 def gradient(title: str, **further: Any) -> Any:

@@ -6,7 +6,7 @@ Quantities that span powers of ten are on logarithmic axes; their units are in t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,13 +17,14 @@ from glassformer.scaling.chart_axes import (
     LOSS,
     SAMPLES,
     Rows,
-    around,
     end_of_data,
     gradient,
-    logarithmic,
+    linear,
     one_legend,
+    over_compute,
     rounded,
     shades,
+    tooltip,
 )
 from glassformer.scaling.fits.points import Array
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN
@@ -35,7 +36,17 @@ if TYPE_CHECKING:
     from glassformer.scaling.fits.findings import Findings
 
 MODELS = 7  # sizes for which the law is drawn
-BANDS = ("95 % of new runs, by the fit", "95 % of new runs, by the back-test")
+# what is shown of a run
+RUN = {
+    "run": "",
+    "N": ".4~s",
+    "D": ".4~s",
+    "C": ".3e",
+    "loss": ".4f",
+    "predicted": ".4f",
+    "error": "",
+}
+INTERVALS = ("95 % of new runs, by the fit", "95 % of new runs, by the back-test")
 
 
 # ------------------------------------------------------------------------------------------------- the law
@@ -59,13 +70,12 @@ def fit_and_data(found: Findings) -> Drawing:
     budgets = np.array([row["C"] for row in runs] + [row["C"] for row in frontier])
     low, high = float(points.loss.min()), float(points.loss.max())
     low = min(low, *(row["loss"] for row in frontier))
-    room = 0.05 * (high - low)
 
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
 
-        x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(budgets, 0.02), compute=True))
-        y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=[low - room, high + room], nice=False, zero=False))
+        x = over_compute(budgets)
+        y = alt.Y(**linear("loss", LOSS, low, high))
         colour = alt.Color(
             "N:Q",
             scale=alt.Scale(type="log", domain=[rounded(points.n.min()), rounded(points.n.max())], range=shades(look)),
@@ -80,7 +90,7 @@ def fit_and_data(found: Findings) -> Drawing:
             .encode(x=x, y=y),
             alt.Chart({"values": runs})
             .mark_circle(size=44, opacity=0.9, stroke=look.background, strokeWidth=0.6)
-            .encode(x=x, y=y, color=colour, tooltip=_run_tooltip()),
+            .encode(x=x, y=y, color=colour, tooltip=tooltip({"loss": "measured"}, **RUN)),
         ]
         return one_legend(alt.layer(*layers)).properties(height=440).configure(**look.config())
 
@@ -111,20 +121,6 @@ def _runs(found: Findings) -> Rows:
     ]
 
 
-def _run_tooltip() -> list[Any]:
-    import altair as alt
-
-    return [
-        alt.Tooltip("run:N"),
-        alt.Tooltip("N:Q", format=".4~s"),
-        alt.Tooltip("D:Q", format=".4~s"),
-        alt.Tooltip("C:Q", format=".3e"),
-        alt.Tooltip("loss:Q", title="measured", format=".4f"),
-        alt.Tooltip("predicted:Q", format=".4f"),
-        alt.Tooltip("error:N", title="error"),
-    ]
-
-
 # ------------------------------------------------------------------------------------------------- residuals
 
 
@@ -147,7 +143,11 @@ def residuals(found: Findings) -> Drawing:
         )
         data = alt.InlineData(values=runs)
         zero = alt.Chart().mark_rule(color=look.text, strokeWidth=1.2).encode(y=alt.YDatum(0))
-        dots = alt.Chart().mark_circle(size=40, opacity=0.75).encode(x=x, y=y, color=colour, tooltip=_run_tooltip())
+        dots = (
+            alt.Chart()
+            .mark_circle(size=40, opacity=0.75)
+            .encode(x=x, y=y, color=colour, tooltip=tooltip({"loss": "measured"}, **RUN))
+        )
         header = alt.Header(labelColor=look.text, labelFontSize=12, title=None, labelAnchor="start")
         return (
             alt.layer(zero, dots)
@@ -172,7 +172,7 @@ def extrapolation(found: Findings) -> Drawing:
     """The least loss at each budget, to the target, with its prediction intervals: the fit's and the back-test's."""
     bands: Rows = []
     for each in found.path:
-        for kind, interval in zip(BANDS, (each.loss_interval, each.calibrated), strict=True):
+        for kind, interval in zip(INTERVALS, (each.loss_interval, each.calibrated), strict=True):
             if interval is not None:
                 low, high = map(rounded, interval)
                 bands.append({"C": rounded(each.compute), "low": low, "high": high, "band": kind})
@@ -186,21 +186,19 @@ def extrapolation(found: Findings) -> Drawing:
     budgets = np.array([row["C"] for row in [*runs, *path]])
     low = min([row["low"] for row in bands] + [row["loss"] for row in path])
     high = float(np.quantile(found.fit.points.loss, 0.98))
-    room = 0.04 * (high - low)
 
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
 
-        x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(budgets, 0.02), compute=True))
-        scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
-        y = alt.Y("loss:Q", title=LOSS, scale=scale)
+        x = over_compute(budgets)
+        y, y_low = (alt.Y(**linear(end, LOSS, low, high, 0.04)) for end in ("loss", "low"))
         shown = alt.Legend(symbolOpacity=0.6)  # the bands' own opacity is too faint for a small mark
         colours = alt.Scale(domain=kinds, range=list(look.palette[: len(kinds)]))
         colour = alt.Color("band:N", scale=colours, legend=shown)
         layers: list[alt.Chart] = []
         for kind in reversed(kinds):  # the widest first; what lies under a narrower one would mix with its colour
             rows = alt.Chart({"values": [row for row in bands if row["band"] == kind]})
-            place = {"x": x, "y": alt.Y("low:Q", title=LOSS, scale=scale), "y2": "high:Q"}
+            place = {"x": x, "y": y_low, "y2": "high:Q"}
             layers += [
                 rows.mark_area(clip=True, opacity=1, color=look.background).encode(**place),
                 rows.mark_area(clip=True, opacity=0.22).encode(**place, color=colour),
@@ -208,10 +206,10 @@ def extrapolation(found: Findings) -> Drawing:
         layers += [
             alt.Chart({"values": runs})
             .mark_circle(clip=True, size=26, opacity=0.4, color=look.muted)
-            .encode(x=x, y=y, tooltip=_run_tooltip()),
+            .encode(x=x, y=y, tooltip=tooltip({"loss": "measured"}, **RUN)),
             alt.Chart({"values": [runs[i] for i in frontier]})
             .mark_circle(clip=True, size=48, opacity=1, color=look.text)
-            .encode(x=x, y=y, tooltip=_run_tooltip()),
+            .encode(x=x, y=y, tooltip=tooltip({"loss": "measured"}, **RUN)),
             alt.Chart({"values": path}).mark_line(clip=True, strokeWidth=2.6, color=look.palette[0]).encode(x=x, y=y),
             alt.Chart({"values": goal})
             .mark_point(shape="diamond", filled=True, size=150, color=look.palette[1], opacity=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.scaling.chart_axes import Rows, around, logarithmic, rounded
+from glassformer.scaling.chart_axes import Rows, around, logarithmic, over_compute, rounded, tooltip
 from glassformer.scaling.wording import budget, digits, large, percent_error
 
 if TYPE_CHECKING:
@@ -62,13 +62,8 @@ def back_test(found: Findings) -> Drawing:
         y = alt.Y("z:Q", title=said, scale=scale, axis=alt.Axis(tickCount=7))
         shades = [*look.palette[1:], look.palette[0]]
         colour = alt.Color("cut:N", sort=names, scale=alt.Scale(domain=names, range=shades[: len(names)]))
-        tooltip = [
-            alt.Tooltip("run:N"),
-            alt.Tooltip("cut:N", title="law"),
-            alt.Tooltip("ratio:Q", title="times the largest fitted", format=".3~g"),
-            alt.Tooltip("loss:Q", title="measured", format=".4f"),
-            alt.Tooltip("error:N", title="error"),
-        ]
+        titles = {"cut": "law", "ratio": "times the largest fitted", "loss": "measured"}
+        shown = tooltip(titles, run="", cut="", ratio=".3~g", loss=".4f", error="")
         layers = [
             alt.Chart({"values": allowed})
             .mark_area(opacity=0.16, color=look.palette[0])
@@ -77,7 +72,7 @@ def back_test(found: Findings) -> Drawing:
             alt.Chart({"values": [{"z": 0}]}).mark_rule(color=look.text).encode(y=y),
             alt.Chart({"values": rows})
             .mark_circle(size=52, opacity=0.85)
-            .encode(x=x, y=y, color=colour, tooltip=tooltip),
+            .encode(x=x, y=y, color=colour, tooltip=shown),
         ]
         return alt.layer(*layers).properties(height=340).configure(**look.config())
 
@@ -115,22 +110,16 @@ def influence(found: Findings) -> Drawing:
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
 
-        x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(points.c), compute=True))
+        x = over_compute(points.c, 0.06)
         y = alt.Y("influence:Q", title="influence on the fit", axis=alt.Axis(tickCount=6))
         colour = alt.Color(
             "kind:N", sort=kinds, scale=alt.Scale(domain=kinds, range=[look.palette[1], look.palette[0]][-len(kinds) :])
         )
-        tooltip = [
-            alt.Tooltip("run:N"),
-            *(alt.Tooltip(f"{name}:N") for name in ("N", "D")),
-            alt.Tooltip("C:Q", format=".3e"),
-            alt.Tooltip("loss:Q", format=".4f"),
-            alt.Tooltip("influence:Q", format=".3g"),
-        ]
+        shown = tooltip(run="", N="", D="", C=".3e", loss=".4f", influence=".3g")
         layers = [
             alt.Chart({"values": rows})
             .mark_circle(size=60, opacity=0.85)
-            .encode(x=x, y=y, color=colour, tooltip=tooltip),
+            .encode(x=x, y=y, color=colour, tooltip=shown),
         ]
         if labels:
             words = alt.Chart({"values": labels}).mark_text(align="left", dx=8, fontSize=11, color=look.muted)
@@ -195,12 +184,7 @@ def choices(found: Findings) -> Drawing:
             scale=alt.Scale(domain=groups, range=[look.text, *look.palette][: len(groups)]),
             legend=alt.Legend(columns=3),
         )
-        tooltip = [
-            alt.Tooltip("name:N", title="choice"),
-            alt.Tooltip("ratio:Q", title="D/N", format=".3g"),
-            alt.Tooltip("N:N"),
-            alt.Tooltip("loss:N"),
-        ]
+        shown = tooltip({"name": "choice", "ratio": "D/N"}, name="", ratio=".3g", N="", loss="")
         layers: list[Any] = []
         if interval is not None:
             band = [{"low": rounded(interval[0]), "high": rounded(interval[1])}]
@@ -216,7 +200,7 @@ def choices(found: Findings) -> Drawing:
             .encode(x=x),
             alt.Chart({"values": rows})
             .mark_point(filled=True, size=110, opacity=1)
-            .encode(x=x, y=y, color=colour, tooltip=tooltip),
+            .encode(x=x, y=y, color=colour, tooltip=shown),
         ]
         return alt.layer(*layers).properties(height=ROW * len(rows) + 20).configure(**look.config())
 

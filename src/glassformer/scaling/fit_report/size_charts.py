@@ -16,10 +16,13 @@ from glassformer.scaling.chart_axes import (
     around,
     end_of_data,
     gradient,
+    linear,
     logarithmic,
     one_legend,
+    over_compute,
     rounded,
     shades,
+    tooltip,
 )
 from glassformer.scaling.fits.points import Points
 
@@ -40,36 +43,30 @@ def isoflop_curves(found: Findings) -> Drawing:
     budgets = np.array([row["C"] for row in dots])
     sizes = np.array([row["N"] for row in dots])
     losses = np.array([row["loss"] for row in dots])
-    spread = 0.05 * (losses.max() - losses.min())
 
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
 
         x = alt.X(**logarithmic("N", "parameters N", *around(sizes, 0.03)))
-        domain = [rounded(losses.min() - spread), rounded(losses.max() + spread)]
-        y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=domain, nice=False, zero=False))
+        y = alt.Y(**linear("loss", LOSS, losses.min(), losses.max()))
         colour = alt.Color(
             "C:Q",
             scale=alt.Scale(type="log", domain=[budgets.min(), budgets.max()], range=shades(look)),
             legend=gradient("compute C (FLOP)", format=".0e", labelExpr=COMPUTE, tickCount=3),
         )
-        tooltip = [
-            alt.Tooltip("C:Q", title="budget", format=".3e"),
-            alt.Tooltip("N:Q", format=".4~s"),
-            alt.Tooltip("loss:Q", format=".4f"),
-        ]
+        shown = tooltip({"C": "budget"}, C=".3e", N=".4~s", loss=".4f")
         layers = [
             alt.Chart({"values": curves})
             .mark_line(clip=True, strokeWidth=1.6)
             .encode(x=x, y=y, color=colour.copy().legend(None), detail="C:N"),
             alt.Chart({"values": dots})
             .mark_circle(clip=True, size=40, opacity=0.9)
-            .encode(x=x, y=y, color=colour, tooltip=tooltip),
+            .encode(x=x, y=y, color=colour, tooltip=shown),
             alt.Chart({"values": lowest})
             .mark_point(
                 shape="diamond", filled=True, size=120, color=look.palette[1], stroke=look.background, opacity=1
             )
-            .encode(x=x, y=y, tooltip=tooltip),
+            .encode(x=x, y=y, tooltip=shown),
         ]
         return one_legend(alt.layer(*layers)).properties(height=400).configure(**look.config())
 
@@ -136,13 +133,12 @@ def optimum_path(found: Findings) -> Drawing:
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
 
-        x = alt.X(**logarithmic("C", "training compute C (FLOP)", *around(budgets, 0.02), compute=True))
+        x = over_compute(budgets)
         reach = around(sizes, 0.04)
         y = alt.Y(**logarithmic("N", "best number of parameters N", *reach))
         shown = alt.Legend(symbolOpacity=1)  # else as faint as the band
         scale = alt.Scale(domain=series, range=list(look.palette[: len(series)]))
         colour = alt.Color("series:N", scale=scale, legend=shown)
-        tooltip = [alt.Tooltip("series:N"), alt.Tooltip("C:Q", format=".3e"), alt.Tooltip("N:Q", format=".4~s")]
         band = (
             alt.Chart({"values": path})
             .mark_area(opacity=0.2, clip=True)
@@ -155,7 +151,7 @@ def optimum_path(found: Findings) -> Drawing:
                 alt.Chart({"values": line}).mark_line(strokeDash=[7, 3], strokeWidth=2).encode(x=x, y=y, color=colour),
                 alt.Chart({"values": minima})
                 .mark_point(shape="diamond", filled=True, size=90, opacity=1)
-                .encode(x=x, y=y, color=colour, tooltip=tooltip),
+                .encode(x=x, y=y, color=colour, tooltip=tooltip(series="", C=".3e", N=".4~s")),
             ]
         return alt.layer(*layers).properties(height=400).configure(**look.config())
 

@@ -9,7 +9,7 @@ import numpy as np
 from glassformer.charts.colours import lookup
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.scaling.chart_axes import Rows, rounded
+from glassformer.scaling.chart_axes import Rows, rounded, tooltip
 from glassformer.scaling.fits.diagnostics import shown
 
 if TYPE_CHECKING:
@@ -40,41 +40,20 @@ def surface(found: Findings) -> Drawing:
         places = np.linspace(0.82, 0.12, len(levels)) * (len(table) - 1)
         colours = ["#" + bytes(table[int(at)]).hex() for at in places]
         axis = alt.Axis(tickCount=6, grid=False)
-        x = alt.X(
-            "x:Q",
-            title=shown(drawn.names[0]),
-            axis=axis,
-            scale=_scale(drawn, 0),
-        )
-        y = alt.Y(
-            "y:Q",
-            title=shown(drawn.names[1]),
-            axis=axis,
-            scale=_scale(drawn, 1),
+        titles = {"x": shown(drawn.names[0]), "y": shown(drawn.names[1])}
+        x = alt.X("x:Q", title=titles["x"], axis=axis, scale=_scale(drawn, 0))
+        y = alt.Y("y:Q", title=titles["y"], axis=axis, scale=_scale(drawn, 1))
+        colour = alt.Color(
+            "level:N", sort=levels, scale=alt.Scale(domain=levels, range=colours), legend=alt.Legend(columns=3)
         )
         layers = [
             alt.Chart({"values": regions})
             .mark_rect(clip=True, strokeWidth=0)
-            .encode(
-                x=x,
-                x2="x2:Q",
-                y=y,
-                y2="y2:Q",
-                color=alt.Color(
-                    "level:N", sort=levels, scale=alt.Scale(domain=levels, range=colours), legend=alt.Legend(columns=3)
-                ),
-            ),
+            .encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=colour),
             alt.Chart({"values": cloud}).mark_circle(size=20, opacity=0.75, color=look.palette[1]).encode(x=x, y=y),
             alt.Chart({"values": lowest})
             .mark_point(shape="cross", filled=True, size=190, opacity=1, color=look.text, stroke=look.background)
-            .encode(
-                x=x,
-                y=y,
-                tooltip=[
-                    alt.Tooltip("x:Q", title=shown(drawn.names[0]), format=".4f"),
-                    alt.Tooltip("y:Q", title=shown(drawn.names[1]), format=".4f"),
-                ],
-            ),
+            .encode(x=x, y=y, tooltip=tooltip(titles, x=".4f", y=".4f")),
         ]
         return alt.layer(*layers).properties(height=430).configure(**look.config())
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from glassformer.errors import DataError
 from glassformer.scaling.fits.fit_formula import VARIABLES, Formula
-from glassformer.scaling.fits.points import Points, refusal
+from glassformer.scaling.fits.points import Points, unusable
 from glassformer.scaling.laws.formula import Array
 
 SPARE_ROWS = 2
@@ -28,7 +27,7 @@ def check_points(points: Points, formula: Formula, weights: Array) -> None:
     """
     complaints = list(_complaints(points, formula, weights))
     if complaints:
-        raise DataError(refusal(points.source, complaints))
+        raise unusable(points.source, complaints)
 
 
 def _complaints(points: Points, formula: Formula, weights: Array) -> list[str]:

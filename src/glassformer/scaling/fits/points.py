@@ -108,7 +108,7 @@ class Points:
             assert len(rows) == length, f"{len(rows)} names for {length} rows"
             complaints = _complaints_of_values(columns, rows)
         if complaints:
-            raise DataError(refusal(source, complaints))
+            raise unusable(source, complaints)
         assert rows is not None
         _complete(columns)
         if labels is None:  # a row and its copies are one run
@@ -146,11 +146,9 @@ def join(parts: Sequence[Points], *, source: str = "", notes: Sequence[str] = ()
         DataError: there are none, or they count parameters differently.
     """
     if not parts:
-        raise DataError(refusal(source, ["there are none."]))
+        raise unusable(source, ["there are none."])
     if len({part.counting for part in parts}) > 1:
-        raise DataError(
-            refusal(source, ["some count all parameters, some leave the embeddings out; recount one kind."])
-        )
+        raise unusable(source, ["some count all parameters, some leave the embeddings out; recount one kind."])
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("n", "d", "loss", "c", "run")}
     repeated = any(part.unique is not None for part in parts)
     uniques = [part.d if part.unique is None else part.unique for part in parts]
@@ -221,12 +219,12 @@ def _complete(columns: dict[str, Array]) -> None:
         columns["n"] = columns["c"] / (FLOPS_PER_PARAMETER_AND_TOKEN * columns["d"])
 
 
-def refusal(source: str, complaints: Sequence[str]) -> str:
-    """One message with every complaint, or with the first of them and how many more there are."""
+def unusable(source: str, complaints: Sequence[str]) -> DataError:
+    """An error with every complaint, or with the first of them and how many more there are."""
     subject = f"The points of {source}" if source else "The points"
     if len(complaints) == 1:
-        return f"{subject} cannot be used: {complaints[0]}"
+        return DataError(f"{subject} cannot be used: {complaints[0]}")
     lines = [f"  - {complaint}" for complaint in complaints[:LISTED]]
     if len(complaints) > LISTED:
         lines.append(f"  - and {len(complaints) - LISTED} more.")
-    return f"{subject} cannot be used, for {len(complaints)} reasons:\n" + "\n".join(lines)
+    return DataError(f"{subject} cannot be used, for {len(complaints)} reasons:\n" + "\n".join(lines))

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glassformer.errors import DataError
-from glassformer.scaling.fits.points import Array, refusal
+from glassformer.scaling.fits.points import Array, unusable
 from glassformer.statistics.prediction import from_error
 
 FEWEST = 3
@@ -135,7 +134,7 @@ def _check(columns: dict[str, Array], subject: str) -> None:
     sizes = {name: values.shape for name, values in columns.items()}
     if len(set(sizes.values())) > 1 or any(len(shape) != 1 for shape in sizes.values()):
         listed = ", ".join(f"{name} {list(shape)}" for name, shape in sizes.items())
-        raise DataError(refusal(subject, [f"x, y and errors need one number each a point; their shapes are {listed}."]))
+        raise unusable(subject, [f"x, y and errors need one number each a point; their shapes are {listed}."])
     complaints = [
         f"{name} of point {i + 1} is {value:g}; expected a finite number above 0."
         for name, values in columns.items()
@@ -148,4 +147,4 @@ def _check(columns: dict[str, Array], subject: str) -> None:
     elif not complaints and np.ptp(np.log(x)) <= 1e-9:
         complaints.append(f"every x is {x[0]:g}; an exponent takes at least two values of x.")
     if complaints:
-        raise DataError(refusal(subject, complaints))
+        raise unusable(subject, complaints)

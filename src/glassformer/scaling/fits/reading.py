@@ -40,8 +40,8 @@ def read_points(
         counting: what N counts: "total" unless given (of a table: or its column says "non-embedding").
         curves: of our runs, a row for each validation along the way too, under its run's label; as a scaling law's
             point only a run that has ended is what it seems, since its learning rate was to fall until then.
-        decimal: of a table, its decimal mark; unless given it is found from the cells, and refused where they leave it
-            open.
+        decimal: of a table, its decimal mark; unless given it is found from the cells, and an error where they leave
+            it open.
         implausible: of a table, take numbers that no training has, such as 18.79 parameters, for right.
 
     Rows that repeat another are left out, and a note says so.

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from glassformer.errors import DataError, nearest, shown
+from glassformer.errors import nearest, shown
 from glassformer.numbers import Mark, NumberError, plain, read_number, split_amount
 from glassformer.scaling.fits.decimal_marks import decimal_marks
 from glassformer.scaling.fits.plausibility import implausible as complaints_of_units
-from glassformer.scaling.fits.points import MEANING, Points, refusal
+from glassformer.scaling.fits.points import MEANING, Points, unusable
 from glassformer.scaling.fits.repeats import without_repeats
 from glassformer.scaling.fits.selecting import Condition, conditions, is_missing
 from glassformer.scaling.fits.table_files import Row, Table, read_table
@@ -39,7 +39,7 @@ FACTORS = {
     "c": UNITS,
     "loss": {"": 1.0, "nats": 1.0, "nats/token": 1.0, "bits": math.log(2), "bits/token": math.log(2)},
 }
-"""What a unit is worth: in a column's name ("params (M)", "compute [PF-days]") or behind a number ("70M")."""
+"""The size of a unit: in a column's name ("params (M)", "compute [PF-days]") or behind a number ("70M")."""
 
 KINDS = ("config", "configuration", "dataset", "experiment", "variant")
 """Columns that tell one sort of run from another, in lower case: what fits one sort need not fit all together."""
@@ -51,7 +51,7 @@ FAR_FROM_6ND = 0.1
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the file: its name there, and what its header says one of it is worth."""
+    """A column of the file: its name there, and the size of the unit in its header."""
 
     name: str
     factor: float = 1.0
@@ -72,7 +72,7 @@ def points_of_table(
     found, run_columns, complaints = _find_columns(names, columns, counting)
     chosen = _chosen(table, conditions(where), found, complaints)
     if complaints:
-        raise DataError(refusal(str(path), complaints))
+        raise unusable(str(path), complaints)
     values, reading = _numbers(table, chosen, found, decimal)
     non_embedding = "n" in found and _parted(found["n"].name)[0] in NAMES["non-embedding n"].split()
     rows = list(chosen)
@@ -86,7 +86,7 @@ def points_of_table(
     )
     headers = {what: column.name for what, column in found.items()}
     if not implausible and (complaints := complaints_of_units(points, rows, headers)):
-        raise DataError(refusal(str(path), complaints))
+        raise unusable(str(path), complaints)
     apart = [*run_columns, *(name for name in names if name.casefold() in SEEDS and name not in run_columns)]
     labels = [" · ".join(row[name] for name in apart) for row in chosen.values()] if apart else None
     return without_repeats(points, labels=labels)
@@ -137,13 +137,13 @@ def _numbers(
     others = {name: {at: row[name] for at, row in chosen.items()} for name in table.names if name not in taken}
     marks, notes, complaints = decimal_marks(texts, others, table.separator, decimal)
     if complaints:
-        raise DataError(refusal(table.source, complaints))
+        raise unusable(table.source, complaints)
     values = {
         what: [_number(text, what, at, found[what], marks[what], complaints) for at, text in cells.items()]
         for what, cells in texts.items()
     }
     if complaints:
-        raise DataError(refusal(table.source, complaints))
+        raise unusable(table.source, complaints)
     return values, notes
 
 
@@ -221,7 +221,7 @@ def _parted(name: str) -> tuple[str, str]:
 
 def _number(text: str, what: str, row: str, column: Column, mark: Mark, complaints: list[str]) -> float:
     """The number of a cell, which may have a unit behind it. What cannot be one is complained of."""
-    if is_missing(text) and text.casefold() != "nan":  # which is refused with what else is not above 0
+    if is_missing(text) and text.casefold() != "nan":  # which is an error with what else is not above 0
         complaints.append(
             f"{row}: {MEANING[what]} is missing ({shown(text)}); expected a number. Leave such rows out with "
             f"--where '{column.name}!='."
@@ -242,7 +242,7 @@ def _number(text: str, what: str, row: str, column: Column, mark: Mark, complain
         try:
             found = read_number(number)
             if not math.isfinite(found):
-                return found  # refused as such, as what is not above 0 is
+                return found  # an error as such, as what is not above 0 is
         except NumberError as error:
             expected += f". {error}".removesuffix(".") * (error.suggestion is not None)
     complaints.append(f"{row}: {MEANING[what]} is {shown(text)}; expected {expected}.")
@@ -264,7 +264,7 @@ def _notes(numbers: Mapping[str, Sequence[float]]) -> list[str]:
     if not numbers.keys() >= {"n", "d", "c"}:
         missing = next(what for what in "ndc" if what not in numbers).upper()
         return [f"{missing} is not in the table; it is computed by C = 6·N·D."]
-    with np.errstate(all="ignore"):  # what is not above 0 is refused later
+    with np.errstate(all="ignore"):  # what is not above 0 is an error later
         ratio = np.array(numbers["c"]) / (6 * np.array(numbers["n"]) * np.array(numbers["d"]))
     if np.all(np.abs(ratio - 1) < FAR_FROM_6ND):
         return []

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glassformer.errors import ConfigError, DataError, RunError
-from glassformer.scaling.fits.points import Points, join, refusal
+from glassformer.errors import ConfigError, RunError
+from glassformer.scaling.fits.points import Points, join, unusable
 from glassformer.scaling.fits.repeats import without_repeats
 from glassformer.scaling.laws.law import Counting
 
@@ -38,7 +38,7 @@ def points_of_runs(path: Path, *, counting: Counting, curves: bool) -> Points:
             data.add(str(run.config["data"]))
     if not parts:
         what = left_out or ["there is no run in it; give a .csv file, a run's folder, a folder of runs or a study's."]
-        raise DataError(refusal(str(path), what))
+        raise unusable(str(path), what)
     if len(data) > 1:
         left_out.append(f"The runs have {len(data)} different settings of data, so their losses may not be comparable.")
     return without_repeats(join(parts, source=str(path), notes=left_out))

@@ -137,7 +137,7 @@ def _predicted(group: str, name: str, fit: Fit, target: float, *, made: bool = F
 
 
 def _try(group: str, name: str, make: Callable[[], Fit], target: float) -> Alternative:
-    """An alternative; a fit that is refused is one without numbers."""
+    """An alternative; a fit that fails is one without numbers."""
     try:
         return _predicted(group, name, make(), target)
     except GlassformerError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.errors import DataError, shown
-from glassformer.scaling.fits.points import refusal
+from glassformer.scaling.fits.points import unusable
 from glassformer.wording import counted
 
 Row = dict[str, str]
@@ -206,6 +206,6 @@ def _checked(path: Path, names: list[str], rows: dict[str, list[str]], separator
         if longest > MOST_CELL:
             complaints.append(f"{label} has a cell of {longest:,} characters, {MOST_CELL:,} are the most.")
     if complaints:
-        raise DataError(refusal(str(path), complaints))
+        raise unusable(str(path), complaints)
     by_name = {label: dict(zip(names, cells, strict=True)) for label, cells in rows.items()}
     return Table(tuple(names), by_name, separator, str(path))

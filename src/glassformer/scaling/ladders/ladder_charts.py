@@ -8,18 +8,18 @@ import numpy as np
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.scaling.chart_axes import LOSS, around, logarithmic, rounded
+from glassformer.scaling.chart_axes import COMPUTE_TITLE, LOSS, Rows, linear, over_compute, rounded, tooltip
 from glassformer.scaling.ladders.effect_vs_compute import EffectVsCompute
 from glassformer.scaling.ladders.ladder_fit import LadderFit
 from glassformer.scaling.ladders.ladder_plan import LadderPlan
 from glassformer.scaling.ladders.ladder_summary import LadderSummary, predict_run
+from glassformer.statistics.prediction import Prediction
 
 if TYPE_CHECKING:
     import altair as alt
 
 PLACES = 60  # of a drawn curve
-COMPUTE_TITLE = "training compute C (FLOP)"
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
 
 
 def design_chart(plan: LadderPlan) -> Drawing:
@@ -47,10 +47,9 @@ def design_chart(plan: LadderPlan) -> Drawing:
             title="half-width of the 95 % interval at the target (%)",
             scale=alt.Scale(type="log", domain=[0.8 * min(known), 1.2 * max(known)], nice=False),
         )
-        tooltip = [alt.Tooltip("rung:N"), alt.Tooltip("cost:Q", format=".3~g"), alt.Tooltip("known:Q", format=".3~g")]
         lines = alt.Chart().mark_line(interpolate="step-after", strokeWidth=2, color=look.palette[0])
         points = alt.Chart().mark_point(filled=True, size=60, opacity=1, color=look.palette[0])
-        layers = [lines.encode(x=x, y=y), points.encode(x=x, y=y, tooltip=tooltip)]
+        layers = [lines.encode(x=x, y=y), points.encode(x=x, y=y, tooltip=tooltip(rung="", cost=".3~g", known=".3~g"))]
         return alt.layer(*layers, data=alt.InlineData(values=rows)).configure(**look.config())
 
     return Drawing(
@@ -67,21 +66,14 @@ def law_chart(summary: LadderSummary) -> Drawing:
     plan, fitted = summary.plan, summary.fitted
     places = {run.name: run for run in (plan.target, plan.verification)}
     rows: Rows = [
-        {
-            "kind": "rung", "C": rounded(run.c), "loss": round(loss, 5),
-            "what": f"{run.name}, seed {seed}",
-        }
+        {"kind": "rung", "C": rounded(run.c), "loss": round(loss, 5), "what": f"{run.name}, seed {seed}"}
         for run in plan.runs
         for seed, loss in summary.ladder.losses(run).items()
         if loss is not None
-    ]  # fmt: skip
+    ]
     rows += _path_rows(plan, fitted)
     for run in places.values():
-        predicted = predict_run(fitted, run)
-        rows.append(
-            {"kind": "target", "C": rounded(run.c), "loss": round(predicted.value, 5), "low": round(predicted.low, 5),
-             "high": round(predicted.high, 5), "what": f"predicted for {run.name}"}
-        )  # fmt: skip
+        rows.append(_row("target", run.c, "loss", *_ends(predict_run(fitted, run)), what=f"predicted for {run.name}"))
     rows += [
         {"kind": "truth", "C": rounded(plan.verification.c), "loss": round(each.loss, 5), "what": "measured"}
         for each in summary.verified
@@ -90,16 +82,13 @@ def law_chart(summary: LadderSummary) -> Drawing:
     compute = np.array([row["C"] for row in rows])
     lows = [float(row["low"] if "low" in row else row["loss"]) for row in rows]
     highs = [float(row["high"] if "high" in row else row["loss"]) for row in rows]
-    room = 0.05 * (max(highs) - min(lows))
 
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
 
-        x = alt.X(**logarithmic("C", COMPUTE_TITLE, *around(compute, 0.03), compute=True))
-        domain = [min(lows) - room, max(highs) + room]
-        y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(domain=domain, nice=False, zero=False))
-        tooltip = [alt.Tooltip("what:N"), alt.Tooltip("C:Q", format=".3e"), alt.Tooltip("loss:Q", format=".4f")]
-        ends = [alt.Tooltip("low:Q", format=".4f"), alt.Tooltip("high:Q", format=".4f")]
+        x = over_compute(compute, 0.03)
+        y = alt.Y(**linear("loss", LOSS, min(lows), max(highs)))
+        shown = tooltip(what="", C=".3e", loss=".4f")
 
         def of(kind: str) -> alt.Chart:
             return alt.Chart().transform_filter(f"datum.kind === '{kind}'").encode(x=x)
@@ -111,9 +100,9 @@ def law_chart(summary: LadderSummary) -> Drawing:
             of("path").mark_area(opacity=0.18, color=look.palette[2]).encode(y=alt.Y("low:Q"), y2="high:Q"),
             of("path").mark_line(strokeWidth=2, color=look.palette[2]).encode(y=y),
             of("target").mark_rule(strokeWidth=2, color=look.palette[2]).encode(y=alt.Y("low:Q"), y2="high:Q"),
-            target.encode(y=y, tooltip=[*tooltip, *ends]),
-            rungs.encode(y=y, tooltip=tooltip),
-            truth.encode(y=y, tooltip=tooltip),
+            target.encode(y=y, tooltip=[*shown, *tooltip(low=".4f", high=".4f")]),
+            rungs.encode(y=y, tooltip=shown),
+            truth.encode(y=y, tooltip=shown),
         ]
         return alt.layer(*layers, data=alt.InlineData(values=rows)).properties(height=400).configure(**look.config())
 
@@ -134,15 +123,12 @@ def difference_chart(effect: EffectVsCompute) -> Drawing:
         for seed, value in rung.differences.items()
     ]
     rows += [
-        {"kind": "curve", "C": rounded(at.compute), "difference": round(at.difference, 5), "low": round(at.low, 5),
-         "high": round(at.high, 5), "what": f"{at.times:.2g} times the largest rung"}
-        for at in effect.curve
-    ]  # fmt: skip
-    rows += [
-        {"kind": "asked", "C": rounded(at.compute), "difference": round(at.difference, 5), "low": round(at.low, 5),
-         "high": round(at.high, 5), "what": f"{at.times:g}×: {at.verdict}"}
-        for at in effect.at
-    ]  # fmt: skip
+        _row(kind, at.compute, "difference", at.difference, at.low, at.high, what=what)
+        for kind, at, what in [
+            *(("curve", at, f"{at.times:.2g} times the largest rung") for at in effect.curve),
+            *(("asked", at, f"{at.times:g}×: {at.verdict}") for at in effect.at),
+        ]
+    ]
     compute = np.array([row["C"] for row in rows])
     ends = [float(row[end]) for row in rows for end in ("low", "high", "difference") if end in row]
     low, high = min(0.0, *ends), max(0.0, *ends)
@@ -151,10 +137,10 @@ def difference_chart(effect: EffectVsCompute) -> Drawing:
     def build(look: Theme) -> alt.TopLevelMixin:
         import altair as alt
 
-        x = alt.X(**logarithmic("C", f"{COMPUTE_TITLE} of the base", *around(compute, 0.03), compute=True))
+        x = over_compute(compute, 0.03, title=f"{COMPUTE_TITLE} of the base")
         scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
         y = alt.Y("difference:Q", title="loss of the variant − baseline (nats/token)", scale=scale)
-        tooltip = [alt.Tooltip("what:N"), alt.Tooltip("difference:Q", format="+.4f")]
+        shown = tooltip(what="", difference="+.4f")
 
         def of(kind: str) -> alt.Chart:
             return alt.Chart().transform_filter(f"datum.kind === '{kind}'").encode(x=x)
@@ -167,8 +153,8 @@ def difference_chart(effect: EffectVsCompute) -> Drawing:
             of("curve").mark_area(opacity=0.18, color=look.palette[1]).encode(y=alt.Y("low:Q"), y2="high:Q"),
             of("curve").mark_line(strokeWidth=2, color=look.palette[1]).encode(y=y),
             of("asked").mark_rule(strokeWidth=2, color=look.palette[1]).encode(y=alt.Y("low:Q"), y2="high:Q"),
-            asked.encode(y=y, tooltip=tooltip),
-            pairs.encode(y=y, tooltip=tooltip),
+            asked.encode(y=y, tooltip=shown),
+            pairs.encode(y=y, tooltip=shown),
         ]
         return alt.layer(*layers, data=alt.InlineData(values=rows)).configure(**look.config())
 
@@ -188,10 +174,18 @@ def _path_rows(plan: LadderPlan, fitted: LadderFit) -> Rows:
     share = np.sqrt(compute / end.c)
     predictions = fitted.curve(end.n * share, end.d * share, compute)
     return [
-        {"kind": "path", "C": rounded(float(c)), "loss": round(predicted.value, 5), "low": round(predicted.low, 5),
-         "high": round(predicted.high, 5), "what": "the law"}
-        for c, predicted in zip(compute, predictions, strict=True)
-    ]  # fmt: skip
+        _row("path", float(c), "loss", *_ends(each), what="the law")
+        for c, each in zip(compute, predictions, strict=True)
+    ]
+
+
+def _row(kind: str, compute: float, quantity: str, value: float, low: float, high: float, *, what: str) -> Row:
+    ends = {quantity: round(value, 5), "low": round(low, 5), "high": round(high, 5)}
+    return {"kind": kind, "C": rounded(compute), **ends, "what": what}
+
+
+def _ends(found: Prediction) -> tuple[float, float, float]:
+    return found.value, found.low, found.high
 
 
 def _run(plan: LadderPlan, name: str) -> Any:

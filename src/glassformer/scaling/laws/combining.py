@@ -1,4 +1,4 @@
-"""Constants of several laws together, where they were fitted together; everything else is refused with the reason."""
+"""Constants of several laws together, where they were fitted together; everything else is an error with the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def combine(*laws: Law) -> dict[str, Constant]:
         ConfigError: laws of tables that do not belong together, each pair with what goes wrong; or one symbol with
             two values.
     """
-    complaints = [_refusal(one, other) for one, other in combinations(laws, 2) if not _belong_together(one, other)]
+    complaints = [_why_apart(one, other) for one, other in combinations(laws, 2) if not _belong_together(one, other)]
     found: dict[str, Constant] = {}
     for law in laws:
         for symbol, constant in law.constants.items():
@@ -31,6 +31,6 @@ def _belong_together(one: Law, other: Law) -> bool:
     return one.table == other.table or other.table in one.joins or one.table in other.joins
 
 
-def _refusal(one: Law, other: Law) -> str:
+def _why_apart(one: Law, other: Law) -> str:
     reason = one.mixing.get(other.table) or other.mixing.get(one.table) or "They were fitted separately."
     return f"'{one.name}' is of {one.table}, '{other.name}' of {other.table}: {reason} Take both from one table."

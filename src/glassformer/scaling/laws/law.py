@@ -7,7 +7,7 @@ A law is called by the names of its inputs, with numbers or with arrays:
 
 It carries the unit of each symbol, whether N counts the embeddings, and the range of the experiments behind it, because
 constants of one source mean something else in another. Constants of different tables are not combined:
-``combining.py`` refuses, and says why.
+``combining.py`` raises, and says why.
 """
 
 from __future__ import annotations
@@ -317,6 +317,6 @@ class Frontier(Law):
 
 
 def check_compute(compute: float, name: str) -> None:
-    """Refuse what is no budget. Raises :class:`ConfigError`."""
+    """Raise :class:`ConfigError` unless it is a finite number above 0."""
     if not (np.isfinite(compute) and compute > 0):
         raise ConfigError(f"{compute} FLOP is no budget; it must be finite and above 0.", subject=f"law '{name}'")

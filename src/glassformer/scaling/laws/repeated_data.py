@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
 
 from glassformer.scaling.laws.law import NATS, Constant, Law
 
@@ -19,17 +16,12 @@ REPEATED_TOKENS = Constant(15.387756, "repetitions", "after which repeated token
 EXCESS_PARAMETERS = Constant(5.309743, "1", "the same for parameters beyond those that U unique tokens need", "5.31")
 
 
-def worth(unique: Any, repetitions: Any, half_life: float) -> Any:
-    """U·(1 + R*·(1 − e^(−R/R*))): what U things, each used R times more, are worth in fresh ones (§3.1)."""
-    return unique * (1 + half_life * -np.expm1(-repetitions / half_life))
-
-
-WORTH = "U'·[1 + R_D·(1 − e^(−(D/U' − 1)/R_D))]; U' = min(U, D)"
+EFFECTIVE = "U'·[1 + R_D·(1 − e^(−(D/U' − 1)/R_D))]; U' = min(U, D)"
 
 EFFECTIVE_TOKENS = Law(
     name="muennighoff-effective-tokens",
     title="unique tokens that repeated ones are worth",
-    formula=f"D' = {WORTH}",
+    formula=f"D' = {EFFECTIVE}",
     constants={"R_D": REPEATED_TOKENS},
     inputs={"D": TOKENS, "U": UNIQUE},
     output=("D'", "tokens"),
@@ -43,7 +35,7 @@ EFFECTIVE_TOKENS = Law(
 LOSS = Law(
     name="muennighoff",
     title="loss with repeated data",
-    formula=f"L(N, D, U) = E + A/N'^α + B/D'^β; D' = {WORTH}; "
+    formula=f"L(N, D, U) = E + A/N'^α + B/D'^β; D' = {EFFECTIVE}; "
     "N' = U_N·[1 + R_N·(1 − e^(−(N/U_N − 1)/R_N))]; U_N = min(N, G·(U'·G)^(β/α)); U' = min(U, D); "
     "G = (α·A/(β·B))^(1/(α+β))",
     constants={

@@ -38,7 +38,7 @@ COUNTS |= {"tokens": 1.0, "parameters": 1.0, "params": 1.0}
 
 
 def unit_of(text: str, units: Mapping[str, float]) -> float | None:
-    """What one of a unit is worth; None if it is not among ``units``, whose names are in lower case.
+    """The size of a unit; None if it is not among ``units``, whose names are in lower case.
 
     >>> unit_of("PF days", UNITS) == PF_DAY, unit_of(" M ", COUNTS), unit_of("parsec", COUNTS)
     (True, 1000000.0, None)
@@ -74,7 +74,7 @@ def amount(text: str, units: Mapping[str, float], *, subject: str, what: str, ex
         number, unit = read_amount(text)
     except NumberError as error:
         raise ConfigError(f"{error}{'' if error.suggestion else f' Examples: {example}.'}", subject=subject) from None
-    worth = unit_of(unit, units)
-    if worth is None:
+    factor = unit_of(unit, units)
+    if factor is None:
         raise ConfigError(f"{unit!r} is not {what}. {nearest(unit, filter(None, units))}", subject=subject)
-    return number * worth
+    return number * factor
