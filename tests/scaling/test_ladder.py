@@ -26,6 +26,7 @@ from glassformer.scaling.ladders.ladder_budget import read_budget
 from glassformer.scaling.ladders.ladder_fit import LAW, PATH_LAW, fit_ladder, predict, rung_points, single_noise
 from glassformer.scaling.ladders.ladder_page import write_page
 from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest, plan_ladder
+from glassformer.scaling.ladders.ladder_rungs import LadderRun
 from glassformer.scaling.ladders.ladder_summary import summarize
 from glassformer.scaling.ladders.rate_sweep import FACTORS, run_sweep
 
@@ -307,6 +308,11 @@ def test_the_truth_is_reported_beside_the_prediction_and_trained_once(conducted)
 # -------------------------------------------------------------------------------------------------- fitting
 
 
+def rungs(n, d, c) -> list[LadderRun]:
+    """Rungs "0", "1", … of these sizes."""
+    return [LadderRun(str(i), {}, *size, steps=1, shape="") for i, size in enumerate(zip(n, d, c, strict=True))]
+
+
 def ladder_points(seed: int, *, noise: float, count: int = 8) -> Points:
     """Runs along a path, of a planted law."""
     compute = np.geomspace(1e11, 2e12, count)
@@ -339,8 +345,7 @@ def test_the_band_is_of_a_single_run_where_rungs_are_means_of_seeds(reps, enough
         draw = np.random.default_rng(seed)
         planted = ladder_points(0, noise=0.0)
         losses = [(loss * np.exp(draw.normal(0, sigma, seeds))).tolist() for loss in planted.loss]
-        names = [f"{i}" for i in range(len(planted))]
-        points = rung_points(names, planted.n.tolist(), planted.d.tolist(), planted.c.tolist(), losses, "here")
+        points = rung_points(rungs(planted.n, planted.d, planted.c), losses, "here")
         fitted = fit_ladder(points, PATH_LAW, single=single_noise(losses))
         assert fitted.single == pytest.approx(sigma * math.sqrt(1 - 1 / seeds), rel=0.5)
         inside += fitted.predict(n, 20 * n, 2e13).holds(truth * math.exp(draw.normal(0, sigma)))
@@ -367,8 +372,8 @@ def test_three_rungs_are_rejected():
 
 
 def test_seeds_of_a_rung_are_one_point_and_diverged_ones_none():
-    points = rung_points(["a", "b", "c"], [1e4] * 3, [1e6] * 3, [1e11] * 3, [[2.0, 4.5], [], [3.0]], "here")
-    assert points.run.tolist() == ["a", "c"]
+    points = rung_points(rungs([1e4] * 3, [1e6] * 3, [1e11] * 3), [[2.0, 4.5], [], [3.0]], "here")
+    assert points.run.tolist() == ["0", "2"]
     assert points.loss.tolist() == pytest.approx([3.0, 3.0])
 
 

@@ -19,6 +19,7 @@ import glassformer
 from glassformer.errors import RunError
 from glassformer.machine import describe
 from glassformer.untrusted import read_json
+from glassformer.wording import counted
 
 # What is known to change how fast torch computes, in which order it adds, or what it draws at random.
 VARIABLES = (
@@ -111,3 +112,21 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def machine(environment: dict[str, Any]) -> str:
+    """The machine in a line."""
+    there = environment["machine"]
+    gpus = "".join(f", {gpu['name']}" for gpu in there["gpus"])
+    memory = f", {there['memory'] / 2**30:.0f} GiB" if there["memory"] else ""
+    threads = counted(there["threads"], "thread")
+    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} per run{memory}{gpus}, {there['system']}"
+
+
+def versions(environment: dict[str, Any]) -> str:
+    """What computed the numbers."""
+    there = environment["machine"]
+    return (
+        f"glassformer {environment['glassformer']}, torch {there['torch']} ({there['torch_build']}), "
+        f"Python {there['python']}"
+    )

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from glassformer.errors import ConfigError
 
@@ -98,7 +98,7 @@ def standard_errors(level: float = LEVEL, degrees: int | None = None) -> float:
     (1.96, 2.228)
     """
     tail = (1 - level) / 2
-    return float(stats.norm.isf(tail) if degrees is None else stats.t.isf(tail, degrees))
+    return float(-special.ndtri(tail) if degrees is None else -special.stdtrit(degrees, tail))
 
 
 def resampled(samples: int, parameters: int, level: float = LEVEL) -> float:
@@ -158,12 +158,12 @@ def from_draws(
     z = standard_errors(level)
     draws = np.where(np.isnan(draws), estimate, draws)  # a draw that has no such quantity says nothing of it
     below = (draws < estimate).mean(axis=0) + 0.5 * (draws == estimate).mean(axis=0)
-    bias = np.clip(stats.norm.ppf(below), -MOST_BIAS, MOST_BIAS)
+    bias = np.clip(special.ndtri(below), -MOST_BIAS, MOST_BIAS)
     finite = np.clip(draws, -1e300, 1e300)  # a draw without a floor or an exponent
     ordered = np.sort(finite, axis=0)
     widening = 1.0 if reach is None else reach / z
     low, high = (
-        estimate + widening * (_quantile(ordered, stats.norm.cdf(2 * bias + side)) - estimate) for side in (-z, z)
+        estimate + widening * (_quantile(ordered, special.ndtr(2 * bias + side)) - estimate) for side in (-z, z)
     )
     low, high = np.minimum(low, estimate), np.maximum(high, estimate)
     with np.errstate(over="ignore"):  # an end that is open

@@ -9,7 +9,7 @@ from typing import Any
 import glassformer
 from glassformer.config import Config
 from glassformer.models.config import ModelConfig
-from glassformer.runs.environment import read_environment
+from glassformer.runs.environment import machine, read_environment, versions
 from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import SequentialResult
 from glassformer.studies.design import StudyConfig
@@ -146,24 +146,6 @@ def circumstances(numbers: Numbers) -> dict[str, str]:
         "report": f"glassformer {glassformer.__version__}",
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def machine(environment: dict[str, Any]) -> str:
-    """The machine in a line."""
-    there = environment["machine"]
-    gpus = "".join(f", {gpu['name']}" for gpu in there["gpus"])
-    memory = f", {there['memory'] / 2**30:.0f} GiB" if there["memory"] else ""
-    threads = counted(there["threads"], "thread")
-    return f"{there['cpu']}, {counted(there['cores'], 'core')}, {threads} per run{memory}{gpus}, {there['system']}"
-
-
-def versions(environment: dict[str, Any]) -> str:
-    """What computed the numbers."""
-    there = environment["machine"]
-    return (
-        f"glassformer {environment['glassformer']}, torch {there['torch']} ({there['torch_build']}), "
-        f"Python {there['python']}"
-    )
 
 
 def settings(config: Config) -> dict[str, str]:

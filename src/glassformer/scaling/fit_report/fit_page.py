@@ -15,7 +15,7 @@ import numpy as np
 import glassformer
 from glassformer.charts.figures import Figure
 from glassformer.charts.page import Page, Section
-from glassformer.runs.environment import describe_environment
+from glassformer.runs.environment import describe_environment, machine, versions
 from glassformer.scaling.fit_report import fit_charts, reliability_charts, size_charts, surface_chart
 from glassformer.scaling.fit_report.fit_tables import (
     choices_table,
@@ -28,7 +28,6 @@ from glassformer.scaling.fit_report.fit_tables import (
 )
 from glassformer.scaling.fits.findings import Findings
 from glassformer.scaling.wording import budget
-from glassformer.studies.report_text import machine, versions
 from glassformer.wording import counted, duration
 
 IN_THE_HEAD = ("points", "objective", "target", "machine", "computed")

@@ -41,7 +41,7 @@ from glassformer.scaling.fits.checks import SPARE_ROWS
 from glassformer.scaling.fits.diagnostics import Direction, unidentified_by_draws
 from glassformer.scaling.fits.fitting import Fit, points_at, refit
 from glassformer.scaling.fits.formulas import CHINCHILLA
-from glassformer.scaling.fits.points import Array
+from glassformer.scaling.fits.points import Array, Given
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, check_compute
 from glassformer.scaling.wording import Interval
 from glassformer.statistics.prediction import LEVEL, Prediction, check_level, from_draws, resampled, standard_errors
@@ -153,38 +153,19 @@ class Bootstrap:
         found = self._about(quantity, level, logged=logged)
         return float(found.low), float(found.high)
 
-    def predict(
-        self,
-        n: npt.ArrayLike,
-        d: npt.ArrayLike,
-        *,
-        c: npt.ArrayLike | None = None,
-        unique: npt.ArrayLike | None = None,
-    ) -> Array:
+    def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, c: Given = None, unique: Given = None) -> Array:
         """The loss of each draw, nats per token: [B, ...] for N and D shaped [...]; ``c`` and ``unique`` as a fit's."""
         points, shape = points_at(n, d, c=c, unique=unique)
         return self.fit.formula.value(self.parameters, points).reshape(len(self.parameters), *shape)
 
     def confidence_interval(
-        self,
-        n: npt.ArrayLike,
-        d: npt.ArrayLike,
-        level: float = LEVEL,
-        *,
-        c: npt.ArrayLike | None = None,
-        unique: npt.ArrayLike | None = None,
+        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float = LEVEL, *, c: Given = None, unique: Given = None
     ) -> tuple[Array, Array]:
         """Of the law's loss at N and D, which no single run has: low and high, nats per token, shaped as N and D."""
         return self._loss(n, d, level, c=c, unique=unique).interval
 
     def prediction_interval(
-        self,
-        n: npt.ArrayLike,
-        d: npt.ArrayLike,
-        level: float = LEVEL,
-        *,
-        c: npt.ArrayLike | None = None,
-        unique: npt.ArrayLike | None = None,
+        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float = LEVEL, *, c: Given = None, unique: Given = None
     ) -> tuple[Array, Array]:
         """Of the loss of a new run at N and D: low and high, nats per token, shaped as N and D.
 
@@ -249,9 +230,7 @@ class Bootstrap:
 
         return exponent
 
-    def _loss(
-        self, n: npt.ArrayLike, d: npt.ArrayLike, level: float, *, c: npt.ArrayLike | None, unique: npt.ArrayLike | None
-    ) -> Prediction:
+    def _loss(self, n: npt.ArrayLike, d: npt.ArrayLike, level: float, *, c: Given, unique: Given) -> Prediction:
         """The law's loss at N and D, shaped as these."""
         points, shape = points_at(n, d, c=c, unique=unique)
         found = self._about(lambda values: self.fit.formula.value(values, points), level, logged=True)

@@ -28,7 +28,7 @@ from glassformer.scaling.fits.formulas import formula as formula_of
 from glassformer.scaling.fits.minimising import FitProblem, Minima, minimise, minimise_apart
 from glassformer.scaling.fits.objectives import DELTA, Objective
 from glassformer.scaling.fits.objectives import objective as objective_of
-from glassformer.scaling.fits.points import Points
+from glassformer.scaling.fits.points import Given, Points
 from glassformer.scaling.fits.starting import starting_points
 from glassformer.scaling.laws.formula import Array
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, ParametricLoss
@@ -154,14 +154,7 @@ class Fit:
         """[n] the fit's loss at its own points, with their own FLOPs and unique tokens."""
         return self.formula.value(self.values, self.points)
 
-    def predict(
-        self,
-        n: npt.ArrayLike,
-        d: npt.ArrayLike,
-        *,
-        c: npt.ArrayLike | None = None,
-        unique: npt.ArrayLike | None = None,
-    ) -> Array:
+    def predict(self, n: npt.ArrayLike, d: npt.ArrayLike, *, c: Given = None, unique: Given = None) -> Array:
         """The fit's loss, nats per token, at N and D, which broadcast.
 
         Args:
@@ -198,7 +191,7 @@ class Fit:
 
 
 def points_at(
-    n: npt.ArrayLike, d: npt.ArrayLike, *, c: npt.ArrayLike | None = None, unique: npt.ArrayLike | None = None
+    n: npt.ArrayLike, d: npt.ArrayLike, *, c: Given = None, unique: Given = None
 ) -> tuple[Points, tuple[int, ...]]:
     """Points at which to predict, in a row, with a loss of 1 that nobody reads; and the shape that N and D have."""
     n, d = np.asarray(n, float), np.asarray(d, float)

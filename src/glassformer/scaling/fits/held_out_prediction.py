@@ -31,7 +31,7 @@ from glassformer.scaling.fits.bootstrap import Bootstrap, bootstrap
 from glassformer.scaling.fits.diagnostics import LEAST_NOISE
 from glassformer.scaling.fits.fitting import Fit, points_at
 from glassformer.scaling.fits.fitting import fit as fit_points
-from glassformer.scaling.fits.points import Array, Points
+from glassformer.scaling.fits.points import Array, Given, Points
 from glassformer.scaling.wording import budget, digits
 from glassformer.statistics.prediction import LEVEL, Prediction, check_level, slope_of_widening
 from glassformer.studies.wording import percent
@@ -281,8 +281,8 @@ def predict(
     *,
     level: float = LEVEL,
     back_test: BackTest | None = None,
-    c: npt.ArrayLike | None = None,
-    unique: npt.ArrayLike | None = None,
+    c: Given = None,
+    unique: Given = None,
 ) -> LossIntervals:
     """The loss at N and D with its intervals; ``back_test``: the back-test of the same fit.
 

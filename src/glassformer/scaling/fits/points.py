@@ -19,6 +19,8 @@ from glassformer.errors import DataError
 from glassformer.scaling.laws.law import FLOPS_PER_PARAMETER_AND_TOKEN, Counting
 
 Array = npt.NDArray[np.float64]
+Given = npt.ArrayLike | None
+"""Numbers that may be left out."""
 Labels = npt.NDArray[np.str_]
 
 LISTED = 20
@@ -73,13 +75,13 @@ class Points:
     @classmethod
     def of(
         cls,
-        n: npt.ArrayLike | None = None,
-        d: npt.ArrayLike | None = None,
-        loss: npt.ArrayLike | None = None,
+        n: Given = None,
+        d: Given = None,
+        loss: Given = None,
         *,
-        c: npt.ArrayLike | None = None,
+        c: Given = None,
         run: Sequence[object] | npt.NDArray[Any] | None = None,
-        unique: npt.ArrayLike | None = None,
+        unique: Given = None,
         counting: Counting = "total",
         source: str = "",
         notes: Sequence[str] = (),

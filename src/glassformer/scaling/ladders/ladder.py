@@ -189,14 +189,7 @@ class Ladder:
         runs = [run for run in self.plan.runs if run.name not in excluded]
         losses = [self._finite(run) for run in runs]
         try:
-            points = rung_points(
-                [run.name for run in runs],
-                [run.n for run in runs],
-                [run.d for run in runs],
-                [run.c for run in runs],
-                losses,
-                self.study.name,
-            )
+            points = rung_points(runs, losses, self.study.name)
             return fit_ladder(points, self.plan.request.formula, single=single_noise(losses))
         except DataError as error:
             raise DataError(f"{error} Excluded: {'; '.join(excluded.values())}." if excluded else str(error)) from error

@@ -27,6 +27,7 @@ from glassformer.scaling.fits.fitting import Fit, fit
 from glassformer.scaling.fits.formulas import CHINCHILLA, power_law
 from glassformer.scaling.fits.points import Array, Points
 from glassformer.scaling.ladders.ladder_design import SPARE
+from glassformer.scaling.ladders.ladder_rungs import LadderRun
 from glassformer.statistics.prediction import Prediction, from_error, largest_miss, standard_errors
 
 LAW, PATH_LAW = "chinchilla", "power-floor"
@@ -170,17 +171,15 @@ def predict(fit: Fit, n: float, d: float, c: float, *, single: float = 0.0) -> P
     return from_error(loss, math.hypot(spread, single), degrees=fit.spare, logged=True)
 
 
-def rung_points(names: Sequence[str], n: Sequence[float], d: Sequence[float], c: Sequence[float],
-                losses: Sequence[Sequence[float]], source: str) -> Points:  # fmt: skip
+def rung_points(runs: Sequence[LadderRun], losses: Sequence[Sequence[float]], source: str) -> Points:
     """One point for each rung that has a loss: the geometric mean of its seeds."""
-    kept = [i for i, values in enumerate(losses) if len(values)]
-    means = [math.exp(float(np.mean(np.log(losses[i])))) for i in kept]
-    if not kept:
+    ended = [(run, values) for run, values in zip(runs, losses, strict=True) if len(values)]
+    if not ended:
         raise DataError(f"No rung of {source} has ended with a loss.")
-    return Points.of(
-        [n[i] for i in kept], [d[i] for i in kept], means, c=[c[i] for i in kept], run=[names[i] for i in kept],
-        source=source,
-    )  # fmt: skip
+    kept = [run for run, _ in ended]
+    means = [math.exp(float(np.mean(np.log(values)))) for _, values in ended]
+    n, d, c = ([getattr(run, name) for run in kept] for name in ("n", "d", "c"))
+    return Points.of(n, d, means, c=c, run=[run.name for run in kept], source=source)
 
 
 def single_noise(losses: Sequence[Sequence[float]]) -> float:

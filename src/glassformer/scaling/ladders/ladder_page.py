@@ -9,13 +9,12 @@ from pathlib import Path
 import glassformer
 from glassformer.charts.page import Page, Section
 from glassformer.charts.table import Cell, Header, Table
-from glassformer.runs.environment import describe_environment
+from glassformer.runs.environment import describe_environment, machine, versions
 from glassformer.scaling.ladders.ladder import Ladder
 from glassformer.scaling.ladders.ladder_charts import design_chart, difference_chart, law_chart
 from glassformer.scaling.ladders.ladder_plan import LadderPlan
 from glassformer.scaling.ladders.ladder_rungs import short
 from glassformer.scaling.ladders.ladder_summary import LadderSummary, percent, summarize
-from glassformer.studies.report_text import machine, versions
 
 PAGE = "ladder.html"
 
