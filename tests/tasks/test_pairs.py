@@ -11,9 +11,10 @@ from glassformer.data.batches import IGNORE
 from glassformer.errors import CheckpointError, ConfigError, RunError, TrainingError
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.runs.checkpoints import list_checkpoints
+from glassformer.scoring.likelihood import evaluate, model_loss
+from glassformer.tasks.open_run import open_model, open_translator
+from glassformer.tasks.opening import average, read_weights
 from glassformer.training import session
-from glassformer.training.objectives import evaluate, model_loss
-from glassformer.training.opening import average, open_model, open_translator, read_weights
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.runs.manifest import step_of
 from glassformer.runs.seal import CONFIG
+from glassformer.tasks.opening import read_weights
 from glassformer.training.execution import find_device
 from glassformer.training.importing import open_folder
-from glassformer.training.opening import read_weights
 from glassformer.training.session import build_model, run_config
 
 ALL = "all"
