@@ -29,7 +29,7 @@ import numpy as np
 
 from glassformer.errors import GlassformerError
 from glassformer.runs.folder import Run
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.extrapolation import Extrapolation, Forecast
 from glassformer.training.learning_curve import LearningRateCurve
 from glassformer.training.schedules import rates

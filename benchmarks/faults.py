@@ -32,8 +32,8 @@ import torch
 from glassformer.models.presets import preset
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
 from glassformer.runs.folder import Run
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training import session
-from glassformer.training.config import RunConfig
 from glassformer.training.telemetry import Observer
 
 STEPS_A_LIFE = 5  # aimed at, on average

@@ -30,7 +30,7 @@ from glassformer.models.counting import flops_per_token
 from glassformer.models.decoder import Decoder
 from glassformer.models.interop import save_gpt2
 from glassformer.models.presets import preset
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.step import GradientStep

@@ -32,10 +32,11 @@ from glassformer.models.marian_export import save_marian
 from glassformer.models.marian_layout import SpecialIds
 from glassformer.models.presets import preset
 from glassformer.parts.positions import sinusoids
-from glassformer.training.config import RunConfig
+from glassformer.tasks.pairs import PairSamples
+from glassformer.tasks.registry import prepare_samples
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
-from glassformer.training.samples import PairSamples, prepare_samples
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import clip_gradients, gradient_norm
 

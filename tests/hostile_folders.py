@@ -44,8 +44,8 @@ from glassformer.studies.design import study
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import read_outcome
 from glassformer.studies.reuse import reuse
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training import session
-from glassformer.training.config import RunConfig
 
 BASE = {
     "model.d_model": 16, "model.n_layers": 1, "model.max_seq_len": 16, "model.attention.n_heads": 2,

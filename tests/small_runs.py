@@ -12,8 +12,8 @@ import torch
 from glassformer.data.config import DataConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.presets import preset
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training import session
-from glassformer.training.config import RunConfig
 
 WALL_CLOCK = {"seconds", "tokens_per_second", "flops_per_second", "peak_fraction"}
 SMALL = {

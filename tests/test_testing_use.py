@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from glassformer.registry import register
+from glassformer.tasks.training_config import OptimizerConfig
 from glassformer.testing import PROMISES, check_part, opens_as_a_page, part_configs
 from glassformer.testing.use import saved_equals_loaded, trains_with_every_optimizer
-from glassformer.training.config import OptimizerConfig
 from glassformer.training.optimizers import Optimizer
 
 ODD = Path(__file__).with_name("odd_parts.py")

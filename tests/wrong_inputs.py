@@ -30,7 +30,7 @@ from glassformer.data.config import DataConfig
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.config import ModelConfig
-from glassformer.training.config import TrainingConfig
+from glassformer.tasks.training_config import TrainingConfig
 
 INTEGERS = (
     "-1", "0", "", " ", "1.5", "1e3", "1e400", "9" * 30, "9" * 5_000, str(2**31), str(2**63), str(2**64), "nan", "-inf",

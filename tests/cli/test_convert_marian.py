@@ -22,8 +22,8 @@ from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.presets import preset
 from glassformer.runs.checkpoints import save_checkpoint
 from glassformer.runs.folder import Run
-from glassformer.training.config import RunConfig
-from glassformer.training.opening import open_translator
+from glassformer.tasks.open_run import open_translator
+from glassformer.tasks.run_config import RunConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 WORDS = ["the", "cat", "dog", "house", "stands", "runs", "sleeps", "under", "river", "Katze", "läuft", "größer", "Haus"]

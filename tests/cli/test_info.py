@@ -16,8 +16,8 @@ from glassformer.models.interop import load_gpt2, save_gpt2
 from glassformer.models.presets import preset, preset_names
 from glassformer.runs.checkpoints import save_checkpoint
 from glassformer.runs.folder import Run
+from glassformer.tasks.run_config import RunConfig
 from glassformer.testing import shrunk
-from glassformer.training.config import RunConfig
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_a_run_goes_out_and_comes_back(capsys, runs, tmp_path):
     expected = load_gpt2(out)(tokens)
     torch.testing.assert_close(GPT2LMHeadModel.from_pretrained(out)(tokens).logits, expected, atol=1e-5, rtol=0)
     told(capsys, "convert", str(out), "--to-run", "back")
-    from glassformer.training.opening import open_model
+    from glassformer.tasks.open_run import open_model
 
     opened = open_model(Run.open("back"), "best", device="cpu")
     assert torch.equal(opened.model(tokens), expected)
@@ -187,7 +187,7 @@ def test_a_gpt2_from_elsewhere_brings_gpt2s_tokenizer(capsys, glassformer_data, 
     save_gpt2(model, tmp_path / "hf")
     monkeypatch.setenv("GLASSFORMER_DATA", str(glassformer_data))
     told(capsys, "convert", str(tmp_path / "hf"), "--to-run", "gpt2")
-    from glassformer.training.opening import open_model
+    from glassformer.tasks.open_run import open_model
 
     opened = open_model(Run.open("gpt2"), device="cpu")
     assert opened.tokenizer.encode("Hello world").tolist() == [15496, 995]

@@ -13,8 +13,8 @@ from glassformer.data.config import DataConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.presets import preset
 from glassformer.runs.folder import Run
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training import session
-from glassformer.training.config import RunConfig
 
 COMMON = {
     "model.d_model": 16,

@@ -20,8 +20,8 @@ from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
 from glassformer.registry import load_part_file
 from glassformer.runs.folder import Run
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training import session
-from glassformer.training.config import RunConfig
 
 MODEL = {"vocab_size": 30, "max_seq_len": 12, "d_model": 16, "n_layers": 3, "attention": {"n_heads": 2}}
 TRAINING = {

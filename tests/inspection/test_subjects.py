@@ -13,7 +13,7 @@ from glassformer.generation import BeamSearchConfig, translate
 from glassformer.inspection.subjects import MOST_SNAPSHOTS, open_subject, readable
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from glassformer.runs.folder import Run
-from glassformer.training.opening import open_model, open_translator
+from glassformer.tasks.open_run import open_model, open_translator
 from glassformer.training.session import build_model, run_config
 
 

@@ -17,7 +17,7 @@ from glassformer.scaling.plans.expected_loss import interval_of, what_if
 from glassformer.scaling.plans.numbers import critical_batch
 from glassformer.scaling.plans.planning import plan
 from glassformer.scaling.plans.request import PlanRequest, quantity, read_request
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 
 VOCABULARY = 4096
 

@@ -246,7 +246,7 @@ def own_places(tmp_path_factory):
 def base(tmp_path_factory):
     """A run of 8 steps of a small model, on some thousands of characters."""
     from glassformer.models.presets import preset
-    from glassformer.training.config import RunConfig
+    from glassformer.tasks.run_config import RunConfig
 
     draw = random.Random(0)
     words = ["the", "loss", "falls", "as", "a", "power", "of", "what", "was", "spent.\n"]

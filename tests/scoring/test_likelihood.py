@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassformer.data.language_modeling import TokenBatch
+from glassformer.scoring.likelihood import Evaluation, evaluate, summed_nll
 from glassformer.training import session
-from glassformer.training.objectives import IGNORE, Evaluation, evaluate, summed_nll
+from glassformer.training.objectives import IGNORE
 
 
 @settings(max_examples=30, deadline=None)

@@ -15,7 +15,7 @@ from glassformer.runs.folder import Run
 from glassformer.studies.checking import check
 from glassformer.studies.design import study
 from glassformer.studies.folder import Study
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 
 SMALL = {
     "model.d_model": 16,

@@ -14,7 +14,7 @@ from glassformer.errors import ConfigError
 from glassformer.studies.checking import check, worker_count
 from glassformer.studies.design import BASE, StudyConfig, plan, run_key_of, safe_name
 from glassformer.studies.study_file import read_study
-from glassformer.training.samples import prepare_samples
+from glassformer.tasks.registry import prepare_samples
 from glassformer.training.session import build_model
 
 

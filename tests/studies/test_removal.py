@@ -21,7 +21,7 @@ from glassformer.studies.report_tables import difference_cell, interval_cell
 from glassformer.studies.same_data import began_with
 from glassformer.studies.statistics import compare
 from glassformer.studies.worker import train_run
-from glassformer.training.opening import open_model
+from glassformer.tasks.open_run import open_model
 
 VARIED = ["model.sublayers=feedforward", "model.residual=none", "model.d_model=8", "training.batch_size=2"]
 

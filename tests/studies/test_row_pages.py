@@ -14,8 +14,8 @@ from glassformer.studies.report_numbers import gather
 from glassformer.studies.report_tables import differences_table
 from glassformer.studies.row_pages import example, write_row_pages
 from glassformer.studies.worker import train_run
-from glassformer.training.config import RunConfig
-from glassformer.training.samples import prepare_samples
+from glassformer.tasks.registry import prepare_samples
+from glassformer.tasks.run_config import RunConfig
 
 
 @pytest.mark.parametrize("longest", [5, 64])

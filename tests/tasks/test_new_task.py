@@ -12,9 +12,9 @@ from glassformer.errors import ConfigError, RunError
 from glassformer.generation.sampling import SamplingConfig
 from glassformer.models.presets import preset
 from glassformer.registry import load_part_file
+from glassformer.tasks.open_run import open_model, open_run, open_translator
 from glassformer.tasks.registry import task_of, tasks
-from glassformer.training.config import RunConfig
-from glassformer.training.opening import open_model, open_run, open_translator
+from glassformer.tasks.run_config import RunConfig
 
 FILE = Path(__file__).parent / "counting_task.py"
 SMALL = {

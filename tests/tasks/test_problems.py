@@ -15,11 +15,11 @@ from glassformer.data.synthetic_tokenizer import SymbolTokenizer
 from glassformer.errors import ConfigError, RunError
 from glassformer.generation import SamplingConfig, generate
 from glassformer.models.presets import preset
+from glassformer.scoring.likelihood import count_right, evaluate, model_loss
+from glassformer.tasks.open_run import open_model
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.run_data import OtherDataError
 from glassformer.training import session
-from glassformer.training.config import RunConfig
-from glassformer.training.objectives import count_right, evaluate, model_loss
-from glassformer.training.opening import open_model
-from glassformer.training.run_data import OtherDataError
 
 SMALL = {
     "model.d_model": 32,

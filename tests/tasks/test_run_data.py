@@ -13,10 +13,10 @@ from glassformer.data.byte_pairs import TrainedBytePairTokenizer
 from glassformer.data.tokenizers import CharacterTokenizer
 from glassformer.errors import DataError, RunError
 from glassformer.runs.folder import Run
+from glassformer.scoring.likelihood import evaluate
+from glassformer.tasks.registry import prepare_samples
+from glassformer.tasks.run_data import OtherDataError, open_samples, recorded_data
 from glassformer.training import session
-from glassformer.training.objectives import evaluate
-from glassformer.training.run_data import OtherDataError, open_samples, recorded_data
-from glassformer.training.samples import prepare_samples
 
 TEXT = "the quick brown fox jumps over the lazy dog and the cow jumps over the moon again.\n" * 40
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.training.config import ScheduleConfig
+from glassformer.tasks.training_config import ScheduleConfig
 from glassformer.training.extrapolation import Extrapolation
 from glassformer.training.schedules import factor, rates
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glassformer.models.config import ModelConfig
 from glassformer.models.decoder import Decoder
-from glassformer.training.config import OptimizerConfig
+from glassformer.tasks.training_config import OptimizerConfig
 from glassformer.training.execution import ExecutionConfig
 from glassformer.training.objectives import IGNORE
 from glassformer.training.optimizers import Optimizer

@@ -12,9 +12,9 @@ import torch
 from glassformer.charts.loss import smoothed, tokens_of
 from glassformer.runs.checkpoints import latest_checkpoint
 from glassformer.scaling.noise_scale import read_noise_scale
+from glassformer.scoring.likelihood import evaluate, model_loss
+from glassformer.tasks.opening import average
 from glassformer.training import session
-from glassformer.training.objectives import evaluate, model_loss
-from glassformer.training.opening import average
 from glassformer.training.progress import Progress
 
 LENGTHS = {

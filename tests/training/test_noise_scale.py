@@ -10,8 +10,8 @@ from torch import nn
 
 from glassformer.data.batches import IGNORE
 from glassformer.errors import ConfigError
+from glassformer.scoring.likelihood import summed_nll
 from glassformer.training.noise_scale import PARTS, NoiseMeasurement, parts, unbiased_pair
-from glassformer.training.objectives import summed_nll
 
 EVERY = {"training.telemetry.noise_scale_every": 2}
 OFF = {"training.telemetry.noise_scale_every": "none"}

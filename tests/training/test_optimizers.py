@@ -8,8 +8,8 @@ import torch
 from glassformer.errors import CheckpointError
 from glassformer.models.build import build
 from glassformer.models.presets import preset, preset_names
+from glassformer.tasks.training_config import OptimizerConfig
 from glassformer.testing import shrunk
-from glassformer.training.config import OptimizerConfig
 from glassformer.training.optimizers import Optimizer, decays
 
 KINDS = ("adamw", "adam", "sgd", "muon")

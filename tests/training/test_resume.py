@@ -7,8 +7,8 @@ import pytest
 from glassformer.errors import CheckpointError
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints, open_checkpoint
 from glassformer.runs.folder import Run
+from glassformer.tasks.run_data import OtherDataError
 from glassformer.training import session
-from glassformer.training.run_data import OtherDataError
 
 CONFIGURATIONS = {
     "plain": {},

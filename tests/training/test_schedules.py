@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassformer.training.config import ScheduleConfig
+from glassformer.tasks.training_config import ScheduleConfig
 from glassformer.training.schedules import factor, noam
 
 STEPS = 1_000

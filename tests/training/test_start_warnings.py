@@ -8,11 +8,11 @@ from glassformer.errors import ConfigError
 from glassformer.models.presets import preset, preset_names
 from glassformer.runs.checkpoints import list_checkpoints
 from glassformer.runs.manifest import step_of
+from glassformer.tasks.registry import prepare_samples
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.budgets import budget_ends, total_steps
-from glassformer.training.config import RunConfig
 from glassformer.training.effects import check_effects, without_effect
 from glassformer.training.recipes import configuration
-from glassformer.training.samples import prepare_samples
 from glassformer.training.schedules import factor
 from glassformer.training.start_warnings import start_warnings
 

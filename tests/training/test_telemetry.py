@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from glassformer.scoring.likelihood import model_loss
 from glassformer.training import session
-from glassformer.training.objectives import model_loss
 from glassformer.training.telemetry import clip_gradients, first_bad_module, gradient_norm
 
 EVERY_STEP = {"training.telemetry.gradients_every": 1, "training.telemetry.log_every": 1}

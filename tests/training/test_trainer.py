@@ -14,9 +14,9 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names
 from glassformer.registry import load_part_file
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
+from glassformer.tasks.registry import prepare_samples
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training import execution, session
-from glassformer.training.config import RunConfig
-from glassformer.training.samples import prepare_samples
 
 UNTOUCHED = """
 import torch
@@ -128,7 +128,7 @@ def test_a_run_gives_the_same_first_second_and_in_a_process_of_its_own(runs, con
 import json, sys, torch
 from pathlib import Path
 from glassformer.training import session
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 torch.set_num_threads(int(sys.argv[2]))
 folder = Path(sys.argv[1])
 config = RunConfig.build(json.loads((folder / "config.json").read_text()))

@@ -24,7 +24,7 @@ from glassformer.studies.folder import Study
 from glassformer.studies.lookup import list_studies
 from glassformer.studies.runner import StudyRunner
 from glassformer.studies.summary import summarise
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.recipes import with_recipe
 from glassformer.training.session import entropies
 from glassformer.wording import counted

@@ -14,7 +14,7 @@ from glassformer.claims.trained import base_samples
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.statistics import Losses
-from glassformer.training.samples import TextSamples
+from glassformer.tasks.text import TextSamples
 
 WITHOUT = "without tokens"
 VARIANTS = {WITHOUT: {"model.embedding.tokens": False}}

@@ -13,7 +13,7 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.exactness import MODEL, build, equal, random_tokens, relative, relative_measurement
 from glassformer.models.decoder import Decoder
-from glassformer.training.objectives import summed_nll
+from glassformer.scoring.likelihood import summed_nll
 
 LENGTH = 12
 

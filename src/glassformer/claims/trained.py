@@ -11,9 +11,9 @@ from glassformer.models.decoder import Decoder
 from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.training.opening import open_model
-from glassformer.training.run_data import open_samples
-from glassformer.training.samples import TrainingData
+from glassformer.tasks.open_run import open_model
+from glassformer.tasks.run_data import open_samples
+from glassformer.tasks.training_data import TrainingData
 from glassformer.training.session import build_model
 
 

@@ -81,7 +81,7 @@ def _export_language_model(run: Run, folder: Path, checkpoint: str) -> None:
     from glassformer.data.byte_pairs import BytePairTokenizer
     from glassformer.data.tokenizers import OWN_FOLDER
     from glassformer.models.interop import save_gpt2
-    from glassformer.training.opening import open_model
+    from glassformer.tasks.open_run import open_model
 
     opened = open_model(run, checkpoint, device="cpu")
     _warn(opened.warnings)
@@ -101,7 +101,7 @@ def _export_translator(run: Run, folder: Path, checkpoint: str) -> None:
     from glassformer.data.sentence_tokenizers import WordTokenizer
     from glassformer.models.marian_export import save_marian
     from glassformer.models.marian_layout import SpecialIds, marian_order
-    from glassformer.training.opening import open_translator
+    from glassformer.tasks.open_run import open_translator
 
     opened = open_translator(run, checkpoint, device="cpu")
     _warn(opened.warnings)

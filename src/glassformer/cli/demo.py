@@ -36,7 +36,7 @@ def demo(
 ) -> None:
     """Train a small GPT on Python's own source, generate text, and study what its residual connection is for."""
     from glassformer.cli.sample import stream_sample
-    from glassformer.training.opening import open_model
+    from glassformer.tasks.open_run import open_model
     from glassformer.training.recipes import configuration
     from glassformer.training.session import start
 

@@ -59,7 +59,7 @@ def _sources(what: str, run: list[str], text: str | None, output: Path | None) -
     """The models to open, and the page if it was named."""
     complaints = []
     if text is None:
-        complaints.append("--text is missing; give what the model shall read, as in --text 'Once upon a time'.")
+        complaints.append("--text is missing; give the text to read, as in --text 'Once upon a time'.")
     if run and output is not None:
         complaints.append(f"with --run the page is named first, here {what!r}; leave -o {output} away.")
     if run and not _is_page(what):

@@ -15,10 +15,10 @@ from glassformer.generation.decoding import DecodingConfig
 from glassformer.generation.sampling import SamplingConfig
 from glassformer.runs.folder import Run
 from glassformer.scoring.finite_checks import check_finite_weights
+from glassformer.tasks.open_run import open_model
 from glassformer.tasks.opening import Opened
 from glassformer.tasks.options import field_options
 from glassformer.tasks.registry import task_of
-from glassformer.training.opening import open_model
 
 BEST = "the best: of its kept checkpoints, the one of the lowest validation loss"
 DEFAULTS = {"max_new_tokens": 500, "temperature": 0.8}

@@ -30,9 +30,9 @@ from glassformer.generation.translation import Translation, Translator
 from glassformer.strict_json import strict_json
 from glassformer.tasks.ensembles import describe, open_ensemble
 from glassformer.tasks.language_models import CHECKPOINT
+from glassformer.tasks.open_run import open_translator
 from glassformer.tasks.pairs import ENSEMBLE
 from glassformer.tasks.search_options import BATCH_TOKENS, SEARCH, STORAGE, decoding_config, search_config
-from glassformer.training.opening import open_translator
 
 Form = Literal["text", "n-best", "grid", "pharaoh", "json"]
 PROMPT = "> "

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from glassformer.charts.heat_map import visible
-from glassformer.data.sentence_tokenizers import PairTokenizer, load_pair_tokenizer
-from glassformer.data.tokenizers import Tokenizer, load_tokenizer
+from glassformer.data.sentence_tokenizers import PairTokenizer
+from glassformer.data.tokenizers import Tokenizer
 from glassformer.errors import CheckpointError, DataError
 from glassformer.generation import BeamSearchConfig, translate
 from glassformer.models.build import Model
 from glassformer.models.encoder_decoder import EncoderDecoder
-from glassformer.models.family import family_of
 from glassformer.models.size import check_held
 from glassformer.models.trace import Objective, Trace
 from glassformer.parts.interventions import Intervention
@@ -26,9 +25,10 @@ from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.runs.manifest import step_of
 from glassformer.runs.seal import CONFIG
+from glassformer.tasks.opening import read_weights
+from glassformer.tasks.registry import task_of
 from glassformer.training.execution import find_device
 from glassformer.training.importing import open_folder
-from glassformer.training.opening import read_weights
 from glassformer.training.session import build_model, run_config
 
 ALL = "all"
@@ -224,8 +224,7 @@ def open_subject(
         return InspectedModel(folder.name, model.to(find_device(device)), tokenizer)
     run = Run.open(source, root=runs)
     config = run_config(run, trust_parts=trust_parts)
-    pairs = len(family_of(config.model).inputs(config.model)) > 1
-    tokenizer = (load_pair_tokenizer if pairs else load_tokenizer)(run.tokenizer)
+    tokenizer = task_of(config).load_tokenizer(run.tokenizer)
     weights, step, warnings = read_weights(run, "latest" if checkpoint == ALL else checkpoint)
     check_held(config.model, weights)
     model = build_model(config)

@@ -21,7 +21,7 @@ from pydantic import Field
 from glassformer.config import Config, Natural, Seed
 from glassformer.errors import ConfigError
 from glassformer.studies.variation import Changes, Vary, shown, variants_of
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.effects import without_effect
 from glassformer.training.recipes import configuration
 

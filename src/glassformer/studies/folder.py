@@ -38,7 +38,7 @@ from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
 from glassformer.studies.lookup import STUDY, find_study, list_studies
 from glassformer.studies.matching import within_seconds
 from glassformer.studies.outcomes import RunOutcome
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.trust import trusting_parts
 
 DATA, RESULTS = "data.json", "results.json"

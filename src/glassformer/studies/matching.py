@@ -19,8 +19,8 @@ from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
 from glassformer.models.counting import flops_per_token, parameters
 from glassformer.studies.design import BASE, StudyConfig
-from glassformer.training.config import RunConfig
-from glassformer.training.samples import TrainingData
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.training_data import TrainingData
 
 CLOSE = 0.005
 """Relative difference in parameters that is close enough to look no further."""

@@ -21,13 +21,13 @@ from glassformer.errors import CheckpointError, GlassformerError
 from glassformer.models.build import Model
 from glassformer.runs.checkpoints import latest_checkpoint
 from glassformer.runs.folder import Run
+from glassformer.scoring.likelihood import evaluate
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.statistics import Comparison, compare
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.run_data import OtherDataError, open_samples
 from glassformer.training.execution import ExecutionConfig
-from glassformer.training.objectives import evaluate
-from glassformer.training.run_data import OtherDataError, open_samples
 from glassformer.training.session import build_model
 
 Progress = Callable[[str, int], None]

@@ -17,7 +17,7 @@ from glassformer.studies.power import PowerLine, power_line
 from glassformer.studies.report_numbers import Numbers, opened
 from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.wording import counted, duration, listed
 
 NAMED, VALUES = 4, 10

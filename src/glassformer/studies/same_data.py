@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glassformer.errors import GlassformerError
 from glassformer.studies.folder import Study
-from glassformer.training.run_data import open_samples, recorded_data
+from glassformer.tasks.run_data import open_samples, recorded_data
 
 
 def began_with(study: Study, arm: str, fingerprint: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from glassformer.config import parse_assignments
 from glassformer.errors import ConfigError
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 
 Changes = Mapping[str, Any]
 """Dotted settings and their values."""

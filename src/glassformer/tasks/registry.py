@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from glassformer.config import KIND
 from glassformer.data.kind import DataKind, register_kind
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.task import Task
+from glassformer.tasks.training_data import PrepareProgress, TrainingData
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
 
@@ -43,3 +44,10 @@ def task_with(name: str) -> Task | None:
 def task_named(config: type[DataKind]) -> Task:
     """The task of a kind of data."""
     return _tasks[str(config.model_fields[KIND].default)]
+
+
+def prepare_samples(
+    config: RunConfig, progress: PrepareProgress | None = None, *, tokenizer: Any = None
+) -> TrainingData:
+    """The batches of a new run: its task's :meth:`~glassformer.tasks.task.Task.samples`."""
+    return task_of(config).samples(config, progress, tokenizer=tokenizer)

@@ -21,10 +21,10 @@ from glassformer.models.costs import Optimizer as OptimizerName
 from glassformer.models.costs import costs, optimizer_values
 from glassformer.models.family import family_of
 from glassformer.runs.checkpoints import load_checkpoint, save_checkpoint
+from glassformer.tasks.training_config import OptimizerConfig
 from glassformer.testing.cases import Case, longest, random_case
 from glassformer.testing.comparing import assert_close, random_model
 from glassformer.testing.configs import without_dropout
-from glassformer.training.config import OptimizerConfig
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.telemetry import ParameterTelemetry, clip_gradients, gradient_norm
 

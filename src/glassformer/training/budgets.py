@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from glassformer.tasks.training_config import TrainingConfig
 from glassformer.tasks.training_data import BatchShape
-from glassformer.training.config import TrainingConfig
 
 
 def budget_ends(training: TrainingConfig, samples: BatchShape) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from glassformer.config import Config
 from glassformer.errors import ConfigError
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from glassformer.models.marian_layout import SpecialIds
 from glassformer.models.presets import GPT2_VOCABULARY
 from glassformer.runs.checkpoints import save_checkpoint
 from glassformer.runs.folder import Run
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 
 GPT2, MARIAN = "gpt2", "marian"
 """The model_type that its config.json says."""

@@ -8,8 +8,8 @@ from glassformer import machine
 from glassformer.errors import TrainingError
 from glassformer.models.costs import optimizer_values
 from glassformer.models.counting import activation_bytes, parameters
+from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import BatchShape
-from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig
 
 TOKEN_BYTES = 3 * 8

@@ -6,9 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glassformer.data.batches import IGNORE
-from glassformer.scoring.likelihood import Evaluation, count_right, evaluate, model_loss, summed_nll
-
-__all__ = ["Evaluation", "count_right", "evaluate", "model_loss", "summed_losses", "summed_nll"]
+from glassformer.scoring.likelihood import summed_nll
 
 
 def summed_losses(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.errors import CheckpointError
-from glassformer.training.config import OptimizerConfig
+from glassformer.tasks.training_config import OptimizerConfig
 
 NamedParameters = dict[str, nn.Parameter]
 

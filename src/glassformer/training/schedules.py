@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from glassformer.training.config import ScheduleConfig
+from glassformer.tasks.training_config import ScheduleConfig
 from glassformer.training.learning_curve import LearningRateCurve
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.training_config import TelemetryConfig, TrainingConfig
 from glassformer.tasks.training_data import TrainingData
 from glassformer.training.budgets import budget_ends, total_steps
-from glassformer.training.config import RunConfig, TelemetryConfig, TrainingConfig
 from glassformer.training.effects import idle_in_training
 from glassformer.training.schedules import noam
 

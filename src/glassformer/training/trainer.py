@@ -21,9 +21,9 @@ from glassformer.models.transformer import Transformer
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.scoring.likelihood import evaluate
+from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import TrainingData
 from glassformer.training.budgets import total_steps
-from glassformer.training.config import RunConfig
 from glassformer.training.execution import ExecutionConfig
 from glassformer.training.extrapolation import Extrapolation
 from glassformer.training.noise_scale import NoiseMeasurement

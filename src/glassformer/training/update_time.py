@@ -7,8 +7,8 @@ from typing import Protocol
 
 from glassformer import speed
 from glassformer.data.batches import Batch
+from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import BatchShape
-from glassformer.training.config import RunConfig
 from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
 from glassformer.training.session import build_model

@@ -40,7 +40,7 @@ from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import read_outcome
 from glassformer.studies.runner import StudyRunner, Watch, unobserved
 from glassformer.studies.same_data import began_with
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.telemetry import Observer as TrainingObserver
 
 LADDER, LEARNED = "ladder.json", "learned.json"

@@ -8,8 +8,8 @@ from glassformer.errors import ConfigError
 from glassformer.numbers import split_amount
 from glassformer.scaling.ladders.ladder_rungs import LadderRun, RunGrid, short
 from glassformer.scaling.laws.units import UNITS, amount, unit_of
-from glassformer.training.config import RunConfig
-from glassformer.training.samples import TrainingData
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.training_data import TrainingData
 from glassformer.training.update_time import update_seconds
 
 _TIME = {"s": 1.0, "m": 60.0, "h": 3600.0} | {"sec": 1.0, "second": 1.0, "seconds": 1.0}

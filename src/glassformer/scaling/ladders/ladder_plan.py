@@ -45,8 +45,8 @@ from glassformer.scaling.ladders.ladder_rungs import (
 from glassformer.scaling.ladders.rate_sweep import FACTORS, RateSweep
 from glassformer.scaling.laws.sum_of_powers import SumOfPowers
 from glassformer.scaling.laws.units import flops
-from glassformer.training.config import RunConfig
-from glassformer.training.samples import PrepareProgress, TrainingData
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.training_data import PrepareProgress, TrainingData
 
 REACH = 10.0
 """How far beyond its largest rung a ladder looks, unless a target is given; and how large the run is that verifies it.
@@ -234,8 +234,8 @@ def plan_ladder(
         ConfigError: the budget is too small, or the request makes no sense; with what to do.
         GlassformerError: the data cannot be had.
     """
+    from glassformer.tasks.registry import prepare_samples
     from glassformer.training.execution import find_device
-    from glassformer.training.samples import prepare_samples
 
     budget = read_budget(request.budget)
     factor_of_target, fixed = _target(request.target)

@@ -25,9 +25,9 @@ from glassformer.models.counting import flops_per_token, parameters
 from glassformer.models.family import family_of
 from glassformer.scaling.laws.hyperparameters import DEEPSEEK_BATCH
 from glassformer.scaling.plans.shapes import Shape, by_width
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.training_data import TrainingData
 from glassformer.training.recipes import configuration
-from glassformer.training.samples import TrainingData
 
 RATE = "training.optimizer.learning_rate"
 

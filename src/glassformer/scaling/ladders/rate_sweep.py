@@ -19,7 +19,7 @@ from glassformer.studies.checking import check
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.folder import Study
 from glassformer.studies.runner import StoppedError, StudyRunner, Watch, unobserved
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 
 FACTORS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
 """Peak learning rates times d_model that are tried; 0.5 is what GPT-3's sizes used, within a third."""

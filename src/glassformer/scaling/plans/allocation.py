@@ -21,7 +21,7 @@ from glassformer.scaling.plans.shapes import Shape, nearest_shape, smallest
 from glassformer.scaling.plans.start import PlanInputs
 from glassformer.scaling.wording import budget as in_flops
 from glassformer.scaling.wording import digits
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 
 LEAST, MOST = 1e-6, 1e40
 """FLOPs between which the budget of a given N or D is searched."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 
 from glassformer.models.costs import costs
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.execution import ExecutionConfig
 from glassformer.training.memory import TOKEN_BYTES
 

@@ -19,7 +19,7 @@ from glassformer.scaling.plans.law_estimates import LawEstimate
 from glassformer.scaling.plans.numbers import Numbers, SourcedValue
 from glassformer.scaling.plans.shapes import Shape
 from glassformer.scaling.wording import budget, digits, large, to
-from glassformer.training.config import RunConfig
+from glassformer.tasks.run_config import RunConfig
 from glassformer.training.recipes import SUFFIXES, flat, read_run_file
 
 NUMBER_OF = {

@@ -20,7 +20,7 @@ from glassformer.scaling.plans.law_estimates import law_estimates
 from glassformer.scaling.plans.plan import TrainingPlan
 from glassformer.scaling.plans.request import PlanRequest
 from glassformer.scaling.plans.start import PlanInputs, plan_inputs
-from glassformer.training.samples import PrepareProgress
+from glassformer.tasks.training_data import PrepareProgress
 
 PRESET = "modern-small"
 LAW = "besiroglu"

@@ -18,9 +18,11 @@ from glassformer.scaling.laws.law import ParametricLoss
 from glassformer.scaling.plans.law_estimates import AllocationLaw, allocation_laws
 from glassformer.scaling.plans.request import PlanRequest
 from glassformer.scaling.wording import Interval
-from glassformer.training.config import RunConfig
+from glassformer.tasks.registry import prepare_samples
+from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.text import TextSamples
+from glassformer.tasks.training_data import PrepareProgress
 from glassformer.training.recipes import configuration
-from glassformer.training.samples import PrepareProgress, TextSamples, prepare_samples
 
 PLANNED = (
     *("model.d_model", "model.n_layers", "model.attention.n_heads", "model.attention.n_kv_heads"),

@@ -13,20 +13,8 @@ from glassformer.errors import RunError
 from glassformer.models.decoder import Decoder
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.runs.folder import Run
-from glassformer.tasks.opening import AVERAGE, Opened, average, open_any, read_weights, run_config
+from glassformer.tasks.opening import Opened, run_config
 from glassformer.tasks.registry import task_of
-
-__all__ = [
-    "AVERAGE",
-    "OpenedModel",
-    "OpenedTranslator",
-    "average",
-    "open_any",
-    "open_model",
-    "open_run",
-    "open_translator",
-    "read_weights",
-]
 
 OpenedModel = Opened[Decoder, Tokenizer]
 """A trained language model."""
