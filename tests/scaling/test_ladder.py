@@ -377,8 +377,8 @@ def test_seeds_of_a_rung_are_one_point_and_diverged_ones_none():
     assert points.loss.tolist() == pytest.approx([3.0, 3.0])
 
 
-def test_the_back_test_widens_a_band_that_was_too_narrow():
-    """A law that bends: hidden rungs lie off the line, and the band must know."""
+def test_the_back_test_widens_an_interval_that_was_too_narrow():
+    """A law that bends: hidden rungs lie off the line, and the interval is widened."""
     compute = np.geomspace(1e11, 2e12, 8)
     loss = ladder_points(0, noise=0.002).loss.copy()
     loss[-2:] *= 1.05

@@ -82,8 +82,8 @@ def test_intervals_cover_what_they_promise():
     for _ in range(2000):
         law = fit_power_law(x, 2 * x**0.5 * np.exp(errors * rng.standard_normal(8)), errors=errors)
         truth, new = 2 * far**0.5, 2 * far**0.5 * np.exp(usual * rng.standard_normal())
-        pairs = [(0.5, law.interval()), (2.0, law.coefficient_interval()), (truth, law.band(far)),
-                 (new, law.prediction_band(far))]  # fmt: skip
+        pairs = [(0.5, law.interval()), (2.0, law.coefficient_interval()), (truth, law.line_interval(far)),
+                 (new, law.prediction_interval(far))]  # fmt: skip
         hits += [low <= value <= high for value, (low, high) in pairs]
     assert hits / 2000 == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 2000) ** 0.5)
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.scaling.fits.points import Array, unusable
-from glassformer.statistics.prediction import from_error
+from glassformer.statistics.prediction import LEVEL, from_error
 
 FEWEST = 3
 """Two points determine a line and say nothing of its error."""
@@ -53,20 +53,20 @@ class PowerLaw:
         y = np.exp(np.log(self.coefficient) + self.exponent * np.log(np.asarray(x, dtype=np.float64)))
         return float(y) if y.ndim == 0 else y
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    def interval(self, confidence: float = LEVEL) -> tuple[float, float]:
         """The t interval of the exponent."""
         return from_error(self.exponent, self.exponent_error, confidence, degrees=self.degrees).interval
 
-    def coefficient_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    def coefficient_interval(self, confidence: float = LEVEL) -> tuple[float, float]:
         """The t interval of k: symmetric in ln k."""
         found = from_error(self.coefficient, self.coefficient_error, confidence, degrees=self.degrees, logged=True)
         return float(found.low), float(found.high)
 
-    def band(self, x: npt.ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
+    def line_interval(self, x: npt.ArrayLike, confidence: float = LEVEL) -> tuple[Array, Array]:
         """Where the line itself may lie at each x: the t interval of ln y's mean, as y. Shaped as ``x``."""
         return self._around(x, self._line_error(x), confidence)
 
-    def prediction_band(self, x: npt.ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
+    def prediction_interval(self, x: npt.ArrayLike, confidence: float = LEVEL) -> tuple[Array, Array]:
         """Where one more point of mean weight may lie at each x: the line's error and the scatter together."""
         return self._around(x, np.hypot(self._line_error(x), self.scatter), confidence)
 
