@@ -96,10 +96,10 @@ def test_calibrated_intervals_hold_runs_at_ten_times_the_compute_more_often() ->
         found = fit(planted(seed, bend=0.004), starts=4)
         best = TRUTH.optimum(1e22)
         at = (best.parameters, best.tokens)
-        band = predict(bootstrap(found, draws=100), *at, back_test=back_test(found, draws=100, hide=3))
+        predicted = predict(bootstrap(found, draws=100), *at, back_test=back_test(found, draws=100, hide=3))
         truth = float(bent(np.array(at[0]), np.array(at[1]), 0.004))
-        plain += bool(band.prediction[0] <= truth <= band.prediction[1])
-        widened += bool(band.calibrated[0] <= truth <= band.calibrated[1])
+        plain += bool(predicted.prediction[0] <= truth <= predicted.prediction[1])
+        widened += bool(predicted.calibrated[0] <= truth <= predicted.calibrated[1])
     assert widened > plain
     assert widened >= 9
 
@@ -129,14 +129,14 @@ def test_within_the_data_nothing_is_widened(tested: BackTest) -> None:
 
 def test_a_band_has_all_intervals_one_inside_the_other(crooked: Fit, tested: BackTest) -> None:
     n, d = np.geomspace(1e9, 1e11, 3), np.geomspace(2e10, 2e12, 3)
-    band = predict(bootstrap(crooked, draws=100), n, d, back_test=tested)
-    ends = [band.calibrated[0], band.prediction[0], band.confidence[0], band.loss]
-    ends += [band.confidence[1], band.prediction[1], band.calibrated[1]]
+    predicted = predict(bootstrap(crooked, draws=100), n, d, back_test=tested)
+    ends = [predicted.calibrated[0], predicted.prediction[0], predicted.confidence[0], predicted.loss]
+    ends += [predicted.confidence[1], predicted.prediction[1], predicted.calibrated[1]]
     assert (np.diff(np.stack(ends), axis=0) >= 0).all()
-    np.testing.assert_allclose(band.compute, 6 * n * d)
-    assert band.calibrated[1][-1] > band.prediction[1][-1]
-    assert any("largest budgets hidden" in note for note in band.notes)
-    assert any("widening is itself extrapolated" in note for note in band.notes)
+    np.testing.assert_allclose(predicted.compute, 6 * n * d)
+    assert predicted.calibrated[1][-1] > predicted.prediction[1][-1]
+    assert any("largest budgets hidden" in note for note in predicted.notes)
+    assert any("widening is itself extrapolated" in note for note in predicted.notes)
 
 
 def test_with_too_few_budgets_it_says_that_nothing_could_be_checked() -> None:
@@ -145,8 +145,8 @@ def test_with_too_few_budgets_it_says_that_nothing_could_be_checked() -> None:
     tested = back_test(found, draws=100)
     assert not tested.calibrated
     assert "could not be checked" in tested.sentence()
-    band = predict(bootstrap(found, draws=100), 1e11, 2e12, back_test=tested)
-    assert band.calibrated == band.prediction
+    predicted = predict(bootstrap(found, draws=100), 1e11, 2e12, back_test=tested)
+    assert predicted.calibrated == predicted.prediction
 
 
 def test_cut_offs_that_leave_too_few_runs_are_told_not_hidden() -> None:
@@ -202,6 +202,6 @@ def test_a_law_of_compute_is_back_tested_alike_with_and_without_a_column_of_toke
 def test_a_prediction_at_given_flops_is_the_laws_at_these_flops() -> None:
     n, d = 10 ** np.random.default_rng(2).uniform([6, 8], [8.5, 10.5], (40, 2)).T
     found = fit(Points.of(n, d, 1.7 + 900 / (12 * n * d) ** 0.16, c=12 * n * d), "power-floor")
-    band = predict(bootstrap(found, draws=100), 1e9, 1e11, c=3e21)
-    assert float(band.loss) == pytest.approx(1.7 + 900 / 3e21**0.16, rel=1e-6)
-    assert band.compute == 3e21
+    predicted = predict(bootstrap(found, draws=100), 1e9, 1e11, c=3e21)
+    assert float(predicted.loss) == pytest.approx(1.7 + 900 / 3e21**0.16, rel=1e-6)
+    assert predicted.compute == 3e21

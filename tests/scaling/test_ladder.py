@@ -322,7 +322,7 @@ def ladder_points(seed: int, *, noise: float, count: int = 8) -> Points:
 
 
 MANY = pytest.param(60, 52, marks=pytest.mark.slow(reason="60 fits with their bootstraps and back-tests"))
-"""How many planted ladders, and in how many a band of 95 % holds: three standard errors less than 95 %."""
+"""How many planted ladders, and in how many a 95 % interval holds: three standard errors less than 95 %."""
 
 
 @pytest.mark.parametrize(("reps", "enough"), [(12, 9), MANY])

@@ -170,13 +170,13 @@ def residuals(found: Findings) -> Drawing:
 
 def extrapolation(found: Findings) -> Drawing:
     """The least loss at each budget, to the target, with its prediction intervals: the fit's and the back-test's."""
-    bands: Rows = []
+    intervals: Rows = []
     for each in found.path:
-        for kind, interval in zip(INTERVALS, (each.loss_interval, each.calibrated), strict=True):
-            if interval is not None:
-                low, high = map(rounded, interval)
-                bands.append({"C": rounded(each.compute), "low": low, "high": high, "band": kind})
-    kinds = list(dict.fromkeys(row["band"] for row in bands))
+        for kind, ends in zip(INTERVALS, (each.loss_interval, each.calibrated), strict=True):
+            if ends is not None:
+                low, high = map(rounded, ends)
+                intervals.append({"C": rounded(each.compute), "low": low, "high": high, "interval": kind})
+    kinds = list(dict.fromkeys(row["interval"] for row in intervals))
     path = [{"C": rounded(each.compute), "loss": rounded(each.loss)} for each in found.path]
     runs = _runs(found)
     frontier = _lowest(found.fit.points.c, found.fit.points.loss)
@@ -184,7 +184,7 @@ def extrapolation(found: Findings) -> Drawing:
     size = "" if best.parameters is None else f" at N = {large(best.parameters)}"
     goal = [path[-1] | {"text": f"{digits(best.loss, 4)}{size}"}]
     budgets = np.array([row["C"] for row in [*runs, *path]])
-    low = min([row["low"] for row in bands] + [row["loss"] for row in path])
+    low = min([row["low"] for row in intervals] + [row["loss"] for row in path])
     high = float(np.quantile(found.fit.points.loss, 0.98))
 
     def build(look: Theme) -> alt.TopLevelMixin:
@@ -192,12 +192,12 @@ def extrapolation(found: Findings) -> Drawing:
 
         x = over_compute(budgets)
         y, y_low = (alt.Y(**linear(end, LOSS, low, high, 0.04)) for end in ("loss", "low"))
-        shown = alt.Legend(symbolOpacity=0.6)  # the bands' own opacity is too faint for a small mark
+        shown = alt.Legend(symbolOpacity=0.6)  # the shades' own opacity is too faint for a small mark
         colours = alt.Scale(domain=kinds, range=list(look.palette[: len(kinds)]))
-        colour = alt.Color("band:N", scale=colours, legend=shown)
+        colour = alt.Color("interval:N", scale=colours, legend=shown)
         layers: list[alt.Chart] = []
         for kind in reversed(kinds):  # the widest first; what lies under a narrower one would mix with its colour
-            rows = alt.Chart({"values": [row for row in bands if row["band"] == kind]})
+            rows = alt.Chart({"values": [row for row in intervals if row["interval"] == kind]})
             place = {"x": x, "y": y_low, "y2": "high:Q"}
             layers += [
                 rows.mark_area(clip=True, opacity=1, color=look.background).encode(**place),

@@ -156,7 +156,7 @@ def choices(found: Findings) -> Drawing:
     best = found.best
     interval = best.ratio_interval
     if interval is not None and not (interval[0] > 0 and np.isfinite(interval).all()):
-        interval = None  # open: there is no band to draw
+        interval = None  # open: there is none to draw
     ratios = np.array([row["ratio"] for row in rows] + list(interval or ()))
     names = [row["name"] for row in rows]
 
@@ -187,10 +187,10 @@ def choices(found: Findings) -> Drawing:
         shown = tooltip({"name": "choice", "ratio": "D/N"}, name="", ratio=".3g", N="", loss="")
         layers: list[Any] = []
         if interval is not None:
-            band = [{"low": rounded(interval[0]), "high": rounded(interval[1])}]
+            shaded = [{"low": rounded(interval[0]), "high": rounded(interval[1])}]
             ends = around(ratios, 0.08)
             layers.append(
-                alt.Chart({"values": band})
+                alt.Chart({"values": shaded})
                 .mark_rect(opacity=0.13, color=look.palette[0])
                 .encode(x=alt.X(**logarithmic("low", None, *ends)), x2="high:Q")
             )

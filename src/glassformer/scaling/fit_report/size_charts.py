@@ -136,15 +136,15 @@ def optimum_path(found: Findings) -> Drawing:
         x = over_compute(budgets)
         reach = around(sizes, 0.04)
         y = alt.Y(**logarithmic("N", "best number of parameters N", *reach))
-        shown = alt.Legend(symbolOpacity=1)  # else as faint as the band
+        shown = alt.Legend(symbolOpacity=1)  # else as faint as the shade
         scale = alt.Scale(domain=series, range=list(look.palette[: len(series)]))
         colour = alt.Color("series:N", scale=scale, legend=shown)
-        band = (
+        shade = (
             alt.Chart({"values": path})
             .mark_area(opacity=0.2, clip=True)
             .encode(x=x, y=alt.Y(**logarithmic("low", None, *reach)), y2="high:Q", color=colour)
         )
-        layers = [band, alt.Chart({"values": path}).mark_line(strokeWidth=2.6).encode(x=x, y=y, color=colour)]
+        layers = [shade, alt.Chart({"values": path}).mark_line(strokeWidth=2.6).encode(x=x, y=y, color=colour)]
         layers += [end_of_data(found, look, x)]
         if minima:
             layers += [
