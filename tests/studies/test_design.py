@@ -14,8 +14,8 @@ from glassformer.errors import ConfigError
 from glassformer.studies.checking import check, worker_count
 from glassformer.studies.design import BASE, StudyConfig, plan, run_key_of, safe_name
 from glassformer.studies.study_file import read_study
+from glassformer.tasks.opening import build_model
 from glassformer.tasks.registry import prepare_samples
-from glassformer.training.session import build_model
 
 
 def test_one_change_at_a_time_is_a_variant_each(design):

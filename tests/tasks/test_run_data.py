@@ -14,6 +14,7 @@ from glassformer.data.tokenizers import CharacterTokenizer
 from glassformer.errors import DataError, RunError
 from glassformer.runs.folder import Run
 from glassformer.scoring.likelihood import evaluate
+from glassformer.tasks import opening
 from glassformer.tasks.registry import prepare_samples
 from glassformer.tasks.run_data import OtherDataError, open_samples, recorded_data
 from glassformer.training import session
@@ -238,7 +239,7 @@ def test_a_task_is_opened_again_and_another_one_is_refused(tmp_path, configure, 
 
 def test_the_loss_of_the_data_opened_again_is_that_of_the_data_trained_on(project):
     run, config, _ = project
-    model = session.build_model(config)
+    model = opening.build_model(config)
     losses = [
         evaluate(model, samples.validation(64)).loss for samples in (prepare_samples(config), open_samples(run, config))
     ]

@@ -25,11 +25,9 @@ from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.runs.manifest import step_of
 from glassformer.runs.seal import CONFIG
-from glassformer.tasks.opening import read_weights
+from glassformer.tasks.opening import build_model, find_device, read_weights, run_config
 from glassformer.tasks.registry import task_of
-from glassformer.training.execution import find_device
 from glassformer.training.importing import open_folder
-from glassformer.training.session import build_model, run_config
 
 ALL = "all"
 """For a checkpoint: each of them, and the start of the training."""
