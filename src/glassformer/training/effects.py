@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from glassformer.config import Config
+from glassformer.config import Config, value_at
 from glassformer.errors import ConfigError
 from glassformer.tasks.run_config import RunConfig
 
@@ -120,15 +119,8 @@ def ineffective_in_training(config: RunConfig) -> Iterator[str]:
     yield from without_effect(config, changed)
 
 
-def _value(config: Config, path: str) -> Any:
-    value: Any = config
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-    return value
-
-
 def _written(config: Config, path: str) -> str:
-    value = _value(config, path)
+    value = value_at(config, path)
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)
@@ -136,4 +128,4 @@ def _written(config: Config, path: str) -> str:
 
 def _is_default(config: RunConfig, path: str) -> bool:
     holder, _, name = path.rpartition(".")
-    return bool(_value(config, path) == type(_value(config, holder)).model_fields[name].default)
+    return bool(value_at(config, path) == type(value_at(config, holder)).model_fields[name].default)
