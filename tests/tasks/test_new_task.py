@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from glassformer.cli.main import main
-from glassformer.errors import ConfigError, RunError
+from glassformer.data.task_tokenizer import TextTokenizer
+from glassformer.errors import ConfigError, DataError, RunError
 from glassformer.generation.sampling import SamplingConfig
+from glassformer.inspection.subjects import open_subject
 from glassformer.models.presets import preset
 from glassformer.registry import load_part_file
 from glassformer.tasks.open_run import open_model, open_run, open_translator
@@ -80,6 +82,24 @@ def test_it_is_trained_resumed_opened_evaluated_and_sampled(runs, resume, assert
     assert measured == {"accuracy": last["accuracy"], "n_tokens": 7 * 12, "step": 3}
     assert main(["evaluate", str(whole.run.path), "--beam", "3"]) == 2
     assert "has learned from counting" in " ".join(capfd.readouterr().err.split())
+
+
+def test_it_is_inspected(runs, capfd):
+    run = runs.train(counting()).run
+    page = run.path / "page.html"
+    assert main(["inspect", str(run.path), "--text", "1 2 3", "-o", str(page)]) == 0
+    assert page.stat().st_size > 10_000
+    subject = open_subject(run.path)
+    assert isinstance(subject.tokenizer, TextTokenizer)
+    assert subject.read("1 2 3").tokens == ["1", "2", "3"]
+
+
+def test_a_tokenizer_without_a_method_is_named_with_what_it_should_have(runs, monkeypatch):
+    run = runs.train(counting()).run
+    digits = type(open_run(run).tokenizer)
+    monkeypatch.delattr(digits, "token_text")
+    with pytest.raises(DataError, match=r"Digits.*TextTokenizer"):
+        open_subject(run.path)
 
 
 def test_it_learns(runs):
