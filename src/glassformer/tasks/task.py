@@ -135,6 +135,10 @@ class Task(ABC):
         """The identity of data of a certain content: :attr:`TrainingData.fingerprint`."""
         raise NotImplementedError
 
+    def made_from(self, data: Any, recorded: Mapping[str, Any]) -> str:
+        """What else the data depend on, then (in the run's record) and now: a sentence for a refusal, or nothing."""
+        return ""
+
     @abstractmethod
     def load_tokenizer(self, folder: Path) -> TaskTokenizer:
         """The tokenizer that a run keeps in its folder; of a task whose models write text, a ``TextTokenizer``."""
