@@ -43,7 +43,9 @@ def test_a_run_of_a_machine_with_a_gpu_says_what_is_missing_here():
 @pytest.mark.parametrize("odd", [[], {}, "abc", -1, 10**400, True, "NaN"])
 @pytest.mark.parametrize("name", asdict(Progress()))
 def test_an_odd_value_in_the_progress_is_a_damaged_checkpoint(name, odd):
-    if odd == -1 and name in ("seconds", "nll_sum", "objective_sum", "best_loss"):
+    if (odd == {} and name == "auxiliary_sums") or (
+        odd == -1 and name in ("seconds", "nll_sum", "objective_sum", "best_loss")
+    ):
         return
     with pytest.raises(CheckpointError, match="'progress', is damaged"):
         Progress.from_state(asdict(Progress()) | {name: odd}, 16.0)
