@@ -31,7 +31,7 @@ def test_an_odd_value_in_a_path_is_a_damaged_checkpoint_or_a_device_that_is_not_
 
 @pytest.mark.parametrize("tree", [None, [], "abc", 3, {}, {"device": "cpu"}, PATH.to_dict() | {"more": 1}], ids=str)
 def test_another_thing_than_a_path_is_a_damaged_checkpoint(tree):
-    with pytest.raises(CheckpointError, match="'acceleration', is damaged"):
+    with pytest.raises(CheckpointError, match=r"'acceleration'.*damaged"):
         ExecutionConfig.from_dict(tree)
 
 

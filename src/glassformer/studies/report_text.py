@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import glassformer
-from glassformer.config import Config
+from glassformer.config import Config, flat, value_at
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 from glassformer.runs.environment import machine, read_environment, versions
 from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import SequentialResult
@@ -60,7 +61,7 @@ def question(config: StudyConfig) -> str:
         return f"What is the effect of removing {listed(paths)}?"
     if len(paths) == 1:
         values = [value for change in changes for value in change.values()]
-        instead = shown(_value_at(config.base, paths[0]))
+        instead = shown(value_at(config.base.to_dict(), paths[0]))
         if len(values) == 1:
             return f"What is the effect of {paths[0]}={values[0]} instead of {instead}?"
         if len(values) <= VALUES:
@@ -78,10 +79,9 @@ def subtitle(config: StudyConfig) -> str:
 
 def size(model: ModelConfig) -> str:
     """A model in a few words: ``a decoder of 4 layers, width 128``."""
-    layers = counted(model.n_layers, "layer")
-    if model.n_encoder_layers is None:
-        return f"a decoder of {layers}, width {model.d_model}"
-    return f"an encoder of {counted(model.n_encoder_layers, 'layer')} and a decoder of {layers}, width {model.d_model}"
+    stacks = [(stack.side, counted(stack.n_layers(model), "layer")) for stack in family_of(model).stacks]
+    parts = [f"{'an' if side == 'encoder' else 'a'} {side} of {layers}" for side, layers in stacks]
+    return f"{' and '.join(parts)}, width {model.d_model}"
 
 
 def answers(numbers: Numbers) -> list[Answer]:
@@ -150,14 +150,7 @@ def circumstances(numbers: Numbers) -> dict[str, str]:
 
 def settings(config: Config) -> dict[str, str]:
     """Every setting by its dotted name, as the command line writes it."""
-    return dict(_flat(config.to_dict(), ""))
-
-
-def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
-    for name, value in tree.items():
-        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", shown(value))]
-    return flat
+    return {path: shown(value) for path, value in flat(config.to_dict()).items()}
 
 
 def _answer(row: Difference, numbers: Numbers) -> Answer:
@@ -196,11 +189,3 @@ def _as_designed(config: StudyConfig) -> dict[str, dict[str, Any]]:
         paths = added.get(config.matched, ()) if name in config.adjusted else ()
         designed[name] = {path: value for path, value in changes.items() if path not in paths} or dict(changes)
     return designed
-
-
-def _value_at(config: Config, path: str) -> Any:
-    """The value of a dotted setting."""
-    value: Any = config.to_dict()
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
