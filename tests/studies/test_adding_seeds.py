@@ -8,9 +8,9 @@ import random
 import pytest
 
 from glassformer.errors import ConfigError
+from glassformer.statistics.sequential import decide
 from glassformer.studies.adding_seeds import next_seed, sequential_results, until_decided
 from glassformer.studies.outcomes import RunOutcome, failed
-from glassformer.studies.sequential import decide
 from glassformer.studies.study_file import read_study
 from glassformer.studies.summary import summarise
 

@@ -10,6 +10,7 @@ import torch
 from glassformer.errors import CheckpointError
 from glassformer.parts.interventions import zero
 from glassformer.runs.folder import Run
+from glassformer.statistics.comparison import compare
 from glassformer.studies.checking import check
 from glassformer.studies.design import BASE
 from glassformer.studies.design import study as design_of
@@ -19,7 +20,6 @@ from glassformer.studies.report import write_report
 from glassformer.studies.report_removal import NOT_MEASURED, removal_section, removal_table
 from glassformer.studies.report_tables import difference_cell, interval_cell
 from glassformer.studies.same_data import began_with
-from glassformer.studies.statistics import compare
 from glassformer.studies.worker import train_run
 from glassformer.tasks.open_run import open_model
 

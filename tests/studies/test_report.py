@@ -10,16 +10,16 @@ from urllib.parse import unquote
 import pytest
 
 from glassformer.errors import DataError, RunError
+from glassformer.statistics.comparison import compare
+from glassformer.statistics.power import power_line
+from glassformer.statistics.sequential import decide
 from glassformer.studies.outcomes import Curve, RunOutcome
-from glassformer.studies.power import power_line
 from glassformer.studies.report import write_report
 from glassformer.studies.report_csv import runs_csv, variants_csv
 from glassformer.studies.report_curves import _curve_rows
 from glassformer.studies.report_numbers import gather
 from glassformer.studies.report_tables import costs_table
 from glassformer.studies.report_text import answers, circumstances
-from glassformer.studies.sequential import decide
-from glassformer.studies.statistics import compare
 from glassformer.studies.summary import summarise
 from glassformer.studies.worker import train_run
 

@@ -15,9 +15,9 @@ from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUI
 from glassformer.errors import RunError
 from glassformer.inspection.gradients import training_gradients
 from glassformer.runs.folder import Run
+from glassformer.statistics.comparison import FEWEST_PAIRS
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.statistics import FEWEST_PAIRS
 from glassformer.wording import counted
 
 CLAIMED = (0.005, 0.16)

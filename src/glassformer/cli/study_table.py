@@ -14,12 +14,12 @@ from glassformer import places
 from glassformer.cli.terminal import Terminal, warn
 
 if TYPE_CHECKING:
+    from glassformer.statistics.comparison import Difference
     from glassformer.studies.adding_seeds import SequentialResult
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
     from glassformer.studies.report_failures import Failures
     from glassformer.studies.runner import StudyResult
-    from glassformer.studies.statistics import Difference
     from glassformer.studies.summary import Summary
 
 

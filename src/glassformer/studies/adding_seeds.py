@@ -1,6 +1,6 @@
 """Seeds one at a time, until every variant of a study is decided or the budget is spent.
 
-``studies/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
+``statistics/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
 ``study.json``: the budget and the margin from the beginning, and the seeds in the order in which they were added. So a
 study that was killed resumes to the same decision.
 """
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from glassformer.studies.boundaries import FIRST_LOOK
+from glassformer.statistics.boundaries import FIRST_LOOK
+from glassformer.statistics.comparison import no_spread, paired_by_seed
+from glassformer.statistics.sequential import Decision, decide
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.folder import Study
-from glassformer.studies.sequential import Decision, decide
-from glassformer.studies.statistics import no_spread, paired_by_seed
 from glassformer.wording import counted
 
 Train = Callable[[Study], str | None]

@@ -41,7 +41,7 @@ _UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\s]+')
 
 
 class UntilDecided(Config):
-    """Seeds are added one at a time until every variant is decided: ``studies/sequential.py`` has the rule."""
+    """Seeds are added one at a time until every variant is decided: ``statistics/sequential.py`` has the rule."""
 
     budget_seeds: Natural = 20
     """Maximum number of seeds."""
@@ -53,7 +53,7 @@ class UntilDecided(Config):
         return "study"
 
     def complaints(self) -> Iterator[str]:
-        from glassformer.studies.boundaries import FIRST_LOOK, MOST_LOOKS
+        from glassformer.statistics.boundaries import FIRST_LOOK, MOST_LOOKS
 
         if not FIRST_LOOK <= self.budget_seeds <= MOST_LOOKS:
             yield (

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.wording import percent, signed
 from glassformer.studies.report_curves import finished_runs, learning_curves, legend
 from glassformer.studies.report_numbers import Numbers, RunNumbers
-from glassformer.studies.statistics import Difference
-from glassformer.studies.wording import percent, signed
 
 if TYPE_CHECKING:
     import altair as alt

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
+from glassformer.statistics.power import power_line
 from glassformer.studies.design import BASE
-from glassformer.studies.power import power_line
 from glassformer.studies.report_numbers import Numbers, RunNumbers
 
 

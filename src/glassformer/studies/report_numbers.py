@@ -15,12 +15,12 @@ from glassformer.errors import RunError
 from glassformer.models.counting import parameters
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
+from glassformer.statistics.comparison import Comparison, Difference, compare
+from glassformer.statistics.sequential import Decision
 from glassformer.studies.curves import first_reach, mean_loss, shared_steps
 from glassformer.studies.design import BASE, run_key_of
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome
-from glassformer.studies.sequential import Decision
-from glassformer.studies.statistics import Comparison, Difference, compare
 from glassformer.studies.summary import Arm, Summary, summarise
 from glassformer.training.session import entropies
 

@@ -11,15 +11,15 @@ from statistics import fmean
 from textwrap import shorten
 
 from glassformer.charts.table import Cell, Header, Table
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.power import MOST_PAIRS
+from glassformer.statistics.sequential import Decision
+from glassformer.statistics.wording import percent, plain, probability, signed
 from glassformer.studies.design import BASE
-from glassformer.studies.power import MOST_PAIRS
 from glassformer.studies.report_numbers import Numbers, RunNumbers
 from glassformer.studies.report_text import Answer, settings
 from glassformer.studies.row_pages import RowPage
-from glassformer.studies.sequential import Decision
-from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
-from glassformer.studies.wording import percent, plain, probability, signed
 
 NOTHING = "–"
 REASON = 110

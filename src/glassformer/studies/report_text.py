@@ -11,11 +11,11 @@ from glassformer.config import Config
 from glassformer.models.config import ModelConfig
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.power import PowerLine, power_line
 from glassformer.studies.adding_seeds import SequentialResult
 from glassformer.studies.design import StudyConfig
-from glassformer.studies.power import PowerLine, power_line
 from glassformer.studies.report_numbers import Numbers, opened
-from glassformer.studies.statistics import Difference
 from glassformer.studies.variation import shown
 from glassformer.tasks.run_config import RunConfig
 from glassformer.wording import counted, duration, listed

@@ -14,10 +14,10 @@ from glassformer.charts.page import Page
 from glassformer.errors import GlassformerError, RunError
 from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import open_subject
+from glassformer.statistics.wording import seeds_listed
 from glassformer.studies.design import BASE, safe_name
 from glassformer.studies.report_failures import Failures
 from glassformer.studies.report_numbers import Numbers
-from glassformer.studies.wording import seeds_listed
 from glassformer.tasks.run_data import open_samples
 from glassformer.tasks.training_data import TrainingData
 

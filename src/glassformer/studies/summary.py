@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from glassformer.statistics.comparison import Comparison, Difference, compare
 from glassformer.strict_json import finite
 from glassformer.studies.adding_seeds import SequentialResult, sequential_results
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome, Status
-from glassformer.studies.statistics import Comparison, Difference, compare
 
 FIXED = ("interval", "t", "p", "p_holm")
 """Fields of a comparison that are only valid for a number of seeds fixed beforehand."""

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.boundaries import FIRST_LOOK, MOST_LOOKS, critical_values, spent
-from glassformer.studies.paired import paired_t
-from glassformer.studies.sequential import decide, repeated_intervals
+from glassformer.statistics.boundaries import FIRST_LOOK, MOST_LOOKS, critical_values, spent
+from glassformer.statistics.paired import paired_t
+from glassformer.statistics.sequential import decide, repeated_intervals
 
 LOOKS = 30
 

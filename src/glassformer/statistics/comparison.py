@@ -15,7 +15,8 @@ pairs there is only the mean, and a note that says why. There is no unpaired com
 shared seeds are for.
 
 The interval is of one variant alone; the adjusted p is of the whole table. Both hold for a number of seeds that was
-fixed beforehand: where seeds were added until something showed, ``studies/sequential.py`` has the intervals that hold.
+fixed beforehand: where seeds were added until something showed, ``statistics/sequential.py`` has the intervals that
+hold.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ import numpy as np
 from scipy import stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.paired import PairedT, hedges_correction, holm, paired_t, without_spread
-from glassformer.studies.wording import difference_clause, percent, probability, seeds_listed, signed
+from glassformer.statistics.paired import PairedT, hedges_correction, holm, paired_t, without_spread
+from glassformer.statistics.wording import difference_clause, percent, probability, seeds_listed, signed
 from glassformer.wording import counted
 
 Losses = Mapping[int, float | None]

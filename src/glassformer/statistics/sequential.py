@@ -4,7 +4,7 @@ The t interval holds for a number of seeds fixed beforehand. Whoever looks after
 zero is wrong far more often than one time in 20. Here the rule is
 
     repeated confidence intervals (Jennison & Turnbull 1989) of an error-spending sequential t test
-    (Lan & DeMets 1983), with boundaries computed exactly (Jennison & Turnbull 1991): ``studies/boundaries.py``
+    (Lan & DeMets 1983), with boundaries computed exactly (Jennison & Turnbull 1991): ``statistics/boundaries.py``
 
 At n pairs the interval is mean ± c(n) · sd/√n. With a chance of 1 − α, *all* of these intervals, at every n from 3 on,
 hold the true difference at once, so any reason for stopping is allowed, and so is going on after a decision. The
@@ -38,16 +38,16 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import ConfigError
-from glassformer.studies.boundaries import FIRST_LOOK, MOST_LOOKS, critical_values
-from glassformer.studies.paired import Floats
-from glassformer.studies.statistics import (
+from glassformer.statistics.boundaries import FIRST_LOOK, MOST_LOOKS, critical_values
+from glassformer.statistics.comparison import (
     Losses,
     check_confidence,
     no_spread,
     paired_by_seed,
     too_few,
 )
-from glassformer.studies.wording import difference_clause, plain
+from glassformer.statistics.paired import Floats
+from glassformer.statistics.wording import difference_clause, plain
 from glassformer.wording import counted
 
 Conclusion = Literal["different", "equivalent", "undecided"]

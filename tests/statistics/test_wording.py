@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glassformer.studies.wording import difference_clause, percent, plain, probability, seeds_listed, signed
+from glassformer.statistics.wording import difference_clause, percent, plain, probability, seeds_listed, signed
 from glassformer.wording import counted
 
 

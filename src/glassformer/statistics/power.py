@@ -20,9 +20,9 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.paired import Floats
-from glassformer.studies.statistics import Difference
-from glassformer.studies.wording import percent, plain
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.paired import Floats
+from glassformer.statistics.wording import percent, plain
 from glassformer.wording import counted
 
 MOST_PAIRS = 10_000

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.paired import hedges_correction, holm, paired_t
-from glassformer.studies.statistics import Comparison, compare
+from glassformer.statistics.comparison import Comparison, compare
+from glassformer.statistics.paired import hedges_correction, holm, paired_t
 
 LOSS = st.integers(1000, 3000).map(lambda thousandths: thousandths / 1000)
 

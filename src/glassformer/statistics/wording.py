@@ -1,4 +1,4 @@
-"""How the numbers of a study are written in sentences."""
+"""How losses, differences, shares and p values are written in sentences."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.paired import paired_t
-from glassformer.studies.power import MOST_PAIRS, pairs_needed, power_line, power_of, smallest_effect
-from glassformer.studies.statistics import compare
+from glassformer.statistics.comparison import compare
+from glassformer.statistics.paired import paired_t
+from glassformer.statistics.power import MOST_PAIRS, pairs_needed, power_line, power_of, smallest_effect
 
 
 def row_of(differences, *, others: int = 0):
