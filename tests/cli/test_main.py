@@ -200,3 +200,11 @@ def test_a_disk_that_fills_up_while_a_runs_folder_is_made_is_one_message_and_lea
     assert done.stderr.count("error: ") == 1
     assert "File too large" in done.stderr
     assert sorted(place.rglob("*")) == before
+
+
+# ------------------------------------------------------------------------------------------------------- the help page
+
+
+@pytest.mark.parametrize("name", module.COMMANDS)
+def test_every_row_of_the_table_is_the_first_line_of_its_command_s_own_help(name):
+    assert module.load(name).help.splitlines()[0] == module.COMMANDS[name].summary

@@ -51,7 +51,7 @@ COMMANDS = {
     "resume": Command("glassformer.cli.resume:resume", "Resume a run that was stopped or killed.", opens=True),
     "study": Command(
         "glassformer.cli.study:study",
-        "Train a base and variants of it with several seeds, and compare them, paired by seed.",
+        "Train a baseline and variants of it with several seeds, and compare them, paired by seed.",
         opens=True,
     ),
     "report": Command(
@@ -60,7 +60,7 @@ COMMANDS = {
         opens=True,
     ),
     "claims": Command(
-        "glassformer.cli.claims:claims", "List claims about Transformers with their verdicts, or put them to the test."
+        "glassformer.cli.claims:claims", "List claims about Transformers with their verdicts, or test them."
     ),
     "scale": Command(
         "glassformer.cli.scale:scale", "Scaling laws: plan a training, fit runs, climb a ladder, look up a law."
