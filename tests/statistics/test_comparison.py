@@ -209,6 +209,7 @@ def test_below_three_pairs_there_is_a_mean_and_the_reason_why_there_is_no_more(n
     assert (row.interval, row.p, row.p_holm, row.effect, row.sd) == (None,) * 5
     assert not row.shown
     assert f"n = {n} pair" in row.sentence()
+    assert ("average" in row.sentence()) == (n > 1)
     assert "fewer than 3 pairs" in row.sentence()
     assert "±12.7" in row.sentence()
 

@@ -118,7 +118,8 @@ class Difference:
             return f"{self.variant} cannot be compared with the baseline: {self.note}."
         if self.interval is None or self.p_holm is None:
             by = f"differs by {signed(self.mean, self.mean)} {unit} from" if self.mean else "equals"
-            return f"On average {self.variant} {by} the baseline (n = {pairs}): {self.note}."
+            average = "On average " if self.n > 1 else ""
+            return f"{average}{self.variant} {by} the baseline (n = {pairs}): {self.note}."
         over = f" over {self.comparisons} variants" if self.comparisons > 1 else ""
         support = f"n = {pairs}, Holm-adjusted p {probability(self.p_holm)}{over}"
         clause = difference_clause(

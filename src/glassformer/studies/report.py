@@ -19,6 +19,7 @@ from glassformer.charts.figures import Figure
 from glassformer.charts.page import Page, Section
 from glassformer.charts.table import Table, escaped
 from glassformer.errors import DataError
+from glassformer.statistics.wording import percent
 from glassformer.studies.folder import Study
 from glassformer.studies.report_charts import charts
 from glassformer.studies.report_csv import runs_csv, variants_csv
@@ -162,8 +163,8 @@ def _sections(
         ),
         Section(
             "Paired differences",
-            "Final loss of each variant minus the baseline's, seed by seed. Look for intervals that exclude 0, and for "
-            "single seeds that a mean hides.",
+            "Final loss of each variant minus the baseline's, seed by seed. Look for single seeds that a mean hides. "
+            f"{_intervals(numbers)}",
             forest,
             missing=undrawn or ("" if forest else UNPAIRED),
         ),
@@ -202,6 +203,14 @@ def _rule(numbers: Numbers) -> str:
         return "A difference is shown when its interval excludes 0, at whichever look."
     level = f"{1 - numbers.comparison.confidence:.2g}"
     return f"A difference is significant if its adjusted p is at most {level}."
+
+
+def _intervals(numbers: Numbers) -> str:
+    """What the bars of the forest plot say of significance."""
+    if numbers.decisions:
+        return "The intervals are those of the table."
+    confidence = percent(numbers.comparison.confidence)
+    return f"Bars are unadjusted {confidence} intervals; significance is by the adjusted p in the table."
 
 
 def _power(found: Sequence[Answer]) -> list[Table]:
