@@ -136,7 +136,7 @@ def test_the_table_itself_keeps_its_family_wise_error():
         base, *variants = rng.normal(1.7, 0.02, (11, 5))
         rows = compare(by_seed(base), {f"v{i}": by_seed(v) for i, v in enumerate(variants)}).rows
         assert [row.p_holm for row in rows] == pytest.approx(holm([row.p for row in rows]).tolist())
-        false += any(row.shown for row in rows)
+        false += any(row.significant for row in rows)
         unadjusted += any(row.p <= 0.05 for row in rows)
     assert false <= 26
     assert unadjusted > 50
@@ -207,7 +207,7 @@ def test_below_three_pairs_there_is_a_mean_and_the_reason_why_there_is_no_more(n
     (row,) = compare(by_seed([1.7] * n), {"v": by_seed([1.75, 1.78][:n])}).rows
     assert row.mean == pytest.approx(statistics.mean([0.05, 0.08][:n]))
     assert (row.interval, row.p, row.p_holm, row.effect, row.sd) == (None,) * 5
-    assert not row.shown
+    assert not row.significant
     assert f"n = {n} pair" in row.sentence()
     assert ("average" in row.sentence()) == (n > 1)
     assert "fewer than 3 pairs" in row.sentence()
@@ -267,7 +267,7 @@ def test_a_confidence_that_is_none_is_told(confidence):
 # In words
 
 
-def test_a_shown_difference_reads_as_a_sentence():
+def test_a_significant_difference_reads_as_a_sentence():
     base = by_seed([1.70, 1.72, 1.69, 1.71])
     worse = {seed: loss + change for (seed, loss), change in zip(base.items(), [0.04, 0.05, 0.04, 0.03], strict=True)}
     better = {seed: 2 * base[seed] - loss for seed, loss in worse.items()}
@@ -277,7 +277,7 @@ def test_a_shown_difference_reads_as_a_sentence():
     assert table.row("norm=none").sentence() == f"norm=none lowers the loss by 0.040 {support}"
 
 
-def test_a_difference_that_is_not_shown_names_no_direction():
+def test_a_difference_that_is_not_significant_names_no_direction():
     base = by_seed([1.70, 1.72, 1.69])
     sentence = compare(base, {"v": by_seed([1.71, 1.71, 1.70])}).row("v").sentence("the accuracy", "points")
     assert sentence.startswith(

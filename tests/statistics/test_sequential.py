@@ -121,7 +121,7 @@ def test_a_decision_stands_when_more_seeds_come():
             if settled is not None:
                 assert (decision.verdict, decision.n, decision.interval) == settled
                 assert decision.available == n
-            elif decision.settled:
+            elif decision.decided:
                 settled = decision.verdict, decision.n, decision.interval
                 assert decision.n == n, "no look is missed"
         assert settled is not None
@@ -151,7 +151,7 @@ def test_a_difference_below_the_margin_is_decided_as_equivalent():
     )
 
 
-def test_a_difference_may_be_shown_and_be_within_the_margin():
+def test_a_difference_may_be_significant_and_be_within_the_margin():
     (decision,) = decide(
         by_seed([1.70, 1.72, 1.69]), {"v": by_seed([1.7100, 1.7301, 1.6999])}, seeds=[0, 1, 2], margin=0.1
     )

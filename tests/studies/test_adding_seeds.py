@@ -91,14 +91,14 @@ def test_a_small_difference_is_decided_by_the_margin_and_by_nothing_else(begin):
     )
     shorter = study.config.seeds[:-1]
     before = decide(base, losses, seeds=shorter, margin=0.05)
-    assert len(shorter) < 3 or not all(decision.settled for decision in before)  # not one seed more than needed
+    assert len(shorter) < 3 or not all(decision.decided for decision in before)  # not one seed more than needed
 
 
 def test_the_budget_ends_what_nothing_decides(begin):
     study, signal = until_decided(begin(["wild", "far"], seeds=2, budget_seeds=5), Losses())
     assert (signal, len(study.config.seeds)) == (None, 5)
     wild, far = sequential_results(study)
-    assert (wild.settled, wild.decision.available, far.settled) == (False, 0, True)
+    assert (wild.decided, wild.decision.available, far.decided) == (False, 0, True)
 
 
 def test_a_variant_that_is_the_base_again_needs_no_more_seeds(begin):
@@ -106,7 +106,7 @@ def test_a_variant_that_is_the_base_again_needs_no_more_seeds(begin):
     assert len(study.config.seeds) == 3
     same = sequential_results(study)[0]
     assert same.identical
-    assert same.settled
+    assert same.decided
     assert same.sentence().startswith("same equals the baseline in every pair (n = 3 pairs)")
 
 

@@ -98,7 +98,7 @@ def test_the_page_holds_the_numbers_of_the_comparison(trained, tab_of_trained):
     losses = trained.losses()
     expected = compare(losses.pop("base"), losses)
     rows = {cells[0]: cells for cells in table(tab, "Paired differences")[1:]}
-    assert list(rows) == ["base", "residual=none", "a|b <i>", "wild"]  # escaped, as the user wrote them
+    assert list(rows) == ["baseline", "residual=none", "a|b <i>", "wild"]  # escaped, as the user wrote them
     for row in expected.rows:
         cells = rows[row.variant]
         if row.variant == "wild":
@@ -158,7 +158,7 @@ def test_every_row_opens_beside_the_base_on_the_same_text(trained, tab_of_traine
     for path in pages:
         opened = open_page(path)
         headings = opened.locator("h1").inner_text()
-        assert "base, seed 0" in headings
+        assert "baseline, seed 0" in headings
         read = opened.locator(".gf-facts div", has_text="text").first.inner_text()
         assert "16 tokens" in opened.locator(".gf-facts").inner_text()
         assert read
@@ -183,7 +183,7 @@ def test_the_report_can_be_read_with_the_keyboard_and_sorted(trained, shown):
     assert reached
     tab.get_by_role("table", name="Paired differences").get_by_role("button", name="difference").click()
     names = [cells[0] for cells in table(tab, "Paired differences")[1:]]
-    assert set(names[2:]) == {"base", "wild"}  # without a number: last
+    assert set(names[2:]) == {"baseline", "wild"}  # without a number: last
 
 
 def test_no_number_without_its_circumstances(trained, tab_of_trained):
@@ -234,7 +234,7 @@ def test_equal_differences_and_diverged_and_failed_runs_are_told_apart(create, d
     assert "diverged in 1 of 4 runs (seed 3)" in text
     rows = {cells[0]: cells for cells in table(tab, "Paired differences")[1:]}
     assert rows["n_layers=1"][1:4] == ["1", "1", "1"]
-    assert rows["base"][1:4] == ["–", "1", "0"]
+    assert rows["baseline"][1:4] == ["–", "1", "0"]
     assert "1 run failed" in text
     assert "n_layers=1, seed 2: <b>no</b> memory." in text
     assert "inconclusive" in text

@@ -99,8 +99,8 @@ class Difference:
         return tuple(pair.seed for pair in self.pairs if pair.variant is None)
 
     @property
-    def shown(self) -> bool:
-        """Whether a difference is shown: the p adjusted for the whole table is at most 1 − confidence."""
+    def significant(self) -> bool:
+        """Whether the p adjusted for the whole table is at most 1 − confidence."""
         return self.p_holm is not None and self.p_holm <= 1 - self.confidence
 
     def sentence(self, quantity: str = "the loss", unit: str = "nats") -> str:
@@ -109,7 +109,7 @@ class Difference:
         ``residual=none raises the loss by 0.041 nats (95 % interval 0.030 to 0.052, n = 8 pairs, Holm-adjusted p =
         0.0002).``
         """
-        return " ".join([self._finding(quantity, unit), *self.apart()])
+        return " ".join([self._finding(quantity, unit), *self.exclusions()])
 
     def _finding(self, quantity: str, unit: str) -> str:
         """What the whole pairs say."""
@@ -123,12 +123,12 @@ class Difference:
         over = f" over {self.comparisons} variants" if self.comparisons > 1 else ""
         support = f"n = {pairs}, Holm-adjusted p {probability(self.p_holm)}{over}"
         clause = difference_clause(
-            self.variant, self.mean, self.interval, self.shown, self.confidence, quantity, unit, support
+            self.variant, self.mean, self.interval, self.significant, self.confidence, quantity, unit, support
         )
         return f"{clause}."
 
-    def apart(self) -> list[str]:
-        """What is excluded from the pairs: a sentence for each reason."""
+    def exclusions(self) -> list[str]:
+        """The runs excluded from the pairs: a sentence for each reason."""
         excluded = [
             f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}), excluded."
             for side, seeds in (("The baseline", self.base_diverged), (self.variant, self.variant_diverged))

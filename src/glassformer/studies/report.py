@@ -198,9 +198,9 @@ def _answer(found: Sequence[Answer], pending: str) -> Section:
 
 
 def _rule(numbers: Numbers) -> str:
-    """When a difference counts as shown."""
+    """When a difference counts as significant."""
     if numbers.decisions:
-        return "A difference is shown when its interval excludes 0, at whichever look."
+        return "A difference is significant if its interval excludes 0, at whichever look."
     level = f"{1 - numbers.comparison.confidence:.2g}"
     return f"A difference is significant if its adjusted p is at most {level}."
 

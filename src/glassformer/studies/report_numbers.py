@@ -98,10 +98,10 @@ class Numbers:
 
     @cached_property
     def strongest_first(self) -> list[Difference]:
-        """The rows of the table: those that are shown by the size of their difference, then the others by theirs."""
+        """The rows of the table: significant ones by the size of their difference, then the others by theirs."""
         return sorted(
             self.comparison.rows,
-            key=lambda row: (row.mean is None, row.interval is None, not row.shown, -abs(row.mean or 0.0)),
+            key=lambda row: (row.mean is None, row.interval is None, not row.significant, -abs(row.mean or 0.0)),
         )
 
     @cached_property

@@ -67,8 +67,8 @@ class Summary:
 
     def sentence(self, row: Difference) -> str:
         """What is found of a row's variant in plain words, with the runs that are in no pair."""
-        sequential_result = self.sequential_result(row.variant)
-        return row.sentence() if sequential_result is None else " ".join([sequential_result.sentence(), *row.apart()])
+        result = self.sequential_result(row.variant)
+        return row.sentence() if result is None else " ".join([result.sentence(), *row.exclusions()])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""
