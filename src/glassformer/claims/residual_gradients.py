@@ -38,7 +38,7 @@ class EndOfRun:
 
 
 def measure(study: Study, arm: str) -> list[EndOfRun]:
-    """Of every run of an arm that recorded its gradients (one of somebody else's that is reused may not have)."""
+    """The end of every run of an arm that recorded its gradients (a reused run of somebody else's may not have)."""
     found = []
     for outcome in study.outcomes():
         if outcome.variant == arm and outcome.run is not None:

@@ -37,7 +37,7 @@ ROWS = 8  # texts on which the entropy is measured
 
 @dataclass(frozen=True)
 class Width:
-    """Of one d_k, by arm: final losses; and the entropy of attention, as a share of the largest possible, by seed."""
+    """One d_k, by arm and seed: final losses; attention's entropy at start and end, as a share of the largest."""
 
     losses: Mapping[str, Losses]
     start: Mapping[str, Losses]

@@ -8,7 +8,7 @@ Exit status, each but 0 with one message on standard error:
 0     done; also where the reader of a pipe left early (``| head``)
 1     a study's numbers are complete, but part of its report could not be created (``study_table.py``)
 2     something that the user can fix: an input, a file, a full disk
-70    a fault of ours; the message says where the report of it is (``crash.py``)
+70    a bug in glassformer; the message says where the report of it is (``crash.py``)
 130   stopped by Ctrl-C; 143 by SIGTERM
 ====  ===========================================================================================
 """
@@ -162,7 +162,7 @@ def _run(words: list[str]) -> int:
 
 
 def _unexpected(error: Exception, words: list[str]) -> int:
-    """Say what happened, once: output that cannot be written, a system that refuses, or a fault of ours."""
+    """Say what happened, once: output that cannot be written, a system that refuses, or a bug of ours."""
     if isinstance(error, OSError):
         lost = streams.lost_output()
         if lost is not None:

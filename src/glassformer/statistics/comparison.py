@@ -72,7 +72,7 @@ class Difference:
     interval: tuple[float, float] | None = None
     t: float | None = None
     p: float | None = None
-    """Of the two-sided paired t test, unadjusted."""
+    """The p of the two-sided paired t test, unadjusted."""
     p_holm: float | None = None
     effect: float | None = None
     """Hedges' g_z: Cohen's d_z, the mean in standard deviations of the differences, corrected for small n."""
@@ -112,7 +112,7 @@ class Difference:
         return " ".join([self._finding(quantity, unit), *self.exclusions()])
 
     def _finding(self, quantity: str, unit: str) -> str:
-        """What the whole pairs say."""
+        """The finding of the whole pairs as a sentence."""
         pairs = counted(self.n, "pair")
         if self.mean is None:
             return f"{self.variant} cannot be compared with the baseline: {self.note}."

@@ -85,7 +85,7 @@ class PowerLine:
     sd: float
     """The standard deviation of the differences, as observed."""
     alpha: float
-    """Of each test: what is allowed to the table, divided by its number of variants."""
+    """The level of each test: what is allowed to the table, divided by its number of variants."""
     power: float
     smallest: float
     """The smallest true difference that these pairs detect with chance ``power``."""

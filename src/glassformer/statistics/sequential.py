@@ -64,7 +64,7 @@ class Decision:
     available: int
     """Whole pairs there are, those after the decision too."""
     confidence: float
-    """Of all intervals of all variants at all looks together."""
+    """The chance that all intervals of all variants at all looks hold together."""
     comparisons: int
     margin: float | None
     mean: float | None = None

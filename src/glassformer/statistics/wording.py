@@ -45,7 +45,7 @@ def plain(value: float, scale: float) -> str:
 
 
 def signed(value: float, scale: float) -> str:
-    """As ``plain``, with its sign always.
+    """A number rounded as by ``plain``, always with its sign.
 
     >>> signed(0.04127, 0.011)
     '+0.041'

@@ -51,7 +51,7 @@ REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.
 PICTURES = (".svg", ".pdf")
 UNPAIRED = "No seed has a final loss for both a variant and the baseline."
 IN_THE_HEAD = ("study", "training time", "machine", "versions", "started")
-"""Of the circumstances, those that stand at the top already."""
+"""The circumstances that stand at the top of the page."""
 
 
 def write_report(

@@ -275,14 +275,14 @@ def _percentage(share: float | None) -> Cell:
 
 
 def difference_cell(mean: float | None, interval: tuple[float, float] | None) -> Cell:
-    """With two digits of half its interval; without one, two of its own."""
+    """A difference with two digits of half its interval; without an interval, with two digits of its own."""
     if mean is None:
         return Cell(NOTHING)
     return Cell(signed(mean, abs(mean) if interval is None else (interval[1] - interval[0]) / 2), mean)
 
 
 def interval_cell(interval: tuple[float, float] | None) -> Cell:
-    """With two digits of half its width."""
+    """An interval with two digits of half its width."""
     if interval is None:
         return Cell(NOTHING)
     scale = (interval[1] - interval[0]) / 2

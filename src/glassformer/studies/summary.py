@@ -59,10 +59,10 @@ class Summary:
     comparison: Comparison
     """Its intervals and p hold where the seeds were fixed beforehand, and are not shown where they were not."""
     sequential_results: tuple[SequentialResult, ...] = ()
-    """Of every variant, where seeds were added until it was decided."""
+    """Sequential results of every variant; empty where the seeds were fixed beforehand."""
 
     def sequential_result(self, variant: str) -> SequentialResult | None:
-        """Of one variant; None where the seeds were fixed beforehand."""
+        """The sequential result of one variant; None where the seeds were fixed beforehand."""
         return next((each for each in self.sequential_results if each.decision.variant == variant), None)
 
     def sentence(self, row: Difference) -> str:
