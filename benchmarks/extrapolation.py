@@ -29,11 +29,11 @@ import numpy as np
 
 from glassformer.errors import GlassformerError
 from glassformer.runs.folder import Run
+from glassformer.tasks.opening import run_config
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training.extrapolation import Extrapolation, Forecast
 from glassformer.training.learning_curve import LearningRateCurve
 from glassformer.training.schedules import rates
-from glassformer.training.session import run_config
 
 CUTS = (0.3, 0.5, 0.7)
 PROMISED = 0.9

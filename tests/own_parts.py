@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.cross_attention import CrossAttention
 from glassformer.parts.feedforward import FeedForward
+from glassformer.parts.patterns import Blocks, Window
 from glassformer.parts.positions import PositionEncoding
 from glassformer.registry import register
 
@@ -40,6 +41,20 @@ class Gated:
 @register("attention", "own-gated")
 class GatedAttention(Gated, MultiHeadAttention):
     pass
+
+
+@register("attention", "own-window")
+class WindowedAttention(MultiHeadAttention):
+    """A token sees itself and the one before it: a pattern of the layer's own."""
+
+    pattern = Window(2)
+
+
+@register("attention", "own-blocks")
+class BlockwiseAttention(MultiHeadAttention):
+    """A token sees its block of three tokens."""
+
+    pattern = Blocks(3)
 
 
 @register("cross-attention", "own-gated")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from glassformer.config import DEEPEST, Config, parse, parse_assignments
+from glassformer.config import DEEPEST, Config, flat, parse, parse_assignments, value_at
 from glassformer.errors import ConfigError, nearest
 
 
@@ -336,3 +336,24 @@ def test_a_free_form_option_that_is_not_finite_is_refused_by_name(text):
 
     with pytest.raises(ConfigError, match=r"options\.power is .*; expected a finite number"):
         preset("gpt-nano").model.override({"norm.options.power": text})
+
+
+class Leaf(Config):
+    depth: int = 2
+    options: dict[str, Any] = {"rate": 0.5}
+
+
+class Tree(Config):
+    leaf: Leaf = Leaf()
+    name: str = "oak"
+
+
+def test_settings_are_flattened_to_their_dotted_names_and_looked_up_by_them():
+    tree = Tree()
+    settings = flat(tree.to_dict())
+    assert settings == {"leaf.depth": 2, "leaf.options.rate": 0.5, "name": "oak"}
+    for path, value in settings.items():
+        assert value_at(tree, path) == value_at(tree.to_dict(), path) == value
+    assert value_at(tree, "leaf") is tree.leaf
+    for path in ("root", "leaf.root", "name.upper", "leaf.options.root"):
+        assert value_at(tree, path) is value_at(tree.to_dict(), path) is None

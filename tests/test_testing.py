@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from glassformer.models.presets import preset, preset_names
 from glassformer.registry import registered
 from glassformer.testing import PROMISES, check_model, check_part, compiles_into_one_graph, part_configs, shrunk
 
+OWN_PARTS = Path(__file__).parent / "own_parts.py"
 FULL_SIZE = ("tiny-transformer", "nanogpt-shakespeare-cpu")
 OURS = [
     (kind, name)
@@ -29,6 +31,13 @@ PARTS = {
 }
 FIRST = {f"{kind}-{name}-{next(iter(part_configs(kind, name)))}".replace(" ", "_") for kind, name in OURS}
 PRESETS = {name: preset(name).model if name in FULL_SIZE else shrunk(preset(name).model) for name in preset_names()}
+
+
+@pytest.mark.parametrize("own_pattern", ["own-window", "own-blocks"])
+def test_an_attention_of_its_own_pattern_keeps_every_promise(own_pattern):
+    """Windows and blocks are by positions: pads, a cache and the order of a tree's nodes do not move them."""
+    check_part("attention", own_pattern, part_files=[OWN_PARTS])
+
 
 in_further_uses = pytest.mark.slow(reason="every promise in every further use of a part: a minute in all")
 at_further_edges = pytest.mark.slow(reason="fifteen promises at each edge: ten seconds in all")
@@ -95,9 +104,16 @@ from torch.nn import functional as F
 from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.cross_attention import CrossAttention
 from glassformer.parts.feedforward import FeedForward, ReLUFeedForward
+from glassformer.parts.patterns import Window
 from glassformer.parts.positions import LearnedPositions, PositionEncoding
 from glassformer.registry import register
 
+"""
+SLOTS = """
+class Part(MultiHeadAttention):
+    pattern = Window(2)
+    def forward(self, x, context, cache=None):
+        return super().forward(x, replace(context, key_positions=None), cache)
 """
 BROKEN = {
     "a norm over the sequence": (
@@ -119,6 +135,16 @@ class Part(ReLUFeedForward):
         return super().forward(x + x.roll(-1, dims=1))
 """,
         ("causal is causal",),
+    ),
+    "a window over the slots of a cache": (
+        "attention",
+        SLOTS,
+        ("cached equals uncached with left padding",),
+    ),
+    "a window over the order of a tree's nodes": (
+        "attention in an encoder-decoder",
+        SLOTS,
+        ("a tree equals each of its paths",),
     ),
     "a feed-forward layer that looks at the batch": (
         "feedforward",
@@ -309,7 +335,7 @@ def test_a_part_with_a_known_fault_is_caught(fault, tmp_path, monkeypatch):
         assert f"- {promise}: " in str(caught.value)
 
 
-def test_all_broken_promises_of_a_part_are_told_with_the_model_they_are_broken_in(tmp_path):
+def test_all_broken_promises_of_a_part_are_named_with_their_model(tmp_path):
     file = tmp_path / "first-token.py"
     file.write_text(
         HEADER

@@ -173,6 +173,25 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     return changes
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted settings, however the mappings were nested; an empty mapping has none."""
+    settings: dict[str, Any] = {}
+    for key, value in tree.items():
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return settings
+
+
+def value_at(config: Config | Mapping[str, Any], path: str) -> Any:
+    """The value of a dotted setting, or the group of settings of that name; None where there is none."""
+    value: Any = config
+    for name in path.split("."):
+        if isinstance(value, Config):
+            value = getattr(value, name, None)
+        else:
+            value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
 def _put(cls: type[Config], tree: Tree, path: list[str], value: Any, whole: str) -> None:
     """Set one dotted path in ``tree``, reading text as the declared type of the field."""
     head, *rest = path

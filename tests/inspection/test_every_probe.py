@@ -249,6 +249,8 @@ def feedforward(config, weights, name, x, seen):
             gate = project(x, "w_gate")
             seen[f"{name}gate"] = gate / (1 + torch.exp(-gate))
             hidden = seen[f"{name}gate"] * x_1
+        case other:
+            pytest.fail(f"no formula here for the feed-forward layer {other}; add it")
     seen[f"{name}hidden"] = hidden
     seen[f"{name}output"] = project(hidden, "w_2")
     return seen[f"{name}output"]

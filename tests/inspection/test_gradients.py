@@ -20,6 +20,7 @@ from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
 from glassformer.registry import load_part_file
 from glassformer.runs.folder import Run
+from glassformer.tasks import opening
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training import session
 
@@ -101,7 +102,7 @@ def rewritten(run, tmp_path, change):
 def test_every_number_of_the_telemetry_is_at_its_parameter_and_step(run):
     found = training_gradients(run)
     assert found.steps.tolist() == ALL_STEPS
-    assert sorted(found.parameters) == sorted(build(session.run_config(run).model).named_weights())
+    assert sorted(found.parameters) == sorted(build(opening.run_config(run).model).named_weights())
     fields = {
         "gradient_norm": found.gradient_norms,
         "update_ratio": found.update_ratios,

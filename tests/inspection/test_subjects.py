@@ -14,7 +14,7 @@ from glassformer.inspection.subjects import MOST_SNAPSHOTS, open_subject, readab
 from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.tasks.open_run import open_model, open_translator
-from glassformer.training.session import build_model, run_config
+from glassformer.tasks.opening import build_model, run_config
 
 
 def damage(checkpoint):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glassformer.data.language_modeling import TokenBatch
 from glassformer.scoring.likelihood import Evaluation, evaluate, summed_nll
-from glassformer.training import session
+from glassformer.tasks import opening
 from glassformer.training.objectives import IGNORE
 
 
@@ -111,7 +111,7 @@ def test_validation_does_not_change_the_training(runs, configure):
 def test_the_recorded_validation_loss_is_that_of_the_recorded_weights(runs, configure):
     trainer = runs.train(configure({"training.telemetry.validation_tokens": "none"}))
     last = [record for record in trainer.run.metrics() if record["kind"] == "validation"][-1]
-    result = evaluate(session.build_model(trainer.config), batches(trainer))  # at its starting weights
+    result = evaluate(opening.build_model(trainer.config), batches(trainer))  # at its starting weights
     assert last["loss"] < result.loss
     assert last["n_tokens"] == len(trainer.samples.data.validation) - 1
     assert last["loss"] == evaluate(trainer.model, batches(trainer)).loss

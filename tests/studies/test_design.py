@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
 from glassformer.studies.checking import check, worker_count
-from glassformer.studies.design import BASE, StudyConfig, plan, run_key_of, safe_name
+from glassformer.studies.design import BASE, StudyConfig, plan, run_key_of, safe_name, study
 from glassformer.studies.study_file import read_study
+from glassformer.tasks.opening import build_model
 from glassformer.tasks.registry import prepare_samples
-from glassformer.training.session import build_model
+from glassformer.training.recipes import configuration
 
 
 def test_one_change_at_a_time_is_a_variant_each(design):
@@ -55,6 +56,15 @@ def test_a_plan_has_every_arm_with_every_seed_once_and_whole_pairs_first(design)
     ]  # fmt: skip
     assert [each.config.training.seed for each in planned] == [3, 3, 5, 5]
     assert len({each.run_key for each in planned}) == 4
+
+
+def test_the_data_of_a_whole_run_are_changed_by_the_setting_that_names_its_kind():
+    problems = configuration("nanogpt-shakespeare-cpu", data="copy", steps=4, seed=None, assignments=[])
+    assert study(problems, vary=["model.residual=none"], data="reverse").base.data.kind == "reverse"
+    with pytest.raises(ConfigError, match=r"kind is 'nonsense'"):
+        study(problems, vary=["model.residual=none"], data="nonsense")
+    text = configuration("nanogpt-shakespeare-cpu", data="book.txt", steps=4, seed=None, assignments=[])
+    assert study(text, vary=["model.residual=none"], data="other.txt").base.data.source == "other.txt"
 
 
 def test_a_study_is_kept_as_json_and_read_back(design):

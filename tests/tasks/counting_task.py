@@ -73,6 +73,9 @@ class Digits:
     def encode(self, text: str) -> list[int]:
         return [int(word) for word in text.split()]
 
+    def token_text(self, token: int) -> str:
+        return str(token)
+
     def decode(self, ids: Any) -> str:
         return " ".join(map(str, ids))
 
@@ -84,6 +87,9 @@ class Digits:
 
     def finish(self) -> str:
         return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "digits"}
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

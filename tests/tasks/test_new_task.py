@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 
 from glassformer.cli.main import main
-from glassformer.errors import ConfigError, RunError
+from glassformer.data.task_tokenizer import TextTokenizer
+from glassformer.errors import ConfigError, DataError, RunError
 from glassformer.generation.sampling import SamplingConfig
+from glassformer.inspection.subjects import open_subject
 from glassformer.models.presets import preset
 from glassformer.registry import load_part_file
 from glassformer.tasks.open_run import open_model, open_run, open_translator
 from glassformer.tasks.registry import task_of, tasks
 from glassformer.tasks.run_config import RunConfig
+from glassformer.tasks.run_data import OtherDataError, open_samples, recorded_data
+from glassformer.training import session
 
 FILE = Path(__file__).parent / "counting_task.py"
+IN_FILES = FILE.with_name("lines_task.py")
 SMALL = {
     "model.d_model": 16,
     "model.n_layers": 1,
@@ -36,6 +41,7 @@ SMALL = {
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     load_part_file(FILE)
+    load_part_file(IN_FILES)
 
 
 def counting(changes=None) -> RunConfig:
@@ -82,11 +88,67 @@ def test_it_is_trained_resumed_opened_evaluated_and_sampled(runs, resume, assert
     assert "has learned from counting" in " ".join(capfd.readouterr().err.split())
 
 
+def test_it_is_inspected(runs, capfd):
+    run = runs.train(counting()).run
+    page = run.path / "page.html"
+    assert main(["inspect", str(run.path), "--text", "1 2 3", "-o", str(page)]) == 0
+    assert page.stat().st_size > 10_000
+    subject = open_subject(run.path)
+    assert isinstance(subject.tokenizer, TextTokenizer)
+    assert subject.read("1 2 3").tokens == ["1", "2", "3"]
+
+
+def test_a_tokenizer_without_a_method_is_named_with_what_it_should_have(runs, monkeypatch):
+    run = runs.train(counting()).run
+    digits = type(open_run(run).tokenizer)
+    monkeypatch.delattr(digits, "token_text")
+    with pytest.raises(DataError, match=r"Digits.*TextTokenizer"):
+        open_subject(run.path)
+
+
 def test_it_learns(runs):
     trainer = runs.train(counting({"training.max_steps": 60, "training.optimizer.learning_rate": 0.02}))
     first, *_, last = [record["accuracy"] for record in trainer.run.metrics() if record["kind"] == "validation"]
     assert first < 0.5
     assert last == 1.0
+
+
+@pytest.fixture
+def lines(runs, tmp_path, monkeypatch):
+    """A run on a file that it knows by a relative name, seen from another folder: (run, configuration, file)."""
+    place = tmp_path / "project"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (place / "lines.txt").write_text("one line after another\n" * 20)
+    model = {**preset("nanogpt-shakespeare-cpu").model.to_dict(), "part_files": [str(IN_FILES)]}
+    config = RunConfig.build({"model": model, "data": {"task": "lines", "book": "lines.txt"}}).override(SMALL)
+    trainer = runs.train(config)
+    monkeypatch.chdir(tmp_path)
+    return trainer.run, trainer.config, place / "lines.txt"
+
+
+def test_a_kind_whose_data_lie_in_a_file_finds_it_again_from_elsewhere(lines):
+    run, config, file = lines
+    samples = open_samples(run, config)
+    assert samples.fingerprint == samples.data.fingerprint == recorded_data(run)["fingerprint"]
+    assert samples.warnings == [f"the run's data are read from {file}"]
+    _, warnings = session.resume(run)
+    assert warnings == samples.warnings
+
+
+def test_its_file_with_another_content_is_refused_without_advice_that_it_does_not_take(lines):
+    run, config, file = lines
+    file.write_text("another line\n" * 20)
+    with pytest.raises(OtherDataError, match=r"Trained on: lines\.txt") as caught:
+        open_samples(run, config)
+    assert str(file) in str(caught.value)
+    assert "--data" not in str(caught.value)
+
+
+def test_data_that_are_made_are_called_by_what_is_learned(runs):
+    trainer = runs.train(counting())
+    with pytest.raises(OtherDataError, match=r"Trained on: counting .*this version"):
+        open_samples(trainer.run, trainer.config.override({"data.modulus": 5}))
 
 
 def test_the_built_in_tasks_come_first():

@@ -12,6 +12,7 @@ from glassformer.errors import CheckpointError, ConfigError, RunError, TrainingE
 from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.runs.checkpoints import list_checkpoints
 from glassformer.scoring.likelihood import evaluate, model_loss
+from glassformer.tasks import opening
 from glassformer.tasks.open_run import open_model, open_translator
 from glassformer.tasks.opening import average, read_weights
 from glassformer.training import session
@@ -53,7 +54,7 @@ def test_the_loss_that_is_told_is_the_plain_one_and_the_smoothed_one_stands_besi
     assert trained.config.training.label_smoothing == 0.1
     first = of_kind(trained, "train")[0]
     batch = trained.samples.batch(0)
-    model = session.build_model(trained.config).train()  # as it was before the first update, with the same dropout
+    model = opening.build_model(trained.config).train()  # as it was before the first update, with the same dropout
     torch.manual_seed(0)
     assert first["objective"] != first["loss"]
     nll = model_loss(model.eval(), batch).item() / batch.n_tokens

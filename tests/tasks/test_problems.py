@@ -16,6 +16,7 @@ from glassformer.errors import ConfigError, RunError
 from glassformer.generation import SamplingConfig, generate
 from glassformer.models.presets import preset
 from glassformer.scoring.likelihood import count_right, evaluate, model_loss
+from glassformer.tasks import opening
 from glassformer.tasks.open_run import open_model
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.run_data import OtherDataError
@@ -69,7 +70,7 @@ def test_a_tiny_model_learns_to_copy_problems_that_it_never_saw(learned):
 
 
 def test_what_is_told_right_is_what_greedy_decoding_gets_right(learned):
-    model = session.build_model(learned.config)  # as it was before training, when few answers are right
+    model = opening.build_model(learned.config)  # as it was before training, when few answers are right
     data = learned.samples.data
     chosen = data.fresh(200, length=4)
     for each in (learned.model.eval(), model.eval()):
@@ -83,7 +84,7 @@ def test_what_is_told_right_is_what_greedy_decoding_gets_right(learned):
 
 def test_the_loss_counts_the_answer_s_tokens_alone(learned):
     batch = learned.samples.batch(0)
-    model = session.build_model(learned.config).eval()
+    model = opening.build_model(learned.config).eval()
     log_p = model(batch.inputs).log_softmax(-1)
     expected = -sum(log_p[row, place, batch.targets[row, place]].item() for row in range(32) for place in range(4, 8))
     assert (batch.targets[:, :4] == IGNORE).all()
@@ -208,6 +209,6 @@ def test_all_of_them_are_told_at_once():
 
 
 def test_a_run_s_configuration_is_read_back(learned):
-    assert session.run_config(learned.run) == learned.config
+    assert opening.run_config(learned.run) == learned.config
     assert learned.config.seq_len == learned.config.data.n_positions == 8
     assert math.isinf(learned.samples.steps_per_epoch)

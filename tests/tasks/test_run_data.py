@@ -14,6 +14,7 @@ from glassformer.data.tokenizers import CharacterTokenizer
 from glassformer.errors import DataError, RunError
 from glassformer.runs.folder import Run
 from glassformer.scoring.likelihood import evaluate
+from glassformer.tasks import opening
 from glassformer.tasks.registry import prepare_samples
 from glassformer.tasks.run_data import OtherDataError, open_samples, recorded_data
 from glassformer.training import session
@@ -159,7 +160,7 @@ def legacy(run, **facts):
     run.metrics_path.write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
-def test_a_run_of_before_opens_on_the_data_that_its_numbers_fit(project):
+def test_a_run_from_an_earlier_version_opens_on_the_data_that_its_numbers_fit(project):
     run, config, file = project
     legacy(run)
     samples = open_samples(run, config)
@@ -173,7 +174,7 @@ def test_a_run_of_before_opens_on_the_data_that_its_numbers_fit(project):
             open_samples(run, config)
 
 
-def test_a_run_of_before_is_refused_where_a_number_that_it_recorded_is_another(project):
+def test_a_run_from_an_earlier_version_is_refused_where_a_number_that_it_recorded_is_another(project):
     run, config, _ = project
     legacy(run, bytes_per_token=1.25)
     with pytest.raises(OtherDataError, match=r"bytes_per_token 1\.25 then and .* now"):
@@ -232,13 +233,13 @@ def test_a_task_is_opened_again_and_another_one_is_refused(tmp_path, configure, 
     trainer = session.start(config, name="run", root=tmp_path, command=["test"])
     assert open_samples(trainer.run, trainer.config).fingerprint == trainer.samples.fingerprint
     monkeypatch.setattr("glassformer.data.synthetic.VERSION", 99)
-    with pytest.raises(OtherDataError, match="other problems"):
+    with pytest.raises(OtherDataError, match="this version"):
         open_samples(trainer.run, trainer.config)
 
 
 def test_the_loss_of_the_data_opened_again_is_that_of_the_data_trained_on(project):
     run, config, _ = project
-    model = session.build_model(config)
+    model = opening.build_model(config)
     losses = [
         evaluate(model, samples.validation(64)).loss for samples in (prepare_samples(config), open_samples(run, config))
     ]

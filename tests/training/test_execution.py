@@ -31,7 +31,7 @@ def test_an_odd_value_in_a_path_is_a_damaged_checkpoint_or_a_device_that_is_not_
 
 @pytest.mark.parametrize("tree", [None, [], "abc", 3, {}, {"device": "cpu"}, PATH.to_dict() | {"more": 1}], ids=str)
 def test_another_thing_than_a_path_is_a_damaged_checkpoint(tree):
-    with pytest.raises(CheckpointError, match="'acceleration', is damaged"):
+    with pytest.raises(CheckpointError, match=r"'acceleration'.*damaged"):
         ExecutionConfig.from_dict(tree)
 
 
@@ -43,7 +43,9 @@ def test_a_run_of_a_machine_with_a_gpu_says_what_is_missing_here():
 @pytest.mark.parametrize("odd", [[], {}, "abc", -1, 10**400, True, "NaN"])
 @pytest.mark.parametrize("name", asdict(Progress()))
 def test_an_odd_value_in_the_progress_is_a_damaged_checkpoint(name, odd):
-    if odd == -1 and name in ("seconds", "nll_sum", "objective_sum", "best_loss"):
+    if (odd == {} and name == "auxiliary_sums") or (
+        odd == -1 and name in ("seconds", "nll_sum", "objective_sum", "best_loss")
+    ):
         return
     with pytest.raises(CheckpointError, match="'progress', is damaged"):
         Progress.from_state(asdict(Progress()) | {name: odd}, 16.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glassformer.scoring.likelihood import model_loss
-from glassformer.training import session
+from glassformer.tasks import opening
 from glassformer.training.telemetry import clip_gradients, first_bad_module, gradient_norm
 
 EVERY_STEP = {"training.telemetry.gradients_every": 1, "training.telemetry.log_every": 1}
@@ -22,7 +22,7 @@ def autograd(trainer, step):
     """Loss and gradients of a step's batch by hand: the mean over the whole batch, no clipping."""
     training = trainer.config.training
     batch = trainer.samples.data.batch(step, seed=training.seed, batch_size=training.batch_size, seq_len=12)
-    model = session.build_model(trainer.config).train()
+    model = opening.build_model(trainer.config).train()
     model.load_weights(trainer.model.named_weights())
     model.set_attention_path(trainer.execution.attention_path)
     loss = model_loss(model, batch) / batch.targets.numel()

@@ -14,6 +14,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.presets import preset, preset_names
 from glassformer.registry import load_part_file
 from glassformer.runs.checkpoints import latest_checkpoint, list_checkpoints
+from glassformer.tasks import opening
 from glassformer.tasks.registry import prepare_samples
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training import execution, session
@@ -127,6 +128,7 @@ def test_a_run_gives_the_same_first_second_and_in_a_process_of_its_own(runs, con
     program = """
 import json, sys, torch
 from pathlib import Path
+from glassformer.tasks import opening
 from glassformer.training import session
 from glassformer.tasks.run_config import RunConfig
 torch.set_num_threads(int(sys.argv[2]))
@@ -160,12 +162,12 @@ VARIANTS = {
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_variants_of_one_seed_start_from_the_same_weights(configure, changes):
     steady = {"model.vocab_size": 20, "model.initialisation.scale_residual": False}
-    one = session.build_model(configure(steady)).named_weights()
-    other = session.build_model(configure(steady | changes)).named_weights()
+    one = opening.build_model(configure(steady)).named_weights()
+    other = opening.build_model(configure(steady | changes)).named_weights()
     shared = [name for name in one if name in other and one[name].shape == other[name].shape]
     assert len(shared) >= 3
     assert all(torch.equal(one[name], other[name]) for name in shared)
-    reseeded = session.build_model(configure(steady | changes | {"training.seed": 1})).named_weights()
+    reseeded = opening.build_model(configure(steady | changes | {"training.seed": 1})).named_weights()
     assert any(not torch.equal(reseeded[name], other[name]) for name in other)
 
 

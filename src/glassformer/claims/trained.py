@@ -12,9 +12,9 @@ from glassformer.runs.folder import Run
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.tasks.open_run import open_model
+from glassformer.tasks.opening import build_model
 from glassformer.tasks.run_data import open_samples
 from glassformer.tasks.training_data import TrainingData
-from glassformer.training.session import build_model
 
 
 def trained_models(study: Study, arm: str) -> dict[int, Decoder]:

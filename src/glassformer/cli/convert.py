@@ -62,7 +62,7 @@ def export_run(source: str, folder: Path, *, checkpoint: str = "best", runs: Pat
         DataError: the folder cannot be written.
     """
     from glassformer.runs.folder import Run
-    from glassformer.training.session import run_config
+    from glassformer.tasks.opening import run_config
 
     run = Run.open(source, root=runs)
     config = run_config(run).model

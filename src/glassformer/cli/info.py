@@ -88,7 +88,7 @@ def find_model(what: str) -> tuple[ModelConfig, str]:
     from glassformer.models.config import ModelConfig
     from glassformer.models.presets import preset, preset_names
     from glassformer.runs.folder import Run
-    from glassformer.training.session import run_config
+    from glassformer.tasks.opening import run_config
 
     if what in preset_names():
         return preset(what).model, preset(what).source

@@ -23,11 +23,12 @@ def resume(
     ] = False,
 ) -> None:
     """Resume a run that was stopped or killed."""
+    from glassformer.tasks import opening
     from glassformer.training import session
 
     console = Terminal()
     opened = Run.open(run, root=runs)
-    unrecorded = session.run_config(opened).training.telemetry.gradients_every is None
+    unrecorded = opening.run_config(opened).training.telemetry.gradients_every is None
     check_idle(context, ("show_gradients", unrecorded, "the run's telemetry.gradients_every=none records none"))
     with preparing(console) as progress:
         trainer, warnings = session.resume(opened, prepare_progress=progress)

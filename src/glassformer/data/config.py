@@ -15,6 +15,7 @@ class DataConfig(DataKind):
 
     families: ClassVar[tuple[str, ...]] = ("decoder",)
     learned: ClassVar[str] = "a text"
+    paths: ClassVar[tuple[str, ...]] = ("source", "gpt2_files")
 
     task: Literal["language-modeling"] = "language-modeling"
     """What is learned from the text: to continue it."""

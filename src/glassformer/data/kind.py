@@ -44,6 +44,9 @@ class DataKind(Config):
     smaller: ClassVar[str] = "training.batch_size, training.micro_batch_size or training.seq_len"
     """The settings that make a batch need less memory, as a message lists them."""
 
+    paths: ClassVar[tuple[str, ...]] = ()
+    """The settings that may name files: a run remembers where their relative paths led, and finds the files again."""
+
     task: str
     """The kind of the data, which distinguishes these settings from those of other kinds."""
 

@@ -22,9 +22,10 @@ from glassformer.data.reading import ending_with_newline, read_text
 from glassformer.data.source import Source
 from glassformer.errors import DataError
 
-__all__ = ["BUILT_IN", "File", "Source", "StandardLibrary", "TinyShakespeare", "open_source"]
+__all__ = ["BUILT_IN", "STANDARD_LIBRARY", "File", "Source", "StandardLibrary", "TinyShakespeare", "open_source"]
 
-BUILT_IN = ("python-stdlib", "tinyshakespeare")
+STANDARD_LIBRARY = "python-stdlib"
+BUILT_IN = (STANDARD_LIBRARY, "tinyshakespeare")
 LONGEST_SHOWN = 80  # characters of a name that names nothing
 
 
@@ -34,7 +35,7 @@ def open_source(name: str, *, text_column: str | None = None) -> Source:
         from glassformer.data.hub import HubDataset
 
         return HubDataset(name, text_column)
-    if name == "python-stdlib":
+    if name == STANDARD_LIBRARY:
         return StandardLibrary()
     if name == "tinyshakespeare":
         return TinyShakespeare()
@@ -108,7 +109,7 @@ class StandardLibrary(Source):
     ALPHABET = f"{string.ascii_letters}{string.digits}{string.punctuation} \n".encode()
 
     def __init__(self) -> None:
-        super().__init__("python-stdlib")
+        super().__init__(STANDARD_LIBRARY)
 
     def texts(self) -> Iterator[str]:
         """The files' text."""

@@ -20,6 +20,7 @@ class TranslationConfig(DataKind):
     learned: ClassVar[str] = "sentence pairs"
     ragged: ClassVar[bool] = True
     smaller: ClassVar[str] = "training.batch_tokens or training.batch_size, or shorter sentences (data.max_length)"
+    paths: ClassVar[tuple[str, ...]] = ("source", "validation", "test")
 
     task: Literal["translation"] = "translation"
     """What the data are for. It distinguishes these settings from those of other kinds."""

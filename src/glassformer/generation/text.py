@@ -9,25 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from glassformer.data.task_tokenizer import TokenDecoder
 from glassformer.errors import ConfigError
-
-
-class StreamDecoder(Protocol):
-    """Ids in, printable text out, for one sequence."""
-
-    def feed(self, token: int, /) -> str:
-        """The text that is complete now; it may be empty."""
-        ...
-
-    def finish(self) -> str:
-        """What an unfinished character at the end leaves."""
-        ...
 
 
 class DecodesStreams(Protocol):
     """What generation needs of a tokenizer."""
 
-    def stream_decoder(self) -> StreamDecoder:
+    def stream_decoder(self) -> TokenDecoder:
         """A new decoder, fed one id at a time."""
         ...
 
@@ -43,7 +32,7 @@ class TextStream:
     (True, 'an ')
     """
 
-    def __init__(self, decoder: StreamDecoder, stop: Sequence[str] = ()) -> None:
+    def __init__(self, decoder: TokenDecoder, stop: Sequence[str] = ()) -> None:
         self._decoder, self._stop = decoder, list(stop)
         self._held = ""
         self.text = ""

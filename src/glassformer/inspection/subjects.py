@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glassformer.charts.heat_map import visible
 from glassformer.data.sentence_tokenizers import PairTokenizer
-from glassformer.data.tokenizers import Tokenizer
+from glassformer.data.task_tokenizer import TextTokenizer
 from glassformer.errors import CheckpointError, DataError
 from glassformer.generation import BeamSearchConfig, translate
 from glassformer.models.build import Model
@@ -25,11 +25,9 @@ from glassformer.runs.checkpoints import list_checkpoints, load_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.runs.manifest import step_of
 from glassformer.runs.seal import CONFIG
-from glassformer.tasks.opening import read_weights
+from glassformer.tasks.opening import build_model, find_device, read_weights, run_config
 from glassformer.tasks.registry import task_of
-from glassformer.training.execution import find_device
 from glassformer.training.importing import open_folder
-from glassformer.training.session import build_model, run_config
 
 ALL = "all"
 """For a checkpoint: each of them, and the start of the training."""
@@ -93,7 +91,7 @@ class InspectedModel:
 
     name: str
     model: Model
-    tokenizer: Tokenizer | PairTokenizer
+    tokenizer: TextTokenizer | PairTokenizer
     run: Run | None = None
     chosen: list[Snapshot] = field(default_factory=lambda: [Snapshot(0, "as imported")])
     warnings: list[str] = field(default_factory=list)
@@ -224,12 +222,17 @@ def open_subject(
         return InspectedModel(folder.name, model.to(find_device(device)), tokenizer)
     run = Run.open(source, root=runs)
     config = run_config(run, trust_parts=trust_parts)
-    tokenizer = task_of(config).load_tokenizer(run.tokenizer)
+    loaded = task_of(config).load_tokenizer(run.tokenizer)
+    if not isinstance(loaded, TextTokenizer | PairTokenizer):
+        raise DataError(
+            f"The tokenizer of {run.name}, a {type(loaded).__name__}, cannot show its tokens: a language model's "
+            "has every method of glassformer.data.task_tokenizer.TextTokenizer."
+        )
     weights, step, warnings = read_weights(run, "latest" if checkpoint == ALL else checkpoint)
     check_held(config.model, weights)
     model = build_model(config)
     model.load_weights(weights)
-    subject = InspectedModel(run.name, model.to(find_device(device)).eval(), tokenizer, run)
+    subject = InspectedModel(run.name, model.to(find_device(device)).eval(), loaded, run)
     subject.warnings = warnings
     subject.chosen = _all_snapshots(run, subject.warnings) if checkpoint == ALL else [Snapshot(step, _label(step))]
     return subject

@@ -9,8 +9,9 @@ family                       stacks           its ``forward`` takes     what a t
 (Vaswani et al. 2017)                                                   tokens before it, and the whole source
 ============================ ================ ========================= ===========================================
 
-Code that differs between families asks one of these objects, :func:`family_of` a configuration; nothing tests for the
-class of a model. The classes are joined to their families in :mod:`glassformer.models.build`.
+Code that differs between families asks one of these objects, :func:`family_of` a configuration. Only what promises its
+caller a type, as ``open_model`` does, tests for the class of a model. Which class a family's models have is in
+:mod:`glassformer.models.classes`.
 """
 
 from __future__ import annotations

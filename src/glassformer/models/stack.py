@@ -130,7 +130,16 @@ class Stack(nn.Module):
         encoding = self.embedding.positions
         bias = encoding.bias(query_positions, key_positions)
         return Context(
-            encoding, query_positions, pattern, bias, queries, keys, slots, visible=len(keys), dtype=self.dtype
+            encoding,
+            query_positions,
+            pattern,
+            bias,
+            queries,
+            keys,
+            key_positions,
+            slots,
+            visible=len(keys),
+            dtype=self.dtype,
         )
 
     def make_cache(

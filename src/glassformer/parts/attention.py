@@ -81,9 +81,8 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             assert context.slots is not None
             k, v = cache.write(k, v, context.slots, context.visible)
-        pattern = context.pattern if self.pattern is None else context.pattern & self.pattern
-        causal = context.is_causal(pattern)
-        return self._attend(q, k, v, None if causal else context.mask(pattern), causal=causal)
+        causal = context.is_causal(self.pattern)
+        return self._attend(q, k, v, None if causal else context.mask(self.pattern), causal=causal)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         """Queries [B, H, T, d_head], keys and values [B, G, S, d_head] → [B, T, d_model], by either path."""

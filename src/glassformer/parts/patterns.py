@@ -44,8 +44,8 @@ class Pattern:
         return None
 
     def dense(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Indices [T] and [S] → bool [T, S], or [B, T, S] where sequences differ."""
-        query, key = queries[:, None], keys[None, :]
+        """Indices [T] and [S], or [B, T] and [B, S] → bool [T, S], or [B, T, S] where sequences differ."""
+        query, key = queries[..., :, None], keys[..., None, :]
         if self.n_rows is None:
             return self.allows(query, key, query.new_zeros(()))
         return self.allows(query, key, torch.arange(self.n_rows, device=queries.device)[:, None, None])

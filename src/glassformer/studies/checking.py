@@ -15,10 +15,11 @@ from glassformer.models.costs import costs
 from glassformer.models.counting import build_on_meta
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.matching import match
+from glassformer.tasks.opening import find_device
 from glassformer.tasks.registry import prepare_samples
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import PrepareProgress, TrainingData
-from glassformer.training.execution import ExecutionConfig, choose, find_device
+from glassformer.training.execution import ExecutionConfig, choose
 from glassformer.training.memory import TOKEN_BYTES, check_training_memory
 from glassformer.training.start_warnings import start_warnings
 from glassformer.training.telemetry import summary_writer

@@ -23,7 +23,7 @@ from glassformer.errors import ConfigError
 from glassformer.studies.variation import Changes, Vary, shown, variants_of
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training.effects import without_effect
-from glassformer.training.recipes import configuration
+from glassformer.training.recipes import configuration, data_setting
 
 BASE = "base"
 """The baseline's id, in files and as ``variant`` of its runs; :func:`arm_label` is what people read."""
@@ -203,7 +203,7 @@ def study(
         assignments = [f"{path}={value}" for path, value in changes.items()]
         run = configuration(base, data=data, steps=steps, seed=None, assignments=assignments)
     else:
-        options = {"data.source": data, "training.max_steps": steps}
+        options = {data_setting(data, base.data): data, "training.max_steps": steps}
         run = base.override({path: value for path, value in options.items() if value is not None} | changes)
     named = base if isinstance(base, str) else "study"
     rule = {key: value for key, value in (("budget_seeds", budget_seeds), ("margin", margin)) if value is not None}

@@ -25,10 +25,10 @@ from glassformer.scoring.likelihood import evaluate
 from glassformer.statistics.comparison import Comparison, compare
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
+from glassformer.tasks.opening import build_model
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.run_data import OtherDataError, open_samples
 from glassformer.training.execution import ExecutionConfig
-from glassformer.training.session import build_model
 
 Progress = Callable[[str, int], None]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import glassformer
-from glassformer.config import Config
+from glassformer.config import Config, flat, value_at
 from glassformer.models.config import ModelConfig
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
@@ -60,7 +60,7 @@ def question(config: StudyConfig) -> str:
         return f"What is the effect of removing {listed(paths)}?"
     if len(paths) == 1:
         values = [value for change in changes for value in change.values()]
-        instead = shown(_value_at(config.base, paths[0]))
+        instead = shown(value_at(config.base.to_dict(), paths[0]))
         if len(values) == 1:
             return f"What is the effect of {paths[0]}={values[0]} instead of {instead}?"
         if len(values) <= VALUES:
@@ -168,14 +168,7 @@ def versions(environment: dict[str, Any]) -> str:
 
 def settings(config: Config) -> dict[str, str]:
     """Every setting by its dotted name, as the command line writes it."""
-    return dict(_flat(config.to_dict(), ""))
-
-
-def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
-    for name, value in tree.items():
-        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", shown(value))]
-    return flat
+    return {path: shown(value) for path, value in flat(config.to_dict()).items()}
 
 
 def _answer(row: Difference, numbers: Numbers) -> Answer:
@@ -214,11 +207,3 @@ def _as_designed(config: StudyConfig) -> dict[str, dict[str, Any]]:
         paths = added.get(config.matched, ()) if name in config.adjusted else ()
         designed[name] = {path: value for path, value in changes.items() if path not in paths} or dict(changes)
     return designed
-
-
-def _value_at(config: Config, path: str) -> Any:
-    """The value of a dotted setting."""
-    value: Any = config.to_dict()
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value

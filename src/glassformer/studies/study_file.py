@@ -21,11 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glassformer.config import Config, Count, Natural, parse
+from glassformer.config import Config, Count, Natural, flat, parse
 from glassformer.errors import ConfigError, shown
 from glassformer.studies.design import Matched, StudyConfig, study
 from glassformer.studies.variation import Vary
-from glassformer.training.recipes import flat
 from glassformer.trust import trusting_parts
 
 SUFFIXES = (".toml", ".py")

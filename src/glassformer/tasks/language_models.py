@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text as RichText
 
+from glassformer.data.task_tokenizer import TextTokenizer
 from glassformer.errors import ConfigError, DataError
 from glassformer.generation.decoding import DecodingConfig
 from glassformer.generation.generate import GeneratedToken, stream
@@ -69,7 +70,7 @@ class LanguageModelTask(Task):
         return opened
 
 
-def encode_prompt(tokenizer: Any, prompt: str, warn: Callable[[str], None]) -> list[int]:
+def encode_prompt(tokenizer: TextTokenizer, prompt: str, warn: Callable[[str], None]) -> list[int]:
     """A prompt's tokens; ``warn`` gets the number of characters that the vocabulary does not have."""
     if not prompt:
         raise DataError("The prompt is empty, and at least one token is needed; give it some text.")

@@ -135,7 +135,7 @@ class PairSamples(TrainingData):
         )
 
     @property
-    def warnings(self) -> list[str]:
+    def preparation_warnings(self) -> list[str]:
         return self.data.warnings
 
     def batch_warnings(self, config: RunConfig) -> Iterator[str]:

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from glassformer.config import KIND
 from glassformer.data.kind import DataKind, register_kind
+from glassformer.data.task_tokenizer import TaskTokenizer
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.task import Task
 from glassformer.tasks.training_data import PrepareProgress, TrainingData
@@ -47,7 +48,7 @@ def task_named(config: type[DataKind]) -> Task:
 
 
 def prepare_samples(
-    config: RunConfig, progress: PrepareProgress | None = None, *, tokenizer: Any = None
+    config: RunConfig, progress: PrepareProgress | None = None, *, tokenizer: TaskTokenizer | None = None
 ) -> TrainingData:
     """The batches of a new run: its task's :meth:`~glassformer.tasks.task.Task.samples`."""
     return task_of(config).samples(config, progress, tokenizer=tokenizer)

@@ -9,8 +9,8 @@ is compared with what is there now:
    library learns it, the text is encoded with the run's own;
 3. the tokens, of which the run recorded a hash.
 
-A run of before, whose identity was made of the path and the time of change, has the counts and entropies that it
-recorded compared, and its tokenizer.
+Of a run from an earlier version, whose identity was made of the path and the time of change, the counts and entropies
+that it recorded are compared, and its tokenizer.
 """
 
 from __future__ import annotations
@@ -27,18 +27,15 @@ from glassformer.data.prepared_folders import versions
 from glassformer.errors import DataError
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
-from glassformer.tasks.registry import task_of, tasks
+from glassformer.tasks.registry import task_of
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import PrepareProgress, TrainingData
 
 FOLDERS = "folders"
 """In the data event: where relative paths were looked up, and the same seen from the run's folder."""
 
-PATHS = ("source", "validation", "test", "gpt2_files")
-"""Settings that may name files."""
-
 COMPARED = ("tokens", "pairs", "bytes_per_token", "unigram", "bigram")
-"""What a run of before recorded of its data."""
+"""What a run from an earlier version recorded of its data."""
 
 TOLERANCE = 1e-6
 """Relative: sums of logarithms differ in their last digits from one processor to another."""
@@ -88,18 +85,18 @@ def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None =
     if task_of(config).content is None:
         samples = task_of(config).samples(config, progress)
         if samples.fingerprint != recorded["fingerprint"]:
-            why = "other problems, for config.json has other settings or this version draws others"
+            why = "others, for config.json has other settings or this version makes others of them"
             raise _refusal(run, config, recorded, why)
         return samples
     located = _located(run, config, recorded)
-    found = config.override({f"data.{name}": getattr(located, name) for name in PATHS if hasattr(located, name)})
+    found = config.override({f"data.{name}": getattr(located, name) for name in located.paths})
     samples = _in_own_tokens(run, found, recorded, progress)
     if located is not config.data:
-        samples.warnings.append(f"the run's data are read from {', '.join(map(str, _paths(located)))}")
+        samples.moved = f"the run's data are read from {', '.join(map(str, _paths(located)))}"
     samples.recorded_fingerprint = recorded["fingerprint"]
     if "content" not in recorded:
         _check_as_recorded(run, config, recorded, samples)
-    elif samples.data.digests != recorded.get("sha256"):
+    elif samples.digests != recorded.get("sha256"):
         then, now = recorded.get("made_with"), versions("tokenizers")
         raise _refusal(run, config, recorded, f"the same content gives other tokens with {now} than with {then}")
     return samples
@@ -107,7 +104,7 @@ def open_samples(run: Run, config: RunConfig, progress: PrepareProgress | None =
 
 def _located(run: Run, config: RunConfig, recorded: Record) -> DataKind:
     """The data's configuration with paths that lead to what the run was trained on."""
-    task, built_in = task_of(config), _built_in()
+    task = task_of(config)
     assert task.content is not None
     seen: dict[str, str] = {}
     for folder in _folders(run, config.data, recorded):
@@ -118,7 +115,7 @@ def _located(run: Run, config: RunConfig, recorded: Record) -> DataKind:
         try:
             content = task.content(candidate)
         except DataError as error:
-            there = _paths(candidate) or candidate.name in built_in
+            there = _paths(candidate) or candidate.name in task.built_in
             seen[shown] = str(error).rstrip(".") if there else f"there is no {candidate.name}, seen from {Path.cwd()}"
             continue
         if "content" not in recorded or task.fingerprint(candidate, content) == recorded["fingerprint"]:
@@ -135,16 +132,16 @@ def _in_own_tokens(run: Run, config: RunConfig, recorded: Record, progress: Prep
     task = task_of(config)
     own = task.load_tokenizer(run.tokenizer)
     samples = task.samples(config, progress)
-    if samples.data.tokenizer.to_dict() == own.to_dict():
+    if samples.tokenizer.to_dict() == own.to_dict():
         return samples
     if "content" not in recorded:
         there = ", ".join(map(str, _paths(config.data))) or config.data.name
-        raise _refusal(run, config, recorded, f"{there}, of which another tokenizer would be learned than it carries")
+        raise _refusal(run, config, recorded, f"{there}, which would yield a different tokenizer than the run's")
     return task.samples(config, progress, tokenizer=own)
 
 
 def _check_as_recorded(run: Run, config: RunConfig, recorded: Record, samples: TrainingData) -> None:
-    """Raise :class:`OtherDataError` if a number that a run of before recorded is another now."""
+    """Raise :class:`OtherDataError` if a number that a run from an earlier version recorded is another now."""
     now = samples.describe()
     different = [
         f"{name} {recorded[name]} then and {now[name]} now"
@@ -163,7 +160,8 @@ def _equal(then: object, now: object) -> bool:
 
 def _refusal(run: Run, config: RunConfig, recorded: Record, found: str) -> OtherDataError:
     """What the run was trained on, what is there now, and what to do."""
-    source = "" if task_of(config).content is None else config.data.name
+    task = task_of(config)
+    source = config.data.learned if task.content is None else config.data.name
     counts = _object(recorded.get("tokens") or recorded.get("pairs"))
     kind = "tokens" if "tokens" in recorded else "pairs"
     known = ", ".join(f"{number:,} {split} {kind}" for split, number in counts.items() if isinstance(number, int))
@@ -173,14 +171,13 @@ def _refusal(run: Run, config: RunConfig, recorded: Record, found: str) -> Other
         *([known] if known else []),
         f"fingerprint {recorded['fingerprint']}",
     ]
-    python = _object(recorded.get("made_with")).get("python")
-    if source == "python-stdlib":
-        here = versions()["python"]
-        found += f". It is the source of Python {here}; the run was trained on that of Python {python or 'unknown'}"
+    if also := task.made_from(config.data, recorded):
+        found += f". {also}"
+    takes_others = any(option.name == "data" for option in task.evaluation_options)
     command = shlex.join(["glassformer", "evaluate", run.name, "--data", source])
-    on_purpose = f", or measure other data with the run's own tokenizer: {command}" if source else ""
+    on_purpose = f", or measure other data with the run's own tokenizer: {command}" if takes_others else ""
     return OtherDataError(
-        f"The data of the run {run.name} are not those that it was trained on. Trained on: {source or 'a task'} "
+        f"The data of the run {run.name} are not those that it was trained on. Trained on: {source} "
         f"({'; '.join(trained)}). Now: {found}. Restore what it was trained on{on_purpose}."
     )
 
@@ -216,8 +213,8 @@ def _joined(name: str, folder: Path) -> str:
 
 def _relative_paths(data: DataKind) -> dict[str, str]:
     """The settings that name files by a relative path, or may do so."""
-    built_in = _built_in()
-    named = {name: value for name in PATHS if isinstance(value := getattr(data, name, None), str)}
+    built_in = task_of(data).built_in
+    named = {name: value for name in data.paths if isinstance(value := getattr(data, name), str)}
     return {
         name: value
         for name, value in named.items()
@@ -227,18 +224,13 @@ def _relative_paths(data: DataKind) -> dict[str, str]:
 
 def _paths(data: DataKind) -> list[Path]:
     """The absolute paths of what is named and is there."""
-    found, built_in = [], _built_in()
-    for value in [getattr(data, name, None) for name in PATHS]:
+    found, built_in = [], task_of(data).built_in
+    for value in [getattr(data, name) for name in data.paths]:
         for part in [value, *value.split(",")] if isinstance(value, str) else []:
             path = _expanded(part.strip().removeprefix("hf:"))
-            if part.strip() not in {"", *built_in} and _exists(path):
+            if part.strip() not in ("", *built_in) and _exists(path):
                 found.append(path.absolute())
     return list(dict.fromkeys(found))
-
-
-def _built_in() -> set[str]:
-    """Names of data of every kind that are no paths."""
-    return {name for task in tasks() if task.content is not None for name in task.built_in}
 
 
 def _size(data: DataKind) -> str:

@@ -3,7 +3,7 @@
 =======================  ===========================================================================================
 ``config``               the configuration of its data, with which model families it trains
 ``samples``              training and validation batches (:class:`~glassformer.tasks.training_data.TrainingData`)
-``load_tokenizer``       from a run's folder
+``load_tokenizer``       from a run's folder (:mod:`glassformer.data.task_tokenizer`)
 ``content``, ...         what identifies data that lie in files, so that a finished run finds its own again
 ``open``                 a finished run, ready to be used
 ``evaluate``             what ``glassformer evaluate`` measures, by the options that the task declares
@@ -28,6 +28,7 @@ from rich.console import RenderableType
 
 from glassformer.config import KIND
 from glassformer.data.kind import DataKind
+from glassformer.data.task_tokenizer import TaskTokenizer
 from glassformer.errors import RunError
 from glassformer.runs.folder import Run
 from glassformer.tasks.opening import Opened, open_any, run_config
@@ -106,7 +107,7 @@ class Task(ABC):
 
     @abstractmethod
     def samples(
-        self, run: RunConfig, progress: PrepareProgress | None = None, *, tokenizer: Any = None
+        self, run: RunConfig, progress: PrepareProgress | None = None, *, tokenizer: TaskTokenizer | None = None
     ) -> TrainingData:
         """The batches of a new run, prepared now or found prepared.
 
@@ -134,9 +135,13 @@ class Task(ABC):
         """The identity of data of a certain content: :attr:`TrainingData.fingerprint`."""
         raise NotImplementedError
 
+    def made_from(self, data: Any, recorded: Mapping[str, Any]) -> str:
+        """What else the data depend on, then (in the run's record) and now: a sentence for a refusal, or nothing."""
+        return ""
+
     @abstractmethod
-    def load_tokenizer(self, folder: Path) -> Any:
-        """The tokenizer that a run keeps in its folder."""
+    def load_tokenizer(self, folder: Path) -> TaskTokenizer:
+        """The tokenizer that a run keeps in its folder; of a task whose models write text, a ``TextTokenizer``."""
 
     # ------------------------------------------------------------------------------------------ use
 

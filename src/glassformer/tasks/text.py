@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from glassformer.data.batches import Batch
 from glassformer.data.config import DataConfig
 from glassformer.data.entropy import bigram_entropy, unigram_entropy
 from glassformer.data.language_modeling import LanguageModelingData, fixed_batches, prepare
-from glassformer.data.sources import BUILT_IN, open_source
+from glassformer.data.prepared_folders import versions
+from glassformer.data.sources import BUILT_IN, STANDARD_LIBRARY, open_source
 from glassformer.data.tokenizers import Tokenizer, load_tokenizer
 from glassformer.errors import DataError
 from glassformer.scoring.finite_checks import check_finite_loss
@@ -68,7 +69,7 @@ class TextSamples(TrainingData):
         )
 
     @property
-    def warnings(self) -> list[str]:
+    def preparation_warnings(self) -> list[str]:
         return self.data.warnings
 
     @property
@@ -112,6 +113,15 @@ class Text(LanguageModelTask):
 
     def fingerprint(self, data: DataConfig, content: str) -> str:
         return preparation.fingerprint(data, content)
+
+    def made_from(self, data: DataConfig, recorded: Mapping[str, Any]) -> str:
+        """Of ``python-stdlib``, whose source it is."""
+        if data.source != STANDARD_LIBRARY:
+            return ""
+        made_with = recorded.get("made_with")
+        then = made_with.get("python") if isinstance(made_with, dict) else None
+        now = versions()["python"]
+        return f"It is the source of Python {now}; the run was trained on that of Python {then or 'unknown'}"
 
     def load_tokenizer(self, folder: Path) -> Tokenizer:
         return load_tokenizer(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glassformer.data.batches import Batch
+from glassformer.data.task_tokenizer import TaskTokenizer
 from glassformer.errors import CheckpointError
 from glassformer.tasks.run_config import RunConfig
 
@@ -36,7 +37,9 @@ class TrainingData(BatchShape, ABC):
     """The batches of a run. A training batch is a pure function of the run's configuration and the step.
 
     Attributes:
-        data: what the batches are made from; it has ``tokenizer``, ``vocab_size``, ``fingerprint``, ``notes``.
+        data: what the batches are made from. Its ``tokenizer``, ``vocab_size``, ``fingerprint``, ``notes`` and, of data
+            that lie in files, ``digests`` are what the members here of these names answer with. A class that overrides
+            those members (:meth:`with_vocabulary` for ``vocab_size``) needs no ``data``.
         has_exact_answers: whether each sample has one right answer, so that the share of exact ones is measured.
         positions_per_token: positions that a model computes for each token to predict.
     """
@@ -46,6 +49,8 @@ class TrainingData(BatchShape, ABC):
     positions_per_token = 1.0
     recorded_fingerprint: str | None = None
     """What the run that they were opened again for calls its data, where that is another name than today's."""
+    moved: str | None = None
+    """That a run's data were read from another place than its configuration leads to from here, and from which."""
 
     # ------------------------------------------------------------------------------------------ batches
 
@@ -72,6 +77,17 @@ class TrainingData(BatchShape, ABC):
         """The data's name: the same content, tokenizer and split give the same."""
         return self.recorded_fingerprint or str(self.data.fingerprint)
 
+    @property
+    def tokenizer(self) -> TaskTokenizer:
+        """What turns text into tokens, and these data were."""
+        tokenizer: TaskTokenizer = self.data.tokenizer
+        return tokenizer
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of data that lie in files: a hash of the tokens of each split, ``sha256`` in the run's record."""
+        return dict(self.data.digests)
+
     def with_vocabulary(self, config: RunConfig) -> RunConfig:
         """The configuration with the model's vocabulary set to the data's."""
         return config.override({"model.vocab_size": self.data.vocab_size})
@@ -91,13 +107,17 @@ class TrainingData(BatchShape, ABC):
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write what turns text into tokens into a folder."""
-        self.data.tokenizer.save(folder)
+        self.tokenizer.save(folder)
 
     # ------------------------------------------------------------------------------------------ description
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What the data are, for the run's record."""
+        """What the data are, for the run's record: at least their ``fingerprint``.
+
+        Of data that lie in files also ``content``, which :attr:`Task.content <glassformer.tasks.task.Task.content>`
+        gave, and ``sha256``, the :attr:`digests`: what a run's data must have when they are opened again.
+        """
 
     @property
     @abstractmethod
@@ -110,9 +130,14 @@ class TrainingData(BatchShape, ABC):
         return list(self.data.notes)
 
     @property
-    def warnings(self) -> list[str]:
+    def preparation_warnings(self) -> list[str]:
         """Of the notes, what happened just now: that what had been prepared was damaged, and was prepared again."""
         return []
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know before the data are used again: of their preparation, and where they were read."""
+        return [*self.preparation_warnings, *([] if self.moved is None else [self.moved])]
 
     @property
     def advice(self) -> dict[str, str]:

@@ -7,17 +7,26 @@ stack of models at once; in half precision the numbers are near.
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
 
+from glassformer.generation.hypothesis_tree import HypothesisTree
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import family_of
 from glassformer.parts.probes import probe_points, record
 from glassformer.testing.cases import Continuation, longest, random_case
 from glassformer.testing.comparing import TOLERANCE, assert_close, gradients, logits_and_gradients, random_model
 from glassformer.testing.configs import without_dropout
+
+if TYPE_CHECKING:
+    from glassformer.models.encoder_decoder import EncoderDecoder
+
+WIDTH = 3
+"""Hypotheses of a tree."""
 
 
 def fused_equals_explicit(config: ModelConfig) -> None:
@@ -81,6 +90,32 @@ def cached_equals_uncached(config: ModelConfig) -> None:
         cached = torch.cat([continuation.read(piece) for piece in pieces], dim=1)
         where = f"a prompt of {first}, then {rest} at a time, and a cache of {capacity}"
         assert_close({"logits": cached}, {"logits": whole}, TOLERANCE, where)
+
+
+@torch.no_grad()
+def a_tree_equals_each_of_its_paths(config: ModelConfig) -> None:
+    """Hypotheses that are read as one tree in one cache, as beam search does, give what each gives alone.
+
+    Of models that translate; beam search is theirs.
+    """
+    if not family_of(config).stack().cross:
+        return
+    model = cast("EncoderDecoder", random_model(config))
+    case = random_case(config, 2, longest(config, 6)).ragged_source(right=2)
+    assert case.source is not None
+    tree = HypothesisTree([model], case.source, case.padding, 0, WIDTH)
+    for depth, tokens in enumerate(case.tokens.T):
+        logits = tree.logits(tree.read())
+        for hypothesis, path in enumerate(tree.paths().unbind(1)):
+            target = F.pad(path, (1, 0))  # after the start, token 0
+            alone = model(case.source, target, case.padding)[:, -1]
+            where = f"hypothesis {hypothesis} of {depth} tokens"
+            assert_close({"logits": logits[:, hypothesis]}, {"logits": alone}, TOLERANCE, where)
+        if target.shape[1] == config.max_seq_len:
+            break
+        parents = torch.arange(WIDTH).flip(0) % logits.shape[1]  # the last hypothesis first
+        siblings = (tokens[:, None] + torch.arange(WIDTH)) % config.vocab_size
+        tree.grow(parents.expand(len(tokens), -1), siblings)
 
 
 @torch.no_grad()

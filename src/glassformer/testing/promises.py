@@ -12,6 +12,7 @@ from glassformer.testing.context import (
     rows_do_not_see_each_other,
 )
 from glassformer.testing.paths import (
+    a_tree_equals_each_of_its_paths,
     cached_equals_uncached,
     cached_equals_uncached_with_left_padding,
     fused_equals_explicit,
@@ -31,6 +32,7 @@ PROMISES: dict[str, Promise] = {
         recorded_weights_are_a_distribution,
         cached_equals_uncached,
         cached_equals_uncached_with_left_padding,
+        a_tree_equals_each_of_its_paths,
         causal_is_causal,
         padding_is_nothing,
         a_row_of_pads_is_finite,

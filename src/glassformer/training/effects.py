@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from glassformer.config import Config
+from glassformer.config import Config, value_at
 from glassformer.errors import ConfigError
 from glassformer.tasks.run_config import RunConfig
 
 
 @dataclass(frozen=True)
-class Idle:
+class Ineffective:
     """Settings that have no effect where ``when`` holds; ``why`` is formatted with the configuration as ``c``."""
 
     paths: tuple[str, ...]
@@ -30,22 +29,22 @@ def _without_norms(config: RunConfig) -> bool:
 
 
 OF_TRAINING = (
-    Idle(
+    Ineffective(
         ("training.optimizer.beta2", "training.optimizer.eps"),
         lambda c: c.training.optimizer.kind == "sgd",
         "training.optimizer.kind=sgd has no second moment",
     ),
-    Idle(
+    Ineffective(
         ("training.schedule.final_fraction",),
         lambda c: c.training.schedule.kind not in ("cosine", "wsd"),
         "training.schedule.kind={c.training.schedule.kind} has no end to decay to (cosine and wsd have)",
     ),
-    Idle(
+    Ineffective(
         ("training.schedule.decay_fraction",),
         lambda c: c.training.schedule.kind != "wsd",
         "only training.schedule.kind=wsd has a last part in which it decays",
     ),
-    Idle(
+    Ineffective(
         ("training.batch_size",),
         lambda c: c.training.batch_tokens is not None,
         "training.batch_tokens={c.training.batch_tokens} limits the batch instead (set it to none)",
@@ -54,43 +53,43 @@ OF_TRAINING = (
 """Of these a run's start warns, too."""
 
 OF_THE_MODEL = (
-    Idle(
+    Ineffective(
         ("model.attention.",),
         lambda c: not c.model.has_attention,
         "model.sublayers=feedforward leaves attention out",
     ),
-    Idle(
+    Ineffective(
         ("model.feedforward.",),
         lambda c: not c.model.has_feedforward,
         "model.sublayers=attention leaves the feed-forward layers out",
     ),
-    Idle(
+    Ineffective(
         ("model.norm.eps", "model.norm.bias", "model.norm.options."),
         _without_norms,
         "the model has no norm (model.norm.kind={c.model.norm.kind}, model.norm.placement={c.model.norm.placement})",
     ),
-    Idle(
+    Ineffective(
         ("model.norm.placement", "model.norm.final"),
         lambda c: c.model.norm.kind == "none",
         "model.norm.kind=none leaves every norm out",
     ),
-    Idle(
+    Ineffective(
         ("model.norm.kind",),
         lambda c: c.model.norm.placement == "none" and not c.model.norm.final and c.model.norm.kind != "none",
         "model.norm.placement=none and model.norm.final=false leave every norm out",
     ),
-    Idle(("model.norm.bias",), lambda c: c.model.norm.kind == "rmsnorm", "model.norm.kind=rmsnorm has no bias"),
-    Idle(
+    Ineffective(("model.norm.bias",), lambda c: c.model.norm.kind == "rmsnorm", "model.norm.kind=rmsnorm has no bias"),
+    Ineffective(
         ("model.positions.theta",),
         lambda c: c.model.positions.kind in ("learned", "alibi", "none"),
         "model.positions.kind={c.model.positions.kind} has no wavelengths (sinusoidal and rotary have)",
     ),
-    Idle(
+    Ineffective(
         ("model.initialisation.std", "model.initialisation.scale_residual"),
         lambda c: c.model.initialisation.scheme != "gpt2",
         "they are of model.initialisation.scheme=gpt2, and it is {c.model.initialisation.scheme}",
     ),
-    Idle(
+    Ineffective(
         ("model.initialisation.scale_residual",),
         lambda c: c.model.initialisation.scheme == "gpt2" and c.model.residual == "none",
         "model.residual=none leaves no skip connection to scale for",
@@ -101,10 +100,10 @@ OF_THE_MODEL = (
 def without_effect(config: RunConfig, paths: Iterable[str]) -> Iterator[str]:
     """A sentence for each of the settings ``paths`` that has no effect in this configuration."""
     for path in paths:
-        for idle in (*OF_TRAINING, *OF_THE_MODEL):
-            named = any(path == each or (each.endswith(".") and path.startswith(each)) for each in idle.paths)
-            if named and idle.when(config):
-                yield f"{path}={_written(config, path)} has no effect: {idle.why.format(c=config)}."
+        for settings in (*OF_TRAINING, *OF_THE_MODEL):
+            named = any(path == each or (each.endswith(".") and path.startswith(each)) for each in settings.paths)
+            if named and settings.when(config):
+                yield f"{path}={_written(config, path)} has no effect: {settings.why.format(c=config)}."
                 break
 
 
@@ -114,21 +113,14 @@ def check_effects(config: RunConfig, paths: Iterable[str]) -> None:
         raise ConfigError(complaints, subject="command")
 
 
-def idle_in_training(config: RunConfig) -> Iterator[str]:
+def ineffective_in_training(config: RunConfig) -> Iterator[str]:
     """The same for every setting of the training that is not its default."""
-    changed = [path for idle in OF_TRAINING for path in idle.paths if not _is_default(config, path)]
+    changed = [path for settings in OF_TRAINING for path in settings.paths if not _is_default(config, path)]
     yield from without_effect(config, changed)
 
 
-def _value(config: Config, path: str) -> Any:
-    value: Any = config
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-    return value
-
-
 def _written(config: Config, path: str) -> str:
-    value = _value(config, path)
+    value = value_at(config, path)
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)
@@ -136,4 +128,4 @@ def _written(config: Config, path: str) -> str:
 
 def _is_default(config: RunConfig, path: str) -> bool:
     holder, _, name = path.rpartition(".")
-    return bool(_value(config, path) == type(_value(config, holder)).model_fields[name].default)
+    return bool(value_at(config, path) == type(value_at(config, holder)).model_fields[name].default)

@@ -18,8 +18,6 @@ from glassformer.tasks.opening import find_device
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import BatchShape
 
-__all__ = ["ExecutionConfig", "choose", "expected_seconds", "find_device"]
-
 CACHE_SIZED = 16 * 2**20
 """Bytes of one hidden activation [tokens, d_ff] that still run fast on a CPU; larger ones wait for memory."""
 
@@ -62,9 +60,8 @@ class ExecutionConfig:
     def from_dict(cls, tree: dict[str, Any]) -> ExecutionConfig:
         """What :meth:`to_dict` gave. Raises :class:`CheckpointError` for anything else, as a damaged file may hold."""
         if wrong := list(_complaints(tree)):
-            raise CheckpointError(
-                f"The path that the training took, its 'acceleration', is damaged: {'; '.join(wrong)}."
-            )
+            damage = "; ".join(wrong)
+            raise CheckpointError(f"The checkpoint's execution settings ('acceleration') are damaged: {damage}.")
         find_device(tree["device"])
         return cls(**(tree | {"reasons": tuple(tree["reasons"])}))
 

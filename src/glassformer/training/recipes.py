@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassformer.config import parse, parse_assignments
+from glassformer.config import flat, parse, parse_assignments
 from glassformer.data.config import DataConfig
 from glassformer.data.kind import DataKind, kinds_for
 from glassformer.errors import ConfigError, nearest, shown
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import FAMILIES, family_of
 from glassformer.models.presets import Preset, preset, preset_names
-from glassformer.tasks.registry import task_named, task_with, tasks
+from glassformer.tasks.registry import task_named, task_of, task_with, tasks
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.task import Task
 
@@ -97,17 +97,9 @@ def _from_toml(path: Path, tree: Mapping[str, Any]) -> RunConfig:
     return _of_preset(tree["preset"], changes)
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted settings, however the tables were nested."""
-    settings: dict[str, Any] = {}
-    for key, value in tree.items():
-        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return settings
-
-
 def _changes(data: str | None, steps: int | None, seed: int | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Options and settings as one; what both give is an error."""
-    options = {_data_setting(data): data, "training.max_steps": steps, "training.seed": seed}
+    options = {data_setting(data): data, "training.max_steps": steps, "training.seed": seed}
     given = {path: value for path, value in options.items() if value is not None}
     both = sorted(set(given) & set(settings))
     if both:
@@ -116,14 +108,17 @@ def _changes(data: str | None, steps: int | None, seed: int | None, settings: Ma
         raise ConfigError("model.vocab_size cannot be set: it is the number of tokens of the text.", subject="command")
     wanted = given | dict(settings)
     source = str(wanted.get("data.source", ""))
-    if (setting := _data_setting(source)) != "data.source" and setting not in wanted:
+    if (setting := data_setting(source)) != "data.source" and setting not in wanted:
         wanted[setting] = wanted.pop("data.source")
     return wanted
 
 
-def _data_setting(name: str | None) -> str:
-    """The setting that names the data: ``data.source`` but for built-in data that another one names."""
-    task = None if name is None else task_with(name)
+def data_setting(name: str | None, present: DataKind | None = None) -> str:
+    """The setting that names some data: that of the task of built-in data, of others that of the present kind.
+
+    Without a present kind, ``data.source``.
+    """
+    task = (None if name is None else task_with(name)) or (None if present is None else task_of(present))
     return f"data.{'source' if task is None else task.data_setting}"
 
 

@@ -24,8 +24,6 @@ from glassformer.training.memory import check_training_memory
 from glassformer.training.telemetry import Observer, summary_writer, tensorboard
 from glassformer.training.trainer import Trainer
 
-__all__ = ["build_model", "entropies", "resume", "run_config", "start"]
-
 
 def start(
     config: RunConfig,
@@ -56,7 +54,7 @@ def start(
     command = sys.argv if command is None else command
     run = Run.create(root or places.runs_folder(), name, config.to_dict(), command=command)
     try:
-        _furnish(run, config, samples)
+        _write_initial_files(run, config, samples)
     except (OSError, GlassformerError):  # a full disk, say: nothing has been trained that could be lost
         shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -100,7 +98,7 @@ def resume(
         check_held(config.model, checkpoint.tensors["model"])
     model = build_model(config)
     if checkpoint is None and not begun:
-        _furnish(run, config, samples)  # it was killed while its folder was being filled
+        _write_initial_files(run, config, samples)  # it was killed while its folder was being filled
     trainer = _trainer(run, config, samples, model, execution, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
@@ -128,7 +126,7 @@ def _trainer(
     return Trainer(run, config, samples, model, execution, observers)
 
 
-def _furnish(run: Run, config: RunConfig, samples: TrainingData) -> None:
+def _write_initial_files(run: Run, config: RunConfig, samples: TrainingData) -> None:
     """What a run's folder holds from its beginning: the parts, the tokenizer, what the text is."""
     keep_part_files(config.model.part_files, run.path)
     samples.save_tokenizer(run.tokenizer)

@@ -12,7 +12,7 @@ from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_config import TelemetryConfig, TrainingConfig
 from glassformer.tasks.training_data import TrainingData
 from glassformer.training.budgets import budget_ends, total_steps
-from glassformer.training.effects import idle_in_training
+from glassformer.training.effects import ineffective_in_training
 from glassformer.training.schedules import noam
 
 TOO_LOW_FOR_NOAM, TOO_HIGH_FOR_ADAM = 0.1, 0.1
@@ -22,7 +22,7 @@ TOO_LOW_FOR_NOAM, TOO_HIGH_FOR_ADAM = 0.1, 0.1
 def start_warnings(config: RunConfig, samples: TrainingData) -> list[str]:
     """Every warning about a run on these data, in no special order."""
     steps = total_steps(config.training, samples)
-    found = [*_of_the_rate(config), *samples.batch_warnings(config), *idle_in_training(config)]
+    found = [*_of_the_rate(config), *samples.batch_warnings(config), *ineffective_in_training(config)]
     if config.training.label_smoothing > 0.5:
         found.append(
             f"training.label_smoothing={config.training.label_smoothing:g} spreads more of the target's probability "

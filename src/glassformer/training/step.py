@@ -79,7 +79,7 @@ class GradientStep:
         objective, nll = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         auxiliary: Losses = {}
         for index, piece in enumerate(pieces):
-            torch.manual_seed(_noise_seed(self.seed, step, index))
+            torch.manual_seed(_dropout_seed(self.seed, step, index))
             losses = self._add_gradient(*self._placed(piece), n_tokens)
             objective += losses[0]
             nll += losses[1]
@@ -102,7 +102,7 @@ class GradientStep:
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         n_tokens = torch.tensor(max(1, batch.n_tokens), device=self.device)
         for index, part in enumerate(parts(batch)):
-            torch.manual_seed(_noise_seed(self.seed, step, index))
+            torch.manual_seed(_dropout_seed(self.seed, step, index))
             self._backward(*self._placed(part), n_tokens)
             noise.look(self.parameters, part.n_tokens)
         for parameter in self.parameters.values():
@@ -111,7 +111,7 @@ class GradientStep:
             buffer.copy_(before)
 
     def _losses(self, logits: Tensor, targets: Tensor, n_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The micro-batch's share of the batch's mean losses, as a compiler or an onlooker wants to see them made."""
+        """The micro-batch's share of the batch's mean losses, from full logits: for torch.compile and probes."""
         objective, nll = summed_losses(logits, targets, self.label_smoothing)
         return objective / n_tokens, nll / n_tokens
 
@@ -191,6 +191,6 @@ def split_micro_batches(batch: Batch, tokens: int) -> list[Batch]:
     return [batch] if n_pieces <= 1 else [batch.rows(start, start + size) for start in range(0, n_rows, size)]
 
 
-def _noise_seed(seed: int, step: int, micro_batch: int) -> int:
+def _dropout_seed(seed: int, step: int, micro_batch: int) -> int:
     digest = hashlib.blake2b(f"{seed}:{step}:{micro_batch}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from glassformer import speed
 from glassformer.data.batches import Batch
+from glassformer.tasks.opening import build_model
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import BatchShape
 from glassformer.training.execution import choose
 from glassformer.training.optimizers import Optimizer
-from glassformer.training.session import build_model
 from glassformer.training.step import GradientStep
 from glassformer.training.telemetry import clip_gradients, gradient_norm
 

@@ -73,7 +73,7 @@ def _endings(path: Path) -> Iterator[tuple[str, Run | None, RunOutcome | None]]:
 def _points_of_run(run: Run, label: str, outcome: RunOutcome, counting: Counting, *, curves: bool) -> Points:
     """The end of a run as a point; with ``curves``, its validations before as well."""
     from glassformer.models.counting import parameters
-    from glassformer.training.session import run_config
+    from glassformer.tasks.opening import run_config
 
     try:
         counts = parameters(run_config(run).model)
@@ -115,7 +115,7 @@ def _flops_per_token(run: Run, trained: Sequence[Mapping[str, float]]) -> float:
     """Training FLOPs for a token predicted: of a text by formula, of other data as the trainer counted them."""
     from glassformer.data.config import DataConfig
     from glassformer.models.counting import flops_per_token
-    from glassformer.training.session import run_config
+    from glassformer.tasks.opening import run_config
 
     config = run_config(run)
     if isinstance(config.data, DataConfig):

@@ -234,8 +234,8 @@ def plan_ladder(
         ConfigError: the budget is too small, or the request makes no sense; with what to do.
         GlassformerError: the data cannot be had.
     """
+    from glassformer.tasks.opening import find_device
     from glassformer.tasks.registry import prepare_samples
-    from glassformer.training.execution import find_device
 
     budget = read_budget(request.budget)
     factor_of_target, fixed = _target(request.target)

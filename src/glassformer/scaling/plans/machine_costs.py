@@ -22,8 +22,9 @@ from glassformer.scaling.plans.allocation import Steps
 from glassformer.scaling.plans.memory import MIB, peak_memory
 from glassformer.scaling.plans.numbers import SourcedValue
 from glassformer.scaling.wording import YEAR, long
+from glassformer.tasks.opening import find_device
 from glassformer.tasks.run_config import RunConfig
-from glassformer.training.execution import ExecutionConfig, choose, expected_seconds, find_device
+from glassformer.training.execution import ExecutionConfig, choose, expected_seconds
 from glassformer.training.memory import device_memory
 from glassformer.training.update_time import update_seconds
 

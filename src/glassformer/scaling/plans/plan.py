@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.charts.export import write
+from glassformer.config import flat
 from glassformer.errors import ConfigError
 from glassformer.scaling.plans.law_estimates import LawEstimate
 from glassformer.scaling.plans.numbers import Numbers, SourcedValue
 from glassformer.scaling.plans.shapes import Shape
 from glassformer.scaling.wording import budget, digits, large, to
 from glassformer.tasks.run_config import RunConfig
-from glassformer.training.recipes import SUFFIXES, flat, read_run_file
+from glassformer.training.recipes import SUFFIXES, read_run_file
 
 NUMBER_OF = {
     "model.d_model": "parameters",
