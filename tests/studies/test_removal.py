@@ -16,9 +16,9 @@ from glassformer.studies.design import BASE
 from glassformer.studies.design import study as design_of
 from glassformer.studies.folder import Study
 from glassformer.studies.removal import Removal, _other_question, loss_without, removal, transplanted
-from glassformer.studies.report import write_report
-from glassformer.studies.report_removal import NOT_MEASURED, TITLE, removal_section, removal_table
-from glassformer.studies.report_tables import difference_cell, interval_cell
+from glassformer.studies.report.removal import NOT_MEASURED, TITLE, removal_section, removal_table
+from glassformer.studies.report.tables import difference_cell, interval_cell
+from glassformer.studies.report.write import write_report
 from glassformer.studies.same_data import began_with
 from glassformer.studies.worker import train_run
 from glassformer.tasks.open_run import open_model

@@ -14,12 +14,12 @@ from glassformer.statistics.comparison import compare
 from glassformer.statistics.power import power_line
 from glassformer.statistics.sequential import decide
 from glassformer.studies.outcomes import Curve, RunOutcome
-from glassformer.studies.report import write_report
-from glassformer.studies.report_csv import runs_csv, variants_csv
-from glassformer.studies.report_curves import _curve_rows
-from glassformer.studies.report_numbers import gather
-from glassformer.studies.report_tables import costs_table
-from glassformer.studies.report_text import INCONCLUSIVE, answers, circumstances, subtitle, unfinished
+from glassformer.studies.report.csv_files import runs_csv, variants_csv
+from glassformer.studies.report.curves import _curve_rows
+from glassformer.studies.report.numbers import gather
+from glassformer.studies.report.tables import costs_table
+from glassformer.studies.report.text import INCONCLUSIVE, answers, circumstances, subtitle, unfinished
+from glassformer.studies.report.write import write_report
 from glassformer.studies.summary import summarise
 from glassformer.studies.worker import train_run
 
@@ -63,7 +63,7 @@ def trained(design, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_pictures(trained, monkeypatch):
     """The charts' own files take most of a report's time; those of the study that was trained are looked at."""
-    monkeypatch.setattr("glassformer.studies.report.PICTURES", (".json",))
+    monkeypatch.setattr("glassformer.studies.report.write.PICTURES", (".json",))
 
 
 def drawn(tab):

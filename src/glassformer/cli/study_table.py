@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from glassformer.studies.adding_seeds import SequentialResult
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
-    from glassformer.studies.report_failures import Failures
+    from glassformer.studies.report.failures import Failures
     from glassformer.studies.runner import StudyResult
     from glassformer.studies.summary import Summary
 
@@ -39,8 +39,8 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     console.print(f"{study.path / 'results.json'}", style="dim")
     failures: Failures | None = None
     if report and any(arm.finished for arm in summary.arms):
-        from glassformer.studies.report import write_report
-        from glassformer.studies.report_failures import Failures as Noted
+        from glassformer.studies.report.failures import Failures as Noted
+        from glassformer.studies.report.write import write_report
 
         failures = Noted()
         console.print(Text.assemble("report ", (str(write_report(study, failures=failures)), "bold")))

@@ -16,8 +16,8 @@ from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import open_subject
 from glassformer.statistics.wording import seeds_listed
 from glassformer.studies.design import BASE, arm_label, safe_name
-from glassformer.studies.report_failures import Failures
-from glassformer.studies.report_numbers import Numbers
+from glassformer.studies.report.failures import Failures
+from glassformer.studies.report.numbers import Numbers
 from glassformer.tasks.run_data import open_samples
 from glassformer.tasks.training_data import TrainingData
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import DASHES, Theme
 from glassformer.studies.design import BASE, arm_label
-from glassformer.studies.report_numbers import Numbers, RunNumbers
+from glassformer.studies.report.numbers import Numbers, RunNumbers
 
 if TYPE_CHECKING:
     import altair as alt

@@ -15,7 +15,7 @@ from glassformer.statistics.comparison import Difference
 from glassformer.statistics.power import PowerLine, power_line
 from glassformer.studies.adding_seeds import SequentialResult
 from glassformer.studies.design import StudyConfig, arm_label
-from glassformer.studies.report_numbers import Numbers, opened
+from glassformer.studies.report.numbers import Numbers, opened
 from glassformer.studies.variation import shown
 from glassformer.tasks.run_config import RunConfig
 from glassformer.wording import counted, duration, listed

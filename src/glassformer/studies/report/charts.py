@@ -11,8 +11,8 @@ from glassformer.charts.theme import Theme
 from glassformer.statistics.comparison import Difference
 from glassformer.statistics.wording import percent, signed
 from glassformer.studies.design import arm_label
-from glassformer.studies.report_curves import finished_runs, learning_curves, legend
-from glassformer.studies.report_numbers import Numbers, RunNumbers
+from glassformer.studies.report.curves import finished_runs, learning_curves, legend
+from glassformer.studies.report.numbers import Numbers, RunNumbers
 
 if TYPE_CHECKING:
     import altair as alt

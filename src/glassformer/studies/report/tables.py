@@ -16,9 +16,9 @@ from glassformer.statistics.power import MOST_PAIRS
 from glassformer.statistics.sequential import Decision
 from glassformer.statistics.wording import percent, plain, probability, signed
 from glassformer.studies.design import BASE, arm_label
-from glassformer.studies.report_numbers import Numbers, RunNumbers
-from glassformer.studies.report_text import Answer, settings
-from glassformer.studies.row_pages import RowPage
+from glassformer.studies.report.numbers import Numbers, RunNumbers
+from glassformer.studies.report.row_pages import RowPage
+from glassformer.studies.report.text import Answer, settings
 from glassformer.studies.variation import shown
 
 NOTHING = "–"

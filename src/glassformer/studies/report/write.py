@@ -21,14 +21,15 @@ from glassformer.charts.table import Table, escaped
 from glassformer.errors import DataError
 from glassformer.statistics.wording import percent
 from glassformer.studies.folder import Study
-from glassformer.studies.report_charts import charts
-from glassformer.studies.report_csv import runs_csv, variants_csv
-from glassformer.studies.report_failures import Failures
-from glassformer.studies.report_numbers import Numbers, gather
-from glassformer.studies.report_removal import TEXT as REMOVAL_TEXT
-from glassformer.studies.report_removal import TITLE as REMOVAL_TITLE
-from glassformer.studies.report_removal import removal_section
-from glassformer.studies.report_tables import (
+from glassformer.studies.report.charts import charts
+from glassformer.studies.report.csv_files import runs_csv, variants_csv
+from glassformer.studies.report.failures import Failures
+from glassformer.studies.report.numbers import Numbers, gather
+from glassformer.studies.report.removal import TEXT as REMOVAL_TEXT
+from glassformer.studies.report.removal import TITLE as REMOVAL_TITLE
+from glassformer.studies.report.removal import removal_section
+from glassformer.studies.report.row_pages import FOLDER, READ, RowPage, write_row_pages
+from glassformer.studies.report.tables import (
     answers_table,
     costs_table,
     differences_table,
@@ -37,7 +38,7 @@ from glassformer.studies.report_tables import (
     runs_table,
     set_up_tables,
 )
-from glassformer.studies.report_text import (
+from glassformer.studies.report.text import (
     Answer,
     answers,
     circumstances,
@@ -45,7 +46,6 @@ from glassformer.studies.report_text import (
     subtitle,
     unfinished,
 )
-from glassformer.studies.row_pages import FOLDER, READ, RowPage, write_row_pages
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
 PICTURES = (".svg", ".pdf")
