@@ -9,6 +9,7 @@ from typing import Any
 import glassformer
 from glassformer.config import Config, flat, value_at
 from glassformer.models.config import ModelConfig
+from glassformer.models.family import family_of
 from glassformer.runs.environment import read_environment
 from glassformer.runs.folder import ENVIRONMENT
 from glassformer.statistics.comparison import Difference
@@ -78,10 +79,9 @@ def subtitle(config: StudyConfig) -> str:
 
 def size(model: ModelConfig) -> str:
     """A model in a few words: ``a decoder of 4 layers, width 128``."""
-    layers = counted(model.n_layers, "layer")
-    if model.n_encoder_layers is None:
-        return f"a decoder of {layers}, width {model.d_model}"
-    return f"an encoder of {counted(model.n_encoder_layers, 'layer')} and a decoder of {layers}, width {model.d_model}"
+    stacks = [(stack.side, counted(stack.n_layers(model), "layer")) for stack in family_of(model).stacks]
+    parts = [f"{'an' if side == 'encoder' else 'a'} {side} of {layers}" for side, layers in stacks]
+    return f"{' and '.join(parts)}, width {model.d_model}"
 
 
 def answers(numbers: Numbers) -> list[Answer]:
