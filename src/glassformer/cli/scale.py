@@ -9,7 +9,7 @@ from glassformer.cli.lazy import Command, group
 COMMANDS = {
     "plan": Command(
         "glassformer.cli.scale_plan:scale_plan",
-        "Plan a training from a budget: shape, tokens, batch, steps, loss, and what other laws would say.",
+        "Plan a training from a budget: shape, tokens, batch, steps, loss, and the estimates of other laws.",
         opens=True,
     ),
     "fit": Command(
@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "ladder": Command(
         "glassformer.cli.scale_ladder:scale_ladder",
-        "Choose and train the small runs that teach most about a large one, fit them, and say what they taught.",
+        "Choose the small runs that predict a large one best for a budget, train them, and fit a scaling law.",
         opens=True,
     ),
     "laws": Command(

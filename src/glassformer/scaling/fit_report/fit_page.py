@@ -28,7 +28,7 @@ from glassformer.scaling.fit_report.fit_tables import (
 )
 from glassformer.scaling.fits.findings import Findings
 from glassformer.scaling.wording import budget
-from glassformer.studies.report_text import machine, versions
+from glassformer.studies.report.text import machine, versions
 from glassformer.wording import counted, duration
 
 IN_THE_HEAD = ("points", "objective", "target", "machine", "computed")

@@ -15,7 +15,7 @@ from glassformer.scaling.ladders.ladder_charts import design_chart, difference_c
 from glassformer.scaling.ladders.ladder_plan import LadderPlan
 from glassformer.scaling.ladders.ladder_rungs import short
 from glassformer.scaling.ladders.ladder_summary import LadderSummary, percent, summarize
-from glassformer.studies.report_text import machine, versions
+from glassformer.studies.report.text import machine, versions
 
 PAGE = "ladder.html"
 
