@@ -59,7 +59,7 @@ check: setup ## lint, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-format: setup ## mend what lint and formatting can mend by themselves
+format: setup ## fix what lint and formatting can fix automatically
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 

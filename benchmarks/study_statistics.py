@@ -25,9 +25,9 @@ import numpy as np
 import scipy
 from scipy import optimize, stats
 
-from glassformer.studies.boundaries import FIRST_LOOK, critical_values, spent
-from glassformer.studies.paired import Floats, holm, paired_t
-from glassformer.studies.sequential import repeated_intervals
+from glassformer.statistics.boundaries import FIRST_LOOK, critical_values, spent
+from glassformer.statistics.paired import Floats, holm, paired_t
+from glassformer.statistics.sequential import repeated_intervals
 
 PAIRS = (3, 5, 8)
 VARIANTS = 10

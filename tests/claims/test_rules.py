@@ -17,6 +17,8 @@ from glassformer.claims import (
     residual_loss,
     scale_sqrt_dk,
 )
+from glassformer.claims.claim import Measurement
+from glassformer.claims.judging import worded
 from glassformer.claims.residual_gradients import EndOfRun
 from glassformer.claims.residual_study import ATTENTION_REMOVED, SKIP_REMOVED, VARIANTS
 from glassformer.studies.design import BASE
@@ -153,7 +155,7 @@ def test_learned_vs_sinusoidal_depends_on_the_size_of_the_tokens(losses, small, 
 
 @pytest.mark.parametrize(
     ("small", "large", "told"),
-    [(0.3, -0.2, "it is the scale's"), (0.3, 0.2, "not the scale's alone"), (0.0, 0.2, "inconclusive")],
+    [(0.3, -0.2, "encoding's"), (0.3, 0.2, "alone"), (0.0, 0.2, "inconclusive")],
 )
 def test_learned_vs_sinusoidal_says_whose_the_gap_is_by_its_signs(losses, small, large, told):
     finals = (losses(2.0), losses(2.0, small), losses(1.9), losses(1.9, large))
@@ -181,7 +183,7 @@ def test_no_position_tells_no_loss_of_runs_that_diverged(losses):
     gone = {BASE: losses(2.1), no_position.WITHOUT: losses(2.1, diverged=4)}
     result = no_position.judge(gone, {"copy": gone, "sort": gone}, 2.45)
     assert result.verdict == "undecided"
-    assert "ends at no finite number of nats" in result.sentence
+    assert worded(Measurement(None)) in result.sentence
     assert "0.000" not in result.sentence
 
 

@@ -80,7 +80,7 @@ def broken(monkeypatch, tmp_path):
     [ZeroDivisionError("\x1b[31mfault"), AssertionError(), RecursionError("deep"), KeyError("x" * 5_000), EOFError()],
     ids=lambda error: type(error).__name__,
 )
-def test_a_fault_of_ours_is_one_message_and_a_report(broken, tmp_path, capsys, error):
+def test_a_bug_of_ours_is_one_message_and_a_report(broken, tmp_path, capsys, error):
     assert main(broken(error)) == crash.STATUS == 70
     out, err = capsys.readouterr()
     (report,) = (tmp_path / "reports").iterdir()
@@ -89,7 +89,7 @@ def test_a_fault_of_ours_is_one_message_and_a_report(broken, tmp_path, capsys, e
     assert len(err) < 1_000
     assert "Traceback" not in err
     assert "\x1b" not in err
-    for promise in ("fault in glassformer", str(report), type(error).__name__, "intact", "resume"):
+    for promise in ("bug in glassformer", str(report), type(error).__name__, "intact", "resume"):
         assert promise in err
     written = report.read_text()
     for line in ("command: glassformer broken", "torch: ", "Python: 3.", "Traceback", "raise error"):
@@ -200,3 +200,11 @@ def test_a_disk_that_fills_up_while_a_runs_folder_is_made_is_one_message_and_lea
     assert done.stderr.count("error: ") == 1
     assert "File too large" in done.stderr
     assert sorted(place.rglob("*")) == before
+
+
+# ------------------------------------------------------------------------------------------------------- the help page
+
+
+@pytest.mark.parametrize("name", module.COMMANDS)
+def test_every_row_of_the_table_is_the_first_line_of_its_command_s_own_help(name):
+    assert module.load(name).help.splitlines()[0] == module.COMMANDS[name].summary

@@ -60,7 +60,7 @@ def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(sa
     for part in (
         "1 variant × 1 seed: 2 runs",
         "1 thread each",
-        f"base, seed 0: validation loss {losses[0]:.4f}",
+        f"baseline, seed 0: validation loss {losses[0]:.4f}",
         f"{losses[1] - losses[0]:+.4f}",
         "fewer than 3 pairs",
     ):
@@ -71,7 +71,7 @@ def test_a_study_goes_from_a_line_to_a_table_and_an_equal_one_reuses_its_runs(sa
 
     again = say(*words[:-2], *small[-2:], "--vary", "model.sublayers=attention,model.residual=attention")
     assert again.status == 0, again.err
-    assert "base, seed 0: reuses" in again.out
+    assert "baseline, seed 0: reuses" in again.out
     assert "1 of 3 runs to train, 1 at a time" in again.out
     assert len(list_runs(the_study(place).runs)) == 1
     once_more = say("study", "latest", "--no-report")
@@ -166,7 +166,7 @@ WRONG = {
     "a change without value": (f"{STUDY} --vary model.residual", "--vary takes NAME=VALUE"),
     "a near miss": (f"{STUDY} --vary model.residul=none", "'model.residul' is not a setting. Did you mean 'residual'"),
     "a group": (f"{STUDY} --vary model.norm=none", "'model.norm' is a group of settings.*model.norm.kind"),
-    "the base again": (f"{STUDY} --vary model.residual=both", "is the same run as 'base'"),
+    "the base again": (f"{STUDY} --vary model.residual=both", "is the same run as 'baseline'"),
     "the same twice": (f"{ONE} --vary model.residual=none", "given twice"),
     "all mistakes at once": (
         f"{STUDY} --vary model.residul=none --vary model.n_layers=x --vary model.attention.n_heads=3",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glassformer.cli.study_table import _paired_loss
-from glassformer.studies.statistics import compare
+from glassformer.statistics.comparison import compare
 
 BASE = {0: 1.0, 1: 2.0, 2: 4.0}
 

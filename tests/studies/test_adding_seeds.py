@@ -8,11 +8,11 @@ import random
 import pytest
 
 from glassformer.errors import ConfigError
+from glassformer.statistics.sequential import decide
 from glassformer.studies.adding_seeds import next_seed, sequential_results, until_decided
 from glassformer.studies.outcomes import RunOutcome, failed
-from glassformer.studies.sequential import decide
 from glassformer.studies.study_file import read_study
-from glassformer.studies.summary import summarise
+from glassformer.studies.summary import NOT_FIXED, summarise
 
 
 def noise(variant: str, seed: int, spread: float) -> float:
@@ -91,14 +91,14 @@ def test_a_small_difference_is_decided_by_the_margin_and_by_nothing_else(begin):
     )
     shorter = study.config.seeds[:-1]
     before = decide(base, losses, seeds=shorter, margin=0.05)
-    assert len(shorter) < 3 or not all(decision.settled for decision in before)  # not one seed more than needed
+    assert len(shorter) < 3 or not all(decision.decided for decision in before)  # not one seed more than needed
 
 
 def test_the_budget_ends_what_nothing_decides(begin):
     study, signal = until_decided(begin(["wild", "far"], seeds=2, budget_seeds=5), Losses())
     assert (signal, len(study.config.seeds)) == (None, 5)
     wild, far = sequential_results(study)
-    assert (wild.settled, wild.decision.available, far.settled) == (False, 0, True)
+    assert (wild.decided, wild.decision.available, far.decided) == (False, 0, True)
 
 
 def test_a_variant_that_is_the_base_again_needs_no_more_seeds(begin):
@@ -106,8 +106,8 @@ def test_a_variant_that_is_the_base_again_needs_no_more_seeds(begin):
     assert len(study.config.seeds) == 3
     same = sequential_results(study)[0]
     assert same.identical
-    assert same.settled
-    assert same.sentence().startswith("same equals the baseline in every pair (n = 3 pairs)")
+    assert same.decided
+    assert (same.decision.available, same.decision.mean) == (3, 0.0)
 
 
 def test_no_seed_is_added_after_a_run_that_failed(begin):
@@ -139,7 +139,7 @@ def test_results_hold_the_decisions_and_no_fixed_p(begin):
     assert decision["interval"][0] < 0.5 < decision["interval"][1]
     (row,) = results["comparison"]["rows"]
     assert {row[name] for name in ("p", "p_holm", "interval", "t")} == {None}
-    assert "omitted" in results["note"]
+    assert results["note"] == NOT_FIXED
 
 
 def test_a_study_of_fixed_seeds_has_no_decisions(create, design):

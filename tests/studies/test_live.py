@@ -34,9 +34,9 @@ def test_the_table_shows_what_waits_trains_and_has_ended(create, design):
     assert ": 1 of 4 runs, 1 diverged" in title
     assert heading.split() == ["variant", "seed", "step", "validation", "loss"]
     assert [row.split() for row in rows] == [
-        ["base", "0", "4", "/", "8", "2.5000", "training"],
+        ["baseline", "0", "4", "/", "8", "2.5000", "training"],
         ["residual=none", "0", "3", "diverged"],
-        ["base", "1", "waiting"],
+        ["baseline", "1", "waiting"],
         ["residual=none", "1", "waiting"],
     ]
     assert "residual=none, seed 0: diverged at step 3: too far" in screen.file.getvalue()
@@ -67,5 +67,5 @@ def test_without_a_terminal_there_is_a_line_for_each_run_that_ends_or_is_lost(cr
         )
     assert log.getvalue().splitlines() == [
         "base.seed-0: its process was killed by SIGKILL; resumed in another",
-        "   1 of 2  base, seed 0: validation loss 1.5000, accuracy 0.250 after 8 steps, 2.0 s",
+        "   1 of 2  baseline, seed 0: validation loss 1.5000, accuracy 0.250 after 8 steps, 2.0 s",
     ]

@@ -10,9 +10,9 @@ from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.presets import preset
 from glassformer.studies.design import study as designed
-from glassformer.studies.report_numbers import gather
-from glassformer.studies.report_tables import differences_table
-from glassformer.studies.row_pages import example, write_row_pages
+from glassformer.studies.report.numbers import gather
+from glassformer.studies.report.row_pages import example, write_row_pages
+from glassformer.studies.report.tables import differences_table
 from glassformer.studies.worker import train_run
 from glassformer.tasks.registry import prepare_samples
 from glassformer.tasks.run_config import RunConfig

@@ -19,6 +19,8 @@ from glassformer.tasks.registry import task_of, tasks
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.run_data import OtherDataError, open_samples, recorded_data
 from glassformer.training import session
+from glassformer.training.recipes import configuration
+from glassformer.trust import trusting_parts
 
 FILE = Path(__file__).parent / "counting_task.py"
 IN_FILES = FILE.with_name("lines_task.py")
@@ -111,6 +113,38 @@ def test_it_learns(runs):
     first, *_, last = [record["accuracy"] for record in trainer.run.metrics() if record["kind"] == "validation"]
     assert first < 0.5
     assert last == 1.0
+
+
+def test_a_command_line_chooses_it_by_its_name_and_its_data(tmp_path, monkeypatch):
+    """The file is named on the same command line, and nothing has executed it before."""
+    monkeypatch.setattr("glassformer.tasks.registry._tasks", {each.name: each for each in tasks()})
+    monkeypatch.setattr("glassformer.data.kind._kinds", {each.name: each.config for each in tasks()})
+    changes = {
+        '"counting"': '"counting-anew"',
+        "    modulus: int = 7": "    series: str = 'sevens'\n    modulus: int = 7",
+        "    config =": "    data_setting = 'series'\n    built_in = ('sevens',)\n    config =",
+    }
+    source = FILE.read_text()
+    for old, new in changes.items():
+        assert old in source
+        source = source.replace(old, new)
+    file = tmp_path / "anew.py"
+    file.write_text(source)
+    settings = [f"model.part_files={file}", *(f"{path}={value}" for path, value in SMALL.items())]
+    with pytest.raises(ConfigError, match="SHA-256"):
+        configuration("nanogpt-shakespeare-cpu", data="sevens", steps=None, seed=None, assignments=settings)
+    with trusting_parts(True):
+        config = configuration("nanogpt-shakespeare-cpu", data="sevens", steps=None, seed=None, assignments=settings)
+    assert (config.data.task, config.data.series) == ("counting-anew", "sevens")
+    settings.append("data.task=counting-anew")
+    again = configuration("nanogpt-shakespeare-cpu", data=None, steps=None, seed=None, assignments=settings)
+    assert again.data == config.data
+
+
+@pytest.mark.parametrize("name", ["countin", "translation"])
+def test_a_task_that_a_model_cannot_learn_is_refused_by_name(name):
+    with pytest.raises(ConfigError, match=rf"data.task is '{name}'; .*counting"):
+        configuration("nanogpt-shakespeare-cpu", data=None, steps=3, seed=None, assignments=[f"data.task={name}"])
 
 
 @pytest.fixture

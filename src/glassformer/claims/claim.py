@@ -23,7 +23,7 @@ Kind = Literal["exact", "measured", "study"]
 Verdict = Literal["supported", "refuted", "depends", "undecided"]
 
 NOTES = "the study notes behind this project"
-"""Where most of the claims are from."""
+"""The source of most claims."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ClaimResult:
 
     @property
     def verdict(self) -> Verdict:
-        """What follows from the parts."""
+        """The verdict that follows from the parts."""
         return verdict_of(self.parts)
 
 

@@ -20,8 +20,8 @@ from glassformer.claims.judging import difference, exceeds, mean_over_seeds, sig
 from glassformer.claims.trained import trained_models, validation_tokens
 from glassformer.inspection.attention_scores import divergence
 from glassformer.models.decoder import Decoder
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
-from glassformer.studies.statistics import Losses
 
 EIGHT = "8 heads"
 VARIANTS = {EIGHT: {"model.attention.n_heads": 8}}

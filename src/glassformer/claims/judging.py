@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 
 from glassformer.claims.claim import Measurement
-from glassformer.studies.paired import paired_t
-from glassformer.studies.statistics import FEWEST_PAIRS, Losses, compare
+from glassformer.statistics.comparison import FEWEST_PAIRS, Losses, compare
+from glassformer.statistics.paired import paired_t
 
 
 def mean_over_seeds(values: Iterable[float | None], unit: str = "nats") -> Measurement:

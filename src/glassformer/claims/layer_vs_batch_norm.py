@@ -13,8 +13,8 @@ from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, mean_over_seeds, signed
 from glassformer.inspection.norm_comparison import BATCH_EVALUATION, BATCH_TRAINING, LAYER, compare_norms
 from glassformer.parts.norms import LayerNorm, SequenceBatchNorm
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
-from glassformer.studies.statistics import Losses
 
 ROWS, TOKENS, WIDTH = 8, 32, 64
 NORMAL = 1e-3

@@ -13,10 +13,10 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import costs_more, difference, exceeds, mean_over_seeds, signed
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.curves import mean_loss, shared_steps
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.statistics import Losses
 
 WIDTH = 64
 SMALL, LARGE = "tokens at 0.02 (minGPT's)", "tokens at 1 (the paper's)"

@@ -21,8 +21,8 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, mean_exceeds, mean_over_seeds, signed, worded
 from glassformer.runs.files import replace_durably
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
-from glassformer.studies.statistics import Losses
 
 WITHOUT = "without positions"
 VARIANTS = {WITHOUT: {"model.positions.kind": "none"}}

@@ -11,9 +11,9 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import diverged, falls_short, mean_exceeds, mean_over_seeds
 from glassformer.claims.trained import base_samples
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.statistics import Losses
 from glassformer.tasks.text import TextSamples
 
 WITHOUT = "without tokens"

@@ -10,8 +10,8 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, mea
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import costs_more, difference, diverged, mean_over_seeds, signed
 from glassformer.claims.norm_study import FULL, NAME, PRE, QUICK, VARIANTS, WITHOUT
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
-from glassformer.studies.statistics import Losses
 from glassformer.wording import counted
 
 CLAIMED = 1.8 - 1.5

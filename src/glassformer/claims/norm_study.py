@@ -7,7 +7,7 @@ from typing import Any
 from glassformer.claims.budget import Budget
 
 NAME = "claim-norm"
-"""Of its studies; the depth is added."""
+"""The name of the norm's studies; the depth is added."""
 
 WITHOUT = "without norm"
 PRE = "pre-norm"

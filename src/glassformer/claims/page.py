@@ -16,7 +16,7 @@ HOW = {True: "holds", False: "does not hold", None: "inconclusive"}
 MEANING = """\
 Each claim has parts, and its file under `src/glassformer/claims/` sets the threshold of every part before anything is
 measured. **Supported**: every part holds. **Refuted**: none holds. **Depends**: some hold and some do not.
-**Undecided**: inconclusive at this budget, since an interval contains a threshold. Intervals are 95 % t intervals over
+**Inconclusive**: at this budget an interval contains a threshold. Intervals are 95 % t intervals over
 seeds, for differences paired by seed; with fewer than 3 seeds there is none."""
 
 
@@ -46,7 +46,7 @@ def _lines(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[VerdictRecor
     yield "|---|---|---|"
     for claim in claims:
         listed = ", ".join(
-            f"**{verdict.verdict}** ({verdict.circumstances.budget})" for verdict in verdicts.get(claim.id, ())
+            f"**{verdict.outcome}** ({verdict.circumstances.budget})" for verdict in verdicts.get(claim.id, ())
         )
         yield f"| [{claim.id}](#{claim.id}) | {_cell(claim.statement)} | {listed or 'not tested yet'} |"
     for claim in claims:
@@ -62,7 +62,7 @@ def _section(claim: Claim, verdicts: Sequence[VerdictRecord]) -> Iterator[str]:
     yield f"From {claim.source}. Decided by ({claim.kind}): {claim.decided_by}"
     for verdict in verdicts:
         yield ""
-        yield f"### {claim.id}, {verdict.circumstances.budget}: {verdict.verdict}"
+        yield f"### {claim.id}, {verdict.circumstances.budget}: {verdict.outcome}"
         yield ""
         yield verdict.sentence
         yield ""

@@ -9,8 +9,8 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import all_of, difference, diverged, falls_short, mean_over_seeds, signed, trains
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
-from glassformer.studies.statistics import Losses
 
 SHARED = "one projection"
 VARIANTS = {SHARED: {"model.attention.projection": "shared"}}

@@ -15,9 +15,9 @@ from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUI
 from glassformer.errors import RunError
 from glassformer.inspection.gradients import training_gradients
 from glassformer.runs.folder import Run
+from glassformer.statistics.comparison import FEWEST_PAIRS
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.statistics import FEWEST_PAIRS
 from glassformer.wording import counted
 
 CLAIMED = (0.005, 0.16)
@@ -38,7 +38,7 @@ class EndOfRun:
 
 
 def measure(study: Study, arm: str) -> list[EndOfRun]:
-    """Of every run of an arm that recorded its gradients (one of somebody else's that is reused may not have)."""
+    """The end of every run of an arm that recorded its gradients (a reused run of somebody else's may not have)."""
     found = []
     for outcome in study.outcomes():
         if outcome.variant == arm and outcome.run is not None:

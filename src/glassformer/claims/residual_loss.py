@@ -14,8 +14,8 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, mea
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.judging import difference, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
 from glassformer.claims.residual_study import ATTENTION_REMOVED, FULL, NAME, QUICK, SKIP_REMOVED, VARIANTS
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
-from glassformer.studies.statistics import Losses
 from glassformer.wording import counted
 
 CLAIMED = 2.47 - 1.70

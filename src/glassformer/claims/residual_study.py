@@ -16,7 +16,7 @@ from __future__ import annotations
 from glassformer.claims.budget import Budget
 
 NAME = "claim-residual"
-"""Of its studies; the depth is added."""
+"""The name of the residual's studies; the depth is added."""
 
 SKIP_REMOVED = "skip removed"
 ATTENTION_REMOVED = "attention removed"

@@ -23,9 +23,9 @@ from glassformer.claims.judging import (
 from glassformer.claims.trained import trained_models, untrained_models, validation_tokens
 from glassformer.inspection.attention_scores import normalised_entropy
 from glassformer.models.decoder import Decoder
+from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.statistics import Losses
 
 UNSCALED = "without 1/√d_k"
 SATURATED = 0.5
@@ -37,7 +37,7 @@ ROWS = 8  # texts on which the entropy is measured
 
 @dataclass(frozen=True)
 class Width:
-    """Of one d_k, by arm: final losses; and the entropy of attention, as a share of the largest possible, by seed."""
+    """One d_k, by arm and seed: final losses; attention's entropy at start and end, as a share of the largest."""
 
     losses: Mapping[str, Losses]
     start: Mapping[str, Losses]

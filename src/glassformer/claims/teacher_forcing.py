@@ -34,7 +34,7 @@ def at_once(model: Decoder, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Te
 
 
 def step_by_step(model: Decoder, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The same from a pass for each prefix, of which the last prediction counts."""
+    """Summed loss and gradient of one pass for each prefix, of which the last prediction counts."""
     losses = [summed_nll(model(inputs[:, : at + 1])[:, -1:], targets[:, at : at + 1]) for at in range(inputs.shape[1])]
     return _with_gradient(model, torch.stack(losses).sum())
 

@@ -27,7 +27,7 @@ def trained_models(study: Study, arm: str) -> dict[int, Decoder]:
 
 
 def untrained_models(study: Study, arm: str) -> dict[int, Decoder]:
-    """The same models at their starting weights."""
+    """An arm's models at their starting weights."""
     found = {}
     for planned in study.plan:
         if planned.variant == arm:

@@ -68,6 +68,11 @@ class VerdictRecord:
     evidence: tuple[str, ...]
     circumstances: Circumstances
 
+    @property
+    def outcome(self) -> str:
+        """The verdict as people read it; the file's "undecided" is "inconclusive", as the parts are."""
+        return "inconclusive" if self.verdict == "undecided" else self.verdict
+
     @classmethod
     def of(cls, claim: Claim, result: ClaimResult, circumstances: Circumstances) -> Self:
         """The verdict that follows from a finding."""

@@ -115,7 +115,7 @@ def _decide(ids: list[str], budget: BudgetName, folder: Path, claim_studies: Cla
 
 def _show(verdict: VerdictRecord, console: Terminal) -> None:
     """The verdict, what is true, under which condition, and every measurement."""
-    console.print(Text(f"  {verdict.verdict}", f"bold {STYLES[verdict.verdict]}"))
+    console.print(Text(f"  {verdict.outcome}", f"bold {STYLES[verdict.verdict]}"))
     for part, holds in verdict.parts.items():
         console.print(Text(f"    {part}: {HOW[holds]}"))
     console.print(Text(f"  {verdict.sentence}"))
@@ -143,7 +143,7 @@ def _list(folder: Path, console: Terminal) -> None:
         if verdict is not None:
             about = verdict.circumstances
             shown = Text.assemble(
-                (verdict.verdict, STYLES[verdict.verdict]), (f"  {about.budget}, {about.date[:10]}", "dim")
+                (verdict.outcome, STYLES[verdict.verdict]), (f"  {about.budget}, {about.date[:10]}", "dim")
             )
         table.add_row(Text(claim.id), Text(claim.statement), shown)
     console.print(table)

@@ -30,18 +30,18 @@ LONGEST = 300
 
 
 def describe(error: BaseException, command: Sequence[str]) -> str:
-    """Write the report, and give the message: whose fault it is, where the report is, and what is safe."""
+    """Write the report, and give the message: that it is a bug, where the report is, and what is safe."""
     message = f"{type(error).__name__}: {error}".rstrip(": ")
     if len(message) > LONGEST:
         message = message[:LONGEST] + " …"
     written = _write(_report(error, command))
     where = (
-        f"The full story is in {written}; please report it with that file."
+        f"Details: {written}; please report the bug with that file."
         if written
         else f"No report of it could be written; {DEBUG}=1 before the command shows the traceback."
     )
     return (
-        f"This is a fault in glassformer, not in what you asked for: {message}\n{where}\n"
+        f"This is a bug in glassformer, not in your input: {message}\n{where}\n"
         "Runs and checkpoints that were saved before are intact; glassformer resume RUN continues from the last one."
     )
 

@@ -6,8 +6,9 @@ Exit status, each but 0 with one message on standard error:
 
 ====  ===========================================================================================
 0     done; also where the reader of a pipe left early (``| head``)
+1     a study's numbers are complete, but part of its report could not be created (``study_table.py``)
 2     something that the user can fix: an input, a file, a full disk
-70    a fault of ours; the message says where the report of it is (``crash.py``)
+70    a bug in glassformer; the message says where the report of it is (``crash.py``)
 130   stopped by Ctrl-C; 143 by SIGTERM
 ====  ===========================================================================================
 """
@@ -51,7 +52,7 @@ COMMANDS = {
     "resume": Command("glassformer.cli.resume:resume", "Resume a run that was stopped or killed.", opens=True),
     "study": Command(
         "glassformer.cli.study:study",
-        "Train a base and variants of it with several seeds, and compare them, paired by seed.",
+        "Train a baseline and variants of it with several seeds, and compare them, paired by seed.",
         opens=True,
     ),
     "report": Command(
@@ -60,7 +61,7 @@ COMMANDS = {
         opens=True,
     ),
     "claims": Command(
-        "glassformer.cli.claims:claims", "List claims about Transformers with their verdicts, or put them to the test."
+        "glassformer.cli.claims:claims", "List claims about Transformers with their verdicts, or test them."
     ),
     "scale": Command(
         "glassformer.cli.scale:scale", "Scaling laws: plan a training, fit runs, climb a ladder, look up a law."
@@ -161,7 +162,7 @@ def _run(words: list[str]) -> int:
 
 
 def _unexpected(error: Exception, words: list[str]) -> int:
-    """Say what happened, once: output that cannot be written, a system that refuses, or a fault of ours."""
+    """Say what happened, once: output that cannot be written, a system that refuses, or a bug of ours."""
     if isinstance(error, OSError):
         lost = streams.lost_output()
         if lost is not None:

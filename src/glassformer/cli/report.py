@@ -30,10 +30,10 @@ def report(
 ) -> None:
     """Write a study's report: one offline page, and the same as Markdown, CSV and charts."""
     from glassformer.studies.folder import Study
-    from glassformer.studies.report import write_report
-    from glassformer.studies.report_failures import Failures
-    from glassformer.studies.report_numbers import gather
-    from glassformer.studies.report_text import answers
+    from glassformer.studies.report.failures import Failures
+    from glassformer.studies.report.numbers import gather
+    from glassformer.studies.report.text import answers
+    from glassformer.studies.report.write import write_report
 
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigError(f"a report is a folder of files; -o is the file {str(output)!r}.", subject="command")

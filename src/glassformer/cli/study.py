@@ -216,9 +216,9 @@ def _introduce(study: Study, console: Terminal) -> None:
     about = f"  baseline and {variants} × {seeds}: {counted(config.n_runs, 'run')}"
     console.print(Text.assemble((study.name, "bold"), about))
     if rule is not None:
-        margin = "" if rule.margin is None else f" or equivalent within ±{rule.margin:g} nats"
+        margin = "" if rule.margin is None else f" or within ±{rule.margin:g} nats"
         console.print(
-            f"seeds are added until every variant is shown to differ{margin}: {rule.budget_seeds} at most", style="dim"
+            f"seeds are added until every difference is significant{margin}: {rule.budget_seeds} at most", style="dim"
         )
     console.print(f"study {study.path}", style="dim")
     for variant, note in config.adjusted.items():

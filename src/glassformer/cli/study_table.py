@@ -14,12 +14,12 @@ from glassformer import places
 from glassformer.cli.terminal import Terminal, warn
 
 if TYPE_CHECKING:
+    from glassformer.statistics.comparison import Difference
     from glassformer.studies.adding_seeds import SequentialResult
     from glassformer.studies.design import StudyConfig
     from glassformer.studies.folder import Study
-    from glassformer.studies.report_failures import Failures
+    from glassformer.studies.report.failures import Failures
     from glassformer.studies.runner import StudyResult
-    from glassformer.studies.statistics import Difference
     from glassformer.studies.summary import Summary
 
 
@@ -39,8 +39,8 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     console.print(f"{study.path / 'results.json'}", style="dim")
     failures: Failures | None = None
     if report and any(arm.finished for arm in summary.arms):
-        from glassformer.studies.report import write_report
-        from glassformer.studies.report_failures import Failures as Noted
+        from glassformer.studies.report.failures import Failures as Noted
+        from glassformer.studies.report.write import write_report
 
         failures = Noted()
         console.print(Text.assemble("report ", (str(write_report(study, failures=failures)), "bold")))
@@ -61,7 +61,7 @@ def _ending(config: StudyConfig, sequential_results: Sequence[SequentialResult])
     from glassformer.studies.summary import NOT_FIXED
 
     open_ones = [
-        sequential_result.decision.variant for sequential_result in sequential_results if not sequential_result.settled
+        sequential_result.decision.variant for sequential_result in sequential_results if not sequential_result.decided
     ]
     if not open_ones:
         return f"Every variant is decided after {len(config.seeds)} seeds. {NOT_FIXED}"
@@ -69,7 +69,9 @@ def _ending(config: StudyConfig, sequential_results: Sequence[SequentialResult])
 
 
 def _table(summary: Summary) -> Table:
-    """A row for the base and each variant."""
+    """A row for the baseline and each variant."""
+    from glassformer.studies.design import arm_label
+
     accuracy = any(arm.accuracy is not None for arm in summary.arms)
     diverged = any(arm.count("diverged") for arm in summary.arms)
     table = Table(box=None, padding=(0, 2))
@@ -87,7 +89,7 @@ def _table(summary: Summary) -> Table:
         interval = None if row is None else row.interval
         loss = arm.loss if row is None else _paired_loss(rows[arm.name])
         cells = [
-            arm.name,
+            arm_label(arm.name),
             str(len(arm.finished) if row is None else row.n),  # of a variant, the pairs that its interval is of
             "–" if loss is None else f"{loss:.4f}",
             "" if row is None or row.mean is None else f"{row.mean:+.4f}",

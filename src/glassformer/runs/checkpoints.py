@@ -181,7 +181,7 @@ def _cannot_save(final: Path, needed: int, error: OSError) -> str:
             f"There is no room to save {final}: {error.strerror}. {room} "
             "Free some space, or keep fewer checkpoints, and resume the run."
         )
-    return f"{final} cannot be written: {error.strerror or error}. {room} Mend that and resume the run."
+    return f"{final} cannot be written: {error.strerror or error}. {room} Fix the cause and resume the run."
 
 
 def _writers_lock(folder: Path) -> FileLock:

@@ -124,7 +124,7 @@ def machine(environment: dict[str, Any]) -> str:
 
 
 def versions(environment: dict[str, Any]) -> str:
-    """What computed the numbers."""
+    """The versions of the software that computed the numbers."""
     there = environment["machine"]
     return (
         f"glassformer {environment['glassformer']}, torch {there['torch']} ({there['torch_build']}), "

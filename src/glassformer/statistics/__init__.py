@@ -1,1 +1,1 @@
-"""Statistics that several rooms share."""
+"""Statistics that several rooms share: paired comparisons, sequential decisions, power, prediction intervals."""

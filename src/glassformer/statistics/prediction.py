@@ -172,7 +172,7 @@ def from_draws(
 
 
 def _quantile(ordered: Array, share: Array) -> Array:
-    """Of draws in ascending order [B, ...], each at its own share [...]; linear between two of them."""
+    """Quantiles [...] of draws in ascending order [B, ...], each at its own share [...]; linear between two draws."""
     at = np.clip(np.asarray(share) * (len(ordered) + 1) - 1, 0, len(ordered) - 1)
     lower = np.floor(at).astype(int)
     upper = np.minimum(lower + 1, len(ordered) - 1)

@@ -1,6 +1,6 @@
 """Seeds one at a time, until every variant of a study is decided or the budget is spent.
 
-``studies/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
+``statistics/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
 ``study.json``: the budget and the margin from the beginning, and the seeds in the order in which they were added. So a
 study that was killed resumes to the same decision.
 """
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from glassformer.studies.boundaries import FIRST_LOOK
+from glassformer.statistics.boundaries import FIRST_LOOK
+from glassformer.statistics.comparison import no_spread, paired_by_seed
+from glassformer.statistics.sequential import Decision, decide
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.folder import Study
-from glassformer.studies.sequential import Decision, decide
-from glassformer.studies.statistics import no_spread, paired_by_seed
 from glassformer.wording import counted
 
 Train = Callable[[Study], str | None]
@@ -32,9 +32,9 @@ class SequentialResult:
     """At least three pairs, and all of them equal or apart by one and the same amount: no seed would change that."""
 
     @property
-    def settled(self) -> bool:
+    def decided(self) -> bool:
         """Whether this variant needs no more seeds."""
-        return self.identical or self.decision.settled
+        return self.identical or self.decision.decided
 
     def sentence(self) -> str:
         """The decision as a sentence."""
@@ -46,7 +46,7 @@ class SequentialResult:
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds."""
-        return asdict(self.decision) | {"identical": self.identical, "settled": self.settled}
+        return asdict(self.decision) | {"identical": self.identical, "settled": self.decided}
 
 
 def sequential_results(study: Study) -> tuple[SequentialResult, ...]:
@@ -68,7 +68,7 @@ def sequential_results(study: Study) -> tuple[SequentialResult, ...]:
 def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
     """Train the planned seeds, then one more at a time, the base and every variant with each.
 
-    Seeds are added while a variant is not settled, no run has failed (others would fail too) and the budget lasts.
+    Seeds are added while a variant is not decided, no run has failed (others would fail too) and the budget lasts.
 
     Args:
         train: makes the waiting runs.
@@ -79,8 +79,8 @@ def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
     assert study.config.until_decided is not None, "its seeds were fixed beforehand"
     while (signal := train(study)) is None:
         ended = {outcome.status for outcome in study.outcomes()}
-        settled = all(sequential_result.settled for sequential_result in sequential_results(study))
-        if settled or "failed" in ended or len(study.config.seeds) >= study.config.until_decided.budget_seeds:
+        decided = all(sequential_result.decided for sequential_result in sequential_results(study))
+        if decided or "failed" in ended or len(study.config.seeds) >= study.config.until_decided.budget_seeds:
             break
         study = study.extended([next_seed(study.config)])
     return study, signal

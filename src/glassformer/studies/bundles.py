@@ -11,7 +11,7 @@ from pathlib import Path
 from glassformer.errors import RunError
 
 FOLDERS = ("runs", "outcomes", "claims", "logs")
-"""That a study's folder has."""
+"""The folders that a study's folder has."""
 
 _MOMENT = r"-\d{8}-\d{6}(-\d+)?"
 

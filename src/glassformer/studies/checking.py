@@ -25,7 +25,7 @@ from glassformer.training.start_warnings import start_warnings
 from glassformer.training.telemetry import summary_writer
 
 WORKER_BYTES = 500 * 2**20
-"""Of a worker process before its first run: Python, torch and their libraries."""
+"""Memory of a worker process before its first run: Python, torch and their libraries."""
 
 
 @dataclass(frozen=True)

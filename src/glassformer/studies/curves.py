@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from glassformer.studies.paired import Floats
+from glassformer.statistics.paired import Floats
 
 CurveLosses = Sequence[float | None]
 """Losses along a run; None, NaN or an infinity where it had diverged."""

@@ -26,6 +26,8 @@ from glassformer.training.effects import without_effect
 from glassformer.training.recipes import configuration, data_setting
 
 BASE = "base"
+"""The baseline's id, in files and as ``variant`` of its runs; :func:`arm_label` is what people read."""
+
 MOST_RUNS = 10_000
 LONGEST_NAME = 60  # bytes of a variant's name in a folder's; the seed and the moment come behind it
 
@@ -41,7 +43,7 @@ _UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\s]+')
 
 
 class UntilDecided(Config):
-    """Seeds are added one at a time until every variant is decided: ``studies/sequential.py`` has the rule."""
+    """Seeds are added one at a time until every variant is decided: ``statistics/sequential.py`` has the rule."""
 
     budget_seeds: Natural = 20
     """Maximum number of seeds."""
@@ -53,7 +55,7 @@ class UntilDecided(Config):
         return "study"
 
     def complaints(self) -> Iterator[str]:
-        from glassformer.studies.boundaries import FIRST_LOOK, MOST_LOOKS
+        from glassformer.statistics.boundaries import FIRST_LOOK, MOST_LOOKS
 
         if not FIRST_LOOK <= self.budget_seeds <= MOST_LOOKS:
             yield (
@@ -125,7 +127,7 @@ class StudyConfig(Config):
             return
         same = built.setdefault(config.to_json(), name)
         if same != name:
-            yield f"variant {name!r} is the same run as {same!r}: it changes nothing that differs from it."
+            yield f"variant {name!r} is the same run as {arm_label(same)!r}: it changes nothing that differs from it."
 
     @property
     def n_runs(self) -> int:
@@ -222,6 +224,8 @@ def study(
         }
     )
     complaints = []
+    if arm_label(BASE) in config.variants:
+        complaints.append(f"no variant can be called {arm_label(BASE)!r}, as tables call what it is compared with.")
     for variant, changed in config.variants.items():
         idle = list(without_effect(config.arm(variant), changed))
         if len(idle) == len(changed):
@@ -243,6 +247,15 @@ def seeds_of(seeds: int | Sequence[int]) -> list[int]:
 def run_key_of(variant: str, seed: int) -> str:
     """The name of a variant's run with a seed in the study's folder."""
     return f"{safe_name(variant)}.seed-{seed}"
+
+
+def arm_label(arm: str) -> str:
+    """What tables and charts call an arm: "baseline", or the variant's name.
+
+    >>> arm_label(BASE), arm_label("residual=none")
+    ('baseline', 'residual=none')
+    """
+    return "baseline" if arm == BASE else arm
 
 
 def safe_name(variant: str) -> str:

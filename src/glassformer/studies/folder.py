@@ -260,7 +260,7 @@ class Study:
                     self._outcome_path(planned).unlink()
 
     def extended(self, seeds: Sequence[int]) -> Self:
-        """The same study with more seeds, from here on.
+        """This study with more seeds, from here on.
 
         Raises:
             ConfigError: seeds that it has already, or too many.

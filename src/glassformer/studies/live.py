@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from glassformer.studies.design import arm_label
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.scheduler import Event, WorkerMessage
@@ -93,12 +94,18 @@ class LiveStudy:
         elif message is not None:
             step, status = f"{message.step or 0:,}" + (f" / {message.total:,}" if message.total else ""), "training"
         shown = f"{status}, reused" if outcome is not None and outcome.reused else status
-        return Text(planned.variant), Text(str(planned.seed)), Text(step), Text(loss), Text(shown, STYLES[status])
+        return (
+            Text(arm_label(planned.variant)),
+            Text(str(planned.seed)),
+            Text(step),
+            Text(loss),
+            Text(shown, STYLES[status]),
+        )
 
 
 def _summary(outcome: RunOutcome) -> str:
     """How a run ended, in a line."""
-    about = f"{outcome.variant}, seed {outcome.seed}: "
+    about = f"{arm_label(outcome.variant)}, seed {outcome.seed}: "
     if outcome.loss is None:
         return about + f"{outcome.status} at step {outcome.steps:,}: {outcome.reason}"
     accuracy = "" if outcome.accuracy is None else f", accuracy {outcome.accuracy:.3f}"

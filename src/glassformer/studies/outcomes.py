@@ -20,9 +20,9 @@ class Curve:
 
     steps: tuple[int, ...] = ()
     losses: tuple[float | None, ...] = ()
-    """None where it was not finite."""
+    """Validation losses; None where one was not finite."""
     seconds: tuple[float, ...] = ()
-    """Of training so far."""
+    """Seconds of training so far."""
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class RemoteWorker:
         return {"ready": worker.ready, "detail": worker.exit_reason(), "tail": worker.log_tail()}
 
     def fetch(self, run: str) -> bytes:
-        """What has been made of a run."""
+        """The files that have been made of a run."""
         made = [*run_folders(self.study / "runs", run), self.study / "outcomes" / f"{run}.json"]
         return pack(self.study, made)
 
@@ -144,7 +144,7 @@ class RemoteWorker:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that decide a run's numbers, on this machine."""
+    """Versions of the packages that decide a run's numbers, on this machine."""
     return {"glassformer": glassformer.__version__, "torch": version("torch")}
 
 

@@ -22,9 +22,9 @@ from glassformer.models.build import Model
 from glassformer.runs.checkpoints import latest_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.scoring.likelihood import evaluate
+from glassformer.statistics.comparison import Comparison, compare
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
-from glassformer.studies.statistics import Comparison, compare
 from glassformer.tasks.opening import build_model
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.run_data import OtherDataError, open_samples

@@ -20,6 +20,7 @@ from glassformer import places
 from glassformer.errors import RunError
 from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
+from glassformer.studies.design import arm_label
 from glassformer.studies.folder import Study
 from glassformer.studies.local_processes import LocalProcesses
 from glassformer.studies.outcomes import RunOutcome
@@ -81,7 +82,9 @@ class StudyResult:
         if self.stopped is not None:
             raise StoppedError(self.stopped, self.study)
         if self.failed:
-            reasons = "\n".join(f"  - {each.variant}, seed {each.seed}: {each.reason}" for each in self.failed)
+            reasons = "\n".join(
+                f"  - {arm_label(each.variant)}, seed {each.seed}: {each.reason}" for each in self.failed
+            )
             raise RunError(
                 f"{len(self.failed)} of {len(self.study.plan)} runs of the study {self.study.name} failed and are in "
                 f"no comparison:\n{reasons}\nRun {retry} to retry them. Worker logs: {self.study.logs}"
@@ -135,7 +138,7 @@ class StudyRunner:
             runs, studies = self.runs or places.runs_folder(), self.studies or places.studies_folder()
             found = reuse(study, runs=runs, studies=studies, threads=checked.threads, report=self.report)
             for outcome in found:
-                self.report(f"  {outcome.variant}, seed {outcome.seed}: reuses {outcome.run}")
+                self.report(f"  {arm_label(outcome.variant)}, seed {outcome.seed}: reuses {outcome.run}")
             reused += found
         pending = len(study.pending())
         if not pending:

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from glassformer.statistics.comparison import Comparison, Difference, compare
 from glassformer.strict_json import finite
 from glassformer.studies.adding_seeds import SequentialResult, sequential_results
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome, Status
-from glassformer.studies.statistics import Comparison, Difference, compare
 
 FIXED = ("interval", "t", "p", "p_holm")
 """Fields of a comparison that are only valid for a number of seeds fixed beforehand."""
@@ -59,16 +59,16 @@ class Summary:
     comparison: Comparison
     """Its intervals and p hold where the seeds were fixed beforehand, and are not shown where they were not."""
     sequential_results: tuple[SequentialResult, ...] = ()
-    """Of every variant, where seeds were added until it was decided."""
+    """Sequential results of every variant; empty where the seeds were fixed beforehand."""
 
     def sequential_result(self, variant: str) -> SequentialResult | None:
-        """Of one variant; None where the seeds were fixed beforehand."""
+        """The sequential result of one variant; None where the seeds were fixed beforehand."""
         return next((each for each in self.sequential_results if each.decision.variant == variant), None)
 
     def sentence(self, row: Difference) -> str:
         """What is found of a row's variant in plain words, with the runs that are in no pair."""
-        sequential_result = self.sequential_result(row.variant)
-        return row.sentence() if sequential_result is None else " ".join([sequential_result.sentence(), *row.apart()])
+        result = self.sequential_result(row.variant)
+        return row.sentence() if result is None else " ".join([result.sentence(), *row.exclusions()])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""

@@ -23,6 +23,7 @@ from glassformer.errors import ConfigError, nearest, shown
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import FAMILIES, family_of
 from glassformer.models.presets import Preset, preset, preset_names
+from glassformer.registry import open_part_file
 from glassformer.tasks.registry import task_named, task_of, task_with, tasks
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.task import Task
@@ -98,7 +99,14 @@ def _from_toml(path: Path, tree: Mapping[str, Any]) -> RunConfig:
 
 
 def _changes(data: str | None, steps: int | None, seed: int | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Options and settings as one; what both give is an error."""
+    """Options and settings as one; what both give is an error.
+
+    The part files among them are executed first if they are trusted: they may bring the task of the data.
+    """
+    files = settings.get("model.part_files")
+    for path in files.strip("[]()").split(",") if isinstance(files, str) else files if isinstance(files, list) else ():
+        if isinstance(path, str) and path.strip():  # the field's type says what is wrong with others
+            open_part_file(path.strip())
     options = {data_setting(data): data, "training.max_steps": steps, "training.seed": seed}
     given = {path: value for path, value in options.items() if value is not None}
     both = sorted(set(given) & set(settings))
@@ -166,6 +174,9 @@ def _kind(model: ModelConfig, changes: Mapping[str, Any], present: type[DataKind
     """The kind of data that the changes choose; else the present one, or the model's default.
 
     A change chooses a kind by its task, or by a setting that names the data of that kind alone.
+
+    Raises:
+        ConfigError: a task is named that there is none of for this model.
     """
     kinds = kinds_for(model.family)
     asked = changes.get("data.task")
@@ -173,6 +184,13 @@ def _kind(model: ModelConfig, changes: Mapping[str, Any], present: type[DataKind
         setting = task_named(kind).data_setting
         if asked == kind.model_fields["task"].default or (setting != "source" and f"data.{setting}" in changes):
             return kind
+    if asked is not None:
+        names = [str(kind.model_fields["task"].default) for kind in kinds]
+        raise ConfigError(
+            f"data.task is {shown(asked)}; {family_of(model).words} learns from {', '.join(names) or 'nothing yet'}. "
+            f"{nearest(str(asked), names)}",
+            subject="command",
+        )
     if present is not None and (task_named(present).data_setting == "source" or "data.source" not in changes):
         return present
     return kinds[0] if kinds else DataConfig  # of a family that nothing trains, the configuration says so

@@ -34,7 +34,7 @@ from glassformer.scaling.fits.fitting import fit as fit_points
 from glassformer.scaling.fits.points import Array, Given, Points
 from glassformer.scaling.wording import budget, digits
 from glassformer.statistics.prediction import LEVEL, Prediction, check_level, slope_of_widening
-from glassformer.studies.wording import percent
+from glassformer.statistics.wording import percent
 from glassformer.wording import counted
 
 DRAWS = 200

@@ -14,10 +14,10 @@ from glassformer.charts.page import Page
 from glassformer.errors import GlassformerError, RunError
 from glassformer.inspection.page import inspect
 from glassformer.inspection.subjects import open_subject
-from glassformer.studies.design import BASE, safe_name
-from glassformer.studies.report_failures import Failures
-from glassformer.studies.report_numbers import Numbers
-from glassformer.studies.wording import seeds_listed
+from glassformer.statistics.wording import seeds_listed
+from glassformer.studies.design import BASE, arm_label, safe_name
+from glassformer.studies.report.failures import Failures
+from glassformer.studies.report.numbers import Numbers
 from glassformer.tasks.run_data import open_samples
 from glassformer.tasks.training_data import TrainingData
 
@@ -82,9 +82,9 @@ def _page(numbers: Numbers, name: str, seed: int) -> Page:
     for arm in (BASE, name):
         run = next(each.outcome.run for each in numbers.runs_of(arm) if each.outcome.seed == seed)
         if run is None:
-            raise RunError(f"the run of {arm} with seed {seed} has no folder.")
+            raise RunError(f"the run of {arm_label(arm)} with seed {seed} has no folder.")
         subject = open_subject(run, device="cpu")
-        subject.name = f"{arm}, {seeds_listed([seed])}"
+        subject.name = f"{arm_label(arm)}, {seeds_listed([seed])}"
         subjects.append(subject)
     longest = min(READ, *(subject.model.config.max_seq_len for subject in subjects))
     base = subjects[0].run

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import DASHES, Theme
-from glassformer.studies.design import BASE
-from glassformer.studies.report_numbers import Numbers, RunNumbers
+from glassformer.studies.design import BASE, arm_label
+from glassformer.studies.report.numbers import Numbers, RunNumbers
 
 if TYPE_CHECKING:
     import altair as alt
@@ -112,7 +112,12 @@ def _curve_rows(runs: Sequence[RunNumbers], name: str) -> Iterator[dict[str, Any
     for run in runs:
         curve = run.outcome.curve
         points = [
-            {"arm": name, "run": f"{name}, seed {run.outcome.seed}", "step": step, "loss": round(loss, 5)}
+            {
+                "arm": arm_label(name),
+                "run": f"{arm_label(name)}, seed {run.outcome.seed}",
+                "step": step,
+                "loss": round(loss, 5),
+            }
             for step, loss in zip(curve.steps, curve.losses, strict=True)
             if loss is not None
         ]
@@ -131,7 +136,13 @@ def _curve_rows(runs: Sequence[RunNumbers], name: str) -> Iterator[dict[str, Any
     shared = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     for step in shared:
         mean = fmean(curve[step] for curve in curves)
-        yield {"arm": name, "run": f"mean of {len(curves)}", "step": step, "loss": round(mean, 5), "kind": "mean"}
+        yield {
+            "arm": arm_label(name),
+            "run": f"mean of {len(curves)}",
+            "step": step,
+            "loss": round(mean, 5),
+            "kind": "mean",
+        }
 
 
 def _domain(numbers: Numbers) -> tuple[float, float]:
@@ -156,7 +167,8 @@ def legend(arms: Sequence[str], look: Theme, symbol: str = "stroke", columns: in
     palette = look.palette[:-1]  # the last is the colour of text
     colours = [look.text, *(palette[index % len(palette)] for index in range(len(arms) - 1))]
     dashes = [[1, 0], *(list(DASHES[index // len(palette) % len(DASHES)]) for index in range(len(arms) - 1))]
+    labels = [arm_label(arm) for arm in arms]
     shared = alt.Legend(symbolType=symbol, symbolOpacity=1, columns=columns)
-    colour = alt.Color("arm:N", sort=list(arms), scale=alt.Scale(domain=list(arms), range=colours), legend=shared)
-    dash = alt.StrokeDash("arm:N", sort=list(arms), scale=alt.Scale(domain=list(arms), range=dashes), legend=shared)
+    colour = alt.Color("arm:N", sort=labels, scale=alt.Scale(domain=labels, range=colours), legend=shared)
+    dash = alt.StrokeDash("arm:N", sort=labels, scale=alt.Scale(domain=labels, range=dashes), legend=shared)
     return colour, dash

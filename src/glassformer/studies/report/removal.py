@@ -5,10 +5,10 @@ from __future__ import annotations
 from glassformer.charts.page import Section
 from glassformer.charts.table import Cell, Header, Table
 from glassformer.errors import GlassformerError
+from glassformer.statistics.comparison import Comparison
 from glassformer.studies.folder import Study
 from glassformer.studies.removal import Removal, removal
-from glassformer.studies.report_tables import NOTHING, difference_cell, interval_cell
-from glassformer.studies.statistics import Comparison
+from glassformer.studies.report.tables import NOTHING, difference_cell, interval_cell
 
 NOT_MEASURED = "not measured: data changed"
 TITLE = "Trained without the part, or removed after training"

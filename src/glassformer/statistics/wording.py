@@ -1,4 +1,4 @@
-"""How the numbers of a study are written in sentences."""
+"""How losses, differences, shares and p values are written in sentences."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plain(value: float, scale: float) -> str:
 
 
 def signed(value: float, scale: float) -> str:
-    """As ``plain``, with its sign always.
+    """A number rounded as by ``plain``, always with its sign.
 
     >>> signed(0.04127, 0.011)
     '+0.041'
@@ -69,24 +69,24 @@ def difference_clause(
     name: str,
     mean: float,
     interval: tuple[float, float],
-    shown: bool,
+    significant: bool,
     confidence: float,
     quantity: str,
     unit: str,
     support: str,
     otherwise: str = "is inconclusive",
 ) -> str:
-    """A difference and its interval as a clause; one that is shown has its direction in the verb.
+    """A difference and its interval as a clause; one that is significant has its direction in the verb.
 
     Args:
-        otherwise: the verb phrase where no effect is shown.
+        otherwise: the verb phrase where the difference is not significant.
     """
     low, high = interval
     scale = (high - low) / 2
     nearest = min(abs(low), abs(high))
-    if shown and nearest:
+    if significant and nearest:
         scale = min(scale, 10 * nearest)  # an interval that excludes 0 must not be rounded to touch it
-    if shown:
+    if significant:
         verb, sizes = ("raises", (mean, low, high)) if mean > 0 else ("lowers", (-mean, -high, -low))
         by, start, end = (plain(size, scale) for size in sizes)
         claim = f"{name} {verb} {quantity} by {by} {unit}"

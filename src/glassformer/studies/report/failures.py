@@ -34,7 +34,7 @@ class Failures:
 
     @property
     def file(self) -> Path | None:
-        """Where the tracebacks are."""
+        """The file with the tracebacks."""
         return None if self.folder is None else self.folder / FILE
 
     def begin(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class Failures:
         return f"This part could not be created ({reason}). {FILE}, beside this report, has the full error."
 
     def sentence(self) -> str:
-        """All of them, for the terminal; empty if there are none."""
+        """All failures as text for the terminal; empty if there are none."""
         if not self.reasons:
             return ""
         listed = "\n".join(f"  - {what}: {reason}" for what, reason in self.reasons.items())

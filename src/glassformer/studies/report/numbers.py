@@ -15,12 +15,12 @@ from glassformer.errors import RunError
 from glassformer.models.counting import parameters
 from glassformer.runs.folder import Run
 from glassformer.runs.metrics import Record
+from glassformer.statistics.comparison import Comparison, Difference, compare
+from glassformer.statistics.sequential import Decision
 from glassformer.studies.curves import first_reach, mean_loss, shared_steps
 from glassformer.studies.design import BASE, run_key_of
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome
-from glassformer.studies.sequential import Decision
-from glassformer.studies.statistics import Comparison, Difference, compare
 from glassformer.studies.summary import Arm, Summary, summarise
 from glassformer.training.session import entropies
 
@@ -48,7 +48,7 @@ class RunNumbers:
 
 @dataclass(frozen=True)
 class Numbers:
-    """All of them."""
+    """All numbers of a study's report."""
 
     summary: Summary
     runs: tuple[RunNumbers, ...]
@@ -58,7 +58,7 @@ class Numbers:
 
     @property
     def study(self) -> Study:
-        """Whose they are."""
+        """The study that the numbers are of."""
         return self.summary.study
 
     @property
@@ -85,12 +85,12 @@ class Numbers:
         return [value for run in runs if (value := of(run)) is not None]
 
     def parameters(self, name: str) -> int:
-        """Of an arm's model, each counted once."""
+        """The parameters of an arm's model, each counted once."""
         return parameters(self.study.config.arm(name).model).total
 
     @cached_property
     def decisions(self) -> Mapping[str, Decision]:
-        """By variant, where seeds are added until something is decided."""
+        """Sequential decisions by variant; empty where the seeds were fixed beforehand."""
         return {
             sequential_result.decision.variant: sequential_result.decision
             for sequential_result in self.summary.sequential_results
@@ -98,15 +98,15 @@ class Numbers:
 
     @cached_property
     def strongest_first(self) -> list[Difference]:
-        """The rows of the table: those that are shown by the size of their difference, then the others by theirs."""
+        """The rows of the table: significant ones by the size of their difference, then the others by theirs."""
         return sorted(
             self.comparison.rows,
-            key=lambda row: (row.mean is None, row.interval is None, not row.shown, -abs(row.mean or 0.0)),
+            key=lambda row: (row.mean is None, row.interval is None, not row.significant, -abs(row.mean or 0.0)),
         )
 
     @cached_property
     def entropies(self) -> dict[str, float]:
-        """Of the text's single tokens and pairs, nats per token; none where the arms read different texts."""
+        """Entropies of the text's single tokens and pairs, nats per token; none where the arms read different texts."""
         if len(set(self.study.data().values())) > 1:
             return {}
         found = [entropies(run) for each in self.runs if (run := opened(each.outcome)) is not None]
@@ -173,7 +173,7 @@ def _run_numbers(outcome: RunOutcome, base: RunOutcome | None, shared: tuple[flo
 
 
 def _flops(outcome: RunOutcome) -> tuple[float | None, float | None]:
-    """Of the whole training, and for each token that is learned to predict, from the run's own records."""
+    """FLOPs of the whole training, and for each predicted token, from the run's own records."""
     run = opened(outcome)
     if run is None or not outcome.steps:
         return None, None

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
+from glassformer.statistics.power import power_line
 from glassformer.studies.design import BASE
-from glassformer.studies.power import power_line
-from glassformer.studies.report_numbers import Numbers, RunNumbers
+from glassformer.studies.report.numbers import Numbers, RunNumbers
 
 
 def variants_csv(numbers: Numbers) -> str:

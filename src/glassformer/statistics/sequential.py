@@ -4,7 +4,7 @@ The t interval holds for a number of seeds fixed beforehand. Whoever looks after
 zero is wrong far more often than one time in 20. Here the rule is
 
     repeated confidence intervals (Jennison & Turnbull 1989) of an error-spending sequential t test
-    (Lan & DeMets 1983), with boundaries computed exactly (Jennison & Turnbull 1991): ``studies/boundaries.py``
+    (Lan & DeMets 1983), with boundaries computed exactly (Jennison & Turnbull 1991): ``statistics/boundaries.py``
 
 At n pairs the interval is mean ± c(n) · sd/√n. With a chance of 1 − α, *all* of these intervals, at every n from 3 on,
 hold the true difference at once, so any reason for stopping is allowed, and so is going on after a decision. The
@@ -38,19 +38,19 @@ import numpy as np
 import numpy.typing as npt
 
 from glassformer.errors import ConfigError
-from glassformer.studies.boundaries import FIRST_LOOK, MOST_LOOKS, critical_values
-from glassformer.studies.paired import Floats
-from glassformer.studies.statistics import (
+from glassformer.statistics.boundaries import FIRST_LOOK, MOST_LOOKS, critical_values
+from glassformer.statistics.comparison import (
     Losses,
     check_confidence,
     no_spread,
     paired_by_seed,
     too_few,
 )
-from glassformer.studies.wording import difference_clause, plain
+from glassformer.statistics.paired import Floats
+from glassformer.statistics.wording import difference_clause, plain
 from glassformer.wording import counted
 
-Conclusion = Literal["different", "equivalent", "undecided"]
+Verdict = Literal["different", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Decision:
     """What the pairs of one variant decide, and at which look."""
 
     variant: str
-    verdict: Conclusion
+    verdict: Verdict
     n: int
     """Whole pairs at the decision; while undecided, all there are."""
     available: int
     """Whole pairs there are, those after the decision too."""
     confidence: float
-    """Of all intervals of all variants at all looks together."""
+    """The chance that all intervals of all variants at all looks hold together."""
     comparisons: int
     margin: float | None
     mean: float | None = None
@@ -75,13 +75,13 @@ class Decision:
     """Why there is no interval."""
 
     @property
-    def settled(self) -> bool:
+    def decided(self) -> bool:
         """Whether more seeds of this variant are not needed."""
         return self.verdict != "undecided"
 
     @property
     def within_margin(self) -> bool:
-        """Whether the interval lies within ±margin; a difference may be shown and yet be too small to matter."""
+        """Whether the interval lies within ±margin; a difference may be significant and yet too small to matter."""
         return self.margin is not None and self.interval is not None and inside(self.interval, self.margin)
 
     def sentence(self, quantity: str = "the loss", unit: str = "nats") -> str:
@@ -89,9 +89,9 @@ class Decision:
         if self.interval is None or self.mean is None:
             return f"{self.variant} is inconclusive at n = {counted(self.n, 'pair')}: {self.note}."
         pairs = counted(self.n, "pair")
-        when = f"decided at n = {pairs}" if self.settled else f"n = {pairs} so far"
+        when = f"decided at n = {pairs}" if self.decided else f"n = {pairs} so far"
         family = "valid at every look" + (f" and for all {self.comparisons} variants" if self.comparisons > 1 else "")
-        shown, otherwise, within = self.verdict == "different", "is inconclusive", ""
+        significant, otherwise, within = self.verdict == "different", "is inconclusive", ""
         if self.within_margin:
             assert self.margin is not None
             within = f"within the equivalence margin of ±{plain(self.margin, self.margin)} {unit}"
@@ -100,14 +100,14 @@ class Decision:
             self.variant,
             self.mean,
             self.interval,
-            shown,
+            significant,
             self.confidence,
             quantity,
             unit,
             f"{family}; {when}",
             otherwise,
         )
-        return f"{clause}, {within}." if shown and within else f"{clause}."
+        return f"{clause}, {within}." if significant and within else f"{clause}."
 
 
 def decide(
@@ -185,14 +185,14 @@ def _decision(
             undecided = Decision(name, "undecided", n, n, confidence, comparisons, margin, mean, note=note)
             continue
         interval = (float(lows[look - 1]), float(highs[look - 1]))
-        verdict: Conclusion = "undecided"
+        verdict: Verdict = "undecided"
         if not interval[0] <= 0 <= interval[1]:
             verdict = "different"
         elif margin is not None and inside(interval, margin):
             verdict = "equivalent"
         so_far = float(np.mean(differences[:look]))
         decision = Decision(name, verdict, look, n, confidence, comparisons, margin, so_far, interval)
-        if decision.settled:
+        if decision.decided:
             return decision
         undecided = decision
     return undecided

@@ -29,7 +29,7 @@ import numpy as np
 from scipy import optimize, special, stats
 from scipy.interpolate import CubicSpline
 
-from glassformer.studies.paired import Floats
+from glassformer.statistics.paired import Floats
 
 FIRST_LOOK = 3
 MOST_LOOKS = 200

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.theme import Theme
-from glassformer.studies.report_curves import finished_runs, learning_curves, legend
-from glassformer.studies.report_numbers import Numbers, RunNumbers
-from glassformer.studies.statistics import Difference
-from glassformer.studies.wording import percent, signed
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.wording import percent, signed
+from glassformer.studies.design import arm_label
+from glassformer.studies.report.curves import finished_runs, learning_curves, legend
+from glassformer.studies.report.numbers import Numbers, RunNumbers
 
 if TYPE_CHECKING:
     import altair as alt
@@ -146,8 +147,8 @@ def cost(numbers: Numbers, of: Callable[[RunNumbers], float | None], title: str)
     arms = numbers.study.config.arms
     rows = [
         {
-            "arm": run.outcome.variant,
-            "run": f"{run.outcome.variant}, seed {run.outcome.seed}",
+            "arm": arm_label(run.outcome.variant),
+            "run": f"{arm_label(run.outcome.variant)}, seed {run.outcome.seed}",
             "cost": spent,
             "loss": run.outcome.loss,
         }

@@ -11,15 +11,15 @@ from statistics import fmean
 from textwrap import shorten
 
 from glassformer.charts.table import Cell, Header, Table
-from glassformer.studies.design import BASE
-from glassformer.studies.power import MOST_PAIRS
-from glassformer.studies.report_numbers import Numbers, RunNumbers
-from glassformer.studies.report_text import Answer, settings
-from glassformer.studies.row_pages import RowPage
-from glassformer.studies.sequential import Decision
-from glassformer.studies.statistics import Difference
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.power import MOST_PAIRS
+from glassformer.statistics.sequential import Decision
+from glassformer.statistics.wording import percent, plain, probability, signed
+from glassformer.studies.design import BASE, arm_label
+from glassformer.studies.report.numbers import Numbers, RunNumbers
+from glassformer.studies.report.row_pages import RowPage
+from glassformer.studies.report.text import Answer, settings
 from glassformer.studies.variation import shown
-from glassformer.studies.wording import percent, plain, probability, signed
 
 NOTHING = "–"
 REASON = 110
@@ -51,7 +51,7 @@ def power_table(answers: Sequence[Answer]) -> Table:
             Cell(plain(line.sd, line.sd), line.sd),
             Cell(plain(line.smallest, line.smallest), line.smallest),
             Cell(signed(line.observed, line.sd), line.observed),
-            Cell("none: significant") if line.shown else _more(line.more),
+            Cell("none: significant") if line.significant else _more(line.more),
         ]
         for variant, line in lines
     ]
@@ -96,7 +96,7 @@ def differences_table(numbers: Numbers, links: Links) -> Table:
                 Cell(NOTHING) if row.effect is None else Cell(signed(row.effect, 0.1), row.effect),
             ]
         cells += [_percentage(arm.accuracy)] if accuracy else []
-        rows.append([Cell(arm.name, href=links.get(arm.name)), *cells])
+        rows.append([Cell(arm_label(arm.name), href=links.get(arm.name)), *cells])
     intervals = (
         "Seeds were added until a decision: the difference is the mean at that look, and its interval is valid at "
         "every look and simultaneously for all variants. "
@@ -122,7 +122,7 @@ def _tested(row: Difference) -> list[Cell]:
 
 
 def _decided(decision: Decision) -> list[Cell]:
-    when = Cell(f"{decision.n} pairs", decision.n) if decision.settled else Cell("inconclusive")
+    when = Cell(f"{decision.n} pairs", decision.n) if decision.decided else Cell("inconclusive")
     return [difference_cell(decision.mean, decision.interval), when, interval_cell(decision.interval)]
 
 
@@ -142,7 +142,7 @@ def costs_table(numbers: Numbers) -> Table:
         steps = numbers.mean(name, lambda run: float(run.outcome.steps))
         per_token = numbers.mean(name, lambda run: run.flops_per_token)
         row = [
-            Cell(name),
+            Cell(arm_label(name)),
             Cell(f"{count:,}", count),
             _cell(per_token, ",.4g" if per_token is None or per_token < 1e4 else ".3g"),
             _cell(steps, ",.0f"),
@@ -188,7 +188,7 @@ def runs_table(numbers: Numbers) -> Table:
         outcome = run.outcome
         difference = None if outcome.variant == BASE else run.difference
         cells = [
-            Cell(outcome.variant),
+            Cell(arm_label(outcome.variant)),
             Cell(str(outcome.seed), outcome.seed),
             Cell(outcome.status),
             _cell(outcome.loss, ".4f"),
@@ -275,14 +275,14 @@ def _percentage(share: float | None) -> Cell:
 
 
 def difference_cell(mean: float | None, interval: tuple[float, float] | None) -> Cell:
-    """With two digits of half its interval; without one, two of its own."""
+    """A difference with two digits of half its interval; without an interval, with two digits of its own."""
     if mean is None:
         return Cell(NOTHING)
     return Cell(signed(mean, abs(mean) if interval is None else (interval[1] - interval[0]) / 2), mean)
 
 
 def interval_cell(interval: tuple[float, float] | None) -> Cell:
-    """With two digits of half its width."""
+    """An interval with two digits of half its width."""
     if interval is None:
         return Cell(NOTHING)
     scale = (interval[1] - interval[0]) / 2

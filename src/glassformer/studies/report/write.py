@@ -19,15 +19,17 @@ from glassformer.charts.figures import Figure
 from glassformer.charts.page import Page, Section
 from glassformer.charts.table import Table, escaped
 from glassformer.errors import DataError
+from glassformer.statistics.wording import percent
 from glassformer.studies.folder import Study
-from glassformer.studies.report_charts import charts
-from glassformer.studies.report_csv import runs_csv, variants_csv
-from glassformer.studies.report_failures import Failures
-from glassformer.studies.report_numbers import Numbers, gather
-from glassformer.studies.report_removal import TEXT as REMOVAL_TEXT
-from glassformer.studies.report_removal import TITLE as REMOVAL_TITLE
-from glassformer.studies.report_removal import removal_section
-from glassformer.studies.report_tables import (
+from glassformer.studies.report.charts import charts
+from glassformer.studies.report.csv_files import runs_csv, variants_csv
+from glassformer.studies.report.failures import Failures
+from glassformer.studies.report.numbers import Numbers, gather
+from glassformer.studies.report.removal import TEXT as REMOVAL_TEXT
+from glassformer.studies.report.removal import TITLE as REMOVAL_TITLE
+from glassformer.studies.report.removal import removal_section
+from glassformer.studies.report.row_pages import FOLDER, READ, RowPage, write_row_pages
+from glassformer.studies.report.tables import (
     answers_table,
     costs_table,
     differences_table,
@@ -36,7 +38,7 @@ from glassformer.studies.report_tables import (
     runs_table,
     set_up_tables,
 )
-from glassformer.studies.report_text import (
+from glassformer.studies.report.text import (
     Answer,
     answers,
     circumstances,
@@ -44,13 +46,12 @@ from glassformer.studies.report_text import (
     subtitle,
     unfinished,
 )
-from glassformer.studies.row_pages import FOLDER, READ, RowPage, write_row_pages
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
 PICTURES = (".svg", ".pdf")
 UNPAIRED = "No seed has a final loss for both a variant and the baseline."
 IN_THE_HEAD = ("study", "training time", "machine", "versions", "started")
-"""Of the circumstances, those that stand at the top already."""
+"""The circumstances that stand at the top of the page."""
 
 
 def write_report(
@@ -162,8 +163,8 @@ def _sections(
         ),
         Section(
             "Paired differences",
-            "Final loss of each variant minus the baseline's, seed by seed. Look for intervals that exclude 0, and for "
-            "single seeds that a mean hides.",
+            "Final loss of each variant minus the baseline's, seed by seed. Look for single seeds that a mean hides. "
+            f"{_intervals(numbers)}",
             forest,
             missing=undrawn or ("" if forest else UNPAIRED),
         ),
@@ -197,11 +198,19 @@ def _answer(found: Sequence[Answer], pending: str) -> Section:
 
 
 def _rule(numbers: Numbers) -> str:
-    """When a difference counts as shown."""
+    """When a difference counts as significant."""
     if numbers.decisions:
-        return "A difference is shown when its interval excludes 0, at whichever look."
+        return "A difference is significant if its interval excludes 0, at whichever look."
     level = f"{1 - numbers.comparison.confidence:.2g}"
     return f"A difference is significant if its adjusted p is at most {level}."
+
+
+def _intervals(numbers: Numbers) -> str:
+    """What the bars of the forest plot say of significance."""
+    if numbers.decisions:
+        return "The intervals are those of the table."
+    confidence = percent(numbers.comparison.confidence)
+    return f"Bars are unadjusted {confidence} intervals; significance is by the adjusted p in the table."
 
 
 def _power(found: Sequence[Answer]) -> list[Table]:

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.paired import paired_t
-from glassformer.studies.power import MOST_PAIRS, pairs_needed, power_line, power_of, smallest_effect
-from glassformer.studies.statistics import compare
+from glassformer.statistics.comparison import compare
+from glassformer.statistics.paired import paired_t
+from glassformer.statistics.power import MOST_PAIRS, pairs_needed, power_line, power_of, smallest_effect
 
 
 def row_of(differences, *, others: int = 0):
@@ -79,23 +79,24 @@ def test_pairs_needed_are_the_fewest():
 def test_the_line_of_a_difference_not_yet_shown_says_how_many_more_seeds():
     row = row_of([0.02, -0.01, 0.03, 0.00, 0.01])
     line = power_line(row)
-    assert not row.shown
+    assert not row.significant
     assert line.smallest == pytest.approx(row.sd * smallest_effect(5))
     assert power_of(row.mean / row.sd, row.n + line.more) >= 0.8 > power_of(row.mean / row.sd, row.n + line.more - 1)
     for part in ("5 pairs", "0.016 nats", "0.027 nats", "80 % power", "α = 0.05", "0.010 nats", "17 more seeds"):
         assert part in line.sentence()
 
 
-def test_the_line_of_a_shown_difference_asks_for_no_more():
+def test_the_line_of_a_significant_difference_asks_for_no_more():
     line = power_line(row_of([0.04, 0.05, 0.04, 0.03]))
     assert line.more == 0
-    assert line.sentence().endswith("; the observed 0.040 nats is already significant.")
+    assert line.significant
 
 
 def test_a_difference_of_nearly_nothing_takes_more_than_anyone_will_run():
     line = power_line(row_of([0.01, -0.01, 0.02, -0.0199]))
     assert line.more is None
-    assert line.sentence().endswith(f"more than {MOST_PAIRS:,} pairs.")
+    assert line.needed is None
+    assert f"{MOST_PAIRS:,}" in line.sentence()
 
 
 def test_in_a_table_of_many_the_line_promises_less():

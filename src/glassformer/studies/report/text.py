@@ -12,11 +12,11 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.family import family_of
 from glassformer.runs.environment import machine, read_environment, versions
 from glassformer.runs.folder import ENVIRONMENT
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.power import PowerLine, power_line
 from glassformer.studies.adding_seeds import SequentialResult
-from glassformer.studies.design import StudyConfig
-from glassformer.studies.power import PowerLine, power_line
-from glassformer.studies.report_numbers import Numbers, opened
-from glassformer.studies.statistics import Difference
+from glassformer.studies.design import StudyConfig, arm_label
+from glassformer.studies.report.numbers import Numbers, opened
 from glassformer.studies.variation import shown
 from glassformer.tasks.run_config import RunConfig
 from glassformer.wording import counted, duration, listed
@@ -96,7 +96,7 @@ def unfinished(numbers: Numbers) -> str:
     failed = [run.outcome for run in numbers.runs if run.outcome.status == "failed"]
     notes = [f"{pending} of {config.n_runs} runs have not ended yet and are not included."] if pending else []
     if failed:
-        reasons = "; ".join(f"{each.variant}, seed {each.seed}: {each.reason}" for each in failed)
+        reasons = "; ".join(f"{arm_label(each.variant)}, seed {each.seed}: {each.reason}" for each in failed)
         notes.append(
             f"{counted(len(failed), 'run')} failed and {'is' if len(failed) == 1 else 'are'} excluded: {reasons}."
         )
@@ -164,7 +164,7 @@ def _verdict(row: Difference) -> str:
         return "diverges" if row.pairs and len(row.variant_diverged) == len(row.pairs) else "no pair"
     if row.interval is None:
         return "no interval"
-    return _direction(row.mean) if row.shown else INCONCLUSIVE
+    return _direction(row.mean) if row.significant else INCONCLUSIVE
 
 
 def _sequential_verdict(sequential_result: SequentialResult) -> str:

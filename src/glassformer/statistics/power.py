@@ -20,9 +20,9 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.paired import Floats
-from glassformer.studies.statistics import Difference
-from glassformer.studies.wording import percent, plain
+from glassformer.statistics.comparison import Difference
+from glassformer.statistics.paired import Floats
+from glassformer.statistics.wording import percent, plain
 from glassformer.wording import counted
 
 MOST_PAIRS = 10_000
@@ -46,7 +46,7 @@ def power_of(effect: npt.ArrayLike, n: npt.ArrayLike, alpha: float = 0.05) -> Fl
 
 
 def smallest_effect(n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The mean difference, in standard deviations of the differences, that ``n`` pairs show with chance ``power``.
+    """The mean difference, in standard deviations of the differences, that ``n`` pairs detect with chance ``power``.
 
     >>> round(smallest_effect(8), 2)
     1.16
@@ -59,7 +59,7 @@ def smallest_effect(n: int, *, alpha: float = 0.05, power: float = 0.8) -> float
 
 
 def pairs_needed(effect: float, *, alpha: float = 0.05, power: float = 0.8, at_most: int = MOST_PAIRS) -> int | None:
-    """The fewest pairs that show a mean difference of ``effect`` standard deviations with chance ``power``, at least
+    """The fewest pairs that detect a mean difference of ``effect`` standard deviations with chance ``power``, at least
     3; None if that takes more than ``at_most``.
 
     >>> pairs_needed(0.5)
@@ -85,21 +85,21 @@ class PowerLine:
     sd: float
     """The standard deviation of the differences, as observed."""
     alpha: float
-    """Of each test: what is allowed to the table, divided by its number of variants."""
+    """The level of each test: what is allowed to the table, divided by its number of variants."""
     power: float
     smallest: float
-    """The smallest true difference that these pairs show with chance ``power``."""
+    """The smallest true difference that these pairs detect with chance ``power``."""
     observed: float
     """The mean difference."""
-    shown: bool
-    """Whether these pairs already show it, Holm-adjusted."""
+    significant: bool
+    """Whether the observed difference is significant already, Holm-adjusted."""
     needed: int | None
-    """How many pairs show a true difference of the observed size with chance ``power``; None: over ``MOST_PAIRS``."""
+    """How many pairs detect a true difference of the observed size with chance ``power``; None: over ``MOST_PAIRS``."""
 
     @property
     def more(self) -> int | None:
-        """How many seeds would have to be added to settle the observed difference: 0 if it is shown already."""
-        if self.shown:
+        """How many seeds would have to be added to detect the observed difference: 0 if it is significant already."""
+        if self.significant:
             return 0
         return None if self.needed is None else self.needed - self.n
 
@@ -111,7 +111,7 @@ class PowerLine:
             f"({percent(self.power)} power, two-sided paired t test at α = {self.alpha:.3g})"
         )
         observed = f"{plain(abs(self.observed), self.observed)} {unit}"
-        if self.shown:
+        if self.significant:
             return f"{detectable}; the observed {observed} is already significant."
         if self.more is None:
             return f"{detectable}; to detect the observed {observed} takes more than {MOST_PAIRS:,} pairs."
@@ -133,6 +133,6 @@ def power_line(row: Difference, *, power: float = 0.8) -> PowerLine | None:
         return None
     smallest = row.sd * smallest_effect(row.n, alpha=alpha, power=power)
     needed = pairs_needed(row.mean / row.sd, alpha=alpha, power=power)
-    if needed is not None and not row.shown:
-        needed = max(needed, row.n + 1)  # at a power asked for so low that these pairs might have shown it, and did not
-    return PowerLine(row.n, row.sd, alpha, power, smallest, row.mean, row.shown, needed)
+    if needed is not None and not row.significant:
+        needed = max(needed, row.n + 1)  # at a power so low that these pairs might have detected it
+    return PowerLine(row.n, row.sd, alpha, power, smallest, row.mean, row.significant, needed)

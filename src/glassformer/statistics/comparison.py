@@ -15,7 +15,8 @@ pairs there is only the mean, and a note that says why. There is no unpaired com
 shared seeds are for.
 
 The interval is of one variant alone; the adjusted p is of the whole table. Both hold for a number of seeds that was
-fixed beforehand: where seeds were added until something showed, ``studies/sequential.py`` has the intervals that hold.
+fixed beforehand: where seeds were added until something showed, ``statistics/sequential.py`` has the intervals that
+hold.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ import numpy as np
 from scipy import stats
 
 from glassformer.errors import ConfigError
-from glassformer.studies.paired import PairedT, hedges_correction, holm, paired_t, without_spread
-from glassformer.studies.wording import difference_clause, percent, probability, seeds_listed, signed
+from glassformer.statistics.paired import PairedT, hedges_correction, holm, paired_t, without_spread
+from glassformer.statistics.wording import difference_clause, percent, probability, seeds_listed, signed
 from glassformer.wording import counted
 
 Losses = Mapping[int, float | None]
@@ -71,7 +72,7 @@ class Difference:
     interval: tuple[float, float] | None = None
     t: float | None = None
     p: float | None = None
-    """Of the two-sided paired t test, unadjusted."""
+    """The p of the two-sided paired t test, unadjusted."""
     p_holm: float | None = None
     effect: float | None = None
     """Hedges' g_z: Cohen's d_z, the mean in standard deviations of the differences, corrected for small n."""
@@ -98,8 +99,8 @@ class Difference:
         return tuple(pair.seed for pair in self.pairs if pair.variant is None)
 
     @property
-    def shown(self) -> bool:
-        """Whether a difference is shown: the p adjusted for the whole table is at most 1 − confidence."""
+    def significant(self) -> bool:
+        """Whether the p adjusted for the whole table is at most 1 − confidence."""
         return self.p_holm is not None and self.p_holm <= 1 - self.confidence
 
     def sentence(self, quantity: str = "the loss", unit: str = "nats") -> str:
@@ -108,25 +109,26 @@ class Difference:
         ``residual=none raises the loss by 0.041 nats (95 % interval 0.030 to 0.052, n = 8 pairs, Holm-adjusted p =
         0.0002).``
         """
-        return " ".join([self._finding(quantity, unit), *self.apart()])
+        return " ".join([self._finding(quantity, unit), *self.exclusions()])
 
     def _finding(self, quantity: str, unit: str) -> str:
-        """What the whole pairs say."""
+        """The finding of the whole pairs as a sentence."""
         pairs = counted(self.n, "pair")
         if self.mean is None:
             return f"{self.variant} cannot be compared with the baseline: {self.note}."
         if self.interval is None or self.p_holm is None:
             by = f"differs by {signed(self.mean, self.mean)} {unit} from" if self.mean else "equals"
-            return f"On average {self.variant} {by} the baseline (n = {pairs}): {self.note}."
+            average = "On average " if self.n > 1 else ""
+            return f"{average}{self.variant} {by} the baseline (n = {pairs}): {self.note}."
         over = f" over {self.comparisons} variants" if self.comparisons > 1 else ""
         support = f"n = {pairs}, Holm-adjusted p {probability(self.p_holm)}{over}"
         clause = difference_clause(
-            self.variant, self.mean, self.interval, self.shown, self.confidence, quantity, unit, support
+            self.variant, self.mean, self.interval, self.significant, self.confidence, quantity, unit, support
         )
         return f"{clause}."
 
-    def apart(self) -> list[str]:
-        """What is excluded from the pairs: a sentence for each reason."""
+    def exclusions(self) -> list[str]:
+        """The runs excluded from the pairs: a sentence for each reason."""
         excluded = [
             f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}), excluded."
             for side, seeds in (("The baseline", self.base_diverged), (self.variant, self.variant_diverged))
