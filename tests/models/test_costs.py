@@ -142,7 +142,7 @@ def test_flops_are_those_that_torch_counts_of_the_whole_model(config, seq_len, s
     assert flops_per_token(config, seq_len, source_len) == flops.per(seq_len)
 
 
-@many(45)
+@many(20)
 @given(configs(), st.sampled_from((16, 24, 32)))
 def test_activation_bytes_are_what_autograd_keeps_of_the_whole_model(config, source_len):
     model = build(config)
@@ -187,7 +187,7 @@ def test_cache_bytes_are_those_of_the_cache(config, dtype):
     assert found.kv_cache_bytes == 21 * found.kv_cache_bytes_per_token
 
 
-@many(20)
+@many(12)
 @given(configs(families=(True,)), st.sampled_from((torch.float32, torch.bfloat16)))
 def test_a_translators_cache_is_the_decoders_own_and_every_layers_view_of_the_source(config, dtype):
     found = costs(config, batch_size=3, seq_len=7, source_len=5, dtype=dtype)
@@ -197,6 +197,12 @@ def test_a_translators_cache_is_the_decoders_own_and_every_layers_view_of_the_so
     cross = sum(tensor.nbytes for layer in memory.layers for tensor in layer)
     assert cross == 15 * found.cross_cache_bytes_per_token > 0
     assert found.kv_cache_bytes == model.decoder.make_cache(3, 7).n_bytes + cross
+
+
+def test_a_source_tokens_cache_is_counted_where_keys_are_normalised_over_the_batch():
+    """One token has no batch statistics."""
+    found = costs(TRANSLATOR.override({"attention.qk_norm": "batchnorm"}))
+    assert found.cross_cache_bytes_per_token == costs(TRANSLATOR).cross_cache_bytes_per_token
 
 
 @pytest.mark.parametrize(

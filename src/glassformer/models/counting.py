@@ -287,7 +287,7 @@ def _activations(
 @lru_cache(KEPT)
 def _cache(key: _Key, dtype: torch.dtype) -> tuple[int, int]:
     skeleton, family = _skeleton(key.config), family_of(key.config)
-    model = skeleton.model.to(dtype)
+    model = skeleton.model.to(dtype).eval()  # one token has no batch statistics
     if not family.generates:
         return 0, 0
     stack = family.stacks[-1]
