@@ -43,7 +43,7 @@ class Evaluation:
     Attributes:
         loss: nats per token.
         n_tokens: tokens predicted.
-        accuracy: share of the tokens that the model holds likeliest; None where it was not asked for.
+        accuracy: share of the tokens that are the most probable by the model; None where it was not asked for.
         exact: share of the samples whose tokens it all does.
     """
 
