@@ -142,7 +142,7 @@ def test_flops_are_those_that_torch_counts_of_the_whole_model(config, seq_len, s
     assert flops_per_token(config, seq_len, source_len) == flops.per(seq_len)
 
 
-@many(14)
+@many(45)
 @given(configs(), st.sampled_from((16, 24, 32)))
 def test_activation_bytes_are_what_autograd_keeps_of_the_whole_model(config, source_len):
     model = build(config)
@@ -187,7 +187,7 @@ def test_cache_bytes_are_those_of_the_cache(config, dtype):
     assert found.kv_cache_bytes == 21 * found.kv_cache_bytes_per_token
 
 
-@many(12)
+@many(20)
 @given(configs(families=(True,)), st.sampled_from((torch.float32, torch.bfloat16)))
 def test_a_translators_cache_is_the_decoders_own_and_every_layers_view_of_the_source(config, dtype):
     found = costs(config, batch_size=3, seq_len=7, source_len=5, dtype=dtype)

@@ -71,7 +71,7 @@ def tied(rows: int = 24, checkpoints: int = 1, noise: float = 0.01) -> Points:
 
 @pytest.mark.parametrize("checkpoints", [1, 8])
 def test_no_standard_error_contradicts_the_verdict_on_what_is_identified(checkpoints):
-    found = investigate(tied(checkpoints=checkpoints), draws=100)
+    found = investigate(tied(checkpoints=checkpoints), draws=200)
     errors = found.bootstrap.standard_errors
     wild = [name for name, value in found.fit.parameters.items() if errors[name] >= abs(value)]
     assert wild, "the points leave A or B open"

@@ -28,7 +28,7 @@ from glassformer.scaling.ladders.ladder_page import write_page
 from glassformer.scaling.ladders.ladder_plan import LadderPlan, LadderRequest, plan_ladder
 from glassformer.scaling.ladders.ladder_rungs import LadderRun
 from glassformer.scaling.ladders.ladder_summary import summarize
-from glassformer.scaling.ladders.rate_sweep import FACTORS
+from glassformer.scaling.ladders.rate_sweep import FACTORS, run_sweep
 
 SETTINGS = {
     "model.max_seq_len": "16",
@@ -241,6 +241,16 @@ def test_the_sweep_distinguishes_a_rate_that_learns_from_those_that_do_not(condu
     """Of the rates tried, the smallest has hardly left the start and the chosen one is far below it."""
     sweep = conducted.plan.sweep
     assert sweep.losses[sweep.best] < 0.8 * sweep.losses[min(FACTORS)]
+
+
+@pytest.mark.slow(reason="trains the sweep of a ladder twice more: fifteen seconds")
+def test_a_sweep_made_again_has_the_same_losses(request_of, tmp_path):
+    plan = plan_ladder(request_of())
+    first, second = (
+        run_sweep(plan.sweep, plan.base, name, workers=1, root=tmp_path / name).losses for name in ("first", "second")
+    )
+    assert set(first) == set(FACTORS)
+    assert first == second
 
 
 def test_a_ladder_of_an_earlier_version_opens(conducted):
