@@ -23,7 +23,7 @@ from glassformer.errors import GlassformerError
 from glassformer.runs.folder import Run, list_runs, read_object
 from glassformer.runs.part_files import PARTS, part_digests
 from glassformer.runs.seal import CONFIG
-from glassformer.studies.design import BASE, run_key_of
+from glassformer.studies.design import run_key_of
 from glassformer.studies.folder import Study
 from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import RunOutcome, read_outcome
@@ -55,7 +55,6 @@ def reuse(
         for planned in study.pending()
         if study.run_of(planned) is None
         and planned.config.training.max_seconds is None
-        and (study.config.matched != "seconds" or planned.variant == BASE)
     }  # fmt: skip
     found = []
     for path in _candidates(study, runs, studies) if wanted else ():
