@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from executors import InThisProcess
 
 from glassformer.studies.scheduler import MAX_ATTEMPTS, Scheduler
@@ -21,5 +20,3 @@ def test_a_run_that_keeps_killing_its_process_fails_in_the_end(create, design):
     Scheduler(study, InThisProcess(study, losses=MAX_ATTEMPTS)).run()
     assert [outcome.status for outcome in study.outcomes()] == ["failed", "failed"]
     assert "its process was killed by SIGKILL, 10 times in a row" in study.outcomes()[0].reason
-
-

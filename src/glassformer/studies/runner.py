@@ -18,6 +18,8 @@ from pathlib import Path
 
 from glassformer import places
 from glassformer.errors import RunError
+from glassformer.runs.environment import other_source
+from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
 from glassformer.studies.design import arm_label
@@ -124,6 +126,8 @@ class StudyRunner:
             RunError: another process runs this study, or no worker can be started.
         """
         study.clear_failures()
+        if note := other_source(study.path / ENVIRONMENT, "study"):
+            self.report(note)
         reused: list[RunOutcome] = []
         train = partial(self._train, checked, reused)
         if study.config.until_decided is None:
