@@ -16,6 +16,7 @@ step's cost. What is timed is an update alone, not validating, recording or savi
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -96,8 +97,17 @@ def step_times(
         for group in _groups(configs[first], others, device_memory(device)):
             updates = {name: prepare(configs[name], samples[name]) for name in (first, *group)}
             found = _in_turns(updates, rounds, clock) | found
-            del updates  # before the next group's are made
+            del updates
+            _free()
     return {name: found[name] for name in configs}
+
+
+def _free() -> None:
+    """Free the models of the arms that have been timed, for the next ones and for the study's workers."""
+    gc.collect()  # models and what trains them refer to each other
+    speed.return_freed_memory()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _clock(device: str) -> Callable[[], float]:
