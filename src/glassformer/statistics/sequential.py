@@ -140,13 +140,18 @@ class Decision:
         return self.verdict != "undecided"
 
     @property
+    def by_divergence(self) -> bool:
+        """Whether no pair decides, but that every run of an arm diverged."""
+        return self.verdict in ("diverges", "baseline diverges")
+
+    @property
     def within_margin(self) -> bool:
         """Whether the interval lies within ±margin; a difference may be significant and yet too small to matter."""
         return self.margin is not None and self.interval is not None and inside(self.interval, self.margin)
 
     def sentence(self, quantity: str = "the loss", unit: str = "nats") -> str:
         """The decision as a sentence."""
-        if self.verdict in ("diverges", "baseline diverges"):
+        if self.by_divergence:
             return self.divergence.sentence(self.variant, self.confidence)
         if self.interval is None or self.mean is None:
             return f"{self.variant} is inconclusive at n = {counted(self.n, 'pair')}: {self.note}."
@@ -239,9 +244,10 @@ def _decision(
     differences = np.array([pair.difference for pair in whole], dtype=np.float64)
     n = len(whole)
     divergence = Divergence.count(pairs, confidence)
+    settled = None if n else divergence.verdict
     undecided = Decision(
         name,
-        "undecided" if n else divergence.verdict or "undecided",
+        settled or "undecided",
         n,
         n,
         confidence,
@@ -249,7 +255,7 @@ def _decision(
         margin,
         divergence,
         mean=float(np.mean(differences)) if n else None,
-        note=too_few(confidence),
+        note=None if settled else too_few(confidence),
     )
     lows, highs = repeated_intervals(differences, (1 - confidence) / comparisons)
     for look in range(FIRST_LOOK, n + 1):
