@@ -112,7 +112,7 @@ def test_a_variant_that_diverges_at_every_seed_is_settled_after_three_and_says_h
         "wild diverged at 3 of 3 seeds, and the baseline at none of them (divergence rate 29 % to 100 %, 95 % "
         "Clopper-Pearson interval)."
     )
-    assert summary.sentence(summary.comparison.row("wild")) == said
+    assert summary.sentence(summary.comparison.row("wild")).startswith(said)
     (decision,) = json.loads(json.dumps(summary.to_dict(), allow_nan=False))["decisions"]
     assert (decision["verdict"], decision["settled"]) == ("diverges", True)
     assert decision["divergence"] == {
