@@ -161,8 +161,8 @@ class StudyRunner:
         executor = (self.make_executor or self._executor)(study, checked)
         threads = "" if checked.threads is None else f", {counted(checked.threads, 'thread')} each"
         where = "" if self.on is None else f" on the Ray cluster ({self.on})"
-        runs = "selection runs" if study.path.name == SELECTION else "runs"
-        self.report(f"{pending} of {len(study.plan)} {runs} to train, {executor.count} at a time{threads}{where}")
+        what = "selection runs" if study.path.name == SELECTION else "runs"
+        self.report(f"{pending} of {len(study.plan)} {what} to train, {executor.count} at a time{threads}{where}")
         with self.watch(study) as observer:
             return Scheduler(study, executor, [] if observer is None else [observer]).run()
 

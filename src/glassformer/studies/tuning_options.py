@@ -52,10 +52,12 @@ def read_tuning(
     rates = learning_rates.split(",") if isinstance(learning_rates, str) else learning_rates
     asked = [] if rates is None else [(LEARNING_RATE, rates)]
     for setting, values in [*asked, *_settings(tune, complaints)]:
+        if setting in grid:
+            complaints.append(f"{setting} is tuned twice; give all its values at once.")
         try:
-            if setting in grid:
-                complaints.append(f"{setting} is tuned twice; give all its values at once.")
-            grid[setting] = grid_around(base, setting) if values is None else _numbers(base, setting, values)
+            grid[setting] = (
+                grid_around(base, setting) if values is None else _numbers(base, setting, values, complaints)
+            )
         except ConfigError as error:
             complaints += error.complaints
     if not grid and not complaints:
@@ -69,8 +71,20 @@ def read_tuning(
     try:
         return Tuning.build(tree), complaints
     except ConfigError as error:
-        more = [each for each in error.complaints if grid or not each.startswith("nothing is tuned")]
-        return None, [*complaints, *more]
+        broken = [setting for setting in grid if any(each.startswith(setting) for each in complaints)]
+        more = [each for each in error.complaints if grid and not each.startswith(tuple(broken))]
+        return _usable(tree), [*complaints, *more]
+
+
+def _usable(tree: Mapping[str, Any]) -> Tuning | None:
+    """What is right of a wrong tuning, so that the study's other complaints about it come at once."""
+    seeds = [seed for seed in tree.get("seeds", []) if type(seed) is int and 0 <= seed < 2**64]
+    grid = {setting: sorted(set(values)) for setting, values in tree["grid"].items() if len(set(values)) > 1}
+    steps = {"steps": tree["steps"]} if tree["steps"] and tree["steps"] > 0 else {}
+    try:
+        return Tuning.build({"grid": grid, **({"seeds": list(dict.fromkeys(seeds))} if seeds else {}), **steps})
+    except ConfigError:
+        return None
 
 
 def grid_around(base: RunConfig, setting: str) -> tuple[Number, ...]:
@@ -121,21 +135,18 @@ def _settings(tune: Any, complaints: list[str]) -> Iterator[tuple[str, Any]]:
         )
 
 
-def _numbers(base: RunConfig, setting: str, values: Any) -> tuple[Number, ...]:
-    """The values as the setting's numbers. Raises :class:`ConfigError` with all that are none."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        values = str(values).split("|") if isinstance(values, str | int | float) else None
-    if values is None:
-        raise ConfigError(f"{setting} is tuned over something that is not a list of numbers.")
+def _numbers(base: RunConfig, setting: str, values: Any, complaints: list[str]) -> tuple[Number, ...]:
+    """Those of the values that are numbers, as the setting's type holds them; complaints about the others."""
+    if isinstance(values, str | int | float):
+        values = str(values).split("|")
+    if not isinstance(values, Sequence):
+        raise ConfigError(f"{setting} is tuned over {repeated(values)}; expected a list of numbers.")
     found: list[Number] = []
-    complaints = []
     for value in values:
         try:
             found.append(_typed(base, setting, _number(value)))
         except NumberError as error:
             complaints.append(f"{setting} is tuned over {repeated(value)}: {error}")
-    if complaints:
-        raise ConfigError(complaints)
     return tuple(found)
 
 
