@@ -48,7 +48,8 @@ class LiveStudy:
             self.messages.pop(message.run, None)
             self.console.print(
                 Text(
-                    f"{self.done:>4} of {len(self.outcomes)}  {_summary(event.outcome, self.study.label(event.outcome.variant))}"
+                    ended = _summary(event.outcome, self.study.label(event.outcome.variant))
+                    self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {ended}"))
                 )
             )
         elif message.kind == "lost":
