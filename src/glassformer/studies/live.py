@@ -46,12 +46,8 @@ class LiveStudy:
         if event.outcome is not None:
             self.outcomes[message.run] = event.outcome
             self.messages.pop(message.run, None)
-            self.console.print(
-                Text(
-                    ended = _summary(event.outcome, self.study.label(event.outcome.variant))
-                    self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {ended}"))
-                )
-            )
+            ended = _summary(event.outcome, self.study.label(event.outcome.variant))
+            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {ended}"))
         elif message.kind == "lost":
             self.messages.pop(message.run, None)
             self.console.print(Text(f"{message.run}: its process {message.detail}; resumed in another", "yellow"))
