@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -40,6 +40,7 @@ class Checked:
         device: where its runs will live.
         threads: of torch in each worker: one on a CPU, where as many processes as cores are fastest; else torch's own.
         run_bytes: memory that the largest of its runs needs.
+        samples: the data of each arm.
     """
 
     config: StudyConfig
@@ -48,6 +49,7 @@ class Checked:
     device: str
     threads: int | None
     run_bytes: int
+    samples: Mapping[str, TrainingData] = field(default_factory=dict, repr=False)
 
 
 def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Checked:
@@ -74,11 +76,12 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     with torch_threads(threads):
         speed.matmul_peak(device=device)
         for name in config.arms:
-            with _collecting(name, complaints):
-                execution, size = _check_run(config.arm(name), samples[name])
-                if execution.device != device:
-                    raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
-                needed = max(needed, size)
+            for arm in _trained(config, name):
+                with _collecting(name, complaints):
+                    execution, size = _check_run(arm, samples[name])
+                    if execution.device != device:
+                        raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
+                    needed = max(needed, size)
         if complaints:
             raise ConfigError(dict.fromkeys(complaints), subject="study")
         if unmatched and config.matched == "seconds":  # last, as it takes training to know
@@ -94,7 +97,16 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
         device,
         threads,
         needed,
+        samples,
     )
+
+
+def _trained(config: StudyConfig, arm: str) -> Iterator[RunConfig]:
+    """What is trained of an arm: itself, and at every value that it is tuned over."""
+    yield config.arm(arm)
+    if config.tuning is not None and not config.chosen:
+        for values in config.tuning.combinations():
+            yield config.base.override(config.at(arm, values))
 
 
 def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str, TrainingData]:
