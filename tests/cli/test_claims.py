@@ -21,10 +21,10 @@ def test_all_claims_are_listed_with_their_last_verdict(say, place):
     said = say("claims")
     assert (said.status, said.err) == (0, "")
     assert all(name in said.out for name in IDS)
-    assert said.out.count("not tested yet") == len(IDS)
+    assert said.out.count("no verdict yet") == len(IDS)
     assert say("claims", "pe-norm", "--quick").status == 0
     said = say("claims")
-    assert said.out.count("not tested yet") == len(IDS) - 1
+    assert said.out.count("no verdict yet") == len(IDS) - 1
     (row,) = (line for line in said.out.splitlines() if line.strip().startswith("pe-norm"))
     assert "depends" in row
     assert "quick" in row
@@ -73,7 +73,7 @@ def test_the_page_is_written_from_recorded_verdicts(say, place):
     written = (place / "docs" / "claims.md").read_text()
     assert "| [pe-norm](#pe-norm) |" in written
     assert "**depends** (quick)" in written
-    assert written.count("not tested yet") == len(IDS) - 1
+    assert written.count("no verdict yet") == len(IDS) - 1
 
 
 @pytest.mark.parametrize(

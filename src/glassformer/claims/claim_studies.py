@@ -22,6 +22,7 @@ from glassformer.studies.checking import Checked, check
 from glassformer.studies.design import study
 from glassformer.studies.folder import Study
 from glassformer.studies.lookup import list_studies
+from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.runner import StudyRunner
 from glassformer.studies.summary import summarise
 from glassformer.tasks.run_config import RunConfig
@@ -64,7 +65,8 @@ class ClaimStudies:
         data: the text that language models are trained on.
         runner: runs the studies.
         settings: further changes of every base (a test's models are smaller).
-        n_runs, n_reused: of all studies so far.
+        n_runs, n_reused: of all studies so far, runs of the selection among them.
+        run_seconds: training time of all these runs, reused ones too.
     """
 
     data: str = field(default_factory=local_text)
@@ -72,6 +74,7 @@ class ClaimStudies:
     settings: Mapping[str, Any] = field(default_factory=dict)
     n_runs: int = 0
     n_reused: int = 0
+    run_seconds: float = 0.0
 
     def base(
         self, budget: Budget, changes: Mapping[str, Any] | None = None, *, model: str = MODEL, data: str | None = None
@@ -88,21 +91,30 @@ class ClaimStudies:
         base: RunConfig,
         variants: Mapping[str, Mapping[str, Any]],
         budget: Budget,
+        *,
+        level: int | None = None,
         **options: Any,
     ) -> Study:
-        """A study with all its runs made, now or before.
+        """A study with all its runs made, now or before; tuned over the budget's learning rates, where it has some.
+
+        Args:
+            level: of the budget's levels, which may have seeds of its own.
+            options: further ones of :func:`~glassformer.studies.design.study`.
 
         Raises:
             GlassformerError: it cannot be made, or runs of it failed; what is done is kept.
             StoppedError: a signal stopped it, and it is saved.
         """
-        checked = check(study(base, vary=variants, seeds=budget.seeds, name=name, **options))
+        options = {"seeds": budget.seeds_for(level)} | budget.tuning() | options
+        checked = check(study(base, vary=variants, name=name, **options))
         root = self.runner.studies or places.studies_folder()
         made = _found(checked, root) or Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
-        before = sum(outcome.status != "failed" for outcome in made.outcomes())
+        before = sum(outcome.status != "failed" for outcome in _outcomes(made))
         result = self.runner.run(made, checked)
-        self.n_runs, self.n_reused = self.n_runs + len(made.plan), self.n_reused + before + len(result.reused)
         made = result.check()
+        outcomes = _outcomes(made)
+        self.n_runs, self.n_reused = self.n_runs + len(outcomes), self.n_reused + before + len(result.reused)
+        self.run_seconds += sum(outcome.seconds for outcome in outcomes)
         made.write_results(summarise(made).to_dict())
         return made
 
@@ -114,6 +126,7 @@ class ClaimStudies:
                 self.base(budget, {"model.n_layers": depth}),
                 variants,
                 budget,
+                level=depth,
             )
             for depth in budget.levels
         }
@@ -124,6 +137,12 @@ class ClaimStudies:
             if outcome.run is not None:
                 return entropies(Run.open(outcome.run))
         return {}
+
+
+def _outcomes(made: Study) -> list[RunOutcome]:
+    """How the runs of a study ended, those of its selection among them."""
+    selection = getattr(made, "selection", None)  # until studies are tuned
+    return [*([] if selection is None else selection.outcomes()), *made.outcomes()]
 
 
 def records(steps: int) -> dict[str, Any]:
