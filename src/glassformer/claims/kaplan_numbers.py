@@ -34,7 +34,9 @@ def judge(corrections: Sequence[Correction], batch: Callable[[float], float] = s
     """
     notes = [each for each in corrections if each.stands_in == "notes"]
     mixed = [each for each in corrections if each.stands_in == "paper"]
-    parts: dict[str, bool | None] = {f"{each.wrong.formula} ({each.number})": abs(off(each)) <= WITHIN for each in notes}
+    parts: dict[str, bool | None] = {
+        f"{each.wrong.formula} ({each.number})": abs(off(each)) <= WITHIN for each in notes
+    }
     parts["B_crit = 2.1e8·L^(−1/0.21), printed a second time"] = all(
         abs(batch(loss) / CRITICAL_BATCH(L=loss) - 1) <= WITHIN for loss in LOSSES
     )
@@ -49,11 +51,15 @@ def judge(corrections: Sequence[Correction], batch: Callable[[float], float] = s
         numbers[f"{label}, right form"] = measurement(each.right_value, unit)
     return ClaimResult(
         parts,
-        f"{len(wrong)} of {len(parts)} formulas of the notes are wrong as used. The worst, {worst.wrong.formula}, is off "
-        f"by a factor of {worst.wrong_value / worst.right_value:,.0f}. The width {width:,} leaves one layer of "
+        f"{len(wrong)} of {len(parts)} formulas of the notes are wrong as used. The worst, {worst.wrong.formula}, is "
+        f"off by a factor of {worst.wrong_value / worst.right_value:,.0f}. The width {width:,} leaves one layer of "
         f"{width // HEAD_WIDTH} heads, into which it does not divide. "
         + " ".join(f"({each.number}) {each.fault}" for each in wrong)
-        + (f" Not in the notes: {'; '.join(f'({each.number}) {each.wrong.formula}' for each in mixed)}." if mixed else ""),
+        + (
+            f" Not in the notes: {'; '.join(f'({each.number}) {each.wrong.formula}' for each in mixed)}."
+            if mixed
+            else ""
+        ),
         "It depends on the formula. All of them, the right ones too, are of Kaplan's set-up: N without embeddings, "
         "compute in PF-days; for the size at a budget, later work has replaced them.",
         numbers,

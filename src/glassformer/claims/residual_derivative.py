@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -84,12 +85,8 @@ def off_formula(placement: str, seed: int) -> float:
         assert isinstance(block, Block)
         derivative = block_jacobian(without_skips(block), x, context, position=TOKENS - 1)
 
-        def f(x: Tensor, block: Block = block) -> Tensor:
-            output = block(x, context)
-            assert isinstance(output, Tensor)
-            return output
-
-        found.append(relative(central_differences(f, x), torch.eye(len(derivative)) + derivative))
+        differences = central_differences(partial(block, context=context), x)
+        found.append(relative(differences, torch.eye(len(derivative)) + derivative))
     return max(found)
 
 
@@ -130,7 +127,8 @@ def measure(placement: str, n_layers: int, seeds: int) -> Stretching:
 
 def judge(found: Mapping[str, Stretching]) -> ClaimResult:
     """The formula holds within SAME; at least 1 means that no singular value is below 1 − ROUNDING. Both of x + f(x)
-    and x + f(norm(x)): behind a norm of the sum stands the norm's derivative too, and that is reported beside them."""
+    and x + f(norm(x)): behind a norm of the sum stands the norm's derivative too, and that is reported beside them.
+    """
     numbers: dict[str, Measurement] = {}
     for placement, block in PLACEMENTS.items():
         each = found[placement]
@@ -174,13 +172,17 @@ CLAIM = Claim(
     "The derivative of each sublayer with its skip, by central differences, beside 1 + f′; and the singular values of "
     "the Jacobian of every block, with its skips and without them.",
     decide,
-    quick=Budget(seeds=3, levels=(4,)),
+    quick=Budget(seeds=2, levels=(4,)),
     full=Budget(seeds=20, levels=(8,)),
     could_be_wrong=(
-        "Small models of width 64 at torch's starting weights; after training the singular values are others, and they "
-        "may lie above 1.",
+        (
+            "Small models of width 64 at torch's starting weights; after training the singular values are others, and "
+            "they may lie above 1."
+        ),
         "One token's output by its own input; of the whole sequence the Jacobian is larger.",
-        "The bound is read as one on every direction. On average a block may well lengthen: the median and the largest "
-        "singular value are given beside the smallest.",
+        (
+            "The bound is read as one on every direction. On average a block may well lengthen: the median and the "
+            "largest singular value are given beside the smallest."
+        ),
     ),
 )

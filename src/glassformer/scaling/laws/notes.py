@@ -129,8 +129,9 @@ STEPS_OF_FLOPS = _written(
     inputs={"C": "compute 6·N·B·S, FLOPs"},
     output=("S_min", "steps"),
     right="least-steps-of-flops",
-    note="The notes' calculate_steps computes C = 6·N·B·S in FLOPs, S = 5.4e3 and B = 2e8/L^(1/0.21), and puts it into a "
-    "law of PF-days. The factor is 8.64e19^0.03 = 3.96 at every budget: 20,824 steps instead of 5,253 at N = 1e9, L = 3.",
+    note="The notes' calculate_steps computes C = 6·N·B·S in FLOPs, with S = 5.4e3 and B = 2e8/L^(1/0.21), and puts it "
+    "into a law of PF-days: 20,824 steps instead of 5,253 at N = 1e9 and L = 3. The factor is 8.64e19^0.03 = 3.96 at "
+    "every budget.",
 )
 
 STEPS_OF_FLOPS_RIGHT = Law(
