@@ -170,7 +170,7 @@ def _found(checked: Checked, root: Path) -> Study | None:
             about = read_object(path / ENVIRONMENT)
             same = (about["glassformer"], about["machine"]["cpu"], about["machine"]["torch"])
             if (
-                candidate.config == checked.config
+                candidate.config.unchosen == checked.config
                 and candidate.data() == checked.data
                 and same == (glassformer.__version__, here.cpu, here.torch)
             ):
