@@ -122,7 +122,7 @@ class ClaimStudies:
         """A study for each of the budget's ``levels``, which are depths; the base has its variants' depth."""
         return {
             depth: self.study(
-                f"{name}-{counted(depth, 'layer').replace(' ', '-')}",
+                of_depth(name, depth),
                 self.base(budget, {"model.n_layers": depth}),
                 variants,
                 budget,
@@ -137,6 +137,11 @@ class ClaimStudies:
             if outcome.run is not None:
                 return entropies(Run.open(outcome.run))
         return {}
+
+
+def of_depth(name: str, depth: int) -> str:
+    """The name of a study of one depth: ``claim-norm-4-layers``."""
+    return f"{name}-{counted(depth, 'layer').replace(' ', '-')}"
 
 
 def _outcomes(made: Study) -> list[RunOutcome]:
@@ -165,7 +170,7 @@ def _found(checked: Checked, root: Path) -> Study | None:
             about = read_object(path / ENVIRONMENT)
             same = (about["glassformer"], about["machine"]["cpu"], about["machine"]["torch"])
             if (
-                candidate.config == checked.config
+                candidate.config.unchosen == checked.config
                 and candidate.data() == checked.data
                 and same == (glassformer.__version__, here.cpu, here.torch)
             ):

@@ -11,8 +11,12 @@ A study that is not tuned gives the same: every arm has the one rate, and there 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
+
+from scipy import stats
 
 from glassformer.claims.budget import LEARNING_RATE
 from glassformer.claims.claim import Measurement, measurement
@@ -20,6 +24,8 @@ from glassformer.claims.judging import difference, diverged, mean_over_seeds
 from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE, arm_label
 from glassformer.studies.folder import Study
+from glassformer.studies.outcomes import RunOutcome
+from glassformer.studies.selection import selection_result
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,14 @@ class TunedArms:
         base, other = self.selection.get(BASE, {}), self.selection.get(variant, {})
         return {rate: difference(base[rate], other[rate]) for rate in sorted(base.keys() & other.keys())}
 
+    def mean_by_rate(self, arm: str) -> dict[float, float]:
+        """Mean loss of an arm's selection runs at each rate; infinite where one diverged."""
+        return {
+            rate: math.inf if diverged(losses) else fmean(loss for loss in losses.values() if loss is not None)
+            for rate, losses in self.selection.get(arm, {}).items()
+            if losses
+        }
+
     def numbers(self, prefix: str = "") -> dict[str, Measurement]:
         """The best rate of every arm, what each variant costs at its own and at the baseline's, and at each rate."""
         before = f"{prefix}: " if prefix else ""
@@ -78,14 +92,38 @@ def tuned_arms(study: Study) -> TunedArms:
     arms = (BASE, *config.variants)
     own = {arm: losses[arm] for arm in arms}
     rates = {arm: config.arm(arm).training.optimizer.learning_rate for arm in arms}
-    if getattr(study, "selection", None) is None:
+    found = selection_result(study)
+    if found is None:
         return TunedArms(own, rates)
-    from glassformer.studies.tuning import selection_result
-
-    result = selection_result(study)
-    assert result is not None
-    selection: dict[str, dict[float, Losses]] = {arm: {} for arm in arms}
-    for point in result.points:
-        selection[point.arm][float(point.values[LEARNING_RATE])] = point.losses
+    selection = {arm: {float(point.values[LEARNING_RATE]): point.losses for point in found.of(arm)} for arm in arms}
     controls = {variant: losses[control] for control, variant in config.controls.items()}
-    return TunedArms(own, rates, controls, selection, result.notes)
+    return TunedArms(own, rates, controls, selection, found.notes)
+
+
+def selection_runs(study: Study) -> dict[str, dict[float, list[RunOutcome]]]:
+    """The selection runs of a tuned study by arm and learning rate; none of a study that is not tuned."""
+    found, selection = selection_result(study), study.selection
+    if found is None or selection is None:
+        return {}
+    runs: dict[str, dict[float, list[RunOutcome]]] = {}
+    for name, point in zip(selection.config.arms, found.points, strict=True):
+        ended = [outcome for outcome in selection.outcomes() if outcome.variant == name]
+        runs.setdefault(point.arm, {})[float(point.values[LEARNING_RATE])] = ended
+    return runs
+
+
+def agreement(short: TunedArms, whole: TunedArms, prefix: str) -> dict[str, Measurement]:
+    """Whether selection runs of few steps choose the learning rate that whole ones do, of every arm of both.
+
+    The factor between the two rates (1: the same), and Spearman's correlation of the mean losses over the shared rates.
+    """
+    numbers = {}
+    for arm in whole.rates:
+        name = f"{prefix}: {arm_label(arm)}, short against whole selection runs"
+        numbers[f"{name}, ratio of best rates"] = measurement(short.rates[arm] / whole.rates[arm])
+        one, other = short.mean_by_rate(arm), whole.mean_by_rate(arm)
+        shared = sorted(one.keys() & other.keys())
+        if len(shared) > 2:  # 2 are always in perfect order or reversed
+            rho = float(stats.spearmanr([one[rate] for rate in shared], [other[rate] for rate in shared]).statistic)
+            numbers[f"{name}, Spearman's correlation"] = measurement(rho)
+    return numbers

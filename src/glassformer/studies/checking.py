@@ -73,11 +73,12 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     with torch_threads(threads):
         speed.matmul_peak(device=device)
         for name in config.arms:
-            with _collecting(name, complaints):
-                execution, size = _check_run(config.arm(name), samples[name])
-                if execution.device != device:
-                    raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
-                needed = max(needed, size)
+            for arm in _trained(config, name):
+                with _collecting(name, complaints):
+                    execution, size = _check_run(arm, samples[name])
+                    if execution.device != device:
+                        raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
+                    needed = max(needed, size)
     if complaints:
         raise ConfigError(dict.fromkeys(complaints), subject="study")
     return Checked(
@@ -92,6 +93,14 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
         threads,
         needed,
     )
+
+
+def _trained(config: StudyConfig, arm: str) -> Iterator[RunConfig]:
+    """What is trained of an arm: itself, and at every value that it is tuned over."""
+    yield config.arm(arm)
+    if config.tuning is not None and not config.chosen:
+        for values in config.tuning.combinations():
+            yield config.base.override(config.at(arm, values))
 
 
 def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str, TrainingData]:

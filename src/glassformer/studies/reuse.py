@@ -24,7 +24,7 @@ from glassformer.runs.folder import Run, list_runs, read_object
 from glassformer.runs.part_files import PARTS, part_digests
 from glassformer.runs.seal import CONFIG
 from glassformer.studies.design import BASE, run_key_of
-from glassformer.studies.folder import Study
+from glassformer.studies.folder import SELECTION, Study
 from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import RunOutcome, read_outcome
 
@@ -100,6 +100,8 @@ def _candidates(study: Study, runs: Path, studies: Path) -> Iterable[Path]:
     for other in list_studies(studies):
         if other.resolve() != study.path.resolve():
             yield from reversed(list_runs(other / "runs"))
+        if (selection := other / SELECTION).resolve() != study.path.resolve():
+            yield from reversed(list_runs(selection / "runs"))
 
 
 def _fingerprint_of(run: Run) -> str | None:
