@@ -65,7 +65,8 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     samples = _samples(config, progress)
     base = samples[BASE].with_vocabulary(config.base)
     config = StudyConfig.build(config.to_dict() | {"base": base.to_dict()})
-    if config.matched != "none" and not config.adjusted:
+    unmatched = config.matched != "none" and not config.adjusted
+    if unmatched and config.matched != "seconds":
         config = match(config, samples)
         samples = _samples(config, progress)
     needed = 0
@@ -79,8 +80,10 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
                     if execution.device != device:
                         raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
                     needed = max(needed, size)
-    if complaints:
-        raise ConfigError(dict.fromkeys(complaints), subject="study")
+        if complaints:
+            raise ConfigError(dict.fromkeys(complaints), subject="study")
+        if unmatched and config.matched == "seconds":  # last, as it takes training to know
+            config = match(config, samples)
     return Checked(
         config,
         {name: each.fingerprint for name, each in samples.items()},

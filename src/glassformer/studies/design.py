@@ -74,8 +74,7 @@ class StudyConfig(Config):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_RUNS)]
     """Each variant, and the base, is trained once with every seed."""
     matched: Matched = "none"
-    """What every variant is made equal in: parameters (by its width), flops (by its steps), seconds (by a time
-    budget), or none."""
+    """What every variant is made equal in: parameters (by its width), flops or seconds (by its steps), or none."""
     adjusted: dict[str, str] = {}
     """What matching changed, a sentence for each variant that it changed."""
     until_decided: UntilDecided | None = None
@@ -217,7 +216,6 @@ class StudyConfig(Config):
                 "base": self.base.override(self.at(BASE, smallest)).to_dict(),
                 "variants": {point_name(arm, each): self.at(arm, each) for arm, each in points},
                 "seeds": self.tuning.seeds,
-                "matched": "seconds" if self.matched == "seconds" else "none",  # the others are matched already
             }
         )
 

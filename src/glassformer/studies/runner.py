@@ -20,6 +20,8 @@ from pathlib import Path
 
 from glassformer import places
 from glassformer.errors import RunError
+from glassformer.runs.environment import other_source
+from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
 from glassformer.studies.design import arm_label
@@ -131,6 +133,8 @@ class StudyRunner:
             RunError: another process runs this study, or no worker can be started.
         """
         study.clear_failures()
+        if note := other_source(study.path / ENVIRONMENT, "study"):
+            self.report(note)
         reused: list[RunOutcome] = []
         train = partial(self._train, checked, reused)
         if study.config.tuning is not None:
