@@ -199,15 +199,27 @@ def test_central_differences_find_a_known_derivative():
     torch.testing.assert_close(found, (x[-1] @ matrix.T).cos()[:, None] * matrix, rtol=1e-6, atol=1e-8)
 
 
-def test_residual_depth_flips():
-    close = residual_depth.Similarity((0.9, 0.8), (0.01, -0.02))
-    far = residual_depth.Similarity((0.1, 0.2), (0.01, -0.02))
-    neither = residual_depth.Similarity((0.1, 0.2), (0.9, 0.8))
+@pytest.mark.parametrize(
+    ("with_residual", "without", "texts_without", "parts"),
+    [
+        ((0.9, 0.8), (0.01, -0.02), (0.995, 1.0), [True, True, True]),
+        ((0.9, 0.8), (0.01, -0.02), (0.995, 0.9), [True, False, True]),  # turned, and still of the text
+        ((0.1, 0.9), (0.01, -0.02), (0.995, 1.0), [True, True, False]),
+        ((0.1, 0.2), (0.9, 0.8), (0.5, 0.6), [False, False, False]),
+        ((), (), (), [None, None, None]),  # every run diverged: that decides nothing
+    ],
+)
+def test_residual_depth_flips(with_residual, without, texts_without, parts):
+    found = residual_depth.Similarity(with_residual, without, with_residual, texts_without)
+    assert list(residual_depth.judge({"20 layers": found}).parts.values()) == parts
+
+
+def test_residual_depth_depends_on_every_start():
+    close = residual_depth.Similarity((0.9, 0.8), (0.01, -0.02), (0.3, 0.4), (1.0, 1.0))
+    far = replace(close, with_residual=(0.1, 0.2))
     assert residual_depth.judge({"20 layers": close}).verdict == "supported"
     assert residual_depth.judge({"20 layers": close, "50 layers": far}).verdict == "depends"
-    assert residual_depth.judge({"20 layers": neither}).verdict == "refuted"
-    nobody = residual_depth.Similarity((), ())  # every run diverged: that decides nothing
-    assert residual_depth.judge({"20 layers": nobody}).verdict == "undecided"
+    nobody = residual_depth.Similarity((), (), (), ())
     assert worded(Measurement(None)) in residual_depth.judge({"20 layers": nobody}).sentence
 
 
