@@ -41,8 +41,8 @@ def test_q_only_counts_a_run_that_diverged_against_it(losses):
 
 
 def test_q_only_is_judged_at_equal_parameters_too(losses):
-    plain = TunedArms({BASE: losses(1.9), q_only.SHARED: losses(2.0), q_only.WITHOUT: losses(2.4)})
-    matched = TunedArms({BASE: losses(1.9), q_only.SHARED: losses(2.0, 1.4)})
+    plain = TunedArms({BASE: losses(1.9), q_only.SHARED: losses(2.0), q_only.WITHOUT: losses(2.0, 0.4)})
+    matched = TunedArms({BASE: losses(1.9), q_only.SHARED: losses(3.4)})
     assert list(q_only.judge(plain, matched, ENTROPIES).parts.values()) == [True, True, False, False]
 
 
