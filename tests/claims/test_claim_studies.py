@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 from executors import InThisProcess
 
-from glassformer.claims import residual_study
-from glassformer.claims.budget import Budget
+from glassformer.claims import residual_study, scale_sqrt_dk
+from glassformer.claims.budget import LEARNING_RATE, Budget
 from glassformer.claims.claim import Verdict
 from glassformer.claims.claim_studies import ClaimStudies, local_text, records
 from glassformer.claims.registry import IDS, claim
+from glassformer.claims.tuned import selection_runs, tuned_arms
 from glassformer.claims.verdicts import decide
 from glassformer.errors import ConfigError, RunError
+from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.runner import StoppedError, StudyRunner
 
@@ -58,13 +61,52 @@ def test_it_is_decided_from_its_studies(name, here):
     assert all(each.interval is None for each in result.numbers.values() if each.unit == "nats")  # at most two seeds
 
 
+TUNED = Budget(seeds=3, steps=8, levels=(1,), rates=(1e-3, 1e-2), selection_seeds=1, selection_steps=4)
+
+
+def test_a_tuned_claim_chooses_a_rate_for_each_arm_and_compares_on_other_seeds(here):
+    mine = with_runner(here)
+    budget = replace(TUNED, seeds_at={1: 4})
+    result = claim("scale-sqrt-dk").decide(budget, mine)
+    study = Study.open(result.evidence[0])
+    assert study.config.tuning.grid == {LEARNING_RATE: budget.rates}
+    assert study.config.seeds == (0, 1, 2, 3)
+    arms = tuned_arms(study)
+    assert set(arms.losses) == set(arms.rates) == set(arms.selection) == {BASE, scale_sqrt_dk.UNSCALED}
+    assert set(budget.rates) <= set(arms.selection[BASE])
+    assert arms.rates == {arm: study.config.chosen[arm][LEARNING_RATE] for arm in arms.rates}
+    tried = selection_runs(study)
+    assert {each.steps for by_rate in tried.values() for runs in by_rate.values() for each in runs} == {4}
+    assert {rate: [each.loss for each in runs] for rate, runs in tried[BASE].items()} == {
+        rate: list(losses.values()) for rate, losses in arms.selection[BASE].items()
+    }
+    assert result.numbers["d_k 1: baseline, best learning rate"].value == arms.rates[BASE]
+    assert mine.n_runs == len(study.plan) + len(study.selection.plan)
+    again = claim("scale-sqrt-dk").decide(budget, mine)
+    assert again.evidence == result.evidence
+    assert mine.n_reused == mine.n_runs // 2
+
+
+def test_the_residual_checks_that_short_runs_choose_as_whole_ones(here, monkeypatch):
+    monkeypatch.setattr("glassformer.claims.residual_study.ALL_ARMS_FROM", 3)
+    monkeypatch.setattr("glassformer.claims.residual_study.CHECKED_DEPTH", 1)
+    monkeypatch.setattr("glassformer.claims.residual_loss.CHECKED_DEPTH", 1)
+    result = claim("residual-loss").decide(TUNED, with_runner(here))
+    assert "1 layer: only attention's skip, cost at its own best rate" in result.numbers
+    assert result.numbers["1 layer: baseline, short against whole selection runs, ratio of best rates"].value > 0
+    assert len(result.evidence) == 2
+    gradients = claim("residual-gradients").decide(TUNED, with_runner(here))
+    assert gradients.evidence == result.evidence[:1]
+    assert "1 layer, skip removed: smallest norm at rate 0.01 (selection runs)" in gradients.numbers
+
+
 def test_claims_share_their_studies_and_a_study_is_made_once(here):
     before = here.n_runs, here.n_reused
     first = here.over_depth(residual_study.NAME, residual_study.VARIANTS, USUAL)[1]
     again = here.over_depth(residual_study.NAME, residual_study.VARIANTS, USUAL)[1]
     assert first.path == again.path
     runs, reused = here.n_runs - before[0], here.n_reused - before[1]
-    assert (runs, reused) == (12, 12)  # both were made for the claims before
+    assert (runs, reused) == (6, 6)  # both were made for the claims before
     loss, gradients = (claim(name).decide(USUAL, here) for name in ("residual-loss", "residual-gradients"))
     assert loss.evidence == gradients.evidence == (first.path,)
 

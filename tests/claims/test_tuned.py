@@ -45,7 +45,12 @@ def test_the_numbers_have_every_best_rate_and_both_costs(arms):
 def test_a_budget_says_how_its_studies_are_tuned():
     budget = Budget(seeds=4, steps=100, levels=(1, 16), rates=(1e-3, 3e-3), seeds_at={16: 3})
     assert [budget.seeds_for(level) for level in (None, 1, 16)] == [4, 4, 3]
-    assert budget.tuning() == {"learning_rates": [1e-3, 3e-3], "selection_seeds": 2, "selection_steps": None}
+    assert budget.tuning() == {
+        "learning_rates": [1e-3, 3e-3],
+        "selection_seeds": 2,
+        "selection_steps": None,
+        "controls": True,
+    }
     assert Budget(seeds=4).tuning() == {}
 
 

@@ -25,6 +25,7 @@ class Budget:
         selection_seeds: runs of each arm at each rate, to choose the best.
         selection_steps: updates of those runs; None: as many as ``steps``.
         seeds_at: seeds at a level, where they are not ``seeds``.
+        controls: whether each variant is trained at the baseline's best rate too.
     """
 
     seeds: int = 1
@@ -34,6 +35,7 @@ class Budget:
     selection_seeds: int = 2
     selection_steps: int | None = None
     seeds_at: Mapping[int, int] = field(default_factory=dict)
+    controls: bool = True
 
     def __post_init__(self) -> None:
         assert len(self.rates) != 1, "a grid has two rates or more"
@@ -52,4 +54,5 @@ class Budget:
             "learning_rates": list(self.rates),
             "selection_seeds": self.selection_seeds,
             "selection_steps": self.selection_steps,
+            "controls": self.controls,
         }

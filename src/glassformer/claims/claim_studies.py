@@ -147,7 +147,7 @@ def of_depth(name: str, depth: int) -> str:
 
 def _outcomes(made: Study) -> list[RunOutcome]:
     """How the runs of a study ended, those of its selection among them."""
-    selection = getattr(made, "selection", None)  # until studies are tuned
+    selection = made.selection
     return [*([] if selection is None else selection.outcomes()), *made.outcomes()]
 
 

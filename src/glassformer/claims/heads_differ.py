@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.doubts import training_doubts
 from glassformer.claims.judging import difference, exceeds, mean_over_seeds, signed, worded
+from glassformer.claims.one_layer import FULL, QUICK
 from glassformer.claims.trained import trained_models, untrained_models, validation_tokens
 from glassformer.claims.tuned import TunedArms, tuned_arms
 from glassformer.inspection.attention_scores import divergence
@@ -238,7 +239,7 @@ def _what_follows(parts: list[bool | None]) -> str:
 def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     """A study of 8 and 2 heads, wide and narrow, and the attention of its models on the same unseen texts."""
     base = claim_studies.base(budget)
-    study = claim_studies.study("claim-heads", base, variants(base), budget, controls=False)
+    study = claim_studies.study("claim-heads", base, variants(base), budget)
     tokens = validation_tokens(study, ROWS)
     arms = (BASE, *study.config.variants)
     trained = {arm: attention(trained_models(study, arm), tokens) for arm in arms}
@@ -250,8 +251,6 @@ def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     return judge(after, before, tuned_arms(study), (study.path,))
 
 
-FULL = Budget(seeds=8, steps=2_000, rates=(1e-3, 3e-3, 1e-2, 3e-2))
-
 CLAIM = Claim(
     "heads-differ",
     "8 heads look at different things than 2.",
@@ -260,8 +259,8 @@ CLAIM = Claim(
     "Jensen–Shannon divergence between the heads of trained models on the same texts, against that between seeds: of "
     "8-head and 2-head models at equal width of the model and of a head, every arm at its own best learning rate.",
     decide,
-    quick=Budget(seeds=4, steps=600, rates=(3e-3, 1e-2), selection_seeds=1, selection_steps=300),
-    full=FULL,
+    quick=replace(QUICK, seeds=4, controls=False),
+    full=replace(FULL, controls=False),
     could_be_wrong=(
         *training_doubts(FULL),
         (

@@ -14,6 +14,7 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.exactness import DIFFERENT, relative, relative_measurement
 from glassformer.claims.judging import signed
+from glassformer.claims.one_layer import FULL, QUICK
 from glassformer.claims.tuned import TunedArms, tuned_arms
 from glassformer.inspection.norm_comparison import BATCH_EVALUATION, BATCH_TRAINING, LAYER, compare_norms
 from glassformer.parts.norms import LayerNorm, SequenceBatchNorm
@@ -160,8 +161,8 @@ CLAIM = Claim(
     "The same activations given to both, whole batches and single texts. Beside them, deciding nothing, a model "
     "trained with each, paired by seed.",
     decide,
-    quick=Budget(seeds=3, steps=600),
-    full=Budget(seeds=8, steps=2_000, rates=(1e-3, 3e-3, 1e-2, 3e-2)),
+    quick=QUICK,
+    full=FULL,
     could_be_wrong=(
         (
             "BatchNorm over sequences, as here, takes all tokens of a batch together; one that keeps positions apart "

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from glassformer.claims import one_layer
 from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
@@ -186,7 +188,7 @@ def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     return judge(tuned_arms(study), over_training(study), (study.path,))
 
 
-FULL = Budget(seeds=6, steps=2_000, rates=(1e-3, 3e-3, 1e-2))
+FULL = replace(one_layer.FULL, seeds=6)
 
 CLAIM = Claim(
     "learned-vs-sinusoidal",
@@ -196,7 +198,7 @@ CLAIM = Claim(
     "Learned and sinusoidal positions × their scale × the tokens' scale, every arm at its own best learning rate, "
     "paired by seed.",
     decide,
-    quick=Budget(seeds=3, steps=600, rates=(3e-3, 1e-2), selection_seeds=1, selection_steps=300),
+    quick=one_layer.QUICK,
     full=FULL,
     could_be_wrong=(
         *training_doubts(FULL),

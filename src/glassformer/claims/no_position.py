@@ -24,6 +24,7 @@ from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.doubts import training_doubts
 from glassformer.claims.exactness import MODEL, build_translator, random_tokens, relative, relative_measurement
 from glassformer.claims.judging import mean_exceeds, mean_over_seeds, signed, worded
+from glassformer.claims.one_layer import FULL, QUICK
 from glassformer.claims.tuned import TunedArms, tuned_arms
 from glassformer.runs.files import replace_durably
 from glassformer.statistics.comparison import Losses
@@ -158,8 +159,6 @@ def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     )
 
 
-FULL = Budget(seeds=8, steps=2_000, rates=(1e-3, 3e-3, 1e-2, 3e-2))
-
 CLAIM = Claim(
     "no-position",
     "Without positions nothing is learned.",
@@ -168,7 +167,7 @@ CLAIM = Claim(
     "A causal language model, each arm at its own best learning rate; and an encoder-decoder that copies and sorts, "
     "with positions and without.",
     decide,
-    quick=Budget(seeds=3, steps=600, rates=(3e-3, 1e-2), selection_seeds=1, selection_steps=300),
+    quick=QUICK,
     full=FULL,
     could_be_wrong=(
         *training_doubts(FULL),

@@ -12,6 +12,7 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.doubts import training_doubts
 from glassformer.claims.judging import diverged, falls_short, mean_exceeds, mean_over_seeds
+from glassformer.claims.one_layer import FULL, QUICK
 from glassformer.claims.trained import base_samples
 from glassformer.claims.tuned import TunedArms, tuned_arms
 from glassformer.studies.design import BASE
@@ -79,8 +80,6 @@ def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     return judge(tuned_arms(study), *known_losses(study), (study.path,))
 
 
-FULL = Budget(seeds=8, steps=2_000, rates=(1e-3, 3e-3, 1e-2, 3e-2))
-
 CLAIM = Claim(
     "no-token-embedding",
     "Without token embeddings nothing is learned.",
@@ -89,7 +88,7 @@ CLAIM = Claim(
     "With token embeddings and without, each at its own best learning rate, paired by seed: whether the loss stays at "
     "that of a uniform guess, or stops at that of the tokens' frequencies.",
     decide,
-    quick=Budget(seeds=3, steps=600, rates=(3e-3, 1e-2), selection_seeds=1, selection_steps=300),
+    quick=QUICK,
     full=FULL,
     could_be_wrong=(
         *training_doubts(FULL),

@@ -14,6 +14,7 @@ from glassformer.claims.claim import NOTES, Claim, ClaimResult, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.doubts import training_doubts
 from glassformer.claims.judging import costs_more, difference, mean_over_seeds, signed, trains
+from glassformer.claims.one_layer import FULL, QUICK
 from glassformer.claims.tuned import TunedArms, tuned_arms
 
 SHARED, WITHOUT = "one projection", "no attention"
@@ -78,8 +79,6 @@ def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     )
 
 
-FULL = Budget(seeds=8, steps=2_000, rates=(1e-3, 3e-3, 1e-2, 3e-2))
-
 CLAIM = Claim(
     "q-only",
     "In self-attention one projection, used as Q, K and V, is enough to train.",
@@ -88,7 +87,7 @@ CLAIM = Claim(
     "One projection against three, as it is and at equal parameters, and against no attention, every arm at its own "
     "best learning rate, paired by seed.",
     decide,
-    quick=Budget(seeds=3, steps=600, rates=(3e-3, 1e-2), selection_seeds=1, selection_steps=300),
+    quick=QUICK,
     full=FULL,
     could_be_wrong=(
         *training_doubts(FULL),

@@ -85,7 +85,7 @@ def measure_trained(
     """After training, on two texts of the validation split: 20 pre-norm layers, each arm at its own best rate."""
     changes = {"model.n_layers": TRAINED_LAYERS, "model.norm.placement": "pre", "model.norm.final": True}
     base = claim_studies.base(budget, changes)
-    study = claim_studies.study("claim-residual-depth", base, VARIANTS, budget, level=TRAINED_LAYERS, controls=False)
+    study = claim_studies.study("claim-residual-depth", base, VARIANTS, budget, level=TRAINED_LAYERS)
     tokens = validation_tokens(study, rows=2)
     only = ("embedding.output", "blocks.*.after_feedforward")
     embedding, texts = [], []
@@ -158,7 +158,9 @@ def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     return judge(found | trained, (path,), numbers)
 
 
-FULL = Budget(seeds=8, steps=300, levels=(20, 50), rates=(3e-4, 1e-3, 3e-3), seeds_at={TRAINED_LAYERS: 4})
+FULL = Budget(
+    seeds=8, steps=300, levels=(20, 50), rates=(3e-4, 1e-3, 3e-3), seeds_at={TRAINED_LAYERS: 4}, controls=False
+)
 
 CLAIM = Claim(
     "residual-depth",

@@ -100,7 +100,8 @@ def judge(depths: Mapping[int, Depth], evidence: tuple[Path, ...] = ()) -> Claim
     """
     numbers: dict[str, Measurement] = {}
     parts: dict[str, bool | None] = {}
-    clauses, over_rates = [], []
+    clauses: list[str] = []
+    over_rates: list[str] = []
     for level, depth in depths.items():
         layers = counted(level, "layer")
         for arm, rate in depth.rates.items():

@@ -46,18 +46,19 @@ class TunedArms:
     selection: Mapping[str, Mapping[float, Losses]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
-    def cost(self, variant: str) -> Measurement:
-        """Variant − baseline, each at its own best rate, paired by seed."""
-        return difference(self.losses[BASE], self.losses[variant])
+    def cost(self, variant: str, over: str = BASE) -> Measurement:
+        """Variant less the baseline (or another arm), each at its own best rate, paired by seed."""
+        return difference(self.losses[over], self.losses[variant])
 
-    def cost_at_baseline_rate(self, variant: str) -> Measurement:
-        """Variant − baseline, both at the baseline's best rate, paired by seed."""
-        return difference(self.losses[BASE], self.at_baseline_rate.get(variant, self.losses[variant]))
+    def cost_at_baseline_rate(self, variant: str, over: str = BASE) -> Measurement:
+        """The same difference, both at the baseline's best rate."""
+        lower, higher = (self.at_baseline_rate.get(arm, self.losses[arm]) for arm in (over, variant))
+        return difference(lower, higher)
 
-    def cost_by_rate(self, variant: str) -> dict[float, Measurement]:
-        """Variant − baseline at every rate that both were tried at, over the selection seeds."""
-        base, other = self.selection.get(BASE, {}), self.selection.get(variant, {})
-        return {rate: difference(base[rate], other[rate]) for rate in sorted(base.keys() & other.keys())}
+    def cost_by_rate(self, variant: str, over: str = BASE) -> dict[float, Measurement]:
+        """The same difference at every rate that both were tried at, over the selection seeds."""
+        lower, higher = self.selection.get(over, {}), self.selection.get(variant, {})
+        return {rate: difference(lower[rate], higher[rate]) for rate in sorted(lower.keys() & higher.keys())}
 
     def mean_by_rate(self, arm: str) -> dict[float, float]:
         """Mean loss of an arm's selection runs at each rate; infinite where one diverged."""
