@@ -40,7 +40,8 @@ def tuned(result):
 
 @SLOW
 def test_heads_differ_is_decided_from_tuned_arms_and_their_controls(here):
-    result = heads_differ.decide(TINY, here)
+    budget = dataclasses.replace(TINY, controls=False)
+    result = heads_differ.decide(budget, here)
     assert result.verdict in get_args(Verdict)
     (study,) = tuned(result)
     assert len(study.config.arms) == 4
@@ -55,7 +56,7 @@ def test_heads_differ_is_decided_from_tuned_arms_and_their_controls(here):
         heads_differ.EIGHT_WIDE: (8, 8),
         heads_differ.TWO_NARROW: (2, 2),
     }
-    again = heads_differ.decide(TINY, here)
+    again = heads_differ.decide(budget, here)
     assert again.evidence == result.evidence
     assert again.parts == result.parts
 
@@ -76,7 +77,7 @@ def test_learned_vs_sinusoidal_has_every_scale_and_each_kinds_best(here):
 @SLOW
 def test_the_trained_models_of_residual_depth_are_tuned_at_seeds_of_their_own(here, monkeypatch):
     monkeypatch.setattr(residual_depth, "TRAINED_LAYERS", 3)
-    budget = dataclasses.replace(TINY, seeds=2, levels=(3,), seeds_at={3: 3})
+    budget = dataclasses.replace(TINY, seeds=2, levels=(3,), seeds_at={3: 3}, controls=False)
     result = residual_depth.decide(budget, here)
     (study,) = tuned(result)
     assert study.config.base.model.n_layers == 3
