@@ -39,8 +39,8 @@ RECIPE = {
     "training.telemetry.validation_tokens": 16_384,
     "training.checkpoints.every": None,
 }
-"""How every claim's models are trained: what a small model learns most by in some hundred steps. The learning rate is
-five times the notes', which trained for 46,500 steps."""
+"""How every claim's models are trained. The learning rate is that of studies that are not tuned over it: five times
+the notes', which trained for 46,500 steps."""
 
 MODEL = "tiny-transformer"
 """The notes' model: one post-norm layer of width 64."""

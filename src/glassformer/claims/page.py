@@ -44,7 +44,7 @@ def _lines(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[VerdictRecor
     yield (
         f"Models are trained as the preset `{MODEL}`, unless a claim's file says otherwise, with "
         + ", ".join(f"`{name}={shown(value)}`" for name, value in RECIPE.items())
-        + "."
+        + "; the learning rate is another where a verdict was tuned over it."
     )
     yield ""
     yield "| claim | as stated by its source | verdict | tuned over |"
