@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -40,6 +40,7 @@ class Checked:
         device: where its runs will live.
         threads: of torch in each worker: one on a CPU, where as many processes as cores are fastest; else torch's own.
         run_bytes: memory that the largest of its runs needs.
+        samples: the data of each arm.
     """
 
     config: StudyConfig
@@ -48,6 +49,7 @@ class Checked:
     device: str
     threads: int | None
     run_bytes: int
+    samples: Mapping[str, TrainingData] = field(default_factory=dict, repr=False)
 
 
 def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Checked:
@@ -65,7 +67,8 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     samples = _samples(config, progress)
     base = samples[BASE].with_vocabulary(config.base)
     config = StudyConfig.build(config.to_dict() | {"base": base.to_dict()})
-    if config.matched != "none" and not config.adjusted:
+    unmatched = config.matched != "none" and not config.adjusted
+    if unmatched and config.matched != "seconds":
         config = match(config, samples)
         samples = _samples(config, progress)
     needed = 0
@@ -79,8 +82,10 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
                     if execution.device != device:
                         raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
                     needed = max(needed, size)
-    if complaints:
-        raise ConfigError(dict.fromkeys(complaints), subject="study")
+        if complaints:
+            raise ConfigError(dict.fromkeys(complaints), subject="study")
+        if unmatched and config.matched == "seconds":  # last, as it takes training to know
+            config = match(config, samples)
     return Checked(
         config,
         {name: each.fingerprint for name, each in samples.items()},
@@ -92,6 +97,7 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
         device,
         threads,
         needed,
+        samples,
     )
 
 

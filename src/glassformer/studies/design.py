@@ -23,7 +23,8 @@ from pydantic import Field
 
 from glassformer.config import Config, Natural, Seed
 from glassformer.errors import ConfigError
-from glassformer.studies.tuning import Tune, Tuning, Values, read_tuning, steps_in_selection
+from glassformer.studies.tuning import Tuning, Values, steps_in_selection
+from glassformer.studies.tuning_options import Tune, read_tuning
 from glassformer.studies.variation import OWNED, Changes, Vary, name_of, shown, variants_of
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training.effects import without_effect
@@ -74,8 +75,7 @@ class StudyConfig(Config):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_RUNS)]
     """Each variant, and the base, is trained once with every seed."""
     matched: Matched = "none"
-    """What every variant is made equal in: parameters (by its width), flops (by its steps), seconds (by a time
-    budget), or none."""
+    """What every variant is made equal in: parameters (by its width), flops or seconds (by its steps), or none."""
     adjusted: dict[str, str] = {}
     """What matching changed, a sentence for each variant that it changed."""
     until_decided: UntilDecided | None = None
@@ -130,7 +130,6 @@ class StudyConfig(Config):
             return
         if self.n_selection_runs > MOST_RUNS:
             yield f"{self.n_selection_runs:,} selection runs are planned; at most {MOST_RUNS:,} make one study."
-            return
         yield from self.tuning.complaints_within(self.base, self.variants, self.seeds, self.matched)
 
     def _complaints_about(self, name: str, changes: Changes, built: dict[str, str]) -> Iterator[str]:
@@ -217,7 +216,6 @@ class StudyConfig(Config):
                 "base": self.base.override(self.at(BASE, smallest)).to_dict(),
                 "variants": {point_name(arm, each): self.at(arm, each) for arm, each in points},
                 "seeds": self.tuning.seeds,
-                "matched": "seconds" if self.matched == "seconds" else "none",  # the others are matched already
             }
         )
 
@@ -264,9 +262,9 @@ def study(
     until_decided: bool = False,
     budget_seeds: int | None = None,
     margin: float | None = None,
-    learning_rates: Sequence[float | str] | None = None,
+    learning_rates: str | Sequence[float | str] | None = None,
     tune: Tune | None = None,
-    selection_seeds: int | Sequence[int] | None = None,
+    selection_seeds: str | int | Sequence[int] | None = None,
     selection_steps: int | None = None,
     controls: bool = True,
     name: str | None = None,
@@ -318,17 +316,18 @@ def study(
         controls=controls,
         seeds=listed_seeds,
     )
-    tree = {
-        "name": named if name is None else name,
-        "base": run.to_dict(),
-        "variants": variants_of(vary, run, grid=grid),
-        "seeds": listed_seeds,
-        "matched": matched,
-        "until_decided": rule if until_decided else None,
-        "tuning": None if tuning is None else tuning.to_dict(),
-    }
     try:
-        config = StudyConfig.build(tree)
+        config = StudyConfig.build(
+            {
+                "name": named if name is None else name,
+                "base": run.to_dict(),
+                "variants": variants_of(vary, run, grid=grid),
+                "seeds": listed_seeds,
+                "matched": matched,
+                "until_decided": rule if until_decided else None,
+                "tuning": None if tuning is None else tuning.to_dict(),
+            }
+        )
     except ConfigError as error:
         raise ConfigError([*complaints, *error.complaints], subject=error.subject) from None
     if arm_label(BASE) in config.variants:

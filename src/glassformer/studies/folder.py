@@ -35,11 +35,9 @@ from glassformer.runs.locks import FileLock
 from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
 from glassformer.runs.seal import CONFIG
 from glassformer.studies.bundles import FOLDERS, run_folders, unpack
-from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
+from glassformer.studies.design import PlannedRun, StudyConfig, plan
 from glassformer.studies.lookup import STUDY, find_study, list_studies
-from glassformer.studies.matching import within_seconds
 from glassformer.studies.outcomes import RunOutcome
-from glassformer.tasks.run_config import RunConfig
 from glassformer.trust import trusting_parts
 
 DATA, RESULTS = "data.json", "results.json"
@@ -161,17 +159,6 @@ class Study:
         if len(found) > 1:  # a run is begun under its claim, once
             raise RunError(f"{self.path} has {len(found)} folders of the run {planned.run_key}; move all but one away.")
         return Run.open(found[0]) if found else None
-
-    def config_of(self, planned: PlannedRun) -> RunConfig:
-        """What the run is to be. Of a study matched in seconds, a variant's is known once the base's runs have ended.
-
-        Raises:
-            ConfigError: they have, and none of them well.
-        """
-        if self.config.matched != "seconds" or planned.variant == BASE:
-            return planned.config
-        base = [self.outcome(each) for each in self.plan if each.variant == BASE]
-        return within_seconds(planned.config, [each.seconds for each in base if each and each.status == "finished"])
 
     def outcome(self, planned: PlannedRun) -> RunOutcome | None:
         """How the run ended; None if it has not."""

@@ -20,10 +20,12 @@ from pathlib import Path
 
 from glassformer import places
 from glassformer.errors import RunError
+from glassformer.runs.environment import other_source
+from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
 from glassformer.studies.design import arm_label
-from glassformer.studies.folder import Study
+from glassformer.studies.folder import SELECTION, Study
 from glassformer.studies.local_processes import LocalProcesses
 from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.ray_cluster import RayCluster
@@ -131,6 +133,8 @@ class StudyRunner:
             RunError: another process runs this study, or no worker can be started.
         """
         study.clear_failures()
+        if note := other_source(study.path / ENVIRONMENT, "study"):
+            self.report(note)
         reused: list[RunOutcome] = []
         train = partial(self._train, checked, reused)
         if study.config.tuning is not None:
@@ -157,7 +161,8 @@ class StudyRunner:
         executor = (self.make_executor or self._executor)(study, checked)
         threads = "" if checked.threads is None else f", {counted(checked.threads, 'thread')} each"
         where = "" if self.on is None else f" on the Ray cluster ({self.on})"
-        self.report(f"{pending} of {len(study.plan)} runs to train, {executor.count} at a time{threads}{where}")
+        what = "selection runs" if study.path.name == SELECTION else "runs"
+        self.report(f"{pending} of {len(study.plan)} {what} to train, {executor.count} at a time{threads}{where}")
         with self.watch(study) as observer:
             return Scheduler(study, executor, [] if observer is None else [observer]).run()
 
