@@ -85,6 +85,9 @@ def _section(claim: Claim, verdicts: Sequence[VerdictRecord]) -> Iterator[str]:
             yield f"| {_cell(name)} | {_cell(str(measurement))} |"
         yield ""
         yield _circumstances(verdict)
+        if notes := verdict.circumstances.tuning_notes:
+            yield ""
+            yield f"Grids: {_cell('. '.join(notes))}."
     if claim.could_be_wrong:
         yield ""
         yield f"### {claim.id}: what could still be wrong"

@@ -57,7 +57,7 @@ def judge(
         {} if bigram is None else {"bigram entropy of the text": measurement(bigram, "nats")}
     )
     for depth, arms in depths.items():
-        numbers |= arms.numbers(counted(depth, "layer"))
+        numbers |= arms.numbers(counted(depth, "layer"), by_rate=(SKIP_REMOVED, ATTENTION_REMOVED))
     first = min(depths)
     one = depths[first]
     beyond = {seed: _less(loss, SHARE, one, seed) for seed, loss in one.losses[SKIP_REMOVED].items()}

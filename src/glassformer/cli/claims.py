@@ -126,6 +126,8 @@ def _show(claim: Claim, verdict: VerdictRecord, console: Terminal) -> None:
         console.print(Text(f"    {name}: {number}", "dim"))
     for path in verdict.evidence:
         console.print(Text(f"  evidence {path}", "dim"))
+    for note in verdict.circumstances.tuning_notes:
+        console.print(Text(f"    grid of {note}", "dim"))
     if claim.could_be_wrong:
         console.print(Text("  What could still be wrong:"))
         for sentence in claim.could_be_wrong:
