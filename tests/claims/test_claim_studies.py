@@ -83,6 +83,7 @@ def test_a_tuned_claim_chooses_a_rate_for_each_arm_and_compares_on_other_seeds(h
     }
     assert result.numbers["d_k 1: baseline, best learning rate"].value == arms.rates[BASE]
     assert mine.n_runs == len(study.plan) + len(study.selection.plan)
+    study.changed({}, {"an arm that it got when the rates were chosen": "its data"})
     again = claim("scale-sqrt-dk").decide(budget, mine)
     assert again.evidence == result.evidence
     assert mine.n_reused == mine.n_runs // 2
