@@ -61,16 +61,17 @@ def test_it_is_decided_from_its_studies(name, here):
     assert all(each.interval is None for each in result.numbers.values() if each.unit == "nats")  # at most two seeds
 
 
-TUNED = Budget(seeds=3, steps=8, levels=(1,), rates=(1e-3, 1e-2), selection_seeds=1, selection_steps=4)
+TUNED = Budget(seeds=1, steps=6, levels=(1,), rates=(1e-4, 1e-2, 3.0), selection_seeds=1, selection_steps=4)
+"""The best of these rates lies between the others, so that no grid is extended."""
 
 
 def test_a_tuned_claim_chooses_a_rate_for_each_arm_and_compares_on_other_seeds(here):
     mine = with_runner(here)
-    budget = replace(TUNED, seeds_at={1: 4})
+    budget = replace(TUNED, seeds_at={1: 2})
     result = claim("scale-sqrt-dk").decide(budget, mine)
     study = Study.open(result.evidence[0])
     assert study.config.tuning.grid == {LEARNING_RATE: budget.rates}
-    assert study.config.seeds == (0, 1, 2, 3)
+    assert study.config.seeds == (0, 1)
     arms = tuned_arms(study)
     assert set(arms.losses) == set(arms.rates) == set(arms.selection) == {BASE, scale_sqrt_dk.UNSCALED}
     assert set(budget.rates) <= set(arms.selection[BASE])
@@ -82,22 +83,34 @@ def test_a_tuned_claim_chooses_a_rate_for_each_arm_and_compares_on_other_seeds(h
     }
     assert result.numbers["d_k 1: baseline, best learning rate"].value == arms.rates[BASE]
     assert mine.n_runs == len(study.plan) + len(study.selection.plan)
+    study.changed({}, {"an arm that it got when the rates were chosen": "its data"})
     again = claim("scale-sqrt-dk").decide(budget, mine)
     assert again.evidence == result.evidence
     assert mine.n_reused == mine.n_runs // 2
 
 
+@pytest.mark.slow(reason="trains some thirty runs; the tuned claim above trains ten in the quick suite")
 def test_the_residual_checks_that_short_runs_choose_as_whole_ones(here, monkeypatch):
-    monkeypatch.setattr("glassformer.claims.residual_study.ALL_ARMS_FROM", 3)
+    monkeypatch.setattr("glassformer.claims.residual_study.ALL_ARMS_FROM", 1)
+    monkeypatch.setattr("glassformer.claims.residual_study.PARTIAL", {})
     monkeypatch.setattr("glassformer.claims.residual_study.CHECKED_DEPTH", 1)
     monkeypatch.setattr("glassformer.claims.residual_loss.CHECKED_DEPTH", 1)
     result = claim("residual-loss").decide(TUNED, with_runner(here))
-    assert "1 layer: only attention's skip, cost at its own best rate" in result.numbers
     assert result.numbers["1 layer: baseline, short against whole selection runs, ratio of best rates"].value > 0
     assert len(result.evidence) == 2
     gradients = claim("residual-gradients").decide(TUNED, with_runner(here))
     assert gradients.evidence == result.evidence[:1]
     assert "1 layer, skip removed: smallest norm at rate 0.01 (selection runs)" in gradients.numbers
+
+
+def test_the_arms_that_decide_nothing_are_trained_where_there_are_seeds_for_them(here, monkeypatch):
+    designs = []
+    monkeypatch.setattr(ClaimStudies, "study", lambda _self, *design, level: designs.append((level, design)))
+    residual_study.residual_studies(residual_study.QUICK, here)
+    residual_study.residual_studies(residual_study.FULL, here)
+    assert [(level, len(variants)) for level, (_, _, variants, _) in designs] == [
+        (1, 2), (4, 2), (1, 5), (2, 5), (4, 5), (8, 2), (16, 2)
+    ]  # fmt: skip
 
 
 def test_claims_share_their_studies_and_a_study_is_made_once(here):

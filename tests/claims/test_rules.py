@@ -74,6 +74,12 @@ def test_a_baseline_that_fails_is_the_first_thing_that_residual_loss_says(losses
     assert ("of a baseline that failed" in result.condition) is bool(told)
 
 
+def test_residual_loss_is_not_tested_where_attention_has_learned_nothing(losses):
+    result = residual_loss.judge({1: residual_arms(losses, 0.1, -0.05)})
+    assert result.verdict == "not tested"
+    assert "attention costs nothing" in result.not_tested
+
+
 def test_residual_loss_counts_diverged_runs_apart(losses):
     result = residual_loss.judge({1: residual_arms(losses, 0.04, 0.8, diverged=1)})
     assert result.numbers[f"1 layer: {SKIP_REMOVED}, runs that diverged"].value == 1

@@ -39,6 +39,7 @@ def test_the_numbers_have_every_best_rate_and_both_costs(arms):
     assert numbers["1 layer: v, cost at its own best rate"].value == pytest.approx(0.1)
     assert numbers["1 layer: v, cost at the baseline's rate"].value == pytest.approx(0.4)
     assert "1 layer: v, cost at rate 0.001 (selection runs)" in numbers
+    assert not any("selection runs" in name for name in arms.numbers(by_rate=()))
     assert list(TunedArms({BASE: arms.losses[BASE]}).numbers()) == ["baseline, loss"]
 
 

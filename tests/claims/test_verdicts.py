@@ -34,7 +34,13 @@ def test_a_verdict_is_read_back_as_it_was_kept(tmp_path, about):
 
 def test_a_verdict_of_a_tuned_study_says_what_it_was_tuned_over(tmp_path, about):
     tuned = replace(
-        about(), rates=(1e-3, 1e-2), selection_seeds=2, selection_steps=300, seeds_at={4: 2}, run_seconds=9e3
+        about(),
+        tuning_notes=("claim-x, baseline: the best is on the edge",),
+        rates=(1e-3, 1e-2),
+        selection_seeds=2,
+        selection_steps=300,
+        seeds_at={4: 2},
+        run_seconds=9e3,
     )
     finding = replace(FINDING, not_tested="No run ended at 1.8 nats.")
     verdict = VerdictRecord.of(claim("pe-norm"), finding, tuned)
@@ -46,6 +52,7 @@ def test_a_verdict_of_a_tuned_study_says_what_it_was_tuned_over(tmp_path, about)
         "Not tested: No run ended at 1.8 nats.",
         "2 seeds at 4",
         "2.50 core-hours",
+        "Grids: claim-x, baseline: the best is on the edge.",
     ):
         assert told in written
 
@@ -55,7 +62,7 @@ def test_a_verdict_that_was_recorded_before_studies_were_tuned_is_read(tmp_path,
     path = record(tmp_path, verdict)
     tree = json.loads(path.read_text())
     del tree["not_tested"]
-    for name in ("rates", "selection_seeds", "selection_steps", "seeds_at", "run_seconds"):
+    for name in ("rates", "selection_seeds", "selection_steps", "seeds_at", "run_seconds", "tuning_notes"):
         del tree["circumstances"][name]
     path.write_text(json.dumps(tree))
     assert recorded(tmp_path, "pe-norm") == [verdict]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from glassformer.claims import q_only
+from glassformer.claims import mask_by_zero, q_only
 from glassformer.claims.budget import Budget
 from glassformer.claims.registry import IDS
 
@@ -38,6 +39,14 @@ def test_a_claim_is_decided_with_its_number_condition_and_time(say, place):
     kept = json.loads((place / "claims" / "mask-by-zero.quick.json").read_text())
     assert kept["verdict"] == "refuted"
     assert kept["circumstances"]["command"].split()[0] == "glassformer"
+
+
+def test_a_verdict_ends_with_what_could_still_be_wrong(say, place, monkeypatch):
+    doubtful = dataclasses.replace(mask_by_zero.CLAIM, could_be_wrong=("Only small models.", "One seed."))
+    monkeypatch.setattr("glassformer.claims.mask_by_zero.CLAIM", doubtful)
+    said = say("claims", "mask-by-zero").out
+    assert said.index("refuted") < said.index("What could still be wrong") < said.index("Only small models.")
+    assert "One seed." in said
 
 
 def test_several_claims_are_decided_in_one_command_with_the_total_time(say, place):

@@ -20,7 +20,7 @@ from glassformer.models.presets import preset
 from glassformer.runs.folder import ENVIRONMENT, Run, read_object
 from glassformer.runs.source import source_digest
 from glassformer.studies.checking import Checked, check
-from glassformer.studies.design import study
+from glassformer.studies.design import arm_label, study
 from glassformer.studies.folder import Study
 from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import RunOutcome
@@ -40,8 +40,8 @@ RECIPE = {
     "training.telemetry.validation_tokens": 16_384,
     "training.checkpoints.every": None,
 }
-"""How every claim's models are trained: what a small model learns most by in some hundred steps. The learning rate is
-five times the notes', which trained for 46,500 steps."""
+"""How every claim's models are trained. The learning rate is that of studies that are not tuned over it: five times
+the notes', which trained for 46,500 steps."""
 
 MODEL = "tiny-transformer"
 """The notes' model: one post-norm layer of width 64."""
@@ -68,6 +68,7 @@ class ClaimStudies:
         settings: further changes of every base (a test's models are smaller).
         n_runs, n_reused: of all studies so far, runs of the selection among them.
         run_seconds: training time of all these runs, reused ones too.
+        tuning_notes: where a grid was extended, or an arm's best rate is still on its grid's edge.
     """
 
     data: str = field(default_factory=local_text)
@@ -76,6 +77,7 @@ class ClaimStudies:
     n_runs: int = 0
     n_reused: int = 0
     run_seconds: float = 0.0
+    tuning_notes: list[str] = field(default_factory=list)
 
     def base(
         self, budget: Budget, changes: Mapping[str, Any] | None = None, *, model: str = MODEL, data: str | None = None
@@ -116,7 +118,10 @@ class ClaimStudies:
         outcomes = _outcomes(made)
         self.n_runs, self.n_reused = self.n_runs + len(outcomes), self.n_reused + before + len(result.reused)
         self.run_seconds += sum(outcome.seconds for outcome in outcomes)
-        made.write_results(summarise(made).to_dict())
+        summary = summarise(made)
+        notes = {} if summary.selection is None else summary.selection.notes
+        self.tuning_notes += [f"{made.config.name}, {arm_label(arm)}: {note}" for arm, note in notes.items()]
+        made.write_results(summary.to_dict())
         return made
 
     def over_depth(self, name: str, variants: Mapping[str, Mapping[str, Any]], budget: Budget) -> dict[int, Study]:
@@ -172,7 +177,7 @@ def _found(checked: Checked, root: Path) -> Study | None:
             same = (about["glassformer"], about["source"], about["machine"]["cpu"], about["machine"]["torch"])
             if (
                 candidate.config.unchosen == checked.config
-                and candidate.data() == checked.data
+                and checked.data.items() <= candidate.data().items()  # a tuned study may have got controls
                 and same == (glassformer.__version__, source_digest(), here.cpu, here.torch)
             ):
                 return candidate

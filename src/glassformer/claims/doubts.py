@@ -8,7 +8,7 @@ from glassformer.wording import counted, listed
 
 
 def training_doubts(budget: Budget) -> tuple[str, ...]:
-    """The grid, the number of seeds, the length of training, and the text of a budget.
+    """The grid, the number of seeds, the length of training, and the text of a claim's full budget.
 
     >>> training_doubts(Budget(seeds=3, steps=600))[2]
     'Runs of 600 steps of 16 sequences: longer training may change a difference, or its sign.'
@@ -19,7 +19,7 @@ def training_doubts(budget: Budget) -> tuple[str, ...]:
     tokens, rows = RECIPE["training.telemetry.validation_tokens"], RECIPE["training.batch_size"]
     return (
         _about_rates(budget),
-        f"{seeds[0].upper()}{seeds[1:]} at most: the intervals assume that differences between seeds are normal.",
+        f"There are {seeds}, and fewer with the quick budget: the intervals assume that differences are normal.",
         f"Runs of {budget.steps:,} steps of {rows} sequences: longer training may change a difference, or its sign.",
         f"Small models on one text, with the loss of {tokens:,} tokens of its validation split.",
     )

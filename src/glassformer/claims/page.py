@@ -44,7 +44,7 @@ def _lines(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[VerdictRecor
     yield (
         f"Models are trained as the preset `{MODEL}`, unless a claim's file says otherwise, with "
         + ", ".join(f"`{name}={shown(value)}`" for name, value in RECIPE.items())
-        + "."
+        + "; the learning rate is another where a verdict was tuned over it."
     )
     yield ""
     yield "| claim | as stated by its source | verdict | tuned over |"
@@ -85,6 +85,9 @@ def _section(claim: Claim, verdicts: Sequence[VerdictRecord]) -> Iterator[str]:
             yield f"| {_cell(name)} | {_cell(str(measurement))} |"
         yield ""
         yield _circumstances(verdict)
+        if notes := verdict.circumstances.tuning_notes:
+            yield ""
+            yield f"Grids: {_cell('. '.join(notes))}."
     if claim.could_be_wrong:
         yield ""
         yield f"### {claim.id}: what could still be wrong"

@@ -13,7 +13,7 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.doubts import training_doubts
-from glassformer.claims.judging import diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
+from glassformer.claims.judging import costs_more, diverged, exceeds, mean_exceeds, mean_over_seeds, signed, worded
 from glassformer.claims.residual_study import (
     ATTENTION_REMOVED,
     CHECKED_DEPTH,
@@ -50,6 +50,8 @@ def judge(
 ) -> ClaimResult:
     """The claim is about one layer: there the cost of the skip must be above SHARE × the cost of attention.
 
+    It is not tested if attention has learned nothing that could be lost.
+
     Args:
         checked: how well the rates chosen on short runs agree with those chosen on whole ones.
     """
@@ -57,7 +59,7 @@ def judge(
         {} if bigram is None else {"bigram entropy of the text": measurement(bigram, "nats")}
     )
     for depth, arms in depths.items():
-        numbers |= arms.numbers(counted(depth, "layer"))
+        numbers |= arms.numbers(counted(depth, "layer"), by_rate=(SKIP_REMOVED, ATTENTION_REMOVED))
     first = min(depths)
     one = depths[first]
     beyond = {seed: _less(loss, SHARE, one, seed) for seed, loss in one.losses[SKIP_REMOVED].items()}
@@ -82,6 +84,9 @@ def judge(
         _over_depth(depths, failures) + _over_rates(depths),
         numbers | dict(checked or {}),
         evidence,
+        "removing attention costs nothing here, so there is nothing to compare the skips with."
+        if costs_more(one.losses[BASE], one.losses[ATTENTION_REMOVED]) is False
+        else "",
     )
 
 
@@ -127,9 +132,9 @@ def _over_rates(depths: Mapping[int, TunedArms]) -> str:
     clauses = []
     for depth, arms in depths.items():
         by_rate = {rate: cost.value for rate, cost in arms.cost_by_rate(SKIP_REMOVED).items()}
-        known = [f"{rate:g}: {cost:+.2f}" for rate, cost in by_rate.items() if cost is not None]
+        known = [f"{rate:g}: {cost:+.2f}".replace(": -", ": −") for rate, cost in by_rate.items() if cost is not None]
         if known:
-            clauses.append(f"{counted(depth, 'layer')} {', '.join(known)}".replace("-0.", "−0."))
+            clauses.append(f"{counted(depth, 'layer')} {', '.join(known)}")
     if not clauses:
         return ""
     return f" At one rate for both arms (selection runs, rate: nats): {'; '.join(clauses)}."

@@ -12,7 +12,7 @@ A study that is not tuned gives the same: every arm has the one rate, and there 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -68,8 +68,12 @@ class TunedArms:
             if losses
         }
 
-    def numbers(self, prefix: str = "") -> dict[str, Measurement]:
-        """The best rate of every arm, what each variant costs at its own and at the baseline's, and at each rate."""
+    def numbers(self, prefix: str = "", *, by_rate: Collection[str] | None = None) -> dict[str, Measurement]:
+        """The best rate of every arm, what each variant costs at its own and at the baseline's, and at each rate.
+
+        Args:
+            by_rate: the variants whose cost at each rate is wanted; all unless given.
+        """
         before = f"{prefix}: " if prefix else ""
         found: dict[str, Measurement] = {}
         for arm, rate in self.rates.items():
@@ -82,6 +86,8 @@ class TunedArms:
             found[f"{before}{variant}, cost at its own best rate"] = self.cost(variant)
             if self.selection:
                 found[f"{before}{variant}, cost at the baseline's rate"] = self.cost_at_baseline_rate(variant)
+            if by_rate is not None and variant not in by_rate:
+                continue
             for rate, cost in self.cost_by_rate(variant).items():
                 found[f"{before}{variant}, cost at rate {rate:g} (selection runs)"] = cost
         return found

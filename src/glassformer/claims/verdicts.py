@@ -43,6 +43,7 @@ class Circumstances:
         rates, selection_seeds, selection_steps: what the studies were tuned over; no rates: they were not.
         seeds_at: seeds of the levels that have a number of their own.
         run_seconds: training time of all the runs, reused ones too; each run has one core.
+        tuning_notes: where a grid was extended, or an arm's best rate is still on its grid's edge.
     """
 
     budget: BudgetName
@@ -62,6 +63,7 @@ class Circumstances:
     selection_steps: int = 0
     seeds_at: dict[int, int] = field(default_factory=dict)
     run_seconds: float = 0.0
+    tuning_notes: tuple[str, ...] = ()
 
     @property
     def tuned_over(self) -> str:
@@ -125,6 +127,7 @@ def decide(
         RunError: the verdict cannot be kept.
     """
     before = claim_studies.n_runs, claim_studies.n_reused, claim_studies.run_seconds
+    known_notes = len(claim_studies.tuning_notes)
     start = time.perf_counter()
     result = claim.decide(claim.budget(budget), claim_studies)
     about = circumstances(
@@ -135,6 +138,7 @@ def decide(
         reused=claim_studies.n_reused - before[1],
         seconds=time.perf_counter() - start,
         run_seconds=claim_studies.run_seconds - before[2],
+        tuning_notes=claim_studies.tuning_notes[known_notes:],
         command=command,
     )
     verdict = VerdictRecord.of(claim, result, about)
@@ -188,6 +192,7 @@ def circumstances(
     reused: int,
     seconds: float,
     run_seconds: float,
+    tuning_notes: Sequence[str],
     command: Sequence[str],
 ) -> Circumstances:
     """The circumstances here and now."""
@@ -212,4 +217,5 @@ def circumstances(
         (spent.selection_steps or spent.steps) if spent.rates else 0,
         dict(spent.seeds_at),
         round(run_seconds, 1),
+        tuple(tuning_notes),
     )

@@ -126,12 +126,15 @@ def _show(claim: Claim, verdict: VerdictRecord, console: Terminal) -> None:
         console.print(Text(f"    {name}: {number}", "dim"))
     for path in verdict.evidence:
         console.print(Text(f"  evidence {path}", "dim"))
+    for note in verdict.circumstances.tuning_notes:
+        console.print(Text(f"    grid of {note}", "dim"))
     if claim.could_be_wrong:
         console.print(Text("  What could still be wrong:"))
         for sentence in claim.could_be_wrong:
             console.print(Text(f"    {sentence}"))
     about = verdict.circumstances
     runs = f", {about.runs} runs ({about.reused} reused) on {about.data}" if about.runs else ""
+    runs += f", {about.run_seconds / 3600:.2f} core-hours of training" if about.run_seconds else ""
     runs += f", tuned over {about.tuned_over}" if about.rates else ""
     console.print(Text(f"  {about.seconds:.1f} s{runs}", "dim"))
     console.print()
