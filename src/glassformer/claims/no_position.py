@@ -164,8 +164,8 @@ CLAIM = Claim(
     "Without positions nothing is learned.",
     NOTES,
     "study",
-    "A causal language model, each arm at its own best learning rate; and an encoder-decoder that copies and sorts, "
-    "with positions and without.",
+    "A causal language model, each arm at its own best learning rate; and, at one rate, an encoder-decoder that copies "
+    "and sorts; with positions and without.",
     decide,
     quick=QUICK,
     full=FULL,

@@ -130,8 +130,8 @@ STEPS_OF_FLOPS = _written(
     output=("S_min", "steps"),
     right="least-steps-of-flops",
     note="The notes' calculate_steps computes C = 6·N·B·S in FLOPs, with S = 5.4e3 and B = 2e8/L^(1/0.21), and puts it "
-    "into a law of PF-days: 20,824 steps instead of 5,253 at N = 1e9 and L = 3. The factor is 8.64e19^0.03 = 3.96 at "
-    "every budget.",
+    "into a law of PF-days: at N = 1e9 and L = 3, 20,825 steps instead of 5,254 (its int() cuts them to 20,824 and "
+    "5,253). The factor is 8.64e19^0.03 = 3.96 at every budget.",
 )
 
 STEPS_OF_FLOPS_RIGHT = Law(
@@ -273,7 +273,7 @@ class Correction:
         where = "" if self.stands_in == "notes" else " Not in the notes: constants of the paper, mixed."
         return (
             f"{self.number}. {self.wrong.formula}: {self.fault} Right: {in_numbers(self.right)}. "
-            f"At {at}: {self.wrong_value:.4g} instead of {self.right_value:.4g} {unit}.{where}"
+            f"At {at}: {self.wrong_value:.5g} instead of {self.right_value:.5g} {unit}.{where}"
         )
 
 
