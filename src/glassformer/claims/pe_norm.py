@@ -66,8 +66,8 @@ def judge(found: NormSpread) -> ClaimResult:
         f"{found.norm:.6f} ± {found.norm_spread:.1e}). Its square is d/2 = {D_MODEL // 2} (measured "
         f"{found.square:.4f} ± {found.square_spread:.1e}): the source's {CLAIMED} ± {CLAIMED_SPREAD} is near the "
         f"square, and should be {D_MODEL // 2} ± 0.",
-        "For every even d and every base of the wavelengths, since each pair gives sin² + cos² = 1 (measured: off by "
-        f"{found.others:.1e} of √(d/2) at most, at d = {', '.join(map(str, OTHER_WIDTHS))}).",
+        "So for every even d and every base of the wavelengths, since each pair gives sin² + cos² = 1 (measured: off "
+        f"by {found.others:.1e} of √(d/2) at most, at d = {', '.join(map(str, OTHER_WIDTHS))}).",
         {
             "mean norm": measurement(found.norm),
             "standard deviation of the norm": measurement(found.norm_spread),

@@ -123,7 +123,7 @@ STEPS_RIGHT = Law(
 STEPS_OF_FLOPS = _written(
     "steps-of-flops",
     "steps for a compute budget in FLOPs",
-    "S_min = 5.4e3·C^0.03",
+    "S_min = 5.4e3·C^0.03, C in FLOPs",
     "k·C^a",
     constants=kaplan.OPTIMAL_STEPS.constants,
     inputs={"C": "compute 6·N·B·S, FLOPs"},
