@@ -145,7 +145,7 @@ CLAIM = Claim(
         *training_doubts(FULL),
         "The rate is chosen by the final loss; a run that is to fall early would be given another one.",
         "How late a loss is reached is read between 20 validations of a run, on straight lines.",
-        "Losses at which both curves are flat are left out: far from its end a run without the norm may be earlier.",
+        f"Only losses within {max(ABOVE):g} nats of the end are compared: before, a run without the norm may be ahead.",
         "At 8 layers and the norm behind the sum; deeper stacks, or pre-norm, may need the norm to train at all.",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from glassformer.statistics.comparison import FEWEST_PAIRS
 from glassformer.studies.design import BASE, arm_label
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome
-from glassformer.wording import counted
+from glassformer.wording import counted, listed
 
 CLAIMED = (0.005, 0.16)
 """The range of the notes' gradient norms."""
@@ -101,7 +101,6 @@ def judge(depths: Mapping[int, Depth], evidence: tuple[Path, ...] = ()) -> Claim
     numbers: dict[str, Measurement] = {}
     parts: dict[str, bool | None] = {}
     clauses: list[str] = []
-    over_rates: list[str] = []
     for level, depth in depths.items():
         layers = counted(level, "layer")
         for arm, rate in depth.rates.items():
@@ -121,28 +120,36 @@ def judge(depths: Mapping[int, Depth], evidence: tuple[Path, ...] = ()) -> Claim
         at = f" at rate {depth.rates[SKIP_REMOVED]:g}" if SKIP_REMOVED in depth.rates else ""
         with_skips = numbers[f"{layers}, {arm_label(BASE)}: smallest norm"]
         clauses.append(f"{layers} {_plain(without)}{at} (with the skips {_plain(with_skips)})")
-        over_rates += _over_rates(layers, depth)
+    depends, by_rate = _over_rates(depths)
     return ClaimResult(
         parts,
         "The smallest gradient norm of a matrix at the end of training, without the skips and each arm at its own best "
-        f"learning rate: {'; '.join(clauses)}. The notes' {CLAIMED[0]} to {CLAIMED[1]} are those of a model whose "
-        "attention was taken out, not its skip: query, key, value and output are missing from their list because they "
-        "had no gradient.",
-        f"A gradient has vanished where its norm is below {VANISHED:g} (a tenth of the notes' smallest)."
-        + (f" By learning rate, on the selection runs: {'; '.join(over_rates)}." if over_rates else ""),
+        f"learning rate: {'; '.join(clauses)}.{depends} The notes' {CLAIMED[0]} to {CLAIMED[1]} are those of a model "
+        "whose attention was taken out, not its skip: query, key, value and output are missing from their list because "
+        "they had no gradient.",
+        f"A gradient has vanished where its norm is below {VANISHED:g} (a tenth of the notes' smallest).{by_rate}",
         numbers,
         evidence,
     )
 
 
-def _over_rates(layers: str, depth: Depth) -> Iterator[str]:
-    """How the smallest norm without the skips depends on the learning rate, and whether it decides the verdict."""
-    norms = {rate: geometric_mean([run.smallest for run in runs]) for rate, runs in sorted(depth.by_rate.items())}
-    known = {rate: norm.value for rate, norm in norms.items() if norm.value is not None}
-    if known:
-        sides = {value > VANISHED for value in known.values()}
-        word = "at some rates vanished, at others not" if len(sides) == 2 else "the same at all rates"
-        yield f"{layers} {', '.join(f'{rate:g}: {value:.1e}' for rate, value in known.items())} ({word})"
+def _by_rate(depth: Depth) -> dict[float, float]:
+    """The smallest norm without the skips at each learning rate that was tried, where it is known."""
+    norms = {rate: geometric_mean([run.smallest for run in runs]).value for rate, runs in sorted(depth.by_rate.items())}
+    return {rate: norm for rate, norm in norms.items() if norm is not None}
+
+
+def _over_rates(depths: Mapping[int, Depth]) -> tuple[str, str]:
+    """At which depths it depends on the learning rate whether the gradients vanish; and every norm by rate."""
+    tried = {level: _by_rate(depth) for level, depth in depths.items()}
+    mixed = [str(level) for level, norms in tried.items() if len({norm > VANISHED for norm in norms.values()}) == 2]
+    listing = "; ".join(
+        f"{counted(level, 'layer')} {', '.join(f'{rate:g}: {norm:.1e}' for rate, norm in norms.items())}"
+        for level, norms in tried.items()
+        if norms
+    )
+    depends = f" Whether they vanish depends on the learning rate at depth {listed(mixed)}." if mixed else ""
+    return depends, f" By learning rate, on the selection runs: {listing}." if listing else ""
 
 
 def _plain(measured: Measurement) -> str:
