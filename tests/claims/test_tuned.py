@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from glassformer.claims.budget import Budget
@@ -41,6 +43,13 @@ def test_the_numbers_have_every_best_rate_and_both_costs(arms):
     assert "1 layer: v, cost at rate 0.001 (selection runs)" in numbers
     assert not any("selection runs" in name for name in arms.numbers(by_rate=()))
     assert list(TunedArms({BASE: arms.losses[BASE]}).numbers()) == ["baseline, loss"]
+
+
+def test_without_its_control_a_variant_has_no_cost_at_the_baselines_rate(arms):
+    name = "v, cost at the baseline's rate"
+    assert name in arms.numbers()
+    assert name not in replace(arms, at_baseline_rate={}).numbers()
+    assert name in replace(arms, at_baseline_rate={}, rates={BASE: 1e-2, "v": 1e-2}).numbers()
 
 
 def test_a_budget_says_how_its_studies_are_tuned():

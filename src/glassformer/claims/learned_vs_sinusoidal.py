@@ -22,7 +22,7 @@ from glassformer.claims.budget import Budget
 from glassformer.claims.claim import NOTES, Claim, ClaimResult, Measurement, measurement
 from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.claims.doubts import training_doubts
-from glassformer.claims.judging import costs_more, difference, exceeds, mean_over_seeds, signed
+from glassformer.claims.judging import costs_more, difference, diverged, exceeds, mean_over_seeds, signed
 from glassformer.claims.tuned import TunedArms, tuned_arms
 from glassformer.statistics.comparison import Losses
 from glassformer.studies.curves import mean_loss, shared_steps
@@ -126,14 +126,17 @@ def judge(arms: TunedArms, means: Mapping[str, Losses], evidence: tuple[Path, ..
     own = ""
     if (learned_best := best[LEARNED]) is not None and (sinusoidal_best := best[SINUSOIDAL]) is not None:
         where = "each at the scales that were best for it"
-        losses = arms.losses[learned_best], arms.losses[sinusoidal_best]
-        parts[f"{where}: with learned positions the loss falls lower"] = costs_more(*losses)
-        gap = numbers[f"{where}: gap of the final loss"] = difference(*losses)
+        at_best = arms.losses[learned_best], arms.losses[sinusoidal_best]
+        parts[f"{where}: with learned positions the loss falls lower"] = costs_more(*at_best)
+        gap = numbers[f"{where}: gap of the final loss"] = difference(*at_best)
         own = f" Each at the scales that were best for it on the selection seeds, the gap is {signed(gap)}."
     for cell in CELLS:
-        numbers[f"{cell[0]} at {cell[1]:.2f}, {cell[2]}: loss"] = mean_over_seeds(arms.losses[name_of(*cell)].values())
+        losses, where = arms.losses[name_of(*cell)], f"{cell[0]} at {cell[1]:.2f}, {cell[2]}"
+        numbers[f"{where}: loss"] = mean_over_seeds(losses.values())
+        if lost := diverged(losses):
+            numbers[f"{where}: runs that diverged"] = measurement(lost)
         if (rate := arms.rates.get(name_of(*cell))) is not None:
-            numbers[f"{cell[0]} at {cell[1]:.2f}, {cell[2]}: best learning rate"] = measurement(rate)
+            numbers[f"{where}: best learning rate"] = measurement(rate)
     shares = {}
     for tokens in SIZES:
         kind, scale = (contrast(arms.losses, share(tokens)) for share in (kind_share, scale_share))
@@ -188,7 +191,7 @@ def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
     return judge(tuned_arms(study), over_training(study), (study.path,))
 
 
-FULL = replace(one_layer.FULL, seeds=6)
+FULL = replace(one_layer.FULL, seeds=6, controls=False)
 
 CLAIM = Claim(
     "learned-vs-sinusoidal",
@@ -198,7 +201,7 @@ CLAIM = Claim(
     "Learned and sinusoidal positions × their scale × the tokens' scale, every arm at its own best learning rate, "
     "paired by seed.",
     decide,
-    quick=one_layer.QUICK,
+    quick=replace(one_layer.QUICK, controls=False),
     full=FULL,
     could_be_wrong=(
         *training_doubts(FULL),

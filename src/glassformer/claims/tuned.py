@@ -84,7 +84,8 @@ class TunedArms:
                 found[f"{before}{arm_label(arm)}, runs that diverged"] = measurement(lost)
         for variant in (arm for arm in self.losses if arm != BASE):
             found[f"{before}{variant}, cost at its own best rate"] = self.cost(variant)
-            if self.selection:
+            known = variant in self.at_baseline_rate or self.rates.get(variant) == self.rates.get(BASE)
+            if self.selection and known:  # without its control it has no loss at the baseline's rate
                 found[f"{before}{variant}, cost at the baseline's rate"] = self.cost_at_baseline_rate(variant)
             if by_rate is not None and variant not in by_rate:
                 continue
