@@ -73,7 +73,7 @@ def test_the_width_of_the_heads_can_be_what_it_depends_on(comparison):
     found = {MODEL: comparison(0.1, 0.1), WIDE: comparison(-0.1, -0.1), NARROW: comparison(-0.1, -0.1)}
     result = judged(found)
     assert result.verdict == "depends"
-    assert result.condition.startswith("It depends on the width of the heads whether 8 heads attend otherwise")
+    assert f"holds {MODEL}, does not hold {WIDE} and {NARROW}. That heads of 8 have less" in result.condition
 
 
 def test_without_models_nothing_is_decided():

@@ -39,14 +39,15 @@ from glassformer.models.decoder import Decoder
 from glassformer.statistics.comparison import Losses
 from glassformer.studies.design import BASE
 from glassformer.tasks.run_config import RunConfig
+from glassformer.wording import listed
 
 EIGHT, EIGHT_WIDE, TWO_NARROW = "8 heads", "8 heads, each as wide as one of 2", "2 heads, each as narrow as one of 8"
 ROWS = 8  # texts
 
 SETTINGS = {
     "at equal width of the model": (EIGHT, BASE),
-    "at equal width of a head, wide": (EIGHT_WIDE, BASE),
-    "at equal width of a head, narrow": (EIGHT, TWO_NARROW),
+    "at equal width of a head (wide)": (EIGHT_WIDE, BASE),
+    "at equal width of a head (narrow)": (EIGHT, TWO_NARROW),
 }
 """In each: the arm of 8 heads, and the arm of 2."""
 
@@ -176,15 +177,13 @@ def judge(
     Args:
         trained, untrained: by setting, after training and at the starting weights.
     """
-    parts: dict[str, bool | None] = {}
     numbers: dict[str, Measurement] = {}
+    populations = {setting: exceeds(found.populations, 0.0) for setting, found in trained.items()}
+    alone = {setting: exceeds(found.no_counterpart, 0.0) for setting, found in trained.items()}
+    parts: dict[str, bool | None] = {}
     for setting, found in trained.items():
-        parts[f"{setting}, heads of 8 and of 2 differ more than heads of two seeds do"] = exceeds(
-            found.populations, 0.0
-        )
-        parts[f"{setting}, heads of 8 are further from 2 than from two heads of another 8"] = exceeds(
-            found.no_counterpart, 0.0
-        )
+        parts[f"{setting}, heads of 8 and of 2 differ more than heads of two seeds do"] = populations[setting]
+        parts[f"{setting}, heads of 8 are further from 2 than from two heads of another 8"] = alone[setting]
         numbers |= found.numbers(setting)
     for setting, found in untrained.items():
         numbers[f"{setting}, before training: to 2 less to two drawn from another 8"] = found.no_counterpart
@@ -200,40 +199,29 @@ def judge(
     )
     return ClaimResult(
         parts,
-        f"A head of an 8-head model is {two} nats (Jensen–Shannon, at most 0.693) from the most similar head of a "
-        f"2-head model of another seed ({own} of the same seed), and {drawn} from the most similar of two heads of "
-        f"another 8-head model: that two 2-head models are nearer to each other ({twos}) is no evidence that 8 heads "
-        f"look at other things. What is beyond the difference between seeds: {differences}.",
-        _what_follows(list(parts.values())),
+        f"Each arm at its own best learning rate, a head of an 8-head model is {two} nats (Jensen–Shannon, at most "
+        f"0.693) from the most similar head of a 2-head model of another seed ({own} of the same seed), and {drawn} "
+        "from the most similar of two heads of another 8-head model: that two 2-head models are nearer to each other "
+        f"({twos}) is no evidence that 8 heads look at other things. What is beyond the difference between seeds: "
+        f"{differences}.",
+        f"That heads of 8 and of 2 differ on the average, more than heads of two seeds do, {_where(populations)}. That "
+        f"heads of 8 have less of a counterpart among 2 than among two of another 8 {_where(alone)}. One layer.",
         numbers | (arms.numbers() if arms is not None else {}),
         evidence,
     )
 
 
-def _what_follows(parts: list[bool | None]) -> str:
-    """In words, from the parts in their order: populations and counterparts of each setting."""
-    populations, counterparts = parts[::2], parts[1::2]
-    said = []
-    for found, yes, no in (
-        (
-            populations,
-            "8 heads attend otherwise than 2, on the average of their heads",
-            "that 8 heads attend otherwise than 2 is not more than seeds do",
-        ),
-        (
-            counterparts,
-            "heads of 8 find less of a counterpart among 2 heads than among two of another 8",
-            "heads of 8 find as good a counterpart among 2 heads as among two of another 8",
-        ),
-    ):
-        kind = (
-            "it depends on the width of the heads whether " + yes
-            if {True, False} <= set(found)
-            else (yes if set(found) == {True} else no if set(found) == {False} else f"it is inconclusive whether {yes}")
-        )
-        said.append(kind)
-    text = "; and ".join(said)
-    return f"{text[0].upper()}{text[1:]}. One layer; each arm at its own best learning rate where it is tuned."
+def _where(found: Mapping[str, bool | None]) -> str:
+    """In which settings something holds.
+
+    >>> _where({"here": True, "there": None, "elsewhere": True})
+    'holds here and elsewhere, is inconclusive there'
+    """
+    clauses = []
+    for how, verb in ((True, "holds"), (False, "does not hold"), (None, "is inconclusive")):
+        if settings := [setting for setting, held in found.items() if held is how]:
+            clauses.append(f"{verb} {listed(settings)}")
+    return ", ".join(clauses)
 
 
 def decide(budget: Budget, claim_studies: ClaimStudies) -> ClaimResult:
