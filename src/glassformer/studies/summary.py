@@ -80,7 +80,9 @@ class Summary:
     def sentence(self, row: Difference) -> str:
         """What is found of a row's variant in plain words, with the runs that are in no pair."""
         result = self.sequential_result(row.variant)
-        return row.sentence() if result is None else " ".join([result.sentence(), *row.exclusions()])
+        if result is None:
+            return row.sentence()
+        return " ".join([result.sentence(), *([] if result.decision.by_divergence else row.exclusions())])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""
