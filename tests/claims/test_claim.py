@@ -51,6 +51,11 @@ def test_a_finding_has_no_verdict_but_that_of_its_parts():
     assert ClaimResult({"it is so": False}, "It is not.", "", {}).verdict == "refuted"
 
 
+def test_a_claim_whose_circumstances_were_not_reached_is_not_tested_whatever_its_parts():
+    for part in (True, False, None):
+        assert ClaimResult({"it is so": part}, "", "", {}, not_tested="no run got there").verdict == "not tested"
+
+
 def test_a_number_is_finite_and_tells_its_unit_and_interval():
     assert str(Measurement(0.4127, "nats", (0.3, 0.5))) == "0.4127 nats (95 % interval 0.3 to 0.5)"
     assert str(measurement(math.inf, "nats")) == "none"
@@ -120,6 +125,8 @@ def test_every_claim_says_all_that_a_reader_needs(name):
     assert found.statement.endswith(".")
     assert found.source
     assert found.decided_by.endswith(".")
+    assert found.could_be_wrong
+    assert all(sentence.endswith(".") for sentence in found.could_be_wrong)
     assert isinstance(found.quick, Budget)
     assert found.budget("quick") is found.quick
     assert found.budget("full") is found.full

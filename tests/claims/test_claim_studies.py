@@ -6,18 +6,21 @@ import dataclasses
 import json
 import os
 import signal
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 from executors import InThisProcess
 
-from glassformer.claims import residual_study
-from glassformer.claims.budget import Budget
+from glassformer.claims import residual_study, scale_sqrt_dk
+from glassformer.claims.budget import LEARNING_RATE, Budget
 from glassformer.claims.claim import Verdict
 from glassformer.claims.claim_studies import ClaimStudies, local_text, records
 from glassformer.claims.registry import IDS, claim
+from glassformer.claims.tuned import selection_runs, tuned_arms
 from glassformer.claims.verdicts import decide
 from glassformer.errors import ConfigError, RunError
+from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.runner import StoppedError, StudyRunner
 
@@ -59,13 +62,65 @@ def test_it_is_decided_from_its_studies(name, here):
     assert all(each.interval is None for each in result.numbers.values() if each.unit == "nats")  # at most two seeds
 
 
+TUNED = Budget(seeds=1, steps=6, levels=(1,), rates=(1e-4, 1e-2, 3.0), selection_seeds=1, selection_steps=4)
+"""The best of these rates lies between the others, so that no grid is extended."""
+
+
+def test_a_tuned_claim_chooses_a_rate_for_each_arm_and_compares_on_other_seeds(here):
+    mine = with_runner(here)
+    budget = replace(TUNED, seeds_at={1: 2})
+    result = claim("scale-sqrt-dk").decide(budget, mine)
+    study = Study.open(result.evidence[0])
+    assert study.config.tuning.grid == {LEARNING_RATE: budget.rates}
+    assert study.config.seeds == (0, 1)
+    arms = tuned_arms(study)
+    assert set(arms.losses) == set(arms.rates) == set(arms.selection) == {BASE, scale_sqrt_dk.UNSCALED}
+    assert set(budget.rates) <= set(arms.selection[BASE])
+    assert arms.rates == {arm: study.config.chosen[arm][LEARNING_RATE] for arm in arms.rates}
+    tried = selection_runs(study)
+    assert {each.steps for by_rate in tried.values() for runs in by_rate.values() for each in runs} == {4}
+    assert {rate: [each.loss for each in runs] for rate, runs in tried[BASE].items()} == {
+        rate: list(losses.values()) for rate, losses in arms.selection[BASE].items()
+    }
+    assert result.numbers["d_k 1: baseline, best learning rate"].value == arms.rates[BASE]
+    assert mine.n_runs == len(study.plan) + len(study.selection.plan)
+    study.changed({}, {"an arm that it got when the rates were chosen": "its data"})
+    again = claim("scale-sqrt-dk").decide(budget, mine)
+    assert again.evidence == result.evidence
+    assert mine.n_reused == mine.n_runs // 2
+
+
+@pytest.mark.slow(reason="trains some thirty runs; the tuned claim above trains ten in the quick suite")
+def test_the_residual_checks_that_short_runs_choose_as_whole_ones(here, monkeypatch):
+    monkeypatch.setattr("glassformer.claims.residual_study.ALL_ARMS_FROM", 1)
+    monkeypatch.setattr("glassformer.claims.residual_study.PARTIAL", {})
+    monkeypatch.setattr("glassformer.claims.residual_study.CHECKED_DEPTH", 1)
+    monkeypatch.setattr("glassformer.claims.residual_loss.CHECKED_DEPTH", 1)
+    result = claim("residual-loss").decide(TUNED, with_runner(here))
+    assert result.numbers["1 layer: baseline, short against whole selection runs, ratio of best rates"].value > 0
+    assert len(result.evidence) == 2
+    gradients = claim("residual-gradients").decide(TUNED, with_runner(here))
+    assert gradients.evidence == result.evidence[:1]
+    assert "1 layer, skip removed: smallest norm at rate 0.01 (selection runs)" in gradients.numbers
+
+
+def test_the_arms_that_decide_nothing_are_trained_where_there_are_seeds_for_them(here, monkeypatch):
+    designs = []
+    monkeypatch.setattr(ClaimStudies, "study", lambda _self, *design, level: designs.append((level, design)))
+    residual_study.residual_studies(residual_study.QUICK, here)
+    residual_study.residual_studies(residual_study.FULL, here)
+    assert [(level, len(variants)) for level, (_, _, variants, _) in designs] == [
+        (1, 2), (4, 2), (1, 5), (2, 5), (4, 5), (8, 2), (16, 2)
+    ]  # fmt: skip
+
+
 def test_claims_share_their_studies_and_a_study_is_made_once(here):
-    before = here.n_runs, here.n_reused
     first = here.over_depth(residual_study.NAME, residual_study.VARIANTS, USUAL)[1]
+    before = here.n_runs, here.n_reused
     again = here.over_depth(residual_study.NAME, residual_study.VARIANTS, USUAL)[1]
     assert first.path == again.path
     runs, reused = here.n_runs - before[0], here.n_reused - before[1]
-    assert (runs, reused) == (12, 12)  # both were made for the claims before
+    assert (runs, reused) == (3, 3)
     loss, gradients = (claim(name).decide(USUAL, here) for name in ("residual-loss", "residual-gradients"))
     assert loss.evidence == gradients.evidence == (first.path,)
 
@@ -127,7 +182,7 @@ def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):
 def test_a_verdict_tells_how_many_runs_it_rests_on(here, tmp_path):
     tiny = dataclasses.replace(claim("q-only"), quick=USUAL)
     verdict = decide(tiny, "quick", here, folder=tmp_path, command=["glassformer", "claims", "q-only"])
-    assert verdict.circumstances.runs == 4
+    assert verdict.circumstances.runs == 5  # the baseline is trained once more beside the arm of equal parameters
     assert verdict.circumstances.data == here.data
     assert len(verdict.evidence) == 2
 

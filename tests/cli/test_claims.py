@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from glassformer.claims import q_only
+from glassformer.claims import mask_by_zero, q_only
 from glassformer.claims.budget import Budget
 from glassformer.claims.registry import IDS
 
@@ -21,10 +22,10 @@ def test_all_claims_are_listed_with_their_last_verdict(say, place):
     said = say("claims")
     assert (said.status, said.err) == (0, "")
     assert all(name in said.out for name in IDS)
-    assert said.out.count("not tested yet") == len(IDS)
+    assert said.out.count("no verdict yet") == len(IDS)
     assert say("claims", "pe-norm", "--quick").status == 0
     said = say("claims")
-    assert said.out.count("not tested yet") == len(IDS) - 1
+    assert said.out.count("no verdict yet") == len(IDS) - 1
     (row,) = (line for line in said.out.splitlines() if line.strip().startswith("pe-norm"))
     assert "depends" in row
     assert "quick" in row
@@ -38,6 +39,14 @@ def test_a_claim_is_decided_with_its_number_condition_and_time(say, place):
     kept = json.loads((place / "claims" / "mask-by-zero.quick.json").read_text())
     assert kept["verdict"] == "refuted"
     assert kept["circumstances"]["command"].split()[0] == "glassformer"
+
+
+def test_a_verdict_ends_with_what_could_still_be_wrong(say, place, monkeypatch):
+    doubtful = dataclasses.replace(mask_by_zero.CLAIM, could_be_wrong=("Only small models.", "One seed."))
+    monkeypatch.setattr("glassformer.claims.mask_by_zero.CLAIM", doubtful)
+    said = say("claims", "mask-by-zero").out
+    assert said.index("refuted") < said.index("What could still be wrong") < said.index("Only small models.")
+    assert "One seed." in said
 
 
 def test_several_claims_are_decided_in_one_command_with_the_total_time(say, place):
@@ -73,7 +82,7 @@ def test_the_page_is_written_from_recorded_verdicts(say, place):
     written = (place / "docs" / "claims.md").read_text()
     assert "| [pe-norm](#pe-norm) |" in written
     assert "**depends** (quick)" in written
-    assert written.count("not tested yet") == len(IDS) - 1
+    assert written.count("no verdict yet") == len(IDS) - 1
 
 
 @pytest.mark.parametrize(

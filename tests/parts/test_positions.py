@@ -5,6 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassformer.errors import ConfigError
+from glassformer.models.build import build
+from glassformer.models.config import AttentionConfig, ModelConfig
 from glassformer.parts.positions import (
     ALiBiPositions,
     LearnedPositions,
@@ -123,3 +126,51 @@ def test_no_positions_do_nothing():
     assert encoding.embed(torch.arange(3)) is None
     assert encoding.bias(torch.arange(3), torch.arange(3)) is None
     assert encoding.rotate(x, torch.arange(3)) is x
+
+
+@pytest.mark.parametrize("rms", [0.02, 0.71, 3])
+@pytest.mark.parametrize("layout", ["interleaved", "halves"])
+def test_sinusoids_have_the_root_mean_square_asked_for(rms, layout):
+    natural = SinusoidalPositions(**SIZES, layout=layout).embed(torch.arange(32))
+    scaled = SinusoidalPositions(**SIZES, layout=layout, rms=rms).embed(torch.arange(32))
+    assert scaled.square().mean().sqrt().item() == pytest.approx(rms, rel=1e-5)
+    torch.testing.assert_close(scaled / rms, natural * 2**0.5)
+
+
+@pytest.mark.parametrize("scheme", ["gpt2", "xavier", "torch"])
+@pytest.mark.parametrize("rms", [0.02, 0.71])
+def test_learned_positions_start_at_the_root_mean_square_asked_for_in_every_scheme(scheme, rms):
+    changes = {"positions.options": {"rms": rms}, "initialisation.scheme": scheme}
+    config = ModelConfig(vocab_size=65, max_seq_len=256, d_model=64, n_layers=1, attention=AttentionConfig(n_heads=2))
+    torch.manual_seed(0)
+    table = build(config.override(changes)).embedding.positions.table.weight.detach()
+    assert table.square().mean().sqrt().item() == pytest.approx(rms, rel=0.02)
+    assert abs(table.mean().item()) < rms / 20
+
+
+def test_the_scale_of_the_positions_changes_no_other_weight_nor_their_direction():
+    config = ModelConfig(vocab_size=65, max_seq_len=16, d_model=64, n_layers=1, attention=AttentionConfig(n_heads=2))
+    models = []
+    for options in ({}, {"rms": 0.02}, {"rms": 0.71}):
+        torch.manual_seed(3)
+        models.append(dict(build(config.override({"positions.options": options})).named_parameters()))
+    name = "embedding.positions.table.weight"
+    assert models[0].keys() == models[1].keys() == models[2].keys()
+    for key in models[0].keys() - {name}:
+        assert torch.equal(models[0][key], models[1][key])
+        assert torch.equal(models[0][key], models[2][key])
+    torch.testing.assert_close(models[0][name], models[1][name])  # GPT-2's are at 0.02
+    torch.testing.assert_close(models[1][name] / 0.02, models[2][name] / 0.71)
+
+
+@pytest.mark.parametrize("rms", [0, -1.0, float("nan"), float("inf"), "large", True])
+@pytest.mark.parametrize("kind", [LearnedPositions, SinusoidalPositions])
+def test_a_root_mean_square_that_is_not_one_is_an_error(kind, rms):
+    with pytest.raises(TypeError, match="expected a finite number above 0"):
+        kind(**SIZES, rms=rms)
+
+
+def test_the_error_names_the_part():
+    config = ModelConfig(vocab_size=65, max_seq_len=16, d_model=64, n_layers=1, attention=AttentionConfig(n_heads=2))
+    with pytest.raises(ConfigError, match=r"positions 'learned'.*rms is -1"):
+        build(config.override({"positions.options": {"rms": -1}}))

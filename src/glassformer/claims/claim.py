@@ -3,7 +3,8 @@
 A claim has *parts*, each an assertion that numbers can contradict: "at 1 layer it costs 0.39 nats or more". The claim's
 file says, before anything is measured, which number decides each part and where its threshold lies. A part holds, does
 not hold, or is inconclusive (None: its interval contains the threshold). The verdict follows from the parts by one rule
-for all claims, :func:`verdict_of`.
+for all claims, :func:`verdict_of`. A claim about circumstances that the runs did not reach is not tested, whatever its
+parts: it names the circumstances, and the reason is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from glassformer.claims.claim_studies import ClaimStudies
 Kind = Literal["exact", "measured", "study"]
 """exact: mathematics, computed to rounding; measured: untrained models; study: models are trained, paired by seed."""
 
-Verdict = Literal["supported", "refuted", "depends", "undecided"]
+Verdict = Literal["supported", "refuted", "depends", "undecided", "not tested"]
 
 NOTES = "the study notes behind this project"
 """The source of most claims."""
@@ -68,6 +69,7 @@ class ClaimResult:
         condition: under which circumstances, or what it depends on.
         numbers: everything that was measured for it, by name.
         evidence: the folders of the studies.
+        not_tested: why the claim is not tested, if the runs did not reach the circumstances that it is about.
     """
 
     parts: Mapping[str, bool | None]
@@ -75,11 +77,12 @@ class ClaimResult:
     condition: str
     numbers: Mapping[str, Measurement]
     evidence: tuple[Path, ...] = ()
+    not_tested: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict that follows from the parts."""
-        return verdict_of(self.parts)
+        """The verdict that follows from the parts; "not tested" where there is a reason for that."""
+        return "not tested" if self.not_tested else verdict_of(self.parts)
 
 
 def verdict_of(parts: Mapping[str, bool | None]) -> Verdict:
@@ -111,6 +114,8 @@ class Claim:
         source: where it is from.
         decided_by: the experiment or computation, in a sentence.
         decide: does it.
+        could_be_wrong: what could still be wrong with the verdict, in concrete sentences: the grid of rates, the number
+            of seeds, short trainings, one text, small widths.
     """
 
     id: str
@@ -121,6 +126,7 @@ class Claim:
     decide: Decide = field(repr=False)
     quick: Budget = field(default_factory=Budget)
     full: Budget = field(default_factory=Budget)
+    could_be_wrong: tuple[str, ...] = ()
 
     def budget(self, name: BudgetName) -> Budget:
         """The budget of this name."""

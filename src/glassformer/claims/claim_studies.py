@@ -20,9 +20,10 @@ from glassformer.models.presets import preset
 from glassformer.runs.folder import ENVIRONMENT, Run, read_object
 from glassformer.runs.source import source_digest
 from glassformer.studies.checking import Checked, check
-from glassformer.studies.design import study
+from glassformer.studies.design import arm_label, study
 from glassformer.studies.folder import Study
 from glassformer.studies.lookup import list_studies
+from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.runner import StudyRunner
 from glassformer.studies.summary import summarise
 from glassformer.tasks.run_config import RunConfig
@@ -39,8 +40,8 @@ RECIPE = {
     "training.telemetry.validation_tokens": 16_384,
     "training.checkpoints.every": None,
 }
-"""How every claim's models are trained: what a small model learns most by in some hundred steps. The learning rate is
-five times the notes', which trained for 46,500 steps."""
+"""How every claim's models are trained. The learning rate is that of studies that are not tuned over it: five times
+the notes', which trained for 46,500 steps."""
 
 MODEL = "tiny-transformer"
 """The notes' model: one post-norm layer of width 64."""
@@ -65,7 +66,9 @@ class ClaimStudies:
         data: the text that language models are trained on.
         runner: runs the studies.
         settings: further changes of every base (a test's models are smaller).
-        n_runs, n_reused: of all studies so far.
+        n_runs, n_reused: of all studies so far, runs of the selection among them.
+        run_seconds: training time of all these runs, reused ones too.
+        tuning_notes: where a grid was extended, or an arm's best rate is still on its grid's edge.
     """
 
     data: str = field(default_factory=local_text)
@@ -73,6 +76,8 @@ class ClaimStudies:
     settings: Mapping[str, Any] = field(default_factory=dict)
     n_runs: int = 0
     n_reused: int = 0
+    run_seconds: float = 0.0
+    tuning_notes: list[str] = field(default_factory=list)
 
     def base(
         self, budget: Budget, changes: Mapping[str, Any] | None = None, *, model: str = MODEL, data: str | None = None
@@ -89,32 +94,45 @@ class ClaimStudies:
         base: RunConfig,
         variants: Mapping[str, Mapping[str, Any]],
         budget: Budget,
+        *,
+        level: int | None = None,
         **options: Any,
     ) -> Study:
-        """A study with all its runs made, now or before.
+        """A study with all its runs made, now or before; tuned over the budget's learning rates, where it has some.
+
+        Args:
+            level: of the budget's levels, which may have seeds of its own.
+            options: further ones of :func:`~glassformer.studies.design.study`.
 
         Raises:
             GlassformerError: it cannot be made, or runs of it failed; what is done is kept.
             StoppedError: a signal stopped it, and it is saved.
         """
-        checked = check(study(base, vary=variants, seeds=budget.seeds, name=name, **options))
+        options = {"seeds": budget.seeds_for(level)} | budget.tuning() | options
+        checked = check(study(base, vary=variants, name=name, **options))
         root = self.runner.studies or places.studies_folder()
         made = _found(checked, root) or Study.create(checked.config, data=checked.data, command=sys.argv, root=root)
-        before = sum(outcome.status != "failed" for outcome in made.outcomes())
+        before = sum(outcome.status != "failed" for outcome in _outcomes(made))
         result = self.runner.run(made, checked)
-        self.n_runs, self.n_reused = self.n_runs + len(made.plan), self.n_reused + before + len(result.reused)
         made = result.check()
-        made.write_results(summarise(made).to_dict())
+        outcomes = _outcomes(made)
+        self.n_runs, self.n_reused = self.n_runs + len(outcomes), self.n_reused + before + len(result.reused)
+        self.run_seconds += sum(outcome.seconds for outcome in outcomes)
+        summary = summarise(made)
+        notes = {} if summary.selection is None else summary.selection.notes
+        self.tuning_notes += [f"{made.config.name}, {arm_label(arm)}: {note}" for arm, note in notes.items()]
+        made.write_results(summary.to_dict())
         return made
 
     def over_depth(self, name: str, variants: Mapping[str, Mapping[str, Any]], budget: Budget) -> dict[int, Study]:
         """A study for each of the budget's ``levels``, which are depths; the base has its variants' depth."""
         return {
             depth: self.study(
-                f"{name}-{counted(depth, 'layer').replace(' ', '-')}",
+                of_depth(name, depth),
                 self.base(budget, {"model.n_layers": depth}),
                 variants,
                 budget,
+                level=depth,
             )
             for depth in budget.levels
         }
@@ -125,6 +143,17 @@ class ClaimStudies:
             if outcome.run is not None:
                 return entropies(Run.open(outcome.run))
         return {}
+
+
+def of_depth(name: str, depth: int) -> str:
+    """The name of a study of one depth: ``claim-norm-4-layers``."""
+    return f"{name}-{counted(depth, 'layer').replace(' ', '-')}"
+
+
+def _outcomes(made: Study) -> list[RunOutcome]:
+    """How the runs of a study ended, those of its selection among them."""
+    selection = made.selection
+    return [*([] if selection is None else selection.outcomes()), *made.outcomes()]
 
 
 def records(steps: int) -> dict[str, Any]:
@@ -148,7 +177,7 @@ def _found(checked: Checked, root: Path) -> Study | None:
             same = (about["glassformer"], about["source"], about["machine"]["cpu"], about["machine"]["torch"])
             if (
                 candidate.config.unchosen == checked.config
-                and candidate.data() == checked.data
+                and checked.data.items() <= candidate.data().items()  # a tuned study may have got controls
                 and same == (glassformer.__version__, source_digest(), here.cpu, here.torch)
             ):
                 return candidate

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from glassformer.claims.claim import Measurement, measurement
 from glassformer.models.config import AttentionConfig, HeadConfig, ModelConfig, NormConfig
 from glassformer.models.decoder import Decoder
+from glassformer.models.encoder_decoder import EncoderDecoder
+
+AnyModel = TypeVar("AnyModel", Decoder, EncoderDecoder)
 
 EQUAL = 1e-10
 """Largest difference, relative to the largest number compared, of results that are equal: they are computed in float64,
@@ -29,10 +35,19 @@ MODEL = ModelConfig(
 
 
 def build(config: ModelConfig, seed: int) -> Decoder:
-    """A model in float64 and in evaluation, its weights (biases and norms too) random: nothing is zero by chance."""
+    """A language model in float64 and in evaluation, its weights (biases and norms too) random: none is 0 by chance."""
+    return _random(Decoder, config, seed)
+
+
+def build_translator(config: ModelConfig, seed: int) -> EncoderDecoder:
+    """The same of an encoder-decoder."""
+    return _random(EncoderDecoder, config, seed)
+
+
+def _random(family: Callable[[ModelConfig], AnyModel], config: ModelConfig, seed: int) -> AnyModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Decoder(config).double().eval()
+        model = family(config).double().eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.2)

@@ -65,4 +65,10 @@ CLAIM = Claim(
     decide,
     quick=Budget(seeds=3),
     full=Budget(seeds=100),
+    could_be_wrong=(
+        (
+            "The same function with the same weights. Trained from weights drawn in another order, or on a device "
+            "whose convolution adds up in another order, the two would differ by rounding or by their start."
+        ),
+    ),
 )

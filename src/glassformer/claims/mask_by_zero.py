@@ -120,4 +120,14 @@ CLAIM = Claim(
     decide,
     quick=Budget(seeds=10),
     full=Budget(seeds=1000),
+    could_be_wrong=(
+        (
+            "One head on random queries, keys and values: how large the error is depends on how much weight the hidden "
+            "keys would have had."
+        ),
+        (
+            "Whether a model trained with zeros after the softmax learns to live with them is not measured; the leak "
+            "would remain, in training and not in generation."
+        ),
+    ),
 )

@@ -10,14 +10,19 @@ from glassformer.claims.claim import Claim
 from glassformer.claims.claim_studies import MODEL, RECIPE
 from glassformer.claims.verdicts import VerdictRecord
 from glassformer.studies.variation import shown
+from glassformer.wording import counted
 
 HOW = {True: "holds", False: "does not hold", None: "inconclusive"}
 
 MEANING = """\
 Each claim has parts, and its file under `src/glassformer/claims/` sets the threshold of every part before anything is
 measured. **Supported**: every part holds. **Refuted**: none holds. **Depends**: some hold and some do not.
-**Inconclusive**: at this budget an interval contains a threshold. Intervals are 95 % t intervals over
-seeds, for differences paired by seed; with fewer than 3 seeds there is none."""
+**Inconclusive**: at this budget an interval contains a threshold. **Not tested**: the runs did not reach the
+circumstances that the claim is about. Intervals are 95 % t intervals over seeds, for differences paired by seed; with
+fewer than 3 seeds there is none.
+
+Where a verdict was tuned over learning rates, every arm was trained at each of them on selection seeds, and the arms
+are compared on other seeds, each at its own best rate."""
 
 
 def page(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[VerdictRecord]]) -> str:
@@ -39,16 +44,16 @@ def _lines(claims: Sequence[Claim], verdicts: Mapping[str, Sequence[VerdictRecor
     yield (
         f"Models are trained as the preset `{MODEL}`, unless a claim's file says otherwise, with "
         + ", ".join(f"`{name}={shown(value)}`" for name, value in RECIPE.items())
-        + "."
+        + "; the learning rate is another where a verdict was tuned over it."
     )
     yield ""
-    yield "| claim | as stated by its source | verdict |"
-    yield "|---|---|---|"
+    yield "| claim | as stated by its source | verdict | tuned over |"
+    yield "|---|---|---|---|"
     for claim in claims:
-        listed = ", ".join(
-            f"**{verdict.outcome}** ({verdict.circumstances.budget})" for verdict in verdicts.get(claim.id, ())
-        )
-        yield f"| [{claim.id}](#{claim.id}) | {_cell(claim.statement)} | {listed or 'not tested yet'} |"
+        known = verdicts.get(claim.id, ())
+        listed = ", ".join(f"**{verdict.outcome}** ({verdict.circumstances.budget})" for verdict in known)
+        tuned = "; ".join(dict.fromkeys(verdict.circumstances.tuned_over for verdict in known))
+        yield f"| [{claim.id}](#{claim.id}) | {_cell(claim.statement)} | {listed or 'no verdict yet'} | {tuned} |"
     for claim in claims:
         yield from _section(claim, verdicts.get(claim.id, ()))
 
@@ -64,6 +69,9 @@ def _section(claim: Claim, verdicts: Sequence[VerdictRecord]) -> Iterator[str]:
         yield ""
         yield f"### {claim.id}, {verdict.circumstances.budget}: {verdict.outcome}"
         yield ""
+        if verdict.not_tested:
+            yield f"Not tested: {verdict.not_tested}"
+            yield ""
         yield verdict.sentence
         yield ""
         yield verdict.condition
@@ -77,14 +85,25 @@ def _section(claim: Claim, verdicts: Sequence[VerdictRecord]) -> Iterator[str]:
             yield f"| {_cell(name)} | {_cell(str(measurement))} |"
         yield ""
         yield _circumstances(verdict)
+        if notes := verdict.circumstances.tuning_notes:
+            yield ""
+            yield f"Grids: {_cell('. '.join(notes))}."
+    if claim.could_be_wrong:
+        yield ""
+        yield f"### {claim.id}: what could still be wrong"
+        yield ""
+        yield from (f"- {sentence}" for sentence in claim.could_be_wrong)
 
 
 def _circumstances(verdict: VerdictRecord) -> str:
     about = verdict.circumstances
-    spent = [f"{about.seeds} seed{'s' * (about.seeds != 1)}"]
+    spent = [counted(about.seeds, "seed")]
     spent += [f"{about.steps:,} steps"] if about.steps else []
     spent += [f"levels {', '.join(map(str, about.levels))}"] if about.levels else []
+    spent += [f"{counted(seeds, 'seed')} at {level}" for level, seeds in about.seeds_at.items()]
+    spent += [f"tuned over {about.tuned_over}"] if about.rates else []
     spent += [f"{about.runs} runs, {about.reused} of them reused"] if about.runs else []
+    spent += [f"{about.run_seconds / 3600:.2f} core-hours of training"] if about.run_seconds else []
     spent += [f"data {about.data}"] if about.data else []
     studies = ", ".join(f"`{Path(path).name}`" for path in verdict.evidence)
     evidence = f" Evidence: the studies {studies}." if studies else ""

@@ -59,4 +59,14 @@ CLAIM = Claim(
     decide,
     quick=Budget(levels=(512,)),
     full=Budget(levels=(2_048,)),
+    could_be_wrong=(
+        (
+            "Of the vectors themselves, with the base 10,000. What a trained projection makes of them may have another "
+            "order."
+        ),
+        (
+            "'Further apart' is read strictly, as growing with every step of the gap. On average distant vectors are "
+            "further apart than near ones."
+        ),
+    ),
 )

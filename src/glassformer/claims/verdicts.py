@@ -12,7 +12,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -27,6 +27,7 @@ from glassformer.claims.claim_studies import ClaimStudies
 from glassformer.errors import RunError
 from glassformer.runs.files import replace_durably
 from glassformer.runs.folder import json_bytes, read_object
+from glassformer.wording import counted
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Circumstances:
         runs, reused: runs that the studies have in all, and how many of them had been made before.
         seconds: that deciding took, now.
         date: ISO 8601, UTC.
+        rates, selection_seeds, selection_steps: what the studies were tuned over; no rates: they were not.
+        seeds_at: seeds of the levels that have a number of their own.
+        run_seconds: training time of all the runs, reused ones too; each run has one core.
+        tuning_notes: where a grid was extended, or an arm's best rate is still on its grid's edge.
     """
 
     budget: BudgetName
@@ -53,6 +58,22 @@ class Circumstances:
     command: str
     machine: str
     glassformer: str
+    rates: tuple[float, ...] = ()
+    selection_seeds: int = 0
+    selection_steps: int = 0
+    seeds_at: dict[int, int] = field(default_factory=dict)
+    run_seconds: float = 0.0
+    tuning_notes: tuple[str, ...] = ()
+
+    @property
+    def tuned_over(self) -> str:
+        """What the arms of the studies were tuned over, in words."""
+        if not self.runs:
+            return "nothing is trained"
+        if not self.rates:
+            return "one learning rate"
+        rates = ", ".join(f"{rate:g}" for rate in self.rates)
+        return f"learning rate {rates}: {counted(self.selection_seeds, 'seed')}, {self.selection_steps:,} steps"
 
 
 @dataclass(frozen=True)
@@ -67,6 +88,7 @@ class VerdictRecord:
     numbers: dict[str, Measurement]
     evidence: tuple[str, ...]
     circumstances: Circumstances
+    not_tested: str = ""
 
     @property
     def outcome(self) -> str:
@@ -86,6 +108,7 @@ class VerdictRecord:
             dict(result.numbers),
             evidence,
             circumstances,
+            result.not_tested,
         )
 
     @classmethod
@@ -103,7 +126,8 @@ def decide(
         GlassformerError: a study cannot be made, or was stopped; what was made of it is kept, and found again.
         RunError: the verdict cannot be kept.
     """
-    before = claim_studies.n_runs, claim_studies.n_reused
+    before = claim_studies.n_runs, claim_studies.n_reused, claim_studies.run_seconds
+    known_notes = len(claim_studies.tuning_notes)
     start = time.perf_counter()
     result = claim.decide(claim.budget(budget), claim_studies)
     about = circumstances(
@@ -113,6 +137,8 @@ def decide(
         runs=claim_studies.n_runs - before[0],
         reused=claim_studies.n_reused - before[1],
         seconds=time.perf_counter() - start,
+        run_seconds=claim_studies.run_seconds - before[2],
+        tuning_notes=claim_studies.tuning_notes[known_notes:],
         command=command,
     )
     verdict = VerdictRecord.of(claim, result, about)
@@ -158,7 +184,16 @@ def last(folder: Path, claim: str) -> VerdictRecord | None:
 
 
 def circumstances(
-    claim: Claim, budget: BudgetName, *, data: str, runs: int, reused: int, seconds: float, command: Sequence[str]
+    claim: Claim,
+    budget: BudgetName,
+    *,
+    data: str,
+    runs: int,
+    reused: int,
+    seconds: float,
+    run_seconds: float,
+    tuning_notes: Sequence[str],
+    command: Sequence[str],
 ) -> Circumstances:
     """The circumstances here and now."""
     spent = claim.budget(budget)
@@ -177,4 +212,10 @@ def circumstances(
         f"{here.cpu}, {here.cores} core{'s' * (here.cores != 1)}, torch {here.torch} ({here.torch_build}), "
         f"{platform.system()}",
         glassformer.__version__,
+        spent.rates,
+        spent.selection_seeds if spent.rates else 0,
+        (spent.selection_steps or spent.steps) if spent.rates else 0,
+        dict(spent.seeds_at),
+        round(run_seconds, 1),
+        tuple(tuning_notes),
     )

@@ -18,10 +18,11 @@ from glassformer.errors import ConfigError
 
 if TYPE_CHECKING:
     from glassformer.claims.budget import BudgetName
+    from glassformer.claims.claim import Claim
     from glassformer.claims.claim_studies import ClaimStudies
     from glassformer.claims.verdicts import VerdictRecord
 
-STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "dim"}
+STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "dim", "not tested": "dim"}
 HOW = {True: "holds", False: "does not hold", None: "inconclusive at this budget"}
 
 
@@ -107,15 +108,16 @@ def _decide(ids: list[str], budget: BudgetName, folder: Path, claim_studies: Cla
         except StoppedError as stopped:
             console.print(Text(str(stopped)))
             raise typer.Exit(130 if stopped.signal == "SIGINT" else 143) from None
-        _show(verdict, console)
+        _show(claim, verdict, console)
     seconds = time.perf_counter() - start
     about = f"{len(chosen)} claim{'s' * (len(chosen) != 1)} tested, {budget} budget"
     console.print(Text.assemble((f"{about}, in {seconds:,.1f} s", "bold"), f"; verdicts in {folder}"))
 
 
-def _show(verdict: VerdictRecord, console: Terminal) -> None:
-    """The verdict, what is true, under which condition, and every measurement."""
-    console.print(Text(f"  {verdict.outcome}", f"bold {STYLES[verdict.verdict]}"))
+def _show(claim: Claim, verdict: VerdictRecord, console: Terminal) -> None:
+    """The verdict, what is true, under which condition, every measurement, and what could still be wrong."""
+    reason = f": {verdict.not_tested}" if verdict.not_tested else ""
+    console.print(Text(f"  {verdict.outcome}{reason}", f"bold {STYLES[verdict.verdict]}"))
     for part, holds in verdict.parts.items():
         console.print(Text(f"    {part}: {HOW[holds]}"))
     console.print(Text(f"  {verdict.sentence}"))
@@ -124,8 +126,16 @@ def _show(verdict: VerdictRecord, console: Terminal) -> None:
         console.print(Text(f"    {name}: {number}", "dim"))
     for path in verdict.evidence:
         console.print(Text(f"  evidence {path}", "dim"))
+    for note in verdict.circumstances.tuning_notes:
+        console.print(Text(f"    grid of {note}", "dim"))
+    if claim.could_be_wrong:
+        console.print(Text("  What could still be wrong:"))
+        for sentence in claim.could_be_wrong:
+            console.print(Text(f"    {sentence}"))
     about = verdict.circumstances
     runs = f", {about.runs} runs ({about.reused} reused) on {about.data}" if about.runs else ""
+    runs += f", {about.run_seconds / 3600:.2f} core-hours of training" if about.run_seconds else ""
+    runs += f", tuned over {about.tuned_over}" if about.rates else ""
     console.print(Text(f"  {about.seconds:.1f} s{runs}", "dim"))
     console.print()
 
@@ -139,7 +149,7 @@ def _list(folder: Path, console: Terminal) -> None:
         table.add_column(heading)
     for claim in named():
         verdict = last(folder, claim.id)
-        shown = Text("not tested yet", "dim")
+        shown = Text("no verdict yet", "dim")
         if verdict is not None:
             about = verdict.circumstances
             shown = Text.assemble(

@@ -24,7 +24,7 @@ def scale_laws(
         typer.Option(metavar="SYMBOL=VALUE", help="An input of the laws named, such as N=1e9; then each is computed."),
     ] = None,
     notes: Annotated[
-        bool, typer.Option("--notes", help="The study notes' recipe: eight wrong formulas beside their right forms.")
+        bool, typer.Option("--notes", help="The study notes' recipe: its wrong formulas beside their right forms.")
     ] = False,
 ) -> None:
     """List the published scaling laws, or explain one, or ask one."""

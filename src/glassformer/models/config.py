@@ -91,7 +91,8 @@ class PositionConfig(Config):
     theta: Annotated[float, Field(gt=1)] = 10_000.0
     """Base of the wavelengths (sinusoidal and rotary)."""
     options: Options = {}
-    """Further arguments of a registered encoding of your own."""
+    """Further arguments of the encoding: ``rms`` of learned and sinusoidal vectors, ``layout`` of sinusoidal ones, and
+    those of one of your own."""
 
 
 class EmbeddingConfig(Config):

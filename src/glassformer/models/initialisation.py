@@ -14,6 +14,7 @@ from torch import nn
 
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import family_of
+from glassformer.parts.positions import NormalEmbedding
 
 TOKEN_MATRICES = ("embedding.tokens", "head")
 LAST_OF_SUBLAYER = {"attention": "attention.w_o", "feedforward": "feedforward.w_2"}
@@ -31,6 +32,7 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
       normal(0, std/√(number of skips)) (Radford et al. 2019, §2.3).
     - ``xavier``: every matrix and embedding Xavier-uniform, biases as the layer makes them.
     - with ``embedding_std``, token embeddings (and a head of its own) are normal(0, embedding_std) in every scheme.
+    - learned positions with ``rms`` among their options are normal(0, rms) in every scheme.
     - ``torch``: as each layer makes them: uniform ±1/√d_in for linear layers, normal(0, 1) for embeddings.
 
     A part of a user's own is started by its own ``reset_parameters``, if it has one.
@@ -66,7 +68,9 @@ def _manual_seed(module: nn.Module, seed: int) -> None:
 def _start(module: nn.Linear | nn.Embedding | nn.Conv1d, config: ModelConfig, *, n_skips: int) -> None:
     """The scheme's values for one matrix and its bias; ``n_skips`` are those it feeds one of, 0 if it feeds none."""
     scheme = config.initialisation
-    if scheme.scheme == "xavier":
+    if isinstance(module, NormalEmbedding):
+        nn.init.normal_(module.weight, mean=0.0, std=module.std)
+    elif scheme.scheme == "xavier":
         nn.init.xavier_uniform_(module.weight)
     elif scheme.scheme == "gpt2":
         std = scheme.std / math.sqrt(n_skips) if scheme.scale_residual and n_skips else scheme.std

@@ -44,15 +44,45 @@ class NoPositions(PositionEncoding):
 
 @register("positions", "learned")
 class LearnedPositions(PositionEncoding):
-    """A table of max_seq_len trained vectors (GPT-2)."""
+    """A table of max_seq_len trained vectors (GPT-2).
 
-    def __init__(self, *, d_model: int, max_seq_len: int, n_heads: int, d_head: int, theta: float = 10_000.0) -> None:
+    Args:
+        rms: the vectors start as normal(0, rms) in every scheme; None: as the scheme starts embeddings.
+    """
+
+    def __init__(
+        self,
+        *,
+        d_model: int,
+        max_seq_len: int,
+        n_heads: int,
+        d_head: int,
+        theta: float = 10_000.0,
+        rms: float | None = None,
+    ) -> None:
         super().__init__(d_model=d_model, max_seq_len=max_seq_len, n_heads=n_heads, d_head=d_head)
-        self.table = nn.Embedding(max_seq_len, d_model)
+        _check_rms(rms)
+        self.table = nn.Embedding(max_seq_len, d_model) if rms is None else NormalEmbedding(max_seq_len, d_model, rms)
 
     def embed(self, positions: Tensor) -> Tensor:
         vectors: Tensor = self.table(positions)
         return vectors
+
+
+class NormalEmbedding(nn.Embedding):
+    """Vectors that start as normal(0, std), whatever the model's scheme (:mod:`glassformer.models.initialisation`)."""
+
+    def __init__(self, rows: int, width: int, std: float) -> None:
+        super().__init__(rows, width)
+        self.std = std
+
+
+def _check_rms(rms: object) -> None:
+    """Raise :class:`TypeError` unless it is None or a finite number above 0."""
+    if rms is None:
+        return
+    if isinstance(rms, bool) or not isinstance(rms, int | float) or not 0 < rms < math.inf:
+        raise TypeError(f"rms is {rms!r}; expected a finite number above 0")
 
 
 def sinusoids(positions: Tensor, d_model: int, theta: float = 10_000.0, layout: str = "interleaved") -> Tensor:
@@ -71,7 +101,11 @@ def sinusoids(positions: Tensor, d_model: int, theta: float = 10_000.0, layout: 
 
 @register("positions", "sinusoidal")
 class SinusoidalPositions(PositionEncoding):
-    """The paper's fixed sines and cosines, "interleaved" as in the paper or in "halves" (:func:`sinusoids`)."""
+    """The paper's fixed sines and cosines, "interleaved" as in the paper or in "halves" (:func:`sinusoids`).
+
+    Args:
+        rms: root mean square of the vectors; None: the sinusoids' own, √½ = 0.71.
+    """
 
     def __init__(
         self,
@@ -82,11 +116,15 @@ class SinusoidalPositions(PositionEncoding):
         d_head: int,
         theta: float = 10_000.0,
         layout: Literal["interleaved", "halves"] = "interleaved",
+        rms: float | None = None,
     ) -> None:
         super().__init__(d_model=d_model, max_seq_len=max_seq_len, n_heads=n_heads, d_head=d_head)
+        _check_rms(rms)
         if layout not in ("interleaved", "halves"):
             raise TypeError(f"layout is {layout!r}; expected 'interleaved' or 'halves'")
         table = sinusoids(torch.arange(max_seq_len), d_model, theta, layout)
+        if rms is not None:
+            table = table * (rms * math.sqrt(2))
         self.register_buffer("table", table, persistent=False)
         self.table: Tensor
 

@@ -25,7 +25,7 @@ GROUPS: Mapping[str, tuple[Law, ...]] = MappingProxyType(
         "Noise scale and critical batch": CRITICAL_BATCH,
         "Learning rate and batch": HYPERPARAMETERS,
         "Mixture of experts": MIXTURE_OF_EXPERTS,
-        "The study notes' recipe, with its right forms": NOTES,
+        "The study notes' recipe and mixed constants, with their right forms": NOTES,
     }
 )
 """In the order in which they are listed."""

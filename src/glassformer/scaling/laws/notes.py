@@ -1,4 +1,5 @@
-"""The scaling recipe of the study notes, each wrong formula as written there beside its right form.
+"""The scaling recipe of the study notes, each wrong formula as written there beside its right form; and two mixtures of
+the paper's own constants, which are not in the notes.
 
 for correction in CORRECTIONS:
     print(correction.wrong.formula, correction.wrong_value, correction.right_value)
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from glassformer.scaling.laws import kaplan
 from glassformer.scaling.laws.chinchilla import UNROUNDED, frontier_of
@@ -17,8 +18,23 @@ from glassformer.scaling.laws.law import NATS, Constant, Law
 from glassformer.scaling.laws.units import PF_DAY
 
 SOURCE = "the study notes behind this project"
+MIXED = f"{kaplan.PAPER}, constants of two of its fits put together"
 HEAD_WIDTH = 64
 """Features of a head, in the notes and in GPT-2."""
+
+
+def _mixed(name: str, title: str, formula: str, computed: str, *, right: str, **further: Any) -> Law:
+    """Constants of two fits of the paper in one formula. The notes do not have it."""
+    return Law(
+        name=f"mixed-{name}",
+        title=f"{title}, from constants that do not belong together",
+        formula=formula,
+        computed=computed,
+        table=f"mixed, {title}",
+        source=MIXED,
+        refers_to=right,
+        **further,
+    )
 
 
 def _written(name: str, title: str, formula: str, computed: str, *, right: str, **further: Any) -> Law:
@@ -48,7 +64,7 @@ CRITICAL_BATCH = _written(
     "the right one elsewhere.",
 )
 
-LOSS_OF_COMPUTE = _written(
+LOSS_OF_COMPUTE = _mixed(
     "loss-of-compute",
     "loss at the compute optimum",
     "L = (1.6e7/C)^0.050",
@@ -104,6 +120,33 @@ STEPS_RIGHT = Law(
     joins=frozenset({kaplan.EQ_5_3}),
 )
 
+STEPS_OF_FLOPS = _written(
+    "steps-of-flops",
+    "steps for a compute budget in FLOPs",
+    "S_min = 5.4e3·C^0.03, C in FLOPs",
+    "k·C^a",
+    constants=kaplan.OPTIMAL_STEPS.constants,
+    inputs={"C": "compute 6·N·B·S, FLOPs"},
+    output=("S_min", "steps"),
+    right="least-steps-of-flops",
+    note="The notes' calculate_steps computes C = 6·N·B·S in FLOPs, with S = 5.4e3 and B = 2e8/L^(1/0.21), and puts it "
+    "into a law of PF-days: at N = 1e9 and L = 3, 20,825 steps instead of 5,254 (its int() cuts them to 20,824 and "
+    "5,253). The factor is 8.64e19^0.03 = 3.96 at every budget.",
+)
+
+STEPS_OF_FLOPS_RIGHT = Law(
+    name="least-steps-of-flops",
+    title="least steps at the optimum, for compute in FLOPs",
+    formula="S_min = k·(C/PF_DAY)^a",
+    constants={**kaplan.OPTIMAL_STEPS.constants, "PF_DAY": Constant(PF_DAY, "FLOP", "a PF-day")},
+    inputs={"C": "compute, FLOPs"},
+    output=("S_min", "steps"),
+    table=kaplan.TABLE_6,
+    source=f"{kaplan.PAPER}, table 6, its PF-days in FLOPs",
+    note="A lower bound, as kaplan-optimal-steps.",
+    joins=frozenset({kaplan.EQ_5_3}),
+)
+
 WIDTH = _written(
     "width",
     "width of a model of N parameters",
@@ -115,7 +158,8 @@ WIDTH = _written(
     right="width-at-aspect-ratio",
     counting="non-embedding",
     note="N = 12·n_layers·d², so this is right for n_layers = 1 only, whatever the budget: 1.3e9 gives d_model 10,408 "
-    f"with {10_408 // HEAD_WIDTH} heads of {HEAD_WIDTH}, in a single layer.",
+    f"with {10_408 // HEAD_WIDTH} heads of {HEAD_WIDTH}, in a single layer; and 10,408 does not divide into "
+    f"{10_408 // HEAD_WIDTH} heads.",
 )
 
 WIDTH_RIGHT = Law(
@@ -175,8 +219,8 @@ PARAMETERS = _written(
     "FLOP it asks for 8e11 parameters, 20 times Chinchilla's.",
 )
 
-MIXED_TABLES = _written(
-    "mixed-tables",
+MIXED_TABLES = _mixed(
+    "tables",
     "parameters beside the loss of table 3",
     "N = 1.3e9·C^0.73, trained along L(N, S_min) of table 3",
     "k·C_min^a",
@@ -189,15 +233,20 @@ MIXED_TABLES = _written(
 )
 
 
+StandsIn = Literal["notes", "paper"]
+"""Where a mistake stands: in the study notes; or nowhere in them, mixed from constants of Kaplan et al. 2020."""
+
+
 @dataclass(frozen=True)
 class Correction:
-    """A formula of the notes, the right one, and an example in which they differ.
+    """A wrong formula, the right one, and an example in which they differ.
 
     Attributes:
-        number: 1 to 8.
+        number: 1 to 9; the notes' come first.
         at: inputs of the example, by symbol.
         right_only: inputs that only the right form has.
         fault: what is wrong, in a sentence.
+        stands_in: where the wrong formula is from.
     """
 
     number: int
@@ -206,10 +255,11 @@ class Correction:
     at: Mapping[str, float]
     fault: str
     right_only: Mapping[str, float] | None = None
+    stands_in: StandsIn = "notes"
 
     @property
     def wrong_value(self) -> float:
-        """What the notes' formula gives."""
+        """What the wrong formula gives."""
         return float(self.wrong(**self.at))
 
     @property
@@ -220,30 +270,55 @@ class Correction:
     def __str__(self) -> str:
         at = ", ".join(f"{symbol} = {value:g}" for symbol, value in {**self.at, **(self.right_only or {})}.items())
         unit = self.right.output[1]
+        where = "" if self.stands_in == "notes" else " Not in the notes: constants of the paper, mixed."
         return (
             f"{self.number}. {self.wrong.formula}: {self.fault} Right: {in_numbers(self.right)}. "
-            f"At {at}: {self.wrong_value:.3g} instead of {self.right_value:.3g} {unit}."
+            f"At {at}: {self.wrong_value:.5g} instead of {self.right_value:.5g} {unit}.{where}"
         )
 
+
+EXAMPLE_BATCH = 2e8 / 3 ** (1 / 0.21)
+"""The notes' batch at a loss of 3, tokens: 1.07e6."""
 
 CORRECTIONS: tuple[Correction, ...] = (
     Correction(1, CRITICAL_BATCH, kaplan.CRITICAL_BATCH, {"L": 3}, "the sign of the exponent is wrong."),
     Correction(
-        2, LOSS_OF_COMPUTE, kaplan.OF_LEAST_COMPUTE, {"C_min": 1}, "the scale of one law with another's exponent."
+        2, TOKENS, kaplan.OPTIMAL_TOKENS, {"C_min": 1}, "eq. 6.7 of the paper, which contradicts its own table 6."
     ),
+    Correction(3, STEPS, STEPS_RIGHT, {"C_min": 1}, "a lower bound, taken for the number to run."),
     Correction(
-        3, TOKENS, kaplan.OPTIMAL_TOKENS, {"C_min": 1}, "eq. 6.7 of the paper, which contradicts its own table 6."
+        4,
+        STEPS_OF_FLOPS,
+        STEPS_OF_FLOPS_RIGHT,
+        {"C": 6 * 1e9 * EXAMPLE_BATCH * 5.4e3},
+        "FLOPs put into a law of PF-days.",
     ),
-    Correction(4, STEPS, STEPS_RIGHT, {"C_min": 1}, "a lower bound, taken for the number to run."),
     Correction(5, WIDTH, WIDTH_RIGHT, {"N": 1.3e9}, "it leaves one layer for every budget.", {"r": 64}),
     Correction(6, LOSS_OF_PARAMETERS, LOSS_RIGHT, {"N": 1.3e9}, "the converged loss, not that of the optimum."),
     Correction(7, PARAMETERS, frontier_of(UNROUNDED), {"C": 5.76e23}, "an exponent that later work has replaced."),
-    Correction(8, MIXED_TABLES, kaplan.THEORY_PARAMETERS, {"C_min": 1}, "two tables that do not agree, used as one."),
+    Correction(
+        8,
+        LOSS_OF_COMPUTE,
+        kaplan.OF_LEAST_COMPUTE,
+        {"C_min": 1},
+        "the scale of one law with another's exponent.",
+        stands_in="paper",
+    ),
+    Correction(
+        9,
+        MIXED_TABLES,
+        kaplan.THEORY_PARAMETERS,
+        {"C_min": 1},
+        "two tables that do not agree, used as one.",
+        stands_in="paper",
+    ),
 )
+"""The seven mistakes of the notes, and two that mix constants of the paper."""
 
 NOTES: tuple[Law, ...] = (
     *(correction.wrong for correction in CORRECTIONS),
     STEPS_RIGHT,
+    STEPS_OF_FLOPS_RIGHT,
     WIDTH_RIGHT,
     LOSS_RIGHT,
 )
