@@ -1,4 +1,4 @@
-"""The choice that simulations of tuned studies make for thousands of studies at once is the product's, study by study."""
+"""The choice that simulations make for thousands of tuned studies at once is the product's, study by study."""
 
 from __future__ import annotations
 
