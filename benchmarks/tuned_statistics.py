@@ -121,7 +121,7 @@ def tuned(rng: np.random.Generator, studies: int, promise: Promise) -> None:
         f"\n5. Tuned studies: a baseline and {VARIANTS} variants that are equal at their own best rates; {studies:,} "
         "studies a row\n"
         "                                      at the chosen rates     at the best rates\n"
-        "   curves        selection   pairs    covered  any error     covered  any error   mean |error|   best rate"
+        "   curves        selection   pairs    covered  any error     covered  any error   mean |truth|   best rate"
     )
     for name, draw in SETTINGS.items():
         for selection_seeds in SELECTION_SEEDS:
@@ -151,7 +151,7 @@ def shortcuts(rng: np.random.Generator, studies: int) -> None:
     print(
         "\n6. The same studies with the seeds that chose judging too; and with the baseline's rate for all arms\n"
         "                          same seeds: at the chosen rates                  one rate: at the best rates\n"
-        "   curves          pairs    covered  any error    loss too low by       covered  any error   mean |error|"
+        "   curves          pairs    covered  any error    loss too low by       covered  any error   mean |truth|"
     )
     for name, draw in SETTINGS.items():
         for pairs in PAIRS:
@@ -229,21 +229,26 @@ def price_of_choosing(rng: np.random.Generator, studies: int) -> None:
     """How far above the arm's best the chosen rate is, by selection seeds and grid, and what of it the grid costs."""
     numbers = (1, 2, 3, 5, 8)
     print(
-        "\n8. Loss of the chosen rate above the arm's best, mean in nats, by selection seeds; the last column is\n"
-        "   that of the best rate of the grid. Neighbouring rates are a factor of 3.2 apart, or of 1.8 (√3.2)\n"
-        f"   curves        factor{''.join(f'{number:>9}' for number in numbers)}     known"
+        "\n8. Loss of the chosen rate above the arm's best, mean in nats, by selection seeds; then that of the best\n"
+        "   rate of the grid; then any error at the best rates with 3 selection seeds and 5 pairs. Each rate of the grid\n"
+        "   is 3.2, 1.8 or 1.3 times the one before\n"
+        f"   curves        factor{''.join(f'{number:>9}' for number in numbers)}     known   any error"
     )
-    middle = np.linspace(RATES[0], RATES[-1], 7)
     for name, draw in SETTINGS.items():
-        for factor, grid in (("3.2", GRID), ("1.8", extended(middle))):
+        for factor, rates in (("3.2", 4), ("1.8", 7), ("1.3", 13)):
+            grid = extended(np.linspace(RATES[0], RATES[-1], rates))
             costs = []
             for number in numbers:
                 curves = draw(rng, studies)
                 best, _ = choose(curves.at_grid(rng, grid, number, studies))
                 costs.append(float((curves.loss(grid[best]) - FLOOR).mean()))
+                if number == 3:
+                    misled = Intervals.of(curves.at_rate(rng, grid[best], 5)).any_difference()
             nearest = grid[np.abs(grid - curves.optimum[..., None]).argmin(axis=-1)]
             costs.append(float((curves.loss(nearest) - FLOOR).mean()))
-            print(f"   {name:<14}{factor:>6}" + "".join(f"{cost:>9.4f}" for cost in costs))
+            print(
+                f"   {name:<14}{factor:>6}{''.join(f'{cost:>9.4f}' for cost in costs)}   {percent(misled)}", flush=True
+            )
 
 
 def differences(curves: Curves, rates: Floats) -> Floats:
