@@ -230,8 +230,8 @@ def price_of_choosing(rng: np.random.Generator, studies: int) -> None:
     numbers = (1, 2, 3, 5, 8)
     print(
         "\n8. Loss of the chosen rate above the arm's best, mean in nats, by selection seeds; then that of the best\n"
-        "   rate of the grid; then any error at the best rates with 3 selection seeds and 5 pairs. Each rate of the grid\n"
-        "   is 3.2, 1.8 or 1.3 times the one before\n"
+        "   rate of the grid; then any error at the best rates with 3 selection seeds and 5 pairs. Each rate of the\n"
+        "   grid is 3.2, 1.8 or 1.3 times the one before\n"
         f"   curves        factor{''.join(f'{number:>9}' for number in numbers)}     known   any error"
     )
     for name, draw in SETTINGS.items():
