@@ -32,6 +32,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from glassformer.data.pairs import open_pairs
+from glassformer.data.translation_config import TranslationConfig
 from glassformer.errors import GlassformerError
 from glassformer.generation.beam_search_config import BeamSearchConfig
 from glassformer.generation.translation import Translator
@@ -63,7 +64,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [-h] COMMAND ..."
     )
     commands = parser.add_subparsers(title="commands", metavar="")
-    folder = {"type": Path, "default": Path("multi30k-moses"), "help": "Moses-tokenised files (multi30k-moses)"}
+    folder: dict[str, Any] = {
+        "type": Path,
+        "default": Path("multi30k-moses"),
+        "help": "Moses-tokenised files (multi30k-moses)",
+    }
 
     command = commands.add_parser("prepare", help="write the Moses-tokenised, lower-cased files")
     command.add_argument("--folder", **folder)
@@ -305,7 +310,8 @@ def detokenised(
     """SacreBLEU and chrF2 of detokenised translations and the published references, in lower case: a model that reads
     and writes lower case has no case to score. None where sacremoses is missing, or the data are not Multi30k's.
     """
-    language = Path(str(opened.config.data.source).rpartition(",")[2]).suffix.removeprefix(".")
+    assert isinstance(opened.config.data, TranslationConfig)
+    language = Path(opened.config.data.source.rpartition(",")[2]).suffix.removeprefix(".")
     try:
         detokenizer = sacremoses().MosesDetokenizer(language)
     except SystemExit:

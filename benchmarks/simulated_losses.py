@@ -95,7 +95,8 @@ def best_of(losses: Floats, tried: Booleans | None = None) -> Integers:
     if tried is not None:
         diverged = np.where(tried, diverged, losses.shape[-1] + 1)
     fewest = diverged == diverged.min(axis=-1, keepdims=True)
-    return np.where(fewest, mean, np.inf).argmin(axis=-1)
+    best: Integers = np.where(fewest, mean, np.inf).argmin(axis=-1)
+    return best
 
 
 def choose(losses: Floats) -> tuple[Integers, Booleans]:

@@ -13,6 +13,7 @@ that vary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def _draw(
     def draw(rng: np.random.Generator, studies: int) -> Curves:
         shape = (studies, 1 + VARIANTS if own else 1)
         best = rng.uniform(*optimum, shape)
-        steepness = np.exp(rng.uniform(*np.log(curvature), shape))
+        steepness = np.exp(rng.uniform(math.log(curvature[0]), math.log(curvature[1]), shape))
         drawn = (best, steepness, best + rng.uniform(*limit, shape), np.full(shape, FLOOR))
         return Curves(*(np.broadcast_to(each, (studies, 1 + VARIANTS)) for each in drawn))
 
@@ -104,7 +105,8 @@ class Intervals:
 
     def any_difference(self) -> Booleans:
         """Whether a study [S] calls any variant different."""
-        return (self.p <= 0.05).any(axis=-1)
+        called: Booleans = np.any(self.p <= 0.05, axis=-1)
+        return called
 
 
 def percent(hit: Booleans) -> str:
@@ -215,8 +217,8 @@ def sequential(rng: np.random.Generator, studies: int, promise: Promise) -> None
             values = losses[:, 1:] - losses[:, :1]
             order = np.argsort(np.isnan(values), axis=-1, kind="stable")  # a pair with a diverged run adds no look
             low, high = repeated_intervals(np.take_along_axis(values, order, axis=-1), 0.05 / VARIANTS)
-            missed = ((truth < low) | (truth > high)).any(axis=(1, 2))
-            misled = ((low > 0) | (high < 0)).any(axis=(1, 2))
+            missed: Booleans = np.any((truth < low) | (truth > high), axis=(1, 2))
+            misled: Booleans = np.any((low > 0) | (high < 0), axis=(1, 2))
             print(
                 f"   {name:<14}{selection_seeds:>8}          {percent(~missed)}                "
                 f"{percent(missed)}                    {percent(misled)}"
