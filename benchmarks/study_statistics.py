@@ -1,6 +1,6 @@
 """The statistics of studies against truth, with more studies than a test has time for.
 
-    python benchmarks/study_statistics.py [--studies 200000] [--seed 0]
+    python benchmarks/study_statistics.py [--studies 200000] [--tuned-studies 20000] [--seed 0]
 
 Every study is simulated: a base and its variants share a random effect of the seed, and each run adds its own noise,
 all normal. Printed are, with two standard errors of the simulation:
@@ -10,7 +10,12 @@ all normal. Printed are, with two standard errors of the simulation:
     2. how often a table of 10 variants without effect shows one (promised: at most 5 %), with and without Holm;
     3. how often anything is shown falsely when one looks after every seed (promised: at most 5 %);
     4. how many seeds deciding takes, and the boundaries of |t|, beside the t test of a single look and beside the
-       t-mixture martingale of Wang & Ramdas 2024 at three mixing widths.
+       t-mixture martingale of Wang & Ramdas 2024 at three mixing widths;
+    5. the same promises where each arm's rate was chosen first, on other seeds, and how often a variant that is equal
+       at its own best is called different, since neither a grid nor a choice is perfect;
+    6. what goes wrong where the seeds that chose judge too, and where one rate serves all arms;
+    7. tuned studies that add seeds until all is decided;
+    8. what choosing costs, by selection seeds and by the grid's spacing.
 
 The exit status is 1 if a promise is broken by more than three standard errors.
 """
@@ -24,6 +29,7 @@ import time
 import numpy as np
 import scipy
 from scipy import optimize, stats
+from tuned_statistics import more_to_choose_from, price_of_choosing, sequential, shortcuts, tuned
 
 from glassformer.statistics.boundaries import FIRST_LOOK, critical_values, spent
 from glassformer.statistics.paired import Floats, holm, paired_t
@@ -45,6 +51,7 @@ def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--studies", type=int, default=200_000)
+    parser.add_argument("--tuned-studies", type=int, default=20_000, help="of every setting in parts 5 to 8")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     start = time.perf_counter()
@@ -54,6 +61,12 @@ def main() -> None:
     for part in (coverage, family_wise_error, peeking, seeds_to_decide):
         part(np.random.default_rng(arguments.seed), arguments.studies)
     boundaries()
+    rng, studies = np.random.default_rng(arguments.seed), arguments.tuned_studies
+    tuned(rng, studies, promise)
+    shortcuts(rng, studies)
+    more_to_choose_from(rng, studies, promise)
+    sequential(rng, studies, promise)
+    price_of_choosing(rng, studies)
     print(f"\n{time.perf_counter() - start:.0f} s")
     if broken:
         sys.exit("Broken: " + "; ".join(broken))
