@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from glassformer.data.config import DataConfig
+from glassformer.data.masked_config import MaskedConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.presets import preset
 from glassformer.tasks.run_config import RunConfig
@@ -75,12 +76,13 @@ def configure(text, pairs):
 
     def build(changes=None, *, base="nanogpt-shakespeare-cpu") -> RunConfig:
         chosen = preset(base)
-        if chosen.model.has_encoder:
-            data, own = TranslationConfig(), SMALL | OF_PAIRS | {"data.source": str(pairs)}
-        else:
-            data, own = DataConfig(), SMALL | OF_TEXT | {"data.source": str(text)}
+        data, own = {
+            "decoder": (DataConfig(), OF_TEXT | {"data.source": str(text)}),
+            "encoder": (MaskedConfig(), OF_TEXT | {"data.source": str(text), "data.bpe_vocab_size": 300}),
+            "encoder-decoder": (TranslationConfig(), OF_PAIRS | {"data.source": str(pairs)}),
+        }[chosen.model.family]
         recipe = {name: value for name, value in chosen.recipe.items() if name != "data.vocab_size"}
-        return RunConfig(model=chosen.model, data=data).override(recipe | own | (changes or {}))
+        return RunConfig(model=chosen.model, data=data).override(recipe | SMALL | own | (changes or {}))
 
     return build
 

@@ -19,6 +19,7 @@ from models.whole_models import counted_flops, kept_bytes, lengths_of
 
 from glassformer.errors import ConfigError, DataError
 from glassformer.models.build import build
+from glassformer.models.classes import MODELS
 from glassformer.models.config import ModelConfig
 from glassformer.models.costs import costs
 from glassformer.models.counting import (
@@ -31,7 +32,6 @@ from glassformer.models.counting import (
     parameters,
 )
 from glassformer.models.decoder import Decoder
-from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.presets import preset, preset_names
 from glassformer.parts.feedforward import ReLUFeedForward
 from glassformer.registry import register, registered
@@ -114,7 +114,7 @@ def test_presets_have_the_parameters_they_say(name):
 def test_presets_cost_the_flops_that_torch_counts(name):
     config = preset(name).model
     model, flops = build_on_meta(config), flops_per_token(config, 16)
-    assert isinstance(model, EncoderDecoder if config.has_encoder else Decoder)
+    assert isinstance(model, MODELS[config.family])
     lengths = lengths_of(config, 16, 16)
     assert flops.forward * 32 == counted_flops(model, 2, *lengths)
     assert flops.training * 32 == counted_flops(model, 2, *lengths, backward=True)

@@ -90,6 +90,7 @@ def test_it_generates_nothing():
         generate(build(PLAIN), [[1, 2]])
 
 
-def test_no_data_trains_it_yet():
-    with pytest.raises(ConfigError, match="trains an encoder-only model"):
-        RunConfig.build({"model": PLAIN})
+def test_it_trains_on_masked_text_unless_other_data_are_named():
+    assert RunConfig.build({"model": PLAIN}).data.task == "masked-language-modeling"
+    with pytest.raises(ConfigError, match="trains a decoder-only model, and this is an encoder-only model"):
+        RunConfig.build({"model": PLAIN, "data": {"task": "language-modeling"}})

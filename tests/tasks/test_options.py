@@ -55,5 +55,5 @@ def test_an_option_of_another_task_is_named_and_its_own_pass():
 
 def test_built_in_data_lead_to_their_task():
     for task in tasks():
-        assert all(task_with(name) is task for name in task.built_in)
+        assert all(task_with(name, task.config.families[0]) is task for name in task.built_in)
     assert task_with("my-own-file.txt") is None

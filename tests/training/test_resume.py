@@ -70,6 +70,23 @@ def test_a_resumed_translator_equals_an_uninterrupted_one(runs, configure, resum
     assert_same_end(resumed, whole)
 
 
+MASKED = {
+    "plain": {},
+    "with dropout": {"model.dropout": 0.3, "model.attention.dropout": 0.1},
+    "whole words, all masked": {"data.masking.whole_words": True, "data.masking.mask": 1, "data.masking.random": 0},
+}
+
+
+@pytest.mark.parametrize("changes", MASKED.values(), ids=MASKED)
+def test_a_resumed_masked_language_model_equals_an_uninterrupted_one(runs, configure, resume, assert_same_end, changes):
+    config = configure(changes, base="masked-small")
+    whole = runs.train(config)
+    resumed, warnings = resume(runs.train_until(config, 7).run)
+    assert warnings == []
+    assert whole.progress.step > 7
+    assert_same_end(resumed, whole)
+
+
 @pytest.mark.parametrize("step", range(1, 12))
 def test_resumed_equals_uninterrupted_wherever_it_was_stopped(runs, configure, resume, assert_same_end, step):
     config = configure({"model.dropout": 0.1})

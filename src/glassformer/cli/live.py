@@ -86,9 +86,12 @@ class LiveTraining:
         loss = f"{record['loss']:.4f}"
         self.bar.update(self.task, validation=loss)
         best = "  best so far" if record["best"] and record["step"] else ""
-        also = f"{record['bits_per_byte']:.3f} bits/byte"
-        if "accuracy" in record:
+        if "exact" in record:
             also = f"{record['accuracy']:.1%} of tokens right, {record['exact']:.1%} of answers"
+        elif "accuracy" in record:
+            also = f"{record['accuracy']:.1%} of masked tokens right"
+        else:
+            also = f"{record['bits_per_byte']:.3f} bits/byte"
         step = f"step {record['step']:>6}  "
         self.console.print(Text.assemble(step, (f"validation {loss}", "bold"), f" nats/token, {also}{best}"))
 

@@ -71,6 +71,9 @@ COMMANDS = {
     "translate": Command(
         "glassformer.cli.translate:translate", "Translate lines of text with a trained translator.", opens=True
     ),
+    "fill": Command(
+        "glassformer.cli.fill:fill", "Fill in the [MASK]s of a text with a trained masked language model.", opens=True
+    ),
     "evaluate": Command(
         "glassformer.cli.evaluate:evaluate",
         "Measure a model's loss; score a translator's translations, or the answers to a task.",

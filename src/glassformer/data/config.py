@@ -1,4 +1,4 @@
-"""What a language model's data are: the text, how it becomes tokens, and how it is split."""
+"""What a language model's data are: the text, how it becomes tokens, how it is split, and what is learned from it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from pydantic import Field
 from glassformer.data.kind import DataKind, RunSettings
 
 
-class DataConfig(DataKind):
-    """Text, tokenizer and split of a language-modelling data set."""
+class TextConfig(DataKind):
+    """Text, tokenizer and split."""
 
-    families: ClassVar[tuple[str, ...]] = ("decoder",)
-    learned: ClassVar[str] = "a text"
     paths: ClassVar[tuple[str, ...]] = ("source", "gpt2_files")
-
-    task: Literal["language-modeling"] = "language-modeling"
-    """What is learned from the text: to continue it."""
 
     source: Annotated[str, Field(min_length=1)] = "python-stdlib"
     """The text: 'python-stdlib' (the source of this Python's standard library), 'tinyshakespeare', a file, a folder
@@ -80,3 +75,13 @@ class DataConfig(DataKind):
             yield f"text_column has no effect: only 'hf:' sources have columns, and the source is '{self.source}'."
         if self.source == "hf:":
             yield "source=hf: names no data set; write hf:owner/name."
+
+
+class DataConfig(TextConfig):
+    """Text, tokenizer and split of a language-modelling data set."""
+
+    families: ClassVar[tuple[str, ...]] = ("decoder",)
+    learned: ClassVar[str] = "a text"
+
+    task: Literal["language-modeling"] = "language-modeling"
+    """What is learned from the text: to continue it."""

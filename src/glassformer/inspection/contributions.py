@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from glassformer.errors import ConfigError
 from glassformer.inspection.frozen_norms import FrozenNorm, freeze
 from glassformer.inspection.residual_points import FINAL_NORM, Sublayer, kept, sublayers
 from glassformer.models.trace import Trace
@@ -48,6 +49,12 @@ def contributions(
     Raises:
         ConfigError: a norm whose linear map is not known; a trace without the activations that are needed.
     """
+    if trace.model.config.head.transform:
+        raise ConfigError(
+            "head.transform has an activation between the final norm and the head, so the logits are not a sum of what "
+            "the components add; attribute a model without it.",
+            subject="inspection",
+        )
     spec = trace.model.family.stack()
     prefix, stack = spec.prefix, spec.module(trace.model)
     below = sublayers(trace)
@@ -111,9 +118,16 @@ def _embedding(trace: Trace, directions: Tensor, row: int) -> Iterator[tuple[Com
         parts.append(("position embedding", vectors if vectors.dim() == 2 else vectors[row]))
     if stack.embedding.tokens is not None:
         parts.append(("token embedding", kept(trace, f"{prefix}embedding.token_vectors")[row]))
+    if stack.embedding.types is not None:
+        parts.append(("segment embedding", stack.embedding.types.weight[0].detach().expand_as(parts[-1][1])))
     summed = torch.stack([vectors for _, vectors in parts]).sum(0)
+    norm = FrozenNorm()
+    if stack.embedding.norm is not None:
+        norm = freeze(stack.embedding.norm, summed, name="of the embedding")
     embedded = kept(trace, f"{prefix}embedding.output")[row]
-    yield from _changed("embedding", "embedding", embedded, summed, directions)
+    yield from _changed("embedding", "embedding", embedded, norm(summed), directions)
+    yield from _bias(norm, "embedding norm", "embedding norm", directions)
+    directions = norm.pull_back(directions)
     for name, vectors in parts:
         yield Component(name, name), _product(directions, vectors)
 

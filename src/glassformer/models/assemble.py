@@ -10,6 +10,7 @@ from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
 from glassformer.parts.blocks import Block
 from glassformer.parts.feedforward import PointwiseConvolution
+from glassformer.parts.head_transform import HeadTransform
 from glassformer.registry import find
 
 
@@ -45,6 +46,11 @@ def make_norm(config: ModelConfig) -> nn.Module:
     norm = config.norm
     part: nn.Module = make_part("norm", norm.kind, config.d_model, eps=norm.eps, bias=norm.bias, **norm.options)
     return part
+
+
+def make_head_transform(config: ModelConfig) -> nn.Module:
+    """What a BERT does before its head."""
+    return HeadTransform(config.d_model, lambda: make_norm(config), bias=config.feedforward.bias)
 
 
 def make_block(config: ModelConfig, *, cross: bool = False) -> Block:

@@ -104,6 +104,10 @@ class EmbeddingConfig(Config):
     """Multiply the token vectors by the square root of d_model."""
     source: Literal["target", "head", "own"] = "target"
     """Whose matrix the encoder's tokens use: the decoder's embedding's, the head's, or one of their own."""
+    norm: bool = False
+    """A norm of the sum of token and position vectors (BERT, ModernBERT)."""
+    types: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Vectors for the segments of a text, of which the first is added to every token (BERT has 2)."""
 
 
 class HeadConfig(Config):
@@ -113,6 +117,8 @@ class HeadConfig(Config):
     """Use the (decoder's) token embedding's matrix; off gives the head one of its own."""
     bias: bool = False
     """A bias per token of the vocabulary."""
+    transform: bool = False
+    """A dense layer (with a bias if the feed-forward layers have them), gelu and a norm before the head (BERT)."""
 
 
 class InitialisationConfig(Config):

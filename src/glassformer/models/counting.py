@@ -194,9 +194,13 @@ class _WithoutStartingValues(TorchFunctionMode):
 
 def _part(name: str) -> str:
     """The part that a module or a parameter belongs to, by the name of either; "" for the model's own."""
+    if "embedding.norm" in name or "head_transform.norm" in name:
+        return "norms"
     for piece in name.split("."):
         if piece in ("embedding", "attention", "cross_attention", "feedforward", "head"):
             return piece
+        if piece == "head_transform":
+            return "head"
         if piece.endswith("_norm"):
             return "norms"
     return ""
@@ -209,7 +213,7 @@ def _parameters(key: _Key) -> Parameters:
     for name, weight in skeleton.model.named_parameters():
         count, part = skeleton.times(name) * weight.numel(), _part(name)
         if part == "embedding":
-            part = "token_embedding" if "embedding.tokens." in name else "position_embedding"
+            part = "position_embedding" if "embedding.positions." in name else "token_embedding"
         counts[part] += count
         counts["matrices"] += count if "blocks." in name and weight.dim() == 2 else 0
     return Parameters(**counts)

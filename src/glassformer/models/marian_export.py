@@ -183,6 +183,9 @@ def _beyond_marian(config: ModelConfig) -> Iterator[str]:
         "attention.qk_norm": (config.attention.qk_norm, "none"),
         "feedforward.convolution": (config.feedforward.convolution, False),
         "embedding.tokens": (config.embedding.tokens, True),
+        "embedding.norm": (config.embedding.norm, False),
+        "embedding.types": (config.embedding.types, 0),
+        "head.transform": (config.head.transform, False),
         "residual": (config.residual, "both"),
         "sublayers": (config.sublayers, "both"),
     }

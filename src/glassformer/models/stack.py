@@ -41,6 +41,8 @@ class Stack(nn.Module):
             make_positions(config),
             tokens=config.embedding.tokens,
             scale=config.embedding.scale,
+            types=config.embedding.types,
+            norm=make_norm(config) if config.embedding.norm else None,
             dropout=config.dropout,
         )
         self.blocks = nn.ModuleList(make_block(config, cross=cross) for _ in range(n_layers))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.errors import CheckpointError
+from glassformer.models.assemble import make_head_transform
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import Family, family_of
 from glassformer.models.initialisation import initialise
@@ -25,12 +26,15 @@ class Transformer(nn.Module):
     """
 
     config: ModelConfig
+    head_transform: nn.Module
+    """What is done to the hidden vectors before the head; nothing in most models."""
     head: nn.Linear
     logits: Probe
 
     def add_head(self, seed: int) -> None:
         """Finish a model whose stacks are made: its head, its starting weights, and the matrices that are one."""
         config = self.config
+        self.head_transform = make_head_transform(config) if config.head.transform else nn.Identity()
         self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=config.head.bias)
         self.logits = Probe()
         initialise(self, config, seed)
@@ -57,7 +61,7 @@ class Transformer(nn.Module):
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """[…, d_model] → logits […, vocab_size]; a padded vocabulary's extra columns are cut off."""
-        logits = self.head(hidden)
+        logits = self.head(self.head_transform(hidden))
         if self.config.padded_vocab_size != self.config.vocab_size:
             logits = logits[..., : self.config.vocab_size]
         probed: Tensor = self.logits(logits)

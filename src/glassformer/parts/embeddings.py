@@ -13,12 +13,15 @@ from glassformer.parts.probes import Probe
 
 
 class Embedding(nn.Module):
-    """dropout(token vector [× √d_model] + position vector).
+    """dropout(norm(token vector [× √d_model] + position vector + type vector)); most models have no norm and no types.
 
     Args:
         vocab_size: rows of the table.
         tokens: False leaves the tokens out: the model sees positions only.
         scale: multiply the token vectors by √d_model (Vaswani et al. 2017, §3.4), before positions are added.
+        types: vectors for the segments of a text (Devlin et al. 2019, §3.2), of which the first is added: a text here
+            is one segment.
+        norm: applied to the sum.
     """
 
     def __init__(
@@ -29,11 +32,15 @@ class Embedding(nn.Module):
         *,
         tokens: bool = True,
         scale: bool = False,
+        types: int = 0,
+        norm: nn.Module | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, d_model) if tokens else None
         self.positions = positions
+        self.types = nn.Embedding(types, d_model) if types else None
+        self.norm = norm
         self.factor = math.sqrt(d_model) if scale else 1.0
         self.dropout = Dropout(dropout)
         if tokens:
@@ -54,5 +61,9 @@ class Embedding(nn.Module):
             vectors = self.token_vectors(vectors)
             x = vectors if x is None else vectors + x
         assert x is not None, "ModelConfig rejects a model without tokens and without added positions"
+        if self.types is not None:
+            x = x + self.types.weight[0]
+        if self.norm is not None:
+            x = self.norm(x)
         output: Tensor = self.output(self.dropout(x))
         return output

@@ -5,7 +5,7 @@ A new kind is one file here, and its name in the tuple below; a user's own is a 
 
 from importlib import import_module
 
-KINDS = ("text", "pairs", "problems")
+KINDS = ("text", "pairs", "problems", "masked")
 """The files, in order: of the kinds that a model's family can be trained on, the first is its
 default."""
 

@@ -8,14 +8,13 @@ from typing import Any
 from rich.text import Text as RichText
 
 from glassformer.data.task_tokenizer import TextTokenizer
-from glassformer.errors import ConfigError, DataError
+from glassformer.errors import DataError
 from glassformer.generation.decoding import DecodingConfig
 from glassformer.generation.generate import GeneratedToken, stream
 from glassformer.generation.sampling import SamplingConfig
-from glassformer.scoring.finite_checks import check_finite_weights
 from glassformer.tasks.opening import Opened
 from glassformer.tasks.options import Option
-from glassformer.tasks.task import EvaluationRequest, Task
+from glassformer.tasks.task import Task
 
 SEQUENCES = 16
 """At once, unless the request says otherwise."""
@@ -57,17 +56,6 @@ class LanguageModelTask(Task):
         """
         encoded = [encode_prompt(opened.tokenizer, prompt, warn) for prompt in prompts]
         return stream(opened.model, encoded, sampling, decoding=decoding, tokenizer=opened.tokenizer, stop=stop)
-
-    def open_for(self, asked: EvaluationRequest) -> Opened[Any, Any]:
-        """The one model that an evaluation asks for, its weights finite."""
-        checkpoints = asked["checkpoint"] or ["best"]
-        if len(checkpoints) > 1:
-            raise ConfigError("--checkpoint is given twice, and only translators make ensembles.", subject="command")
-        opened = self.open(asked.run, checkpoints[0], device=asked.device)
-        for warning in opened.warnings:
-            asked.warn(warning)
-        check_finite_weights(opened.model, opened.run.name, opened.step)
-        return opened
 
 
 def encode_prompt(tokenizer: TextTokenizer, prompt: str, warn: Callable[[str], None]) -> list[int]:

@@ -37,9 +37,14 @@ def task_of(data: DataKind | RunConfig) -> Task:
     return _tasks[data.data.task if isinstance(data, RunConfig) else data.task]
 
 
-def task_with(name: str) -> Task | None:
-    """The task of the built-in data of this name, as ``--data`` takes it; None for everything else."""
-    return next((task for task in _tasks.values() if name in task.built_in), None)
+def task_with(name: str, family: str | None = None) -> Task | None:
+    """The task of the built-in data of this name, as ``--data`` takes it; None for everything else.
+
+    Args:
+        family: of the model. Several tasks may have the same text; the first that trains this family is preferred.
+    """
+    found = [task for task in _tasks.values() if name in task.built_in]
+    return next((task for task in found if family in task.config.families), found[0] if found else None)
 
 
 def task_named(config: type[DataKind]) -> Task:

@@ -29,8 +29,9 @@ from rich.console import RenderableType
 from glassformer.config import KIND
 from glassformer.data.kind import DataKind
 from glassformer.data.task_tokenizer import TaskTokenizer
-from glassformer.errors import RunError
+from glassformer.errors import ConfigError, RunError
 from glassformer.runs.folder import Run
+from glassformer.scoring.finite_checks import check_finite_weights
 from glassformer.tasks.opening import Opened, open_any, run_config
 from glassformer.tasks.options import Option
 from glassformer.tasks.run_config import RunConfig
@@ -163,6 +164,17 @@ class Task(ABC):
             )
         config, model, step, warnings = open_any(run, checkpoint, device=device, trust_parts=trust_parts)
         return Opened(run, config, model, self.load_tokenizer(run.tokenizer), step, warnings)
+
+    def open_for(self, asked: EvaluationRequest) -> Opened[Any, Any]:
+        """The one model that an evaluation asks for (its option ``checkpoint``; the best), its weights finite."""
+        checkpoints = asked["checkpoint"] or ["best"]
+        if len(checkpoints) > 1:
+            raise ConfigError("--checkpoint is given twice, and only translators make ensembles.", subject="command")
+        opened = self.open(asked.run, checkpoints[0], device=asked.device)
+        for warning in opened.warnings:
+            asked.warn(warning)
+        check_finite_weights(opened.model, opened.run.name, opened.step)
+        return opened
 
     @abstractmethod
     def evaluate(self, asked: EvaluationRequest) -> EvaluationReport:

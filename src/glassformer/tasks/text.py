@@ -8,7 +8,7 @@ from typing import Any
 
 from glassformer.data import preparation
 from glassformer.data.batches import Batch
-from glassformer.data.config import DataConfig
+from glassformer.data.config import DataConfig, TextConfig
 from glassformer.data.entropy import bigram_entropy, unigram_entropy
 from glassformer.data.language_modeling import LanguageModelingData, fixed_batches, prepare
 from glassformer.data.prepared_folders import versions
@@ -92,6 +92,21 @@ class TextSamples(TrainingData):
         return text.rstrip("\ufffd"), None  # a character that the cut went through
 
 
+def text_content(data: TextConfig) -> str:
+    """A hash of what a text holds now."""
+    return open_source(data.source, text_column=data.text_column).fingerprint()
+
+
+def text_made_from(data: TextConfig, recorded: Mapping[str, Any]) -> str:
+    """Of ``python-stdlib``, whose source it is, then and now; nothing of any other text."""
+    if data.source != STANDARD_LIBRARY:
+        return ""
+    made_with = recorded.get("made_with")
+    then = made_with.get("python") if isinstance(made_with, dict) else None
+    now = versions()["python"]
+    return f"It is the source of Python {now}; the run was trained on that of Python {then or 'unknown'}"
+
+
 @register
 class Text(LanguageModelTask):
     """Continuing a text."""
@@ -109,19 +124,13 @@ class Text(LanguageModelTask):
         return [("generate text", f"glassformer sample {run} --prompt ...")]
 
     def content(self, data: DataConfig) -> str:
-        return open_source(data.source, text_column=data.text_column).fingerprint()
+        return text_content(data)
 
     def fingerprint(self, data: DataConfig, content: str) -> str:
         return preparation.fingerprint(data, content)
 
     def made_from(self, data: DataConfig, recorded: Mapping[str, Any]) -> str:
-        """Of ``python-stdlib``, whose source it is."""
-        if data.source != STANDARD_LIBRARY:
-            return ""
-        made_with = recorded.get("made_with")
-        then = made_with.get("python") if isinstance(made_with, dict) else None
-        now = versions()["python"]
-        return f"It is the source of Python {now}; the run was trained on that of Python {then or 'unknown'}"
+        return text_made_from(data, recorded)
 
     def load_tokenizer(self, folder: Path) -> Tokenizer:
         return load_tokenizer(folder)

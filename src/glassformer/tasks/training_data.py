@@ -40,11 +40,13 @@ class TrainingData(BatchShape, ABC):
         data: what the batches are made from. Its ``tokenizer``, ``vocab_size``, ``fingerprint``, ``notes`` and, of data
             that lie in files, ``digests`` are what the members here of these names answer with. A class that overrides
             those members (:meth:`with_vocabulary` for ``vocab_size``) needs no ``data``.
+        measures_accuracy: whether the share of right tokens is measured at each validation, as it is of exact answers.
         has_exact_answers: whether each sample has one right answer, so that the share of exact ones is measured.
         positions_per_token: positions that a model computes for each token to predict.
     """
 
     data: Any
+    measures_accuracy = False
     has_exact_answers = False
     positions_per_token = 1.0
     recorded_fingerprint: str | None = None
@@ -67,8 +69,8 @@ class TrainingData(BatchShape, ABC):
         return step / self.steps_per_epoch
 
     @abstractmethod
-    def bytes_per_token(self, split: str) -> float:
-        """UTF-8 bytes of text per token to predict, for bits per byte."""
+    def bytes_per_token(self, split: str) -> float | None:
+        """UTF-8 bytes of text per token to predict, for bits per byte; None where the loss is not that of a text."""
 
     # ------------------------------------------------------------------------------------------ identity
 

@@ -144,7 +144,7 @@ def _check_data(model: str, chosen: ModelConfig, changes: Mapping[str, Any]) -> 
         several = " and ".join(f"{setting}={value}" for setting, value in values.items())
         raise ConfigError(f"{several} name data of two kinds; choose one of them.", subject="command")
     for setting, value in values.items():
-        task = task_with(value) or (named[setting] if setting != "data.source" else None)
+        task = task_with(value, chosen.family) or (named[setting] if setting != "data.source" else None)
         if task is not None and chosen.family not in task.config.families:
             raise ConfigError(_other_family(value, task, model, chosen), subject="command")
     source = values.get("data.source", "")

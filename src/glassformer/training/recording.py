@@ -124,7 +124,7 @@ def train_record(
         "loss": loss,
         **({"objective": objective} if smoothed or auxiliary else {}),
         **({"auxiliary": auxiliary} if auxiliary else {}),
-        "bits_per_byte": loss / math.log(2) / samples.bytes_per_token("train"),
+        **_bits_per_byte(loss, samples, "train"),
         "learning_rate": learning_rate,
         "gradient_norm": gradient_norm,
         "tokens": progress.tokens,
@@ -143,12 +143,18 @@ def validation_record(progress: Progress, samples: TrainingData, result: Evaluat
         "step": progress.step,
         "loss": result.loss,
         "perplexity": result.perplexity,
-        "bits_per_byte": result.bits_per_byte(samples.bytes_per_token("validation")),
-        **({"accuracy": result.accuracy, "exact": result.exact} if samples.has_exact_answers else {}),
+        **_bits_per_byte(result.loss, samples, "validation"),
+        **({} if result.accuracy is None else {"accuracy": result.accuracy}),
+        **({"exact": result.exact} if samples.has_exact_answers else {}),
         "n_tokens": result.n_tokens,
         "best": is_best,
         "seconds": progress.seconds,
     }
+
+
+def _bits_per_byte(loss: float, samples: TrainingData, split: str) -> Record:
+    bytes_per_token = samples.bytes_per_token(split)
+    return {} if bytes_per_token is None else {"bits_per_byte": loss / math.log(2) / bytes_per_token}
 
 
 def training_result(reason: str, progress: Progress, validations: Sequence[Record]) -> TrainingResult:

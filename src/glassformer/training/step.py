@@ -124,6 +124,7 @@ class GradientStep:
                 objective, nll = self._losses(logits, targets, n_tokens)
             else:
                 hidden, auxiliary = model.hidden_with_losses(*arguments)
+                hidden = model.head_transform(hidden)
                 objective, nll = head_cross_entropy(
                     hidden.to(torch.bfloat16) if self.bf16 else hidden,
                     model.head.weight[: model.config.vocab_size],

@@ -253,8 +253,8 @@ class Trainer:
         """
         training, progress = self.config.training, self.progress
         batches = self.samples.validation(self.execution.micro_batch_tokens)
-        answers = self.samples.has_exact_answers
-        result = evaluate(self.model, batches, precision=training.precision, accuracy=answers)
+        accuracy = self.samples.measures_accuracy or self.samples.has_exact_answers
+        result = evaluate(self.model, batches, precision=training.precision, accuracy=accuracy)
         lowest = progress.best_loss is None or result.loss < progress.best_loss
         is_best = progress.step > 0 and math.isfinite(result.loss) and lowest
         if is_best:
