@@ -7,7 +7,7 @@ from models.golden_costs import costs_of, golden
 
 from glassformer.models.presets import preset_names
 
-LARGER = ("gpt2-medium", "gpt2-large", "gpt2-xl", "gopher-44m", "gpt-mini", "gpt-micro")
+LARGER = ("gpt2-medium", "gpt2-large", "gpt2-xl", "gopher-44m", "gpt-mini", "gpt-micro", "bert-mini", "bert-base")
 larger = pytest.mark.slow(reason="a preset like another, with more of the same layers")
 
 
