@@ -32,6 +32,7 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     study.write_results(summary.to_dict())
     console.print()
     console.print(_table(summary))
+    console.print(Text(summary.basis))
     for row in summary.comparison.rows:
         console.print(Text(f"  {summary.sentence(row)}"))
     if summary.sequential_results:

@@ -1,0 +1,125 @@
+"""The tables of a tuned study: each arm at its own best values and at the baseline's, and every selection run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from glassformer.charts.table import Cell, Header, Table
+from glassformer.statistics.wording import percent
+from glassformer.studies.design import arm_label
+from glassformer.studies.report.cells import NOTHING, difference_cell, interval_text, number_cell
+from glassformer.studies.tuned_results import Cost, TunedResults, TunedRow
+from glassformer.studies.tuned_wording import number, sensitivity_text, setting_name, values, words
+
+ANSWERS = "Each arm at its own best values and at the baseline's"
+
+
+def tuned_table(results: TunedResults, steps: Mapping[str, float]) -> Table:
+    """A row for each arm: its best values, its costs, its sensitivity.
+
+    Args:
+        steps: mean steps of each arm, where arms differ in them; else empty.
+    """
+    name = setting_name(results.grid)
+    headers = [
+        Header("variant", align="left"),
+        Header(f"best {name}"),
+        Header("cost at its own"),
+        Header(f"cost at the baseline's {'settings' if name == 'settings' else name}"),
+        Header(f"sensitivity to {'the settings' if name == 'settings' else name}"),
+        *([Header("steps")] if steps else []),
+    ]
+    rows = [
+        [
+            Cell(arm_label(row.arm)),
+            _best(row),
+            _cost(row.own, ""),
+            Cell("the same", row.own.mean) if row.same_values and row.own is not None else _cost(row.control, " *"),
+            _sensitivity(row),
+            *([number_cell(steps.get(row.arm), ",.0f")] if steps else []),
+        ]
+        for row in results.rows
+    ]
+    confidence = percent(next((row.own.confidence for row in results.rows if row.own is not None), 0.95))
+    kind = "t interval" if results.fixed else "interval valid at every look"
+    return Table(
+        headers,
+        rows,
+        title=ANSWERS,
+        description=f"Cost: variant − baseline in final validation loss, nats per token, mean and {confidence} {kind}. "
+        "The cost at its own is the comparison; * is a control outside the family, its interval unadjusted. "
+        f"Sensitivity (Wortsman et al. 2023): how far above its best an arm's loss is on average over the "
+        f"{len(results.shared)} values that all arms share, over the selection seeds.",
+    )
+
+
+def selection_table(results: TunedResults) -> Table:
+    """A row for each arm and point of its grid."""
+    settings = [*results.grid]
+    seeds = sorted({seed for point in results.selection.points for seed in point.losses})
+    headers = [
+        Header("variant", align="left"),
+        *(Header(words(path)) for path in settings),
+        Header("mean loss"),
+        *(Header(f"seed {seed}") for seed in seeds),
+        Header("note", align="left"),
+    ]
+    rows = []
+    for point in results.selection.points:
+        known = [loss for loss in point.losses.values() if loss is not None]
+        mean = fmean(known) if known and len(known) == len(point.losses) else None
+        best = results.selection.best.get(point.arm)
+        notes = [
+            "best" if best is not None and best.values == point.values else "",
+            "grid extended" if results.extended(point) else "",
+        ]
+        cells = [
+            Cell("diverged") if seed in point.losses and point.losses[seed] is None else _loss(point.losses.get(seed))
+            for seed in seeds
+        ]
+        rows.append(
+            [
+                Cell(arm_label(point.arm)),
+                *(Cell(number(point.values[path]), point.values[path]) for path in settings),
+                _loss(mean),
+                *cells,
+                Cell(", ".join(filter(None, notes))),
+            ]
+        )
+    edges = " ".join(f"{arm_label(arm)}: {note.rstrip('.')}." for arm, note in results.selection.notes.items())
+    return Table(
+        headers,
+        rows,
+        title="Selection runs",
+        sortable=True,
+        description="Final validation loss of each run, nats per token. The best value has the fewest diverged runs, "
+        f"then the lowest mean. {edges}".rstrip(),
+    )
+
+
+def _best(row: TunedRow) -> Cell:
+    text = values(row.best.values)
+    alone = next(iter(row.best.values.values())) if len(row.best.values) == 1 else None
+    return Cell(f"{text} †" if row.note else text, alone)
+
+
+def _cost(cost: Cost | None, mark: str) -> Cell:
+    """The mean and its interval in a line; where there is none, why."""
+    if cost is None:
+        return Cell(NOTHING)
+    if cost.n == 0:
+        return Cell(f"diverged ({cost.diverged} of {cost.seeds})" if cost.diverged else NOTHING)
+    mean = difference_cell(cost.mean, cost.interval)
+    if cost.interval is None:
+        return Cell(f"{mean.text}{mark}", cost.mean)
+    return Cell(f"{mean.text} ({interval_text(cost.interval)}){mark}", cost.mean)
+
+
+def _sensitivity(row: TunedRow) -> Cell:
+    text = sensitivity_text(row.sensitivity)
+    return Cell(text, row.sensitivity.mean)
+
+
+def _loss(loss: float | None) -> Cell:
+    return number_cell(loss, ".4f")
