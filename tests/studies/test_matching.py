@@ -8,8 +8,7 @@ from glassformer.errors import ConfigError
 from glassformer.models.counting import build_on_meta
 from glassformer.models.presets import preset
 from glassformer.studies.checking import check
-from glassformer.studies.design import BASE
-from glassformer.studies.matching import CLOSE, match_parameters, within_seconds
+from glassformer.studies.matching import CLOSE, match_parameters
 
 VARIANTS = {
     "fewer layers": {"n_layers": 1},
@@ -80,16 +79,6 @@ def test_flops_cannot_be_matched_without_steps_of_the_bases(design):
     vary = {"a": {"model.n_layers": 1, "training.max_steps": 3}}
     with pytest.raises(ConfigError, match="the variant sets training.max_steps itself"):
         check(design(vary, matched="flops"))
-
-
-def test_matching_seconds_gives_variants_the_bases_mean_time(design):
-    checked = check(design(["model.n_layers=1"], matched="seconds")).config
-    assert "mean training time" in checked.adjusted["n_layers=1"]
-    timed = within_seconds(checked.arm("n_layers=1"), [1.0, 3.0]).training
-    assert (timed.max_steps, timed.max_seconds) == (None, 2.0)
-    assert checked.arm(BASE).training.max_steps == 8
-    with pytest.raises(ConfigError, match="no .* has finished"):
-        within_seconds(checked.arm("n_layers=1"), [])
 
 
 def test_a_matched_study_is_not_matched_twice(design):

@@ -18,6 +18,7 @@ from glassformer.data.downloads import TINY_SHAKESPEARE
 from glassformer.errors import GlassformerError
 from glassformer.models.presets import preset
 from glassformer.runs.folder import ENVIRONMENT, Run, read_object
+from glassformer.runs.source import source_digest
 from glassformer.studies.checking import Checked, check
 from glassformer.studies.design import study
 from glassformer.studies.folder import Study
@@ -138,17 +139,17 @@ def records(steps: int) -> dict[str, Any]:
 
 
 def _found(checked: Checked, root: Path) -> Study | None:
-    """The newest study of this very design, on these data, that was begun under these circumstances."""
+    """The newest study of this very design, on these data, that this very code began under these circumstances."""
     here = machine.describe()
     for path in reversed(list_studies(root)):
         try:
             candidate = Study.open(path)
             about = read_object(path / ENVIRONMENT)
-            same = (about["glassformer"], about["machine"]["cpu"], about["machine"]["torch"])
+            same = (about["glassformer"], about["source"], about["machine"]["cpu"], about["machine"]["torch"])
             if (
-                candidate.config == checked.config
+                candidate.config.unchosen == checked.config
                 and candidate.data() == checked.data
-                and same == (glassformer.__version__, here.cpu, here.torch)
+                and same == (glassformer.__version__, source_digest(), here.cpu, here.torch)
             ):
                 return candidate
         except (GlassformerError, KeyError, TypeError):  # a damaged study is not this claim's business

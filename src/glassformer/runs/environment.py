@@ -1,7 +1,8 @@
 """``environment.json``: the circumstances of a run, without which its numbers mean little.
 
-The machine, versions, the commit of the code it was started from, the command, and the environment variables that
-change speed or results. The host's and the user's names are left out, so that a run's folder can be shared.
+The machine, versions, a digest of the code that computes, the commit that it was started from, the command, and the
+environment variables that change speed or results. The host's and the user's names are left out, so that a run's
+folder can be shared.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import glassformer
 from glassformer.errors import RunError
 from glassformer.machine import describe
+from glassformer.runs.source import source_digest
 from glassformer.untrusted import read_json
 from glassformer.wording import counted
 
@@ -64,6 +66,7 @@ class _Environment:
     command: list[str]
     glassformer: str
     machine: _Machine
+    source: str | None = None
     git: _Git | None = None
     variables: dict[str, str] = field(default_factory=dict)
 
@@ -83,12 +86,34 @@ def read_environment(path: Path) -> dict[str, Any]:
     return tree
 
 
+def other_source(path: Path, what: str) -> str | None:
+    """A sentence if what is resumed here began with other code than this process has; None if with the same.
+
+    Args:
+        path: of its ``environment.json``; one that cannot be read, or is older than the digest, counts as other code.
+        what: "run" or "study".
+    """
+    try:
+        then = read_environment(path).get("source")
+    except RunError:
+        then = None
+    now = source_digest()
+    if then == now:
+        return None
+    began = "not recorded" if then is None else then[:12]
+    return (
+        f"this {what} began with other code of glassformer (source {began}, now {now[:12]}): what is computed from now "
+        "on may differ in more than settings and seeds. Begin it again to have all of it from one code."
+    )
+
+
 def describe_environment(command: Sequence[str]) -> dict[str, Any]:
     """The circumstances of a run that ``command`` starts here and now, as JSON holds them."""
     return {
         "started": datetime.now(UTC).isoformat(),
         "command": list(command),
         "glassformer": glassformer.__version__,
+        "source": source_digest(),
         "git": describe_checkout(Path.cwd()),
         "machine": describe().to_dict(),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},

@@ -54,8 +54,8 @@ def sequential_results(study: Study) -> tuple[SequentialResult, ...]:
     rule = study.config.until_decided
     if rule is None:
         return ()
-    losses = study.losses()
-    base, seeds = losses.pop(BASE), study.config.seeds
+    all_losses, seeds = study.losses(), study.config.seeds
+    base, losses = all_losses[BASE], {variant: all_losses[variant] for variant in study.config.variants}
     found = []
     for decision in decide(base, losses, seeds=seeds, margin=rule.margin):
         variant = losses[decision.variant]
@@ -87,5 +87,6 @@ def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
 
 
 def next_seed(config: StudyConfig) -> int:
-    """The smallest seed that the study has not: fixed beforehand, whatever the runs say."""
-    return next(seed for seed in itertools.count() if seed not in config.seeds)
+    """The smallest seed that the study has not, nor its selection: fixed beforehand, whatever the runs say."""
+    taken = {*config.seeds, *(() if config.tuning is None else config.tuning.seeds)}
+    return next(seed for seed in itertools.count() if seed not in taken)

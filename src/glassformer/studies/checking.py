@@ -65,7 +65,8 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     samples = _samples(config, progress)
     base = samples[BASE].with_vocabulary(config.base)
     config = StudyConfig.build(config.to_dict() | {"base": base.to_dict()})
-    if config.matched != "none" and not config.adjusted:
+    unmatched = config.matched != "none" and not config.adjusted
+    if unmatched and config.matched != "seconds":
         config = match(config, samples)
         samples = _samples(config, progress)
     needed = 0
@@ -73,13 +74,16 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     with torch_threads(threads):
         speed.matmul_peak(device=device)
         for name in config.arms:
-            with _collecting(name, complaints):
-                execution, size = _check_run(config.arm(name), samples[name])
-                if execution.device != device:
-                    raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
-                needed = max(needed, size)
-    if complaints:
-        raise ConfigError(dict.fromkeys(complaints), subject="study")
+            for arm in _trained(config, name):
+                with _collecting(name, complaints):
+                    execution, size = _check_run(arm, samples[name])
+                    if execution.device != device:
+                        raise ConfigError(f"training.device is {execution.device}, and the baseline's {device}.")
+                    needed = max(needed, size)
+        if complaints:
+            raise ConfigError(dict.fromkeys(complaints), subject="study")
+        if unmatched and config.matched == "seconds":  # last, as it takes training to know
+            config = match(config, samples)
     return Checked(
         config,
         {name: each.fingerprint for name, each in samples.items()},
@@ -92,6 +96,14 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
         threads,
         needed,
     )
+
+
+def _trained(config: StudyConfig, arm: str) -> Iterator[RunConfig]:
+    """What is trained of an arm: itself, and at every value that it is tuned over."""
+    yield config.arm(arm)
+    if config.tuning is not None and not config.chosen:
+        for values in config.tuning.combinations():
+            yield config.base.override(config.at(arm, values))
 
 
 def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str, TrainingData]:

@@ -6,11 +6,14 @@
 Runs of one seed share the order of their data, and the initial weights wherever shapes agree: both are drawn by the
 seed (and the weights by their names), so that a variant's run and the base's differ in the variant alone. One thing
 besides may differ: the gpt2 scheme scales what feeds a skip connection by the number of skips (checking says where).
+
+A tuned study (``studies/tuning.py``) begins with another one, its selection, and is planned once that has ended.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +23,8 @@ from pydantic import Field
 
 from glassformer.config import Config, Natural, Seed
 from glassformer.errors import ConfigError
-from glassformer.studies.variation import Changes, Vary, shown, variants_of
+from glassformer.studies.tuning import Tune, Tuning, Values, read_tuning, steps_in_selection
+from glassformer.studies.variation import OWNED, Changes, Vary, name_of, shown, variants_of
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training.effects import without_effect
 from glassformer.training.recipes import configuration, data_setting
@@ -32,12 +36,6 @@ MOST_RUNS = 10_000
 LONGEST_NAME = 60  # bytes of a variant's name in a folder's; the seed and the moment come behind it
 
 Matched = Literal["none", "parameters", "flops", "seconds"]
-
-OWNED = {
-    "model.vocab_size": "it is the number of tokens of the data",
-    "training.seed": "the study's seeds are the same for every variant",
-}
-"""Settings that no variant can change, and why."""
 
 _UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\s]+')
 
@@ -76,12 +74,15 @@ class StudyConfig(Config):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_RUNS)]
     """Each variant, and the base, is trained once with every seed."""
     matched: Matched = "none"
-    """What every variant is made equal in: parameters (by its width), flops (by its steps), seconds (by a time
-    budget), or none."""
+    """What every variant is made equal in: parameters (by its width), flops or seconds (by its steps), or none."""
     adjusted: dict[str, str] = {}
     """What matching changed, a sentence for each variant that it changed."""
     until_decided: UntilDecided | None = None
     """Whether seeds are added to ``seeds``, and how long."""
+    tuning: Tuning | None = None
+    """What every arm is tuned over, before the comparison."""
+    chosen: dict[str, dict[str, Any]] = {}
+    """The best values of each arm of a tuned study, by setting; empty until its selection has ended."""
 
     @classmethod
     def subject(cls) -> str:
@@ -97,10 +98,14 @@ class StudyConfig(Config):
             yield f"{self.n_runs:,} runs are planned; at most {MOST_RUNS:,} make one study."
             return  # to build them all would take minutes
         yield from self._complaints_about_the_budget()
+        yield from self._complaints_about_tuning()
         built = {self.base.to_json(): BASE}
         run_keys = {safe_name(BASE): BASE}
+        of_controls = {safe_name(name): name for name in self._possible_controls()}
         for name, changes in self.variants.items():
             yield from self._complaints_about(name, changes, built)
+            if (run_key := safe_name(name)) in of_controls:
+                yield f"the variant {name!r} would share its name with a control; rename it."
             if (run_key := safe_name(name)) in run_keys:
                 yield f"the variants {run_keys[run_key]!r} and {name!r} would share the name {run_key!r}; rename one."
             run_keys.setdefault(run_key, name)
@@ -113,6 +118,19 @@ class StudyConfig(Config):
             yield f"{len(self.seeds)} seeds are planned, and the maximum is {budget} (budget_seeds)."
         elif budget * len(self.arms) > MOST_RUNS:
             yield f"{budget * len(self.arms):,} runs may be needed; at most {MOST_RUNS:,} make one study."
+
+    def _complaints_about_tuning(self) -> Iterator[str]:
+        tuned = {} if self.tuning is None else self.tuning.grid
+        if self.chosen and (
+            set(self.chosen) != {BASE, *self.variants} or any(set(each) != set(tuned) for each in self.chosen.values())
+        ):
+            yield "chosen has not one value of each tuned setting for each arm."
+        if self.tuning is None:
+            return
+        if self.n_selection_runs > MOST_RUNS:
+            yield f"{self.n_selection_runs:,} selection runs are planned; at most {MOST_RUNS:,} make one study."
+            return
+        yield from self.tuning.complaints_within(self.base, self.variants, self.seeds, self.matched)
 
     def _complaints_about(self, name: str, changes: Changes, built: dict[str, str]) -> Iterator[str]:
         """What is wrong with one variant; ``built`` holds those before it by what they are, and gets this one."""
@@ -131,17 +149,75 @@ class StudyConfig(Config):
 
     @property
     def n_runs(self) -> int:
-        """Runs in all: the base and every variant, with every seed."""
-        return (1 + len(self.variants)) * len(self.seeds)
+        """Runs of the comparison: every arm with every seed; until a selection has ended, at most so many."""
+        controls = self._possible_controls() if self.tuning is not None and not self.chosen else self.controls
+        return (1 + len(self.variants) + len(controls)) * len(self.seeds)
+
+    @property
+    def n_selection_runs(self) -> int:
+        """Runs of the selection of a tuned study, before any grid is extended."""
+        if self.tuning is None:
+            return 0
+        combinations = math.prod(len(values) for values in self.tuning.grid.values())
+        return (1 + len(self.variants)) * combinations * len(self.tuning.seeds)
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The base and the variants, by name, in their order."""
-        return (BASE, *self.variants)
+        """The base, the variants and the controls, by name, in their order."""
+        return (BASE, *self.variants, *self.controls)
+
+    @property
+    def controls(self) -> dict[str, str]:
+        """The variant of each control: those at the baseline's best values whose own best are others."""
+        chosen = self.chosen
+        return {
+            name: variant
+            for name, variant in self._possible_controls().items()
+            if chosen and chosen.get(variant) != chosen.get(BASE)
+        }
+
+    def _possible_controls(self) -> dict[str, str]:
+        """A control of every variant, by its name."""
+        if self.tuning is None or not self.tuning.controls:
+            return {}
+        settings = [setting.rpartition(".")[2] for setting in self.tuning.grid]
+        of = settings[0] if len(settings) == 1 else "settings"
+        return {f"{variant} at the baseline's {of}": variant for variant in self.variants}
 
     def arm(self, name: str) -> RunConfig:
-        """The base's or a variant's configuration, with the base's own seed."""
-        return self.base if name == BASE else self.base.override(self.variants[name])
+        """The configuration of the base, a variant or a control at its chosen values, with the base's own seed."""
+        variant = self.controls.get(name, name)
+        tuned = self.chosen.get(name, self.chosen.get(BASE, {}))
+        changes = {**({} if variant == BASE else self.variants[variant]), **tuned}
+        return self.base.override(changes) if changes else self.base
+
+    @property
+    def unchosen(self) -> StudyConfig:
+        """As it was designed: before its selection ended."""
+        return self.model_copy(update={"chosen": {}})
+
+    def at(self, arm: str, values: Values) -> dict[str, Any]:
+        """The changes of the base that make a selection run of an arm at some values."""
+        assert self.tuning is not None, "nothing is tuned"
+        changes = self.variants.get(arm, {})
+        return {**changes, **values, **steps_in_selection(self.tuning, self.base, self.base.override(changes))}
+
+    def selection_study(self) -> StudyConfig:
+        """The selection of a tuned study: every arm at every combination of values, an ordinary study.
+
+        Its base is the baseline at the smallest values.
+        """
+        assert self.tuning is not None, "nothing is tuned"
+        smallest, *_ = values = self.tuning.combinations()
+        points = [(arm, each) for arm in (BASE, *self.variants) for each in values][1:]
+        return StudyConfig.build(
+            {
+                "name": "selection",
+                "base": self.base.override(self.at(BASE, smallest)).to_dict(),
+                "variants": {point_name(arm, each): self.at(arm, each) for arm, each in points},
+                "seeds": self.tuning.seeds,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -159,7 +235,12 @@ class PlannedRun:
 
 
 def plan(config: StudyConfig) -> list[PlannedRun]:
-    """Every run of a study, all variants of the first seed first, so that whole pairs come early."""
+    """Every run of a study, all variants of the first seed first, so that whole pairs come early.
+
+    None of a tuned study whose values are not chosen yet.
+    """
+    if config.tuning is not None and not config.chosen:
+        return []
     arms = {name: config.arm(name) for name in config.arms}
     return [
         PlannedRun(name, seed, arm.override({"training.seed": seed}))
@@ -181,6 +262,11 @@ def study(
     until_decided: bool = False,
     budget_seeds: int | None = None,
     margin: float | None = None,
+    learning_rates: Sequence[float | str] | None = None,
+    tune: Tune | None = None,
+    selection_seeds: int | Sequence[int] | None = None,
+    selection_steps: int | None = None,
+    controls: bool = True,
     name: str | None = None,
 ) -> StudyConfig:
     """A study from a preset's name (or a whole run) and what to vary about it.
@@ -193,6 +279,13 @@ def study(
         grid: every combination of the listed values, instead of one change at a time.
         until_decided: add seeds one at a time until every variant is decided, at most ``budget_seeds`` (20);
             ``margin`` is the equivalence margin, nats per token.
+        learning_rates: train every arm at each of these first, and compare the arms each at its own best.
+        tune: other settings to tune so, with their values: ``{"training.optimizer.weight_decay": [0.0, 0.1]}`` or
+            ``"training.optimizer.weight_decay=0|0.1"``; without values, or True for the learning rate, a grid around
+            the baseline's value.
+        selection_seeds: seeds of these runs, none of which is in the comparison: how many (1000, 1001, …), or which.
+        selection_steps: updates of these runs of the baseline; as many as in the comparison unless given.
+        controls: train each variant at the baseline's best values too.
         name: of the study's folder; the base's unless given.
 
     Raises:
@@ -213,17 +306,29 @@ def study(
             "(--until-decided) too.",
             subject="study",
         )
-    config = StudyConfig.build(
-        {
-            "name": named if name is None else name,
-            "base": run.to_dict(),
-            "variants": variants_of(vary, run, grid=grid),
-            "seeds": seeds_of(seeds),
-            "matched": matched,
-            "until_decided": rule if until_decided else None,
-        }
+    listed_seeds = seeds_of(seeds)
+    tuning, complaints = read_tuning(
+        run,
+        tune=tune,
+        learning_rates=learning_rates,
+        selection_seeds=selection_seeds,
+        selection_steps=selection_steps,
+        controls=controls,
+        seeds=listed_seeds,
     )
-    complaints = []
+    tree = {
+        "name": named if name is None else name,
+        "base": run.to_dict(),
+        "variants": variants_of(vary, run, grid=grid),
+        "seeds": listed_seeds,
+        "matched": matched,
+        "until_decided": rule if until_decided else None,
+        "tuning": None if tuning is None else tuning.to_dict(),
+    }
+    try:
+        config = StudyConfig.build(tree)
+    except ConfigError as error:
+        raise ConfigError([*complaints, *error.complaints], subject=error.subject) from None
     if arm_label(BASE) in config.variants:
         complaints.append(f"no variant can be called {arm_label(BASE)!r}, as tables call what it is compared with.")
     for variant, changed in config.variants.items():
@@ -247,6 +352,15 @@ def seeds_of(seeds: int | Sequence[int]) -> list[int]:
 def run_key_of(variant: str, seed: int) -> str:
     """The name of a variant's run with a seed in the study's folder."""
     return f"{safe_name(variant)}.seed-{seed}"
+
+
+def point_name(arm: str, values: Values) -> str:
+    """What an arm at some values is called in the selection study.
+
+    >>> point_name("residual=none", {"training.optimizer.learning_rate": 0.003})
+    'residual=none, optimizer.learning_rate=0.003'
+    """
+    return f"{arm_label(arm)}, {name_of(values)}"
 
 
 def arm_label(arm: str) -> str:

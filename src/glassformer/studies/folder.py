@@ -10,6 +10,7 @@
       claims/             locks: whoever holds one trains that run
       logs/               worker logs
       results.json        the table
+      selection/          of a tuned study: the study that chooses each arm's values
 
 There is no other state. A run counts once its outcome is here, which is written in one step, under its claim.
 """
@@ -34,15 +35,14 @@ from glassformer.runs.locks import FileLock
 from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
 from glassformer.runs.seal import CONFIG
 from glassformer.studies.bundles import FOLDERS, run_folders, unpack
-from glassformer.studies.design import BASE, PlannedRun, StudyConfig, plan
+from glassformer.studies.design import PlannedRun, StudyConfig, plan
 from glassformer.studies.lookup import STUDY, find_study, list_studies
-from glassformer.studies.matching import within_seconds
 from glassformer.studies.outcomes import RunOutcome
-from glassformer.tasks.run_config import RunConfig
 from glassformer.trust import trusting_parts
 
 DATA, RESULTS = "data.json", "results.json"
 ARRIVING = "arriving-"
+SELECTION = "selection"
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,7 @@ class Study:
         root = places.studies_folder() if root is None else root
         try:
             path = new_folder(root, config.name)
-            for inner in FOLDERS:
-                (path / inner).mkdir()
-            keep_part_files(dict.fromkeys(files), path)
-            replace_durably(path / ENVIRONMENT, json_bytes(describe_environment(command)))
-            replace_durably(path / DATA, json_bytes(data))
-            replace_durably(path / STUDY, json_bytes(config.to_dict()))  # last: a folder with it is a whole study
+            _write(path, config, data, command, files)
         except OSError as error:
             raise RunError(
                 f"A folder for the study '{config.name}' cannot be created in {root}: {error.strerror}. "
@@ -136,6 +131,26 @@ class Study:
         """The fingerprint of each variant's data when the study began."""
         return read_object(self.path / DATA)
 
+    # ---------------------------------------------------------------------------------------------- selection
+
+    @property
+    def selection(self) -> Study | None:
+        """The selection study of a tuned study, if it has been begun."""
+        path = self.path / SELECTION
+        return Study.open(path) if (path / STUDY).is_file() else None
+
+    def begin_selection(self, config: StudyConfig, data: Mapping[str, str]) -> Study:
+        """The selection study, made unless it is there. What a kill left of an earlier beginning is made anew."""
+        path = self.path / SELECTION
+        with self.lock_study(), self._usable():
+            if not (path / STUDY).is_file():
+                if path.exists():
+                    shutil.rmtree(path)
+                path.mkdir()
+                files = [each for arm in config.arms for each in config.arm(arm).model.part_files]
+                _write(path, config, data, ["glassformer", "study", self.name], files)
+        return Study.open(path)
+
     # ------------------------------------------------------------------------------------------------ one run
 
     def run_of(self, planned: PlannedRun) -> Run | None:
@@ -144,17 +159,6 @@ class Study:
         if len(found) > 1:  # a run is begun under its claim, once
             raise RunError(f"{self.path} has {len(found)} folders of the run {planned.run_key}; move all but one away.")
         return Run.open(found[0]) if found else None
-
-    def config_of(self, planned: PlannedRun) -> RunConfig:
-        """What the run is to be. Of a study matched in seconds, a variant's is known once the base's runs have ended.
-
-        Raises:
-            ConfigError: they have, and none of them well.
-        """
-        if self.config.matched != "seconds" or planned.variant == BASE:
-            return planned.config
-        base = [self.outcome(each) for each in self.plan if each.variant == BASE]
-        return within_seconds(planned.config, [each.seconds for each in base if each and each.status == "finished"])
 
     def outcome(self, planned: PlannedRun) -> RunOutcome | None:
         """How the run ended; None if it has not."""
@@ -266,9 +270,23 @@ class Study:
             ConfigError: seeds that it has already, or too many.
             RunError: another process runs this study.
         """
+        return self.changed({"seeds": [*self.config.seeds, *seeds]})
+
+    def changed(self, fields: Mapping[str, Any], data: Mapping[str, str] | None = None) -> Self:
+        """This study with other values of fields of its configuration, from here on.
+
+        Args:
+            data: the fingerprints of the data of arms that it had not.
+
+        Raises:
+            ConfigError: no study can be so.
+            RunError: another process runs this study.
+        """
         with self.lock_study():
-            tree = self.config.to_dict() | {"seeds": [*self.config.seeds, *seeds]}
+            tree = self.config.to_dict() | dict(fields)
             StudyConfig.build(tree)
+            if data:  # first: every arm of study.json is in data.json, whenever this is killed
+                replace_durably(self.path / DATA, json_bytes(self.data() | dict(data)))
             replace_durably(self.path / STUDY, json_bytes(tree))
         return self.open(self.path)
 
@@ -286,6 +304,18 @@ class Study:
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Keep the table in ``results.json``."""
         replace_durably(self.path / RESULTS, json_bytes(results))
+
+
+def _write(
+    path: Path, config: StudyConfig, data: Mapping[str, str], command: Sequence[str], part_files: Sequence[str]
+) -> None:
+    """Make what a study's folder has in the beginning."""
+    for inner in FOLDERS:
+        (path / inner).mkdir()
+    keep_part_files(dict.fromkeys(part_files), path)
+    replace_durably(path / ENVIRONMENT, json_bytes(describe_environment(command)))
+    replace_durably(path / DATA, json_bytes(data))
+    replace_durably(path / STUDY, json_bytes(config.to_dict()))  # last: a folder with it is a whole study
 
 
 # ------------------------------------------------------------------------------------------------- part files

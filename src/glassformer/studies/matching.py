@@ -6,21 +6,26 @@ is measured by a variant of the baseline's size without the part:
 - *parameters*: the variant's width is adjusted: that of the feed-forward layers (d_ff) where a moderate change is
   enough, or else that of the residual stream (d_model, in whole heads), with d_ff in proportion and for the rest;
 - *flops*: its number of steps;
-- *seconds*: its steps are replaced by a time budget, the base's mean training time, which is known once the base's runs
-  have ended.
+- *seconds*: its number of steps too, from the time per step of every arm, which ``studies/step_times.py`` measures side
+  by side when the study begins.
+
+So every run of a matched study is an ordinary one, of a number of steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
 from glassformer.models.counting import flops_per_token, parameters
 from glassformer.studies.design import BASE, StudyConfig
+from glassformer.studies.step_times import StepTime, step_times
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import TrainingData
+from glassformer.training.budgets import budget_ends
+from glassformer.wording import counted
 
 CLOSE = 0.005
 """Relative difference in parameters that is close enough to look no further."""
@@ -33,43 +38,57 @@ WIDEST = 2**20
 D_MODEL, D_FF = "model.d_model", "model.feedforward.d_ff"
 
 Adjustment = dict[str, Any]
+Measure = Callable[[Mapping[str, RunConfig], Mapping[str, TrainingData]], Mapping[str, StepTime]]
+T = TypeVar("T")
 
 
-def match(config: StudyConfig, samples: Mapping[str, TrainingData]) -> StudyConfig:
+def match(config: StudyConfig, samples: Mapping[str, TrainingData], measure: Measure = step_times) -> StudyConfig:
     """The study with every variant adjusted, and what was adjusted in ``adjusted``.
 
     Args:
         samples: of each variant, and of the base.
+        measure: gives the time per step of every arm, where seconds are matched.
 
     Raises:
         ConfigError: variants that cannot be matched, all of them.
     """
     if config.matched == "none":
         return config
-    variants, adjusted, complaints = dict(config.variants), dict(config.adjusted), []
-    for name in config.variants:
-        try:
-            changes, note = _matched(config, name, samples)
-        except ConfigError as error:
-            complaints += [f"variant {name!r}: {complaint}" for complaint in error.complaints]
-            continue
-        if changes:
-            variants[name] = {**variants[name], **changes}
-        if note:
-            adjusted[name] = note
-    if complaints:
-        raise ConfigError(complaints, subject="study")
+    arms = {name: samples[name].with_vocabulary(config.arm(name)) for name in config.arms}
+    times: Mapping[str, StepTime] = {}
+    if config.matched == "seconds":
+        _of_variants(config, lambda name: _steps(arms[BASE], set(config.variants[name]), "seconds"))
+        times = measure(arms, samples)
+
+    def matched(name: str) -> tuple[Adjustment, str]:
+        base, variant, varied = arms[BASE], arms[name], set(config.variants[name])
+        if config.matched == "parameters":
+            return match_parameters(base.model, variant.model, varied)
+        if config.matched == "flops":
+            changes, note = match_flops(base, variant, samples[BASE], samples[name], varied)
+        else:
+            changes, note = match_seconds(base, times[name], varied)
+        _check_budgets(base, samples[BASE], "baseline")
+        _check_budgets(variant.override(changes), samples[name], "variant")
+        return changes, note
+
+    found = _of_variants(config, matched)
+    variants = {name: {**config.variants[name], **changes} for name, (changes, _) in found.items()}
+    adjusted = config.adjusted | {name: note for name, (_, note) in found.items() if note}
     return StudyConfig.build(config.to_dict() | {"variants": variants, "adjusted": adjusted})
 
 
-def _matched(config: StudyConfig, name: str, samples: Mapping[str, TrainingData]) -> tuple[Adjustment, str]:
-    base, variant = (samples[arm].with_vocabulary(config.arm(arm)) for arm in (BASE, name))
-    varied = set(config.variants[name])
-    if config.matched == "parameters":
-        return match_parameters(base.model, variant.model, varied)
-    if config.matched == "flops":
-        return match_flops(base, variant, samples[BASE], samples[name], varied)
-    return match_seconds(varied)
+def _of_variants(config: StudyConfig, make: Callable[[str], T]) -> dict[str, T]:
+    """What is made of each variant's name. Raises :class:`ConfigError` with the complaints about all of them."""
+    made, complaints = {}, []
+    for name in config.variants:
+        try:
+            made[name] = make(name)
+        except ConfigError as error:
+            complaints += [f"variant {name!r}: {complaint}" for complaint in error.complaints]
+    if complaints:
+        raise ConfigError(complaints, subject="study")
+    return made
 
 
 # ------------------------------------------------------------------------------------------------ parameters
@@ -162,11 +181,7 @@ def match_flops(
     base: RunConfig, variant: RunConfig, base_samples: TrainingData, variant_samples: TrainingData, varied: set[str]
 ) -> tuple[Adjustment, str]:
     """The number of steps in which the variant spends the base's FLOPs, and a sentence about it."""
-    steps = base.training.max_steps
-    if steps is None:
-        raise ConfigError("FLOPs are matched by steps, and the baseline's training.max_steps is none: set it.")
-    if "training.max_steps" in varied:
-        raise ConfigError("FLOPs are matched by steps, and the variant sets training.max_steps itself.")
+    steps = _steps(base, varied, "FLOPs")
     a_base_step, a_step = _flops_per_step(base, base_samples), _flops_per_step(variant, variant_samples)
     matched = max(1, round(steps * a_base_step / a_step))
     if matched == steps:
@@ -185,30 +200,41 @@ def _flops_per_step(config: RunConfig, samples: TrainingData) -> float:
 # --------------------------------------------------------------------------------------------------- seconds
 
 
-def match_seconds(varied: set[str]) -> tuple[Adjustment, str]:
-    """No steps: the time budget comes when the base's runs have ended."""
-    if clash := sorted(varied & {"training.max_steps", "training.max_seconds"}):
-        raise ConfigError(f"seconds are matched by a time budget, and the variant sets {' and '.join(clash)} itself.")
-    return {}, "trained for the baseline's mean training time instead of its steps"
+def match_seconds(base: RunConfig, time: StepTime, varied: set[str]) -> tuple[Adjustment, str]:
+    """The number of steps that take the variant as long as the base's take it, and a sentence about it.
 
-
-def within_seconds(variant: RunConfig, base_seconds: Iterable[float]) -> RunConfig:
-    """The variant's run with the base's mean training time for its budget.
-
-    Raises:
-        ConfigError: no run of the base has ended well, so there is no time.
+    Args:
+        time: of the variant's step, against the base's.
     """
-    times = list(base_seconds)
-    if not times:
-        raise ConfigError("no baseline run has finished, so there is no training time to match.")
-    return variant.override(
-        {
-            "training.max_steps": None,
-            "training.max_tokens": None,
-            "training.max_epochs": None,
-            "training.max_seconds": sum(times) / len(times),
-        }
+    steps = _steps(base, varied, "seconds")
+    matched = max(1, round(steps / time.ratio))
+    return {"training.max_steps": matched}, (
+        f"max_steps={matched:,} (baseline: {steps:,}): {time.ratio:.3g} times the baseline's time per step, measured "
+        f"alternately over {counted(time.rounds, 'round')} (range {time.low:.3g} to {time.high:.3g})"
     )
+
+
+def _steps(base: RunConfig, varied: set[str], quantity: str) -> int:
+    """The base's number of steps, where they are what matches a quantity. Raises :class:`ConfigError` where not."""
+    steps = base.training.max_steps
+    if steps is None:
+        raise ConfigError(
+            f"{quantity} are matched by steps, and the baseline's training.max_steps is none: set it (--steps)."
+        )
+    if "training.max_steps" in varied:
+        raise ConfigError(f"{quantity} are matched by steps, and the variant sets training.max_steps itself.")
+    return steps
+
+
+def _check_budgets(config: RunConfig, samples: TrainingData, arm: str) -> None:
+    """Raise :class:`ConfigError` if another budget than its steps may end the run."""
+    training = config.training
+    ends = budget_ends(training, samples)
+    steps = ends.pop("max_steps")
+    sooner = [name for name, end in ends.items() if end < steps] + ["max_seconds"] * (training.max_seconds is not None)
+    if sooner:
+        settings = " and ".join(f"training.{name}" for name in sooner)
+        raise ConfigError(f"the {arm} would end by {settings} before its {steps:,} steps: set it to none.")
 
 
 def _percent(value: float, of: float) -> str:

@@ -24,7 +24,6 @@ from glassformer.errors import RunError
 from glassformer.runs.locks import FileLock
 from glassformer.runs.part_files import PARTS
 from glassformer.studies.bundles import pack, run_folders
-from glassformer.studies.design import BASE
 from glassformer.studies.folder import DATA, Study
 from glassformer.studies.local_processes import MAX_FAILED_STARTS
 from glassformer.studies.lookup import STUDY
@@ -163,10 +162,7 @@ class RayCluster:
         assert worker.run is not None
         if worker.info.shared:
             return None
-        outcomes = self.study.path / "outcomes"
-        base = [outcomes / f"{each.run_key}.json" for each in self.study.plan if each.variant == BASE]
-        begun = run_folders(self.study.runs, worker.run)
-        return pack(self.study.path, [*begun, *(base if self.study.config.matched == "seconds" else [])])
+        return pack(self.study.path, run_folders(self.study.runs, worker.run))
 
     def _receive(self, worker: _WorkerHandle) -> None:
         """Take in the reply to a worker's open request, and send the next one."""

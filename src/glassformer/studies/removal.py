@@ -96,7 +96,7 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
                 removed.pop(variant, None)
                 if isinstance(error, OtherDataError):
                     other_data.add(variant)
-    variants = {name: of for name, of in losses.items() if name != BASE}
+    variants = {name: losses[name] for name in study.config.variants}
     base = losses.get(BASE, {})
     return Removal(compare(base, variants), compare(base, removed), reasons, frozenset(other_data))
 

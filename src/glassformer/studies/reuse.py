@@ -1,9 +1,9 @@
 """Runs that need not be made again: those of equal configuration, data and seed that have ended here before.
 
 Equal is what the numbers depend on: the model, the data's fingerprint, the training with its seed, part files by their
-content, how often and on how many tokens was validated; and the circumstances that change the last bits or the clock:
-the processor, torch, its threads, this package's version. What is only written down more or less often (the log, the
-gradients, the checkpoints) may differ. A run that a time budget ended is never reused.
+content, how often and on how many tokens was validated; the code that computes (``runs/source.py``); and the
+circumstances that change the last bits or the clock: the processor, torch, its threads. What is only written down more
+or less often (the log, the gradients, the checkpoints) may differ. A run that a time budget ended is never reused.
 
 The folders that are looked through may be anybody's, so they are read as data alone: no configuration is built from
 them, no model made, no part file executed. One that is damaged is passed over, and reported.
@@ -23,8 +23,9 @@ from glassformer.errors import GlassformerError
 from glassformer.runs.folder import Run, list_runs, read_object
 from glassformer.runs.part_files import PARTS, part_digests
 from glassformer.runs.seal import CONFIG
-from glassformer.studies.design import BASE, run_key_of
-from glassformer.studies.folder import Study
+from glassformer.runs.source import source_digest
+from glassformer.studies.design import run_key_of
+from glassformer.studies.folder import SELECTION, Study
 from glassformer.studies.lookup import list_studies
 from glassformer.studies.outcomes import RunOutcome, read_outcome
 
@@ -55,7 +56,6 @@ def reuse(
         for planned in study.pending()
         if study.run_of(planned) is None
         and planned.config.training.max_seconds is None
-        and (study.config.matched != "seconds" or planned.variant == BASE)
     }  # fmt: skip
     found = []
     for path in _candidates(study, runs, studies) if wanted else ():
@@ -100,6 +100,8 @@ def _candidates(study: Study, runs: Path, studies: Path) -> Iterable[Path]:
     for other in list_studies(studies):
         if other.resolve() != study.path.resolve():
             yield from reversed(list_runs(other / "runs"))
+        if (selection := other / SELECTION).resolve() != study.path.resolve():
+            yield from reversed(list_runs(selection / "runs"))
 
 
 def _fingerprint_of(run: Run) -> str | None:
@@ -108,8 +110,11 @@ def _fingerprint_of(run: Run) -> str | None:
     if not about.keys() >= {"data", "start"}:
         return None
     here = run.environment()
+    if here.get("source") is None:  # it was made before this was recorded, by other code
+        return None
     circumstances = [
         here["glassformer"],
+        here["source"],
         *(here["machine"][name] for name in ("cpu", "torch", "torch_build")),
         [gpu["name"] for gpu in here["machine"]["gpus"]],
         about["start"]["acceleration"]["threads"],
@@ -125,4 +130,5 @@ def _own_parts(files: Iterable[str]) -> list[str]:
 def _circumstances(threads: int | None) -> list[Any]:
     here = machine.describe()
     gpus = [gpu.name for gpu in here.gpus]
-    return [glassformer.__version__, here.cpu, here.torch, here.torch_build, gpus, threads or here.threads]
+    code = [glassformer.__version__, source_digest()]
+    return [*code, here.cpu, here.torch, here.torch_build, gpus, threads or here.threads]

@@ -4,6 +4,8 @@
     result.stopped    # the signal that stopped it, or None
     result.failed     # outcomes of the runs that an error ended
 
+A tuned study's selection is run first, as a study of its own (``studies/selection.py``).
+
 ``glassformer study``, ``claims`` and ``scale ladder`` run their studies here. All state is in the study's folder, so
 the same call resumes a study that was stopped or killed.
 """
@@ -18,6 +20,8 @@ from pathlib import Path
 
 from glassformer import places
 from glassformer.errors import RunError
+from glassformer.runs.environment import other_source
+from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
 from glassformer.studies.design import arm_label
@@ -28,6 +32,7 @@ from glassformer.studies.ray_cluster import RayCluster
 from glassformer.studies.ray_connection import worker_limit
 from glassformer.studies.reuse import reuse
 from glassformer.studies.scheduler import Executor, Observer, Scheduler
+from glassformer.studies.selection import select
 from glassformer.wording import counted
 
 Watch = Callable[[Study], AbstractContextManager[Observer | None]]
@@ -45,8 +50,8 @@ class StoppedError(RunError):
     def __init__(self, signal: str, study: Study) -> None:
         self.signal = signal
         super().__init__(
-            f"{signal} stopped the study {study.path}, which is saved: {len(study.pending())} of {len(study.plan)} "
-            "runs are left. Run the same command to resume it."
+            f"{signal} stopped the study {study.path}, which is saved: {runs_left(study)} are left. Run the same "
+            "command to resume it."
         )
 
 
@@ -67,7 +72,7 @@ class StudyResult:
     @property
     def failed(self) -> list[RunOutcome]:
         """Outcomes of the runs that an error ended."""
-        return [outcome for outcome in self.study.outcomes() if outcome.status == "failed"]
+        return [outcome for outcome in in_progress(self.study).outcomes() if outcome.status == "failed"]
 
     def check(self, retry: str = "the same command") -> Study:
         """The study, if it is complete. A failed run is no evidence about its variant, and is never dropped silently.
@@ -85,9 +90,11 @@ class StudyResult:
             reasons = "\n".join(
                 f"  - {arm_label(each.variant)}, seed {each.seed}: {each.reason}" for each in self.failed
             )
+            current = in_progress(self.study)
+            of = "the selection of " if current is not self.study else ""
             raise RunError(
-                f"{len(self.failed)} of {len(self.study.plan)} runs of the study {self.study.name} failed and are in "
-                f"no comparison:\n{reasons}\nRun {retry} to retry them. Worker logs: {self.study.logs}"
+                f"{len(self.failed)} of {len(current.plan)} runs of {of}the study {self.study.name} failed and are in "
+                f"no comparison:\n{reasons}\nRun {retry} to retry them. Worker logs: {current.logs}"
             )
         return self.study
 
@@ -119,13 +126,21 @@ class StudyRunner:
     def run(self, study: Study, checked: Checked) -> StudyResult:
         """Train every run that has not ended well; where seeds are added until a decision, those of the added ones.
 
+        Of a tuned study, the selection first; if a run of it fails or a signal stops it, there is no comparison yet.
+
         Raises:
             ConfigError: more ``workers`` than fit.
             RunError: another process runs this study, or no worker can be started.
         """
         study.clear_failures()
+        if note := other_source(study.path / ENVIRONMENT, "study"):
+            self.report(note)
         reused: list[RunOutcome] = []
         train = partial(self._train, checked, reused)
+        if study.config.tuning is not None:
+            study, stopped = select(study, train)
+            if not study.config.chosen:
+                return StudyResult(study, stopped, tuple(reused))
         if study.config.until_decided is None:
             stopped = train(study)
         else:
@@ -156,6 +171,20 @@ class StudyRunner:
             return LocalProcesses(study, count, threads=checked.threads, spread=checked.device == "cuda")
         gpu = checked.device.startswith("cuda")
         return RayCluster(study, count, checked.threads, gpu, checked.run_bytes, self.report)
+
+
+def in_progress(study: Study) -> Study:
+    """The study whose runs are being made: the selection of a tuned one until its values are chosen, or itself."""
+    if study.config.tuning is None or study.config.chosen:
+        return study
+    return study.selection or study
+
+
+def runs_left(study: Study) -> str:
+    """How many runs of the study, or of its selection, have not ended, in words."""
+    current = in_progress(study)
+    of = " of the selection" if current is not study else ""
+    return f"{len(current.pending())} of {counted(len(current.plan), 'run')}{of}"
 
 
 def count_workers(checked: Checked, workers: int | None, on: str | None, *, n_runs: int) -> int:

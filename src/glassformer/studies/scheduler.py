@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome, failed
 from glassformer.training.signals import SignalHandler
@@ -79,7 +78,6 @@ class Scheduler:
     observers: Sequence[Observer] = ()
 
     def __post_init__(self) -> None:
-        self._submitted: set[str] = set()
         self._open: set[str] = set()
         self._lost: Counter[str] = Counter()
         self._furthest: dict[str, int] = {}
@@ -92,7 +90,9 @@ class Scheduler:
         """
         with self.study.lock_study(), SignalHandler() as signals:
             try:
-                self._submit()
+                for planned in self.study.pending():
+                    self._open.add(planned.run_key)
+                    self.executor.submit(planned.run_key)
                 while self._open and signals.requested is None:
                     message = self.executor.next(POLL)
                     if message is not None and message.run in self._open:
@@ -100,17 +100,6 @@ class Scheduler:
             finally:
                 self.executor.stop()
         return signals.requested
-
-    def _submit(self) -> None:
-        """Submit what can be trained now: of a study matched in seconds, first the baseline, which sets the time."""
-        pending = self.study.pending()
-        if self.study.config.matched == "seconds" and any(planned.variant == BASE for planned in pending):
-            pending = [planned for planned in pending if planned.variant == BASE]
-        for planned in pending:
-            if planned.run_key not in self._submitted:
-                self._submitted.add(planned.run_key)
-                self._open.add(planned.run_key)
-                self.executor.submit(planned.run_key)
 
     def _receive(self, message: WorkerMessage) -> None:
         outcome = None
@@ -126,8 +115,6 @@ class Scheduler:
                 message = WorkerMessage(message.run, "done")
         for observer in self.observers:
             observer(Event(message, outcome))
-        if outcome is not None and not self._open:
-            self._submit()
 
     def _note_progress(self, message: WorkerMessage) -> None:
         if (message.step or 0) > self._furthest.get(message.run, -1):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from glassformer.statistics.comparison import Comparison, Difference, compare
+from glassformer.statistics.comparison import Comparison, Difference, Losses, compare
+from glassformer.statistics.sequential import decide
 from glassformer.strict_json import finite
 from glassformer.studies.adding_seeds import SequentialResult, sequential_results
 from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome, Status
+from glassformer.studies.selection import SelectionResult, selection_result
 
 FIXED = ("interval", "t", "p", "p_holm")
 """Fields of a comparison that are only valid for a number of seeds fixed beforehand."""
@@ -52,7 +54,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Summary:
-    """A study's arms and their comparison, paired by seed."""
+    """A study's arms, its controls last, and the comparison of its variants, paired by seed."""
 
     study: Study
     arms: tuple[Arm, ...]
@@ -60,6 +62,16 @@ class Summary:
     """Its intervals and p hold where the seeds were fixed beforehand, and are not shown where they were not."""
     sequential_results: tuple[SequentialResult, ...] = ()
     """Sequential results of every variant; empty where the seeds were fixed beforehand."""
+    selection: SelectionResult | None = None
+    """What each arm of a tuned study was found to be best at; None where nothing is tuned."""
+    controls: tuple[Difference, ...] = ()
+    """The cost of variants at the baseline's best values; ``variant`` is the control's name. Each stands alone: its
+    interval and p are not adjusted for others."""
+
+    def control(self, variant: str) -> Difference | None:
+        """The control of a variant; None where there is none, as where its best values are the baseline's."""
+        named = {of: name for name, of in self.study.config.controls.items()}
+        return next((row for row in self.controls if row.variant == named.get(variant)), None)
 
     def sequential_result(self, variant: str) -> SequentialResult | None:
         """The sequential result of one variant; None where the seeds were fixed beforehand."""
@@ -94,7 +106,11 @@ class Summary:
                 "decisions": [sequential_result.to_dict() for sequential_result in self.sequential_results],
                 "note": NOT_FIXED,
             }
-        return finite({"study": self.study.config.to_dict(), "arms": arms, "comparison": comparison} | decided)
+        tuned: dict[str, Any] = {}
+        if self.selection is not None:
+            controls = [asdict(row) | {"of": self.study.config.controls[row.variant]} for row in self.controls]
+            tuned = {"selection": self.selection.to_dict(), "controls": controls}
+        return finite({"study": self.study.config.to_dict(), "arms": arms, "comparison": comparison} | decided | tuned)
 
 
 def summarise(study: Study) -> Summary:
@@ -102,8 +118,19 @@ def summarise(study: Study) -> Summary:
     outcomes = study.outcomes()
     arms = tuple(Arm(name, tuple(each for each in outcomes if each.variant == name)) for name in study.config.arms)
     losses = study.losses()
-    base = losses.pop(BASE)
-    return Summary(study, arms, compare(base, losses), sequential_results(study))
+    base = losses[BASE]
+    comparison = compare(base, {variant: losses[variant] for variant in study.config.variants})
+    controls = tuple(_control(study, name, base, losses[name]) for name in study.config.controls)
+    return Summary(study, arms, comparison, sequential_results(study), selection_result(study), controls)
+
+
+def _control(study: Study, name: str, base: Losses, control: Losses) -> Difference:
+    """A control's difference alone. Where seeds were added, its interval is one that holds at every look."""
+    (row,) = compare(base, {name: control}).rows
+    if study.config.until_decided is None:
+        return row
+    (decision,) = decide(base, {name: control}, seeds=study.config.seeds)
+    return replace(row, interval=decision.interval, t=None, p=None, p_holm=None)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

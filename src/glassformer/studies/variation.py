@@ -23,6 +23,12 @@ Factor = dict[str, list[Any]]
 
 Vary = Mapping[str, Changes] | Sequence[str | Changes]
 
+OWNED = {
+    "model.vocab_size": "it is the number of tokens of the data",
+    "training.seed": "the study's seeds are the same for every variant",
+}
+"""Settings that no variant can change, and why."""
+
 LEFT_OUT = ("model.", "training.", "data.")
 """Rooms that a variant's name need not say."""
 

@@ -62,8 +62,9 @@ def _train(study: Study, planned: PlannedRun, observers: Sequence[Observer]) -> 
         if run is None:
             study.clear_half_begun(planned)
             command = ["glassformer", "study", study.name]
-            config = study.config_of(planned)
-            trainer = session.start(config, root=study.runs, name=planned.run_key, command=command, observers=observers)
+            trainer = session.start(
+                planned.config, root=study.runs, name=planned.run_key, command=command, observers=observers
+            )
         else:
             trainer, warnings = session.resume(run, observers=observers)
             for warning in warnings:

@@ -23,8 +23,7 @@ def check_training_memory(config: RunConfig, samples: BatchShape, execution: Exe
         return
     training = config.training
     count = parameters(config.model)
-    values = 2 * count.total + optimizer_values(count, training.optimizer.kind, momentum=True)
-    kept = values * torch.float32.itemsize  # of weights, gradients and optimizer state
+    kept = state_bytes(config)
     tokens = samples.most_tokens * TOKEN_BYTES
     rows = max(1, execution.micro_batch_tokens // samples.seq_len)
     activations = 0
@@ -45,6 +44,13 @@ def check_training_memory(config: RunConfig, samples: BatchShape, execution: Exe
         f"This training needs about {_gigabytes(needed)} of memory ({shown}), and {execution.device} has "
         f"{_gigabytes(there)}. Choose a smaller model, {config.data.smaller}."
     )
+
+
+def state_bytes(config: RunConfig) -> int:
+    """Bytes of a training's weights, gradients and optimizer state."""
+    count = parameters(config.model)
+    values = 2 * count.total + optimizer_values(count, config.training.optimizer.kind, momentum=True)
+    return values * torch.float32.itemsize
 
 
 def _gigabytes(size: int) -> str:

@@ -12,7 +12,8 @@ from glassformer.errors import GlassformerError, RunError
 from glassformer.models.build import Model
 from glassformer.models.size import check_held
 from glassformer.runs.checkpoints import Checkpoint, latest_checkpoint, list_checkpoints
-from glassformer.runs.folder import Run
+from glassformer.runs.environment import other_source
+from glassformer.runs.folder import ENVIRONMENT, Run
 from glassformer.runs.part_files import check_part_names, keep_part_files
 from glassformer.tasks.opening import build_model, run_config
 from glassformer.tasks.registry import task_of
@@ -68,7 +69,8 @@ def resume(
     prepare_progress: PrepareProgress | None = None,
     trust_parts: bool = False,
 ) -> tuple[Trainer, list[str]]:
-    """A trainer that resumes from the run's newest checkpoint that verifies, and warnings about newer, damaged ones.
+    """A trainer that resumes from the run's newest checkpoint that verifies, and warnings: about newer, damaged ones,
+    and of a run that began with other code.
 
     A run that was killed before its first checkpoint starts again from the beginning.
 
@@ -102,7 +104,8 @@ def resume(
     trainer = _trainer(run, config, samples, model, execution, observers)
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    return trainer, [*samples.warnings, *warnings]
+    code = other_source(run.path / ENVIRONMENT, "run")
+    return trainer, [*samples.warnings, *warnings, *([] if code is None else [code])]
 
 
 def entropies(run: Run) -> dict[str, float]:

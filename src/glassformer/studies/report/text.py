@@ -240,7 +240,8 @@ def _direction(mean: float) -> str:
 
 def _as_designed(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """The variants without what matching added to them, where something is left."""
-    added = {"parameters": ("model.d_model", "model.feedforward.d_ff"), "flops": ("training.max_steps",)}
+    steps = ("training.max_steps",)
+    added = {"parameters": ("model.d_model", "model.feedforward.d_ff"), "flops": steps, "seconds": steps}
     designed = {}
     for name, changes in config.variants.items():
         paths = added.get(config.matched, ()) if name in config.adjusted else ()
