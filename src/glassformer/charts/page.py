@@ -43,9 +43,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Lead:
-    """A sentence to be read first, in large letters, and what stands below it in small ones."""
+    """A sentence in large letters, its claim in bold and then the rest, and a detail in small ones below it."""
 
-    text: str
+    claim: str
+    rest: str = ""
     detail: str = ""
 
 
@@ -261,7 +262,7 @@ def _text(text: str) -> str:
 
 def _lead(lead: Lead) -> str:
     detail = f"<span>{html.escape(lead.detail)}</span>" if lead.detail else ""
-    return f'<p class="gf-lead">{html.escape(lead.text)}{detail}</p>\n'
+    return f'<p class="gf-lead"><strong>{html.escape(lead.claim)}</strong>{html.escape(lead.rest)}{detail}</p>\n'
 
 
 def _missing(reason: str) -> str:

@@ -73,8 +73,8 @@ class TunedRow:
     sensitivity: Sensitivity
     sensitivity_difference: Difference | None
     changes: Changes | None
-    note: str | None
-    """That its grid was extended, or that its best is on an edge."""
+    note: str
+    """Empty, or that its grid was extended, or that its best is on an edge."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def tuned_results(
     control_of = {variant: control for control, variant in controls.items()}
     rows = []
     for arm, best in selection.best.items() if BASE in selection.best else ():
-        note = selection.notes.get(arm)
+        note = _note(selection.notes.get(arm, ""), grid)
         if arm == BASE:
             rows.append(TunedRow(arm, best, None, None, None, True, measured[arm], None, None, note))
             continue
@@ -286,6 +286,14 @@ def _changes(own: Cost, moved: Cost | None) -> Changes:
     if own.interval is None:
         return "no interval"
     return "equivalent" if own.equivalent else "inconclusive"
+
+
+def _note(note: str, grid: Mapping[str, object]) -> str:
+    """A note of the selection in words: ``learning rate`` for ``learning_rate``."""
+    for setting in grid:
+        last = setting.rpartition(".")[2]
+        note = note.replace(last, last.replace("_", " "))
+    return note.rstrip(".")
 
 
 def _shared(points: Sequence[SelectionPoint]) -> tuple[dict[str, float | int], ...]:

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from glassformer.charts.table import Cell, Header, Table
 from glassformer.statistics.wording import percent
-from glassformer.studies.design import arm_label
+from glassformer.studies.design import BASE, arm_label
 from glassformer.studies.report.cells import NOTHING, difference_cell, interval_text, number_cell
 from glassformer.studies.tuned_results import Cost, TunedResults, TunedRow
 from glassformer.studies.tuned_wording import number, sensitivity_text, setting_name, values, words
@@ -22,35 +22,43 @@ def tuned_table(results: TunedResults, steps: Mapping[str, float]) -> Table:
         steps: mean steps of each arm, where arms differ in them; else empty.
     """
     name = setting_name(results.grid)
+    short = "rate" if name == "learning rate" else "settings" if name == "settings" else "value"
     headers = [
         Header("variant", align="left"),
         Header(f"best {name}"),
-        Header("cost at its own"),
-        Header(f"cost at the baseline's {'settings' if name == 'settings' else name}"),
-        Header(f"sensitivity to {'the settings' if name == 'settings' else name}"),
+        Header(f"cost at the baseline's {short}"),
+        Header(f"cost at its own {short}"),
+        Header("sensitivity"),
         *([Header("steps")] if steps else []),
     ]
     rows = [
         [
             Cell(arm_label(row.arm)),
             _best(row),
-            _cost(row.own, ""),
             Cell("the same", row.own.mean) if row.same_values and row.own is not None else _cost(row.control, " *"),
+            _cost(row.own, ""),
             _sensitivity(row),
             *([number_cell(steps.get(row.arm), ",.0f")] if steps else []),
         ]
         for row in results.rows
     ]
     confidence = percent(next((row.own.confidence for row in results.rows if row.own is not None), 0.95))
-    kind = "t interval" if results.fixed else "interval valid at every look"
+    kind = "t intervals" if results.fixed else "intervals valid at every look"
     return Table(
         headers,
         rows,
         title=ANSWERS,
-        description=f"Cost: variant − baseline in final validation loss, nats per token, mean and {confidence} {kind}. "
-        "The cost at its own is the comparison; * is a control outside the family, its interval unadjusted. "
-        f"Sensitivity (Wortsman et al. 2023): how far above its best an arm's loss is on average over the "
-        f"{len(results.shared)} values that all arms share, over the selection seeds.",
+        description=" ".join(
+            [
+                f"Cost: variant − baseline in final validation loss, nats per token, with {confidence} {kind}.",
+                *(
+                    ["* Control: outside the family of comparisons, unadjusted."]
+                    if any(map(_has_control, results.rows))
+                    else []
+                ),
+                *(["† See the selection runs."] if any(row.note for row in results.rows) else []),
+            ]
+        ),
     )
 
 
@@ -66,7 +74,7 @@ def selection_table(results: TunedResults) -> Table:
         Header("note", align="left"),
     ]
     rows = []
-    for point in results.selection.points:
+    for point in (point for row in results.rows for point in results.selection.of(row.arm)):
         known = [loss for loss in point.losses.values() if loss is not None]
         mean = fmean(known) if known and len(known) == len(point.losses) else None
         best = results.selection.best.get(point.arm)
@@ -87,7 +95,7 @@ def selection_table(results: TunedResults) -> Table:
                 Cell(", ".join(filter(None, notes))),
             ]
         )
-    edges = " ".join(f"{arm_label(arm)}: {note.rstrip('.')}." for arm, note in results.selection.notes.items())
+    edges = " ".join(f"{'Baseline' if row.arm == BASE else row.arm}: {row.note}." for row in results.rows if row.note)
     return Table(
         headers,
         rows,
@@ -96,6 +104,10 @@ def selection_table(results: TunedResults) -> Table:
         description="Final validation loss of each run, nats per token. The best value has the fewest diverged runs, "
         f"then the lowest mean. {edges}".rstrip(),
     )
+
+
+def _has_control(row: TunedRow) -> bool:
+    return row.control is not None and not row.same_values
 
 
 def _best(row: TunedRow) -> Cell:

@@ -11,6 +11,7 @@ opened/                for each variant, its run's pictures beside the base's: t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ from glassformer.studies.report.text import (
 )
 from glassformer.studies.report.tuning_tables import selection_table, tuned_table
 from glassformer.studies.tuned_wording import basis, setting_name
+from glassformer.wording import counted
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
 TUNING, SELECTION = "tuning.csv", "selection.csv"
@@ -210,15 +212,19 @@ def _sections(
 
 def _answer(numbers: Numbers, found: Sequence[Answer]) -> Section:
     """What the arms were trained at, the result in a sentence or two, and the table. Untuned rates come first."""
-    leads = [Lead(each.sentence, each.detail) for each in found]
-    if len(found) > MOST_LEADS:
-        leads = [Lead(headline(found))]
+    leads = [_lead(each) for each in found] if len(found) <= MOST_LEADS else [Lead(headline(found))]
     ground = basis(numbers.study.config, numbers.tuned)
     tuned = numbers.tuned is not None and bool(numbers.tuned.rows)
     table = tuned_table(numbers.tuned, numbers.steps) if tuned and numbers.tuned else result_table(numbers, found)
     return Section(
         "Result", "" if tuned else ground, [table], unfinished(numbers), leads=leads, note=ground if tuned else ""
     )
+
+
+def _lead(answer: Answer) -> Lead:
+    """An answer's sentence; its claim ends where the numbers that support it begin."""
+    claim = re.split(r"(?=[(:;])", answer.sentence, maxsplit=1)[0].rstrip()
+    return Lead(claim, answer.sentence.removeprefix(claim), answer.detail)
 
 
 def _selection(numbers: Numbers, drawn: Mapping[str, Figure], undrawn: str) -> list[Section]:
@@ -230,10 +236,13 @@ def _selection(numbers: Numbers, drawn: Mapping[str, Figure], undrawn: str) -> l
     return [
         Section(
             f"Loss against {'the tuned settings' if name == 'settings' else name}",
-            f"The runs that chose each arm's best {name}. A variant whose curve has the baseline's lowest point "
-            f"elsewhere changes the best {name}; one whose lowest point is higher changes what can be reached. These "
-            "seeds chose the values, so that their losses at the best values are too low on average: the comparison "
-            "uses others.",
+            f"The runs that chose each arm's best {name}. Where the lowest points of two curves lie at different "
+            f"places, the variant changes the best {name}; where one lies higher than the other, it changes what can "
+            "be reached. The losses at the chosen values are too low on average, since these seeds chose them; the "
+            f"comparison is made on other seeds. The sensitivity to {'the settings' if name == 'settings' else name} "
+            "(Wortsman et al. 2023) is how far an arm's loss lies above its lowest, on average over the "
+            f"{counted(len(numbers.tuned.shared), 'value')} that all arms share; a run that diverged, or ended above "
+            "the loss at initialisation, counts as the loss at initialisation.",
             [*picture, selection_table(numbers.tuned)],
             missing=undrawn,
         )
@@ -275,8 +284,11 @@ def markdown(title: str, facts: Mapping[str, str], sections: Sequence[Section], 
     lines = [f"# {escaped(title)}\n", *(f"- **{escaped(name)}**: {escaped(value)}" for name, value in facts.items())]
     for section in sections:
         lines.append(f"\n## {escaped(section.title)}\n")
-        texts = (section.text, *(f"{each.text} {each.detail}".strip() for each in section.leads), section.note)
-        lines += [f"{escaped(text)}\n" for text in (*texts, section.missing) if text]
+        lines += [f"{escaped(section.text)}\n"] if section.text else []
+        lines += [
+            f"**{escaped(each.claim)}**{escaped(f'{each.rest} {each.detail}'.rstrip())}\n" for each in section.leads
+        ]
+        lines += [f"{escaped(text)}\n" for text in (section.note, section.missing) if text]
         for figure in section.figures:
             lines.append(f"### {escaped(figure.title)}\n")
             if isinstance(figure, Table):
