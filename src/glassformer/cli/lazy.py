@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -25,12 +26,28 @@ class Command:
     """Where a command lives (``package.module:name``) and the one line that ``--help`` says of it.
 
     What has this name is a function, or a group of commands made by :func:`group`. ``opens``: whether the command opens
-    runs, studies or configurations, which may name part files; it then also takes ``--trust-parts``.
+    runs, studies or configurations, which may name part files; it then also takes ``--trust-parts``. ``bare``: options
+    that may stand without a value, and the value that they then have.
     """
 
     place: str
     summary: str
     opens: bool = False
+    bare: Mapping[str, str] = field(default_factory=dict)
+
+
+class SingleCommand(TyperCommand):
+    """A command some of whose options may stand without a value: at the end, or before another option."""
+
+    bare: Mapping[str, str] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the words, with the value that a bare option stands for."""
+        whole = [
+            f"{word}={self.bare[word]}" if word in self.bare and following[:1] == "-" else word
+            for word, following in itertools.pairwise([*args, "-"])
+        ]
+        return super().parse_args(ctx, whole)
 
 
 class LazyGroup(TyperGroup):
@@ -69,8 +86,11 @@ def load(name: str, row: Command) -> Any:
     if isinstance(found, LazyGroup):
         return found
     single = _typer()
-    single.command(name=name)(_trusting(found) if row.opens else found)
-    return typer.main.get_command(single)
+    single.command(name=name, cls=SingleCommand)(_trusting(found) if row.opens else found)
+    made = typer.main.get_command(single)
+    assert isinstance(made, SingleCommand)
+    made.bare = row.bare
+    return made
 
 
 def _trusting(function: Callable[..., None]) -> Callable[..., None]:

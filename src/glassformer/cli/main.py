@@ -54,6 +54,7 @@ COMMANDS = {
         "glassformer.cli.study:study",
         "Train a baseline and variants of it with several seeds, and compare them, paired by seed.",
         opens=True,
+        bare={"--tune": "training.optimizer.learning_rate"},
     ),
     "report": Command(
         "glassformer.cli.report:report",

@@ -17,7 +17,7 @@ from glassformer.cli.terminal import Terminal
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.presets import preset_names
 from glassformer.numbers import read_integer
-from glassformer.wording import counted
+from glassformer.wording import counted, listed
 
 if TYPE_CHECKING:
     from glassformer.studies.checking import Checked
@@ -49,6 +49,31 @@ def study(
     matched: Annotated[
         str | None, typer.Option(help="Match every variant to the baseline in: parameters, flops, seconds.")
     ] = None,
+    learning_rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATES", help="Tune every arm over these first (3e-4,1e-3,3e-3); compare each at its own best."
+        ),
+    ] = None,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME[=VALUES]]",
+            help="Tune another setting: NAME=0.01|0.1|1. Without values: around the baseline's. Alone: the learning "
+            "rate. Repeatable.",
+        ),
+    ] = None,
+    selection_seeds: Annotated[
+        str | None,
+        typer.Option(help="Seeds to tune on: a number (3) or a list; 1000,1001,1002 unless given."),
+    ] = None,
+    selection_steps: Annotated[
+        int | None, typer.Option(help="Steps of a run that tunes; those of --steps unless given.")
+    ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls/--no-controls", help="Train tuned variants at the baseline's best values, too."),
+    ] = True,
     until_decided: Annotated[
         bool,
         typer.Option("--until-decided", help="Add seeds one at a time until every variant is decided."),
@@ -80,7 +105,8 @@ def study(
     console = Terminal()
     options: dict[str, Any] = {
         "vary": vary, "data": data, "seeds": seeds, "steps": steps, "set": set_, "matched": matched, "name": name,
-        "budget_seeds": budget_seeds, "margin": margin,
+        "budget_seeds": budget_seeds, "margin": margin, "learning_rates": learning_rates, "tune": tune,
+        "selection_seeds": selection_seeds, "selection_steps": selection_steps, "controls": None if controls else False,
     }  # fmt: skip
     given = {option: value for option, value in options.items() if value is not None}
     given |= {option: True for option, on in (("grid", grid), ("until_decided", until_decided)) if on}
@@ -161,7 +187,8 @@ def _is_study_file(path: Path) -> bool:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # its reader says what is wrong
-    return bool({"vary", "variants", "seeds", "name", "grid", "matched", "until_decided"} & found.keys())
+    own = {"vary", "variants", "seeds", "name", "grid", "matched", "until_decided", "learning_rates", "tune"}
+    return bool(own & found.keys())
 
 
 def _check_known(what: str, root: Path) -> None:
@@ -188,10 +215,12 @@ def _seeds(text: str) -> int | list[int]:
 
 def run_and_conclude(study: Study, checked: Checked, runner: StudyRunner, console: Terminal, *, report: bool) -> None:
     """Run a study, then print its table and write its report; a signal ends the command, and the study is saved."""
-    _introduce(study, console)
+    from glassformer.studies.runner import runs_left
+
+    _introduce(study, checked, runner, console)
     result = runner.run(study, checked)
     if result.stopped is not None:
-        left = f": {len(result.study.pending())} of {result.study.config.n_runs} runs are left"
+        left = f": {runs_left(result.study)} are left"
         console.print(Text.assemble((f"stopped by {result.stopped} and saved", "bold"), left))
         console.print(f"  resume with   {command_of(study)}")
         raise typer.Exit(130 if result.stopped == "SIGINT" else 143)
@@ -210,11 +239,16 @@ def study_runner(console: Terminal, **options: Any) -> StudyRunner:
     )
 
 
-def _introduce(study: Study, console: Terminal) -> None:
+def _introduce(study: Study, checked: Checked, runner: StudyRunner, console: Terminal) -> None:
     config, rule = study.config, study.config.until_decided
     variants, seeds = counted(len(config.variants), "variant"), counted(len(config.seeds), "seed")
-    about = f"  baseline and {variants} × {seeds}: {counted(config.n_runs, 'run')}"
+    controls = f" and {counted(len(config.controls), 'control')}" if config.controls else ""
+    about = f"  baseline and {variants}{controls} × {seeds}: {counted(config.n_runs, 'run')}"
+    if config.tuning is not None and not config.chosen:
+        about = f"  baseline and {variants}, each tuned over {listed(list(config.tuning.grid))} before the comparison"
     console.print(Text.assemble((study.name, "bold"), about))
+    for line in _cost(study, checked, runner):
+        console.print(Text(f"  {line}"))
     if rule is not None:
         margin = "" if rule.margin is None else f" or within ±{rule.margin:g} nats"
         console.print(
@@ -223,3 +257,14 @@ def _introduce(study: Study, console: Terminal) -> None:
     console.print(f"study {study.path}", style="dim")
     for variant, note in config.adjusted.items():
         console.print(Text(f"  {variant}: matched in {config.matched}: {note}", style="dim"))
+
+
+def _cost(study: Study, checked: Checked, runner: StudyRunner) -> list[str]:
+    """What a tuned study that has not begun will cost; nothing of others."""
+    from glassformer.studies.cost import measured_times, study_cost
+    from glassformer.studies.runner import count_workers
+
+    if study.config.tuning is None or study.config.chosen or study.selection is not None:
+        return []
+    workers = count_workers(checked, runner.workers, runner.on, n_runs=study.config.n_selection_runs)
+    return list(study_cost(study.config, measured_times(checked)).lines(workers))

@@ -28,6 +28,8 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     from glassformer.studies.summary import summarise
 
     study = result.study
+    if study.config.tuning is not None and not study.config.chosen:
+        result.check(command_of(study))  # runs of the selection failed, and there is nothing to compare yet
     summary = summarise(study)
     study.write_results(summary.to_dict())
     console.print()
@@ -83,8 +85,14 @@ def _table(summary: Summary) -> Table:
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
         if shown:
             table.add_column(heading, justify="right")
+    tuned = summary.selection is not None
+    if tuned:
+        table.add_column(f"best {_tuned_setting(summary)}", justify="right")
+        table.add_column("difference at the baseline's", justify="right", no_wrap=True)
     rows = {row.variant: row for row in summary.comparison.rows}
     for arm in summary.arms:
+        if arm.name in summary.study.config.controls:
+            continue  # they stand in their variant's row
         sequential_result = summary.sequential_result(arm.name)
         row = rows.get(arm.name) if sequential_result is None else sequential_result.decision
         interval = None if row is None else row.interval
@@ -98,8 +106,35 @@ def _table(summary: Summary) -> Table:
         ]
         cells += ["–" if arm.accuracy is None else f"{arm.accuracy:.3f}"] if accuracy else []
         cells += [str(arm.count("diverged"))] if diverged else []
+        cells += [_best(summary, arm.name), _at_the_baselines(summary, arm.name)] if tuned else []
         table.add_row(*map(Text, cells))
     return table
+
+
+def _tuned_setting(summary: Summary) -> str:
+    tuning = summary.study.config.tuning
+    assert tuning is not None, "nothing is tuned"
+    return ", ".join(setting.rpartition(".")[2].replace("_", " ") for setting in tuning.grid)
+
+
+def _best(summary: Summary, arm: str) -> str:
+    """The best values of an arm, in the order of the settings."""
+    from glassformer.studies.variation import shown
+
+    best = None if summary.selection is None else summary.selection.best.get(arm)
+    return "–" if best is None else ", ".join(map(shown, best.values.values()))
+
+
+def _at_the_baselines(summary: Summary, variant: str) -> str:
+    """The difference of a variant's control with its unadjusted interval; a variant without one has the same best."""
+    control, chosen = summary.control(variant), summary.study.config.chosen
+    if control is None:
+        own = chosen.get(variant)
+        return "the same" if variant in summary.study.config.variants and own and own == chosen.get("base") else ""
+    if control.mean is None:
+        return "diverged" if control.variant_diverged else "–"
+    interval = "" if control.interval is None else f" ({control.interval[0]:+.4f} to {control.interval[1]:+.4f})"
+    return f"{control.mean:+.4f}{interval}"
 
 
 def _paired_loss(row: Difference) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -40,6 +40,7 @@ class Checked:
         device: where its runs will live.
         threads: of torch in each worker: one on a CPU, where as many processes as cores are fastest; else torch's own.
         run_bytes: memory that the largest of its runs needs.
+        samples: the data of each arm.
     """
 
     config: StudyConfig
@@ -48,6 +49,7 @@ class Checked:
     device: str
     threads: int | None
     run_bytes: int
+    samples: Mapping[str, TrainingData] = field(default_factory=dict, repr=False)
 
 
 def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Checked:
@@ -95,6 +97,7 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
         device,
         threads,
         needed,
+        samples,
     )
 
 

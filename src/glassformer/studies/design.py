@@ -23,7 +23,8 @@ from pydantic import Field
 
 from glassformer.config import Config, Natural, Seed
 from glassformer.errors import ConfigError
-from glassformer.studies.tuning import Tune, Tuning, Values, read_tuning, steps_in_selection
+from glassformer.studies.tuning import Tuning, Values, steps_in_selection
+from glassformer.studies.tuning_options import Tune, read_tuning
 from glassformer.studies.variation import OWNED, Changes, Vary, name_of, shown, variants_of
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training.effects import without_effect
@@ -262,9 +263,9 @@ def study(
     until_decided: bool = False,
     budget_seeds: int | None = None,
     margin: float | None = None,
-    learning_rates: Sequence[float | str] | None = None,
+    learning_rates: str | Sequence[float | str] | None = None,
     tune: Tune | None = None,
-    selection_seeds: int | Sequence[int] | None = None,
+    selection_seeds: str | int | Sequence[int] | None = None,
     selection_steps: int | None = None,
     controls: bool = True,
     name: str | None = None,
@@ -316,17 +317,18 @@ def study(
         controls=controls,
         seeds=listed_seeds,
     )
-    tree = {
-        "name": named if name is None else name,
-        "base": run.to_dict(),
-        "variants": variants_of(vary, run, grid=grid),
-        "seeds": listed_seeds,
-        "matched": matched,
-        "until_decided": rule if until_decided else None,
-        "tuning": None if tuning is None else tuning.to_dict(),
-    }
     try:
-        config = StudyConfig.build(tree)
+        config = StudyConfig.build(
+            {
+                "name": named if name is None else name,
+                "base": run.to_dict(),
+                "variants": variants_of(vary, run, grid=grid),
+                "seeds": listed_seeds,
+                "matched": matched,
+                "until_decided": rule if until_decided else None,
+                "tuning": None if tuning is None else tuning.to_dict(),
+            }
+        )
     except ConfigError as error:
         raise ConfigError([*complaints, *error.complaints], subject=error.subject) from None
     if arm_label(BASE) in config.variants:

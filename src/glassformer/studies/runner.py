@@ -25,7 +25,7 @@ from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
 from glassformer.studies.design import arm_label
-from glassformer.studies.folder import Study
+from glassformer.studies.folder import SELECTION, Study
 from glassformer.studies.local_processes import LocalProcesses
 from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.ray_cluster import RayCluster
@@ -161,7 +161,8 @@ class StudyRunner:
         executor = (self.make_executor or self._executor)(study, checked)
         threads = "" if checked.threads is None else f", {counted(checked.threads, 'thread')} each"
         where = "" if self.on is None else f" on the Ray cluster ({self.on})"
-        self.report(f"{pending} of {len(study.plan)} runs to train, {executor.count} at a time{threads}{where}")
+        what = "selection runs" if study.path.name == SELECTION else "runs"
+        self.report(f"{pending} of {len(study.plan)} {what} to train, {executor.count} at a time{threads}{where}")
         with self.watch(study) as observer:
             return Scheduler(study, executor, [] if observer is None else [observer]).run()
 

@@ -44,6 +44,11 @@ class StudyFile(Config):
     until_decided: bool = False
     budget_seeds: Natural | None = None
     margin: float | None = None
+    learning_rates: Any = None
+    tune: Any = None
+    selection_seeds: Any = None
+    selection_steps: Count | None = None
+    controls: bool = True
     vary: tuple[Any, ...] = ()
     variants: dict[str, dict[str, Any]] | None = None
     """Changes by the variant's name, instead of ``vary``."""
@@ -53,6 +58,8 @@ class StudyFile(Config):
         listed = self.seeds if isinstance(self.seeds, list | tuple) else [self.seeds]
         if not all(type(seed) is int for seed in listed):
             yield f"seeds is {shown(self.seeds)}; expected an integer or a list of integers."
+        if not isinstance(self.learning_rates, str | list | tuple | None):
+            yield f"learning_rates is {shown(self.learning_rates)}; expected a list of numbers."
         for each in self.vary:
             if not isinstance(each, str | dict):
                 yield f"vary has {shown(each)}; expected a text such as 'model.residual=none', or a table."
@@ -78,6 +85,8 @@ def _from_toml(path: Path) -> StudyConfig:
         raise ConfigError(f"{path} cannot be read: {error}.", subject="study") from error
     asked = StudyFile.build(tree, subject=f"study {path}")
     options = {field: getattr(asked, field) for field in asked.model_fields_set - {"preset", "variants", "vary", "set"}}
+    if isinstance(asked.tune, dict):
+        options["tune"] = flat(asked.tune)
     vary: Vary = [each if isinstance(each, str) else flat(each) for each in asked.vary]
     if asked.variants is not None:
         vary = {name: flat(changes) for name, changes in asked.variants.items()}

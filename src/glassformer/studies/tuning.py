@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from glassformer.config import Config, Count, Seed, value_at
+from glassformer.config import Config, Count, Seed
 from glassformer.errors import ConfigError
-from glassformer.errors import shown as repeated
-from glassformer.numbers import NumberError, read_integer, read_number
 from glassformer.studies.variation import OWNED, Changes, shown
 from glassformer.tasks.run_config import RunConfig
 from glassformer.training.effects import without_effect
@@ -35,9 +33,6 @@ FIRST_SELECTION_SEED = 1000
 SELECTION_SEEDS = 3
 MOST_SEEDS = 10_000
 
-AROUND = (0.1, 10**-0.5, 1.0, 10**0.5, 10.0)
-"""Factors of a grid around the baseline's value."""
-
 UNTUNABLE = {
     "data.": "it changes what the loss is measured on",
     "model.max_seq_len": "it changes what the loss is measured on",
@@ -49,9 +44,6 @@ UNTUNABLE = {
     "training.checkpoints.": "it changes what is saved, not what is learned",
 } | OWNED
 """Settings, or beginnings of settings, that no study can be tuned over, and why."""
-
-Tune = bool | str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
-"""True: the learning rate. A setting, or "setting=a|b|c". Settings with their values. Or several of these."""
 
 
 class Tuning(Config):
@@ -111,7 +103,7 @@ class Tuning(Config):
                 names = listed([repr(name) for name in varied])
                 yield f"{setting} is tuned, and the variant {names} sets it; leave it out of one of the two."
             if matched != "none" and (undone := _undoes(matched, setting)):
-                yield f"{setting} is tuned, which would undo that arms are matched in {undone}; leave out one of the two."
+                yield f"{setting} is tuned, which would undo the matching in {undone}; leave out one of the two."
             yield from dict.fromkeys(_invalid(setting, values, arms))
 
     def _complaints_about_steps(self, base: RunConfig) -> Iterator[str]:
@@ -180,157 +172,3 @@ def _undoes(matched: str, setting: str) -> str | None:
     sizes = setting.startswith("model.") and not setting.endswith((".dropout", ".eps", ".std", ".theta"))
     batch = setting in ("training.batch_size", "training.batch_tokens")
     return matched if (sizes and matched in ("parameters", "flops")) or (batch and matched == "flops") else None
-
-
-# ----------------------------------------------------------------------------------------------------- what is asked
-
-
-def read_tuning(
-    base: RunConfig,
-    *,
-    tune: Tune | None = None,
-    learning_rates: Sequence[Any] | None = None,
-    selection_seeds: int | Sequence[int] | None = None,
-    selection_steps: int | None = None,
-    controls: bool = True,
-    seeds: Sequence[int] = (),
-) -> tuple[Tuning | None, list[str]]:
-    """The tuning that is asked for, None if there is none, and every complaint about what was asked.
-
-    Args:
-        seeds: of the study; default selection seeds are others.
-    """
-    complaints: list[str] = []
-    grid: dict[str, tuple[Number, ...]] = {}
-    asked = [] if learning_rates is None else [(LEARNING_RATE, learning_rates)]
-    for setting, values in [*asked, *_settings(tune, complaints)]:
-        try:
-            if setting in grid:
-                raise ConfigError(f"{setting} is tuned twice; give all its values at once.")
-            grid[setting] = grid_around(base, setting) if values is None else _numbers(base, setting, values)
-        except ConfigError as error:
-            complaints += error.complaints
-    if not grid and not complaints:
-        return None, _without_tuning(selection_seeds=selection_seeds, selection_steps=selection_steps, controls=controls)
-    tree: dict[str, Any] = {"grid": grid, "steps": selection_steps, "controls": controls}
-    try:
-        tree["seeds"] = _selection_seeds(selection_seeds, seeds)
-    except ConfigError as error:
-        complaints += error.complaints
-    try:
-        return Tuning.build(tree), complaints
-    except ConfigError as error:
-        more = [each for each in error.complaints if grid or not each.startswith("nothing is tuned")]
-        return None, [*complaints, *more]
-
-
-def grid_around(base: RunConfig, setting: str) -> tuple[Number, ...]:
-    """Five values around the baseline's, a factor of √10 apart, in 2 digits; those that it can have.
-
-    Raises:
-        ConfigError: there is no such setting, or its value is not a positive number.
-    """
-    value = value_at(base, setting)
-    if value is None or isinstance(value, Config):
-        base.override({setting: "1"})  # says what is wrong with the name
-    if type(value) not in (int, float) or not value > 0:
-        raise ConfigError(
-            f"{setting} is {shown(value)} in the baseline, and a grid is made around a positive number; give its "
-            f"values, as in --tune {setting}=0.1|1|10."
-        )
-    scaled = [float(f"{value * factor:.2g}") for factor in AROUND]
-    around: list[Number] = [max(1, round(each)) for each in scaled] if isinstance(value, int) else [*scaled]
-    return tuple(each for each in dict.fromkeys(around) if _fits(base, setting, each))
-
-
-def _fits(base: RunConfig, setting: str, value: Number) -> bool:
-    try:
-        base.override({setting: value})
-    except ConfigError:
-        return False
-    return True
-
-
-def _settings(tune: Any, complaints: list[str]) -> Iterator[tuple[str, Any]]:
-    """Settings and their values; None where a grid around the baseline's value is asked for."""
-    if tune is None or tune is False:
-        return
-    if tune is True:
-        yield LEARNING_RATE, None
-    elif isinstance(tune, str):
-        setting, sign, values = tune.partition("=")
-        yield setting.strip(), values.split("|") if sign else None
-    elif isinstance(tune, Mapping):
-        yield from ((setting, None if values is True else values) for setting, values in tune.items())
-    elif isinstance(tune, Sequence):
-        for each in tune:
-            yield from _settings(each, complaints)
-    else:
-        complaints.append(
-            f"tune is {repeated(tune)}; expected a setting, its values as in 'training.optimizer.weight_decay=0|0.1', "
-            "or a table of settings and their values."
-        )
-
-
-def _numbers(base: RunConfig, setting: str, values: Any) -> tuple[Number, ...]:
-    """The values as the setting's numbers. Raises :class:`ConfigError` with all that are none."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        values = str(values).split("|") if isinstance(values, str | int | float) else None
-    if values is None:
-        raise ConfigError(f"{setting} is tuned over something that is not a list of numbers.")
-    found: list[Number] = []
-    complaints = []
-    for value in values:
-        try:
-            found.append(_typed(base, setting, _number(value)))
-        except NumberError as error:
-            complaints.append(f"{setting} is tuned over {repeated(value)}: {error}")
-    if complaints:
-        raise ConfigError(complaints)
-    return tuple(found)
-
-
-def _number(value: Any) -> Number:
-    """An integer where it is one, else a finite number. Raises :class:`NumberError`."""
-    if isinstance(value, str):
-        try:
-            return read_integer(value)
-        except NumberError:
-            value = read_number(value)
-    if type(value) not in (int, float):
-        raise NumberError("expected a number.")
-    if not abs(value) < float("inf"):
-        raise NumberError("expected a finite number.")
-    number: Number = value
-    return number
-
-
-def _typed(base: RunConfig, setting: str, number: Number) -> Number:
-    """The number as the setting's type holds it; unchanged where it does not fit, of which the study complains."""
-    try:
-        typed = value_at(base.override({setting: number}), setting)
-    except ConfigError:
-        return number
-    return typed if type(typed) in (int, float) else number
-
-
-def _selection_seeds(asked: int | Sequence[int] | None, seeds: Sequence[int]) -> list[int]:
-    """So many seeds from 1000 on that are not the study's, or the ones given."""
-    if isinstance(asked, Sequence):
-        return list(asked)
-    count = SELECTION_SEEDS if asked is None else asked
-    if not 1 <= count <= MOST_SEEDS:
-        raise ConfigError(f"selection_seeds is {count}; expected a number from 1 to {MOST_SEEDS:,}.")
-    fresh = (seed for seed in itertools.count(FIRST_SELECTION_SEED) if seed not in seeds)
-    return list(itertools.islice(fresh, count))
-
-
-def _without_tuning(*, controls: bool, **given: Any) -> list[str]:
-    """Complaints about options of a tuning where nothing is tuned."""
-    names = [name for name, value in given.items() if value is not None] + ["controls"] * (not controls)
-    if not names:
-        return []
-    return [
-        f"{listed(names)} only matter{'s' * (len(names) == 1)} where arms are tuned: give learning_rates "
-        "(--learning-rates) or tune (--tune) too."
-    ]
