@@ -9,6 +9,7 @@ import random
 import pytest
 
 from glassformer.charts.theme import DARK, LIGHT
+from glassformer.cli.study_table import _table
 from glassformer.statistics.comparison import compare
 from glassformer.statistics.sensitivity import sensitivity_of
 from glassformer.studies.outcomes import Curve, RunOutcome
@@ -143,6 +144,27 @@ def test_a_variant_that_diverges_at_the_baseline_s_rate_changes_the_best_rate(tu
     assert "at the baseline's learning rate (0.003) it diverged in 4 of 4 runs; at its own (0.001)" in answer.sentence
 
 
+def test_a_variant_that_diverges_everywhere_is_said_to(tuned):
+    numbers = gather(tuned({"moved": ARMS["moved"]}, lambda arm, rate: None if arm == "moved" else 2.0))
+    (answer,) = answers(numbers)
+    assert answer.verdict == "diverges"
+    assert answer.sentence.startswith("moved diverges: at ")
+    assert answer.sentence.endswith(", 4 of 4 runs diverged.")
+    row = numbers.tuned.row("moved")
+    assert (row.sensitivity.mean, row.sensitivity_difference) == (None, None)
+    assert selection_chart(numbers.tuned) is not None
+
+
+def test_runs_that_are_in_no_pair_are_named(tuned):
+    study = tuned({"worse": ARMS["worse"]})
+    for planned in study.plan:
+        if (planned.variant, planned.seed) == ("base", 2):
+            study.record(planned, outcome(planned, None))
+    (answer,) = answers(gather(study))
+    assert "The baseline diverged in 1 of 4 runs (seed 2); that pair is excluded." in answer.detail
+    assert "n = 3 pairs" in answer.sentence
+
+
 def test_the_controls_are_in_no_family(tuned):
     study = tuned()
     summary = summarise(study)
@@ -249,10 +271,12 @@ def test_a_tuned_study_says_over_what_on_which_seeds_and_that_others_are_compare
     )
 
 
-def test_an_untuned_study_says_first_which_rate_all_arms_had(create, design, capsys):
+def test_an_untuned_study_says_first_which_rate_all_arms_had(create, design):
     study = create(design(["model.residual=none"], seeds=3))
     for planned in study.plan:
-        study.record(planned, outcome(planned, 2.0 + planned.seed / 10 + 0.3 * (planned.variant != "base")))
+        study.record(
+            planned, outcome(planned, 2.0 + planned.seed / 10 + (0.3 + planned.seed / 99) * (planned.variant != "base"))
+        )
     rate = study.config.base.training.optimizer.learning_rate
     first = (
         f"All arms were trained at a learning rate of {rate:g}, which was not tuned for any of them: a difference may "
@@ -260,7 +284,7 @@ def test_an_untuned_study_says_first_which_rate_all_arms_had(create, design, cap
     )
     assert summarise(study).basis == first
     text = (write_report(study, open_pages=False, take_out=False).parent / "report.md").read_text()
-    assert text.index("## Result") < text.index(first) < text.index("residual=none differs by")
+    assert text.index("## Result") < text.index(first) < text.index("raises the loss by")
     assert not (study.path / "tuning.csv").exists()
 
 
@@ -290,6 +314,7 @@ def test_steps_stand_in_the_table_where_arms_differ_in_them(tuned):
     assert numbers.steps == {"base": 8.0, "worse": 12.0}
     text = (write_report(study, open_pages=False, take_out=False).parent / "report.md").read_text()
     assert text.count("| steps |") >= 2
+    assert "steps" in [column.header for column in _table(summarise(study)).columns]
     assert gather(tuned({"worse": ARMS["worse"]}, name="equal")).steps == {}
 
 

@@ -85,6 +85,9 @@ def _table(summary: Summary) -> Table:
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
         if shown:
             table.add_column(heading, justify="right")
+    steps = _steps(summary)
+    if steps:
+        table.add_column("steps", justify="right")
     tuned = summary.selection is not None
     if tuned:
         table.add_column(f"best {_tuned_setting(summary)}", justify="right")
@@ -106,9 +109,16 @@ def _table(summary: Summary) -> Table:
         ]
         cells += ["–" if arm.accuracy is None else f"{arm.accuracy:.3f}"] if accuracy else []
         cells += [str(arm.count("diverged"))] if diverged else []
+        cells += [f"{steps[arm.name]:,.0f}" if arm.name in steps else "–"] if steps else []
         cells += [_best(summary, arm.name), _at_the_baselines(summary, arm.name)] if tuned else []
         table.add_row(*map(Text, cells))
     return table
+
+
+def _steps(summary: Summary) -> dict[str, float]:
+    """Mean steps of each arm's finished runs where arms differ in them, as those matched in cost do; else empty."""
+    steps = {arm.name: fmean(each.steps for each in arm.finished) for arm in summary.arms if arm.finished}
+    return steps if len({round(mean) for mean in steps.values()}) > 1 else {}
 
 
 def _tuned_setting(summary: Summary) -> str:

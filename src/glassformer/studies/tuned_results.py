@@ -28,7 +28,9 @@ from glassformer.studies.folder import Study
 from glassformer.studies.selection import SelectionResult, points_of
 from glassformer.wording import counted
 
-Changes = Literal["reach", "reach and values", "values", "equivalent", "inconclusive", "no interval", "no pair"]
+Changes = Literal[
+    "reach", "reach and values", "values", "equivalent", "inconclusive", "no interval", "no pair", "diverges"
+]
 """What a variant changes: the loss that can be reached, the values at which it is, both; or why neither is shown."""
 
 Values = Mapping[str, float | int]
@@ -54,6 +56,8 @@ class Cost:
     diverged: int = 0
     """Seeds at which this arm diverged."""
     seeds: int = 0
+    exclusions: tuple[str, ...] = ()
+    """A sentence for each reason why runs are in no pair."""
 
 
 @dataclass(frozen=True)
@@ -237,14 +241,14 @@ def own_cost(row: Difference, sequential: SequentialResult | None) -> Cost:
         p = "" if row.p_holm is None else f", Holm-adjusted p {probability(row.p_holm)}{over}"
         return Cost(
             row.mean, row.interval, row.n, row.confidence, row.significant, f"n = {counted(row.n, 'pair')}{p}",
-            note=row.note, diverged=diverged, seeds=seeds,
+            note=row.note, diverged=diverged, seeds=seeds, exclusions=tuple(row.exclusions()),
         )  # fmt: skip
     decision = sequential.decision
     family = "valid at every look" + (f" and for all {row.comparisons} variants" if row.comparisons > 1 else "")
     when = f"decided at n = {counted(decision.n, 'pair')}" if decision.decided else f"n = {counted(decision.n, 'pair')}"
     return Cost(
         decision.mean, decision.interval, decision.n, decision.confidence, decision.verdict == "different",
-        f"{family}; {when}", decision.within_margin, decision.note, diverged, seeds,
+        f"{family}; {when}", decision.within_margin, decision.note, diverged, seeds, tuple(row.exclusions()),
     )  # fmt: skip
 
 
@@ -282,7 +286,7 @@ def _changes(own: Cost, moved: Cost | None) -> Changes:
     if worse:
         return "values"
     if own.mean is None:
-        return "no pair"
+        return "diverges" if 0 < own.seeds == own.diverged else "no pair"
     if own.interval is None:
         return "no interval"
     return "equivalent" if own.equivalent else "inconclusive"

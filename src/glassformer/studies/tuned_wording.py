@@ -28,6 +28,7 @@ VERDICTS: Mapping[Changes, str] = {
     "inconclusive": "inconclusive",
     "no interval": "no interval",
     "no pair": "no pair",
+    "diverges": "diverges",
 }
 
 
@@ -117,6 +118,8 @@ def finding(results: TunedResults, variant: str) -> Finding:
     apart = f"at its own best {name} ({values(row.best.values)}; baseline: {values(base.best.values)})"
     at_own = both if row.same_values else apart
     found = clause(row.own, "it", "the difference is")
+    if row.own.equivalent and row.own.significant:
+        found = f"{found}, within the equivalence margin"
     if row.changes in ("reach", "reach and values"):
         even = "even " if row.changes == "reach and values" and _same_sign(row) else ""
         sentence = f"{variant} changes what can be reached: {even}{at_own}, {found}."
@@ -128,6 +131,8 @@ def finding(results: TunedResults, variant: str) -> Finding:
         )
     elif row.changes == "equivalent":
         sentence = f"{variant} does not change what can be reached beyond the equivalence margin: {at_own}, {found}."
+    elif row.changes == "diverges":
+        sentence = f"{variant} diverges: {at_own}, {_share(row.own)} diverged."
     elif row.changes == "no pair":
         sentence = f"{variant} cannot be compared with the baseline {at_own}: {row.own.note}."
     else:
@@ -138,8 +143,8 @@ def finding(results: TunedResults, variant: str) -> Finding:
 def _details(row: TunedRow, name: str) -> list[str]:
     """What stands below the sentence: the control, the runs that are in no pair, the edge of the grid."""
     details = []
-    if row.own is not None and row.own.diverged:
-        details.append(f"At its own best {name} {row.arm} diverged in {_share(row.own)}, excluded.")
+    if row.own is not None and row.changes != "diverges":
+        details += row.own.exclusions
     if row.control is not None and not row.same_values and row.changes != "values":
         details.append(f"At the baseline's {name} {_at_the_baselines(row)}.")
     if row.moved is not None and row.moved.interval is not None and row.moved.mean is not None:

@@ -84,7 +84,7 @@ def power_table(answers: Sequence[Answer]) -> Table:
             Cell(plain(line.sd, line.sd), line.sd),
             Cell(plain(line.smallest, line.smallest), line.smallest),
             Cell(signed(line.observed, line.sd), line.observed),
-            Cell("none: significant") if line.significant else _more(line.more),
+            Cell("none: already significant") if line.significant else _more(line.more),
         ]
         for variant, line in lines
     ]
@@ -281,8 +281,10 @@ def set_up_tables(numbers: Numbers, facts: Mapping[str, str]) -> list[Table]:
 def _matching(numbers: Numbers) -> str:
     config = numbers.study.config
     if config.matched == "none":
-        return "All other settings are the baseline's. Nothing was matched: a removed part takes its parameters along."
-    return f"Every variant was matched to the baseline in {config.matched}; the cost table has what that changed."
+        return (
+            "All other settings are the baseline's. Nothing was matched: removing a part also removes its parameters."
+        )
+    return f"Every variant was matched to the baseline in {config.matched}; the cost table shows what that changed."
 
 
 def _pairs(title: str, left: str, right: str, values: Mapping[str, str]) -> Table:

@@ -176,8 +176,8 @@ def _sections(
         ),
         Section(
             "Learning curves",
-            "Validation loss of every run over training. Look for variants that learn later but end at the same loss, "
-            "and for outlying seeds.",
+            "Validation loss of every run over training. Look for variants that learn more slowly but end at the same "
+            "loss, and for outlying seeds.",
             curves,
             missing=undrawn,
         ),
@@ -252,7 +252,7 @@ def _selection(numbers: Numbers, drawn: Mapping[str, Figure], undrawn: str) -> l
 def _rule(numbers: Numbers) -> str:
     """When a difference counts as significant."""
     if numbers.decisions:
-        return "A difference is significant if its interval excludes 0, at whichever look."
+        return "A difference is significant if its interval excludes 0 at any look."
     level = f"{1 - numbers.comparison.confidence:.2g}"
     return f"A difference is significant if its adjusted p is at most {level}."
 
