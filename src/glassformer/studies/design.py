@@ -130,7 +130,6 @@ class StudyConfig(Config):
             return
         if self.n_selection_runs > MOST_RUNS:
             yield f"{self.n_selection_runs:,} selection runs are planned; at most {MOST_RUNS:,} make one study."
-            return
         yield from self.tuning.complaints_within(self.base, self.variants, self.seeds, self.matched)
 
     def _complaints_about(self, name: str, changes: Changes, built: dict[str, str]) -> Iterator[str]:
