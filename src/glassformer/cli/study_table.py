@@ -77,10 +77,12 @@ def _table(summary: Summary) -> Table:
 
     accuracy = any(arm.accuracy is not None for arm in summary.arms)
     diverged = any(arm.count("diverged") for arm in summary.arms)
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("variant")
+    tuned = summary.selection is not None
+    table = Table(box=None, padding=(0, 1 if tuned else 2))
+    table.add_column("variant", overflow="fold")
     holds = ", valid at every look" if summary.sequential_results else ""
-    for heading in ("n", "validation loss", "difference", f"95 % interval{holds}"):
+    loss_heading = "validation\nloss" if tuned else "validation loss"
+    for heading in ("n", loss_heading, "difference", f"95 % interval{holds}"):
         table.add_column(heading, justify="right", no_wrap=True)  # a narrow terminal cuts the names instead
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
         if shown:
@@ -88,10 +90,9 @@ def _table(summary: Summary) -> Table:
     steps = _steps(summary)
     if steps:
         table.add_column("steps", justify="right")
-    tuned = summary.selection is not None
     if tuned:
-        table.add_column(f"best {_tuned_setting(summary)}", justify="right")
-        table.add_column("difference at the baseline's", justify="right", no_wrap=True)
+        table.add_column(f"best\n{_tuned_setting(summary)}", justify="right")
+        table.add_column("at the\nbaseline's", justify="right", no_wrap=True)
     rows = {row.variant: row for row in summary.comparison.rows}
     for arm in summary.arms:
         if arm.name in summary.study.config.controls:
@@ -136,15 +137,14 @@ def _best(summary: Summary, arm: str) -> str:
 
 
 def _at_the_baselines(summary: Summary, variant: str) -> str:
-    """The difference of a variant's control with its unadjusted interval; a variant without one has the same best."""
+    """The difference of a variant's control, whose interval the sentences have; "same" where the best values are."""
     control, chosen = summary.control(variant), summary.study.config.chosen
     if control is None:
         own = chosen.get(variant)
-        return "the same" if variant in summary.study.config.variants and own and own == chosen.get("base") else ""
+        return "same" if variant in summary.study.config.variants and own and own == chosen.get("base") else ""
     if control.mean is None:
         return "diverged" if control.variant_diverged else "–"
-    interval = "" if control.interval is None else f" ({control.interval[0]:+.4f} to {control.interval[1]:+.4f})"
-    return f"{control.mean:+.4f}{interval}"
+    return f"{control.mean:+.4f}"
 
 
 def _paired_loss(row: Difference) -> float | None:

@@ -79,6 +79,8 @@ class TunedRow:
     changes: Changes | None
     note: str
     """Empty, or that its grid was extended, or that its best is on an edge."""
+    on_edge: bool
+    """Whether its best lies on an edge of its grid, so that a better one may lie beyond."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class TunedResults:
                     "n": row.sensitivity_difference.n,
                 },
                 "note": row.note,
+                "on_edge": row.on_edge,
             }
             for row in self.rows
         ]
@@ -164,9 +167,9 @@ def tuned_results(
     control_of = {variant: control for control, variant in controls.items()}
     rows = []
     for arm, best in selection.best.items() if BASE in selection.best else ():
-        note = _note(selection.notes.get(arm, ""), grid)
+        note, edge = _note(selection.notes.get(arm, ""), grid), _on_edge(selection, best)
         if arm == BASE:
-            rows.append(TunedRow(arm, best, None, None, None, True, measured[arm], None, None, note))
+            rows.append(TunedRow(arm, best, None, None, None, True, measured[arm], None, None, note, edge))
             continue
         same = best.values == selection.best[BASE].values
         own = own_cost(comparison.row(arm), decisions.get(arm))
@@ -189,6 +192,7 @@ def tuned_results(
                 against if against.n else None,
                 _changes(own, moved),
                 note,
+                edge,
             )
         )
     order = {arm: place for place, arm in enumerate([BASE, *(row.variant for row in comparison.rows)])}
@@ -292,11 +296,20 @@ def _changes(own: Cost, moved: Cost | None) -> Changes:
     return "equivalent" if own.equivalent else "inconclusive"
 
 
+def _on_edge(selection: SelectionResult, best: SelectionPoint) -> bool:
+    tried = [point.values for point in selection.points if point.arm == best.arm]
+    return any(
+        value != 0 and value in (min(each[setting] for each in tried), max(each[setting] for each in tried))
+        for setting, value in best.values.items()
+    )
+
+
 def _note(note: str, grid: Mapping[str, object]) -> str:
     """A note of the selection in words: ``learning rate`` for ``learning_rate``."""
     for setting in grid:
         last = setting.rpartition(".")[2]
-        note = note.replace(last, last.replace("_", " "))
+        words = last.replace("_", " ")
+        note = note.replace(f"the grid of {last}", f"the grid for the {words}").replace(last, words)
     return note.rstrip(".")
 
 

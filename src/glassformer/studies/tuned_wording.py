@@ -69,7 +69,11 @@ def basis(config: StudyConfig, results: TunedResults | None) -> str:
     steps = "" if config.tuning is None or config.tuning.steps is None else f" of {config.tuning.steps:,} steps"
     selected = f"by the mean final loss of selection runs{steps} with {seeds_listed(results.seeds)}"
     fresh = f"The comparison uses fresh seeds ({', '.join(map(str, config.seeds))})."
-    notes = [f"{arm_label(BASE).capitalize()}: {row.note}." for row in results.rows if row.arm == BASE and row.note]
+    notes = [
+        f"{arm_label(BASE).capitalize()}: {row.note}."
+        for row in results.rows
+        if row.arm == BASE and row.on_edge and row.note
+    ]
     rate = "" if LEARNING_RATE in grid else f"{untuned(config)} "
     return " ".join(
         [f"{rate}Every arm was trained at its own best {name}, chosen from {each} {selected}.", fresh, *notes]
@@ -156,7 +160,7 @@ def _details(row: TunedRow, name: str) -> list[str]:
             details.append(f"Its own {name} instead of the baseline's lowers the loss of {row.arm} by {by}.")
     elif row.control is None:
         details.append(f"It was not trained at the baseline's {name}.")
-    if row.note:
+    if row.on_edge and row.note:
         details.append(f"{row.note[0].upper()}{row.note[1:]}.")
     return details
 

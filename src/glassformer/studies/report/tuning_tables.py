@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from glassformer.charts.table import Cell, Header, Table
-from glassformer.statistics.wording import percent
+from glassformer.statistics.wording import percent, plain
 from glassformer.studies.design import BASE, arm_label
-from glassformer.studies.report.cells import NOTHING, difference_cell, interval_text, number_cell
+from glassformer.studies.report.cells import NOTHING, difference_cell, interval_cell, interval_text, number_cell
 from glassformer.studies.tuned_results import Cost, TunedResults, TunedRow
 from glassformer.studies.tuned_wording import number, sensitivity_text, setting_name, values, words
+from glassformer.wording import counted
 
 ANSWERS = "Each arm at its own best values and at the baseline's"
 
@@ -56,9 +57,45 @@ def tuned_table(results: TunedResults, steps: Mapping[str, float]) -> Table:
                     if any(map(_has_control, results.rows))
                     else []
                 ),
-                *(["† See the selection runs."] if any(row.note for row in results.rows) else []),
+                *(
+                    ["† Its grid was extended, or its best lies on the edge: see the selection runs."]
+                    if any(row.note for row in results.rows)
+                    else []
+                ),
             ]
         ),
+    )
+
+
+def sensitivity_table(results: TunedResults) -> Table:
+    """The sensitivity of each arm, and its paired difference from the baseline's."""
+    name = setting_name(results.grid)
+    headers = [
+        Header("variant", align="left"),
+        *map(Header, ("seeds", "sensitivity", "interval", "difference from the baseline", "interval ")),
+    ]
+    rows = []
+    for row in results.rows:
+        found, against = row.sensitivity, row.sensitivity_difference
+        scale = found.mean if found.interval is None else (found.interval[1] - found.interval[0]) / 2
+        rows.append(
+            [
+                Cell(arm_label(row.arm)),
+                Cell(str(found.n), found.n),
+                Cell(NOTHING) if found.mean is None else Cell(plain(found.mean, scale or 0.0), found.mean),
+                interval_cell(found.interval),
+                Cell(NOTHING) if against is None else difference_cell(against.mean, against.interval),
+                Cell(NOTHING) if against is None else interval_cell(against.interval),
+            ]
+        )
+    return Table(
+        headers,
+        rows,
+        title=f"Sensitivity to the {name}",
+        description="How far an arm's loss lies above its lowest, on average over the "
+        f"{counted(len(results.shared), 'value')} that all arms share (Wortsman et al. 2023), in nats per token; a run "
+        "that diverged, or ended above the loss at initialisation, counts as the loss at initialisation. Means over "
+        "selection seeds, with t intervals; differences are paired by seed and unadjusted.",
     )
 
 

@@ -51,9 +51,8 @@ from glassformer.studies.report.text import (
     subtitle,
     unfinished,
 )
-from glassformer.studies.report.tuning_tables import selection_table, tuned_table
+from glassformer.studies.report.tuning_tables import selection_table, sensitivity_table, tuned_table
 from glassformer.studies.tuned_wording import basis, setting_name
-from glassformer.wording import counted
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
 TUNING, SELECTION = "tuning.csv", "selection.csv"
@@ -239,11 +238,8 @@ def _selection(numbers: Numbers, drawn: Mapping[str, Figure], undrawn: str) -> l
             f"The runs that chose each arm's best {name}. Where the lowest points of two curves lie at different "
             f"places, the variant changes the best {name}; where one lies higher than the other, it changes what can "
             "be reached. The losses at the chosen values are too low on average, since these seeds chose them; the "
-            f"comparison is made on other seeds. The sensitivity to {'the settings' if name == 'settings' else name} "
-            "(Wortsman et al. 2023) is how far an arm's loss lies above its lowest, on average over the "
-            f"{counted(len(numbers.tuned.shared), 'value')} that all arms share; a run that diverged, or ended above "
-            "the loss at initialisation, counts as the loss at initialisation.",
-            [*picture, selection_table(numbers.tuned)],
+            "comparison is made on other seeds.",
+            [*picture, sensitivity_table(numbers.tuned), selection_table(numbers.tuned)],
             missing=undrawn,
         )
     ]
