@@ -91,13 +91,13 @@ def climb(grid, loss, allowed=lambda _: True):
     settings = list(grid)
     values = [dict(zip(settings, each, strict=True)) for each in itertools.product(*grid.values())]
     points = [SelectionPoint("base", each, {1000: loss(each)}) for each in values]
-    for rounds in itertools.count():
-        missing = extensions(points, grid, allowed)
-        if not missing:
-            return points, rounds
-        assert rounds < 50, "it never ends"
+    rounds = 0
+    while missing := extensions(points, grid, allowed):
         points += [SelectionPoint("base", each, {1000: loss(each)}) for each in missing]
         assert len({tuple(each.values.items()) for each in points}) == len(points)
+        rounds += 1
+        assert rounds < 50, "it never ends"
+    return points, rounds
 
 
 @given(GRIDS, st.floats(1e-8, 100.0))

@@ -73,16 +73,16 @@ def read_tuning(
     except ConfigError as error:
         broken = [setting for setting in grid if any(each.startswith(setting) for each in complaints)]
         more = [each for each in error.complaints if grid and not each.startswith(tuple(broken))]
-        return _usable(tree), [*complaints, *more]
+        return _usable(tree), [*complaints, *(each.replace("steps is", "selection_steps is") for each in more)]
 
 
 def _usable(tree: Mapping[str, Any]) -> Tuning | None:
     """What is right of a wrong tuning, so that the study's other complaints about it come at once."""
-    seeds = [seed for seed in tree.get("seeds", []) if type(seed) is int and 0 <= seed < 2**64]
+    seeds = {"seeds": list(dict.fromkeys(tree["seeds"]))} if "seeds" in tree else {}
     grid = {setting: sorted(set(values)) for setting, values in tree["grid"].items() if len(set(values)) > 1}
     steps = {"steps": tree["steps"]} if tree["steps"] and tree["steps"] > 0 else {}
     try:
-        return Tuning.build({"grid": grid, **({"seeds": list(dict.fromkeys(seeds))} if seeds else {}), **steps})
+        return Tuning.build({"grid": grid, **seeds, **steps})
     except ConfigError:
         return None
 
@@ -184,12 +184,19 @@ def _selection_seeds(asked: Any, seeds: Sequence[int]) -> list[int]:
         except (NumberError, IndexError):
             raise ConfigError(f"selection_seeds is {repeated(asked)}; {expected}") from None
     if isinstance(asked, Sequence):
+        wrong = [f"selection_seeds has {repeated(seed)}; {expected}" for seed in asked if not _is_seed(seed)]
+        if wrong or not asked:
+            raise ConfigError(wrong or f"selection_seeds is empty; {expected}")
         return list(asked)
     count = SELECTION_SEEDS if asked is None else asked
     if type(count) is not int or not 1 <= count <= MOST_SEEDS:
         raise ConfigError(f"selection_seeds is {repeated(asked)}; {expected}")
     fresh = (seed for seed in itertools.count(FIRST_SELECTION_SEED) if seed not in seeds)
     return list(itertools.islice(fresh, count))
+
+
+def _is_seed(seed: Any) -> bool:
+    return type(seed) is int and 0 <= seed < 2**64
 
 
 def _without_tuning(given: Mapping[str, Any], controls: bool) -> list[str]:
