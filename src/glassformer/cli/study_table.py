@@ -78,10 +78,10 @@ def _table(summary: Summary) -> Table:
     accuracy = any(arm.accuracy is not None for arm in summary.arms)
     diverged = any(arm.count("diverged") for arm in summary.arms)
     tuned = summary.selection is not None
-    table = Table(box=None, padding=(0, 1 if tuned else 2))
-    table.add_column("variant", overflow="fold")
+    table = Table(box=None, padding=(0, 2), collapse_padding=tuned)
+    table.add_column("variant", overflow="fold", min_width=len("baseline"))
     holds = ", valid at every look" if summary.sequential_results else ""
-    loss_heading = "validation\nloss" if tuned else "validation loss"
+    loss_heading = "loss" if tuned else "validation loss"
     for heading in ("n", loss_heading, "difference", f"95 % interval{holds}"):
         table.add_column(heading, justify="right", no_wrap=True)  # a narrow terminal cuts the names instead
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
@@ -91,8 +91,8 @@ def _table(summary: Summary) -> Table:
     if steps:
         table.add_column("steps", justify="right")
     if tuned:
-        table.add_column(f"best\n{_tuned_setting(summary)}", justify="right")
-        table.add_column("at the\nbaseline's", justify="right", no_wrap=True)
+        for heading in (f"best {_tuned_setting(summary)}", "difference at the baseline's"):
+            table.add_column(heading, justify="right")
     rows = {row.variant: row for row in summary.comparison.rows}
     for arm in summary.arms:
         if arm.name in summary.study.config.controls:
@@ -137,11 +137,11 @@ def _best(summary: Summary, arm: str) -> str:
 
 
 def _at_the_baselines(summary: Summary, variant: str) -> str:
-    """The difference of a variant's control, whose interval the sentences have; "same" where the best values are."""
+    """The difference of a variant's control, whose interval the sentences have; "the same" where its best values are."""
     control, chosen = summary.control(variant), summary.study.config.chosen
     if control is None:
         own = chosen.get(variant)
-        return "same" if variant in summary.study.config.variants and own and own == chosen.get("base") else ""
+        return "the same" if variant in summary.study.config.variants and own and own == chosen.get("base") else ""
     if control.mean is None:
         return "diverged" if control.variant_diverged else "–"
     return f"{control.mean:+.4f}"
