@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 # no network at all, and no eval: Vega interprets its expressions (drawing.js)
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+WHOLE = re.compile(r"\b[np] (?:=|&lt;) [\d.,]*\d(?: pairs?\b)?")
+"""What no line of a lead breaks: ``n = 4 pairs``, ``p &lt; 0.0001``."""
 
 
 @dataclass(frozen=True)
@@ -261,8 +266,9 @@ def _text(text: str) -> str:
 
 
 def _lead(lead: Lead) -> str:
-    detail = f"<span>{html.escape(lead.detail)}</span>" if lead.detail else ""
-    return f'<p class="gf-lead"><strong>{html.escape(lead.claim)}</strong>{html.escape(lead.rest)}{detail}</p>\n'
+    rest = WHOLE.sub(r'<span class="gf-whole">\g<0></span>', html.escape(lead.rest))
+    detail = f"<small>{html.escape(lead.detail)}</small>" if lead.detail else ""
+    return f'<p class="gf-lead"><strong>{html.escape(lead.claim)}</strong>{rest}{detail}</p>\n'
 
 
 def _missing(reason: str) -> str:

@@ -118,7 +118,7 @@ def finding(results: TunedResults, variant: str) -> Finding:
     assert row.changes is not None
     name = setting_name(results.grid)
     verdict = VERDICTS[row.changes].format(name=name)
-    both = f"at {article(name)} of {values(base.best.values)}, the best for both"
+    both = f"at {each_value(base.best.values)}, the best for both"
     apart = f"at its own best {name} ({values(row.best.values)}; baseline: {values(base.best.values)})"
     at_own = both if row.same_values else apart
     found = clause(row.own, "it", "the difference is")
@@ -146,7 +146,7 @@ def finding(results: TunedResults, variant: str) -> Finding:
 
 def _details(row: TunedRow, name: str) -> list[str]:
     """What stands below the sentence: the control, the runs that are in no pair, the edge of the grid."""
-    details = []
+    details: list[str] = []
     if row.own is not None and row.changes != "diverges":
         details += row.own.exclusions
     if row.control is not None and not row.same_values and row.changes != "values":
@@ -154,10 +154,12 @@ def _details(row: TunedRow, name: str) -> list[str]:
     if row.moved is not None and row.moved.interval is not None and row.moved.mean is not None:
         if row.moved.mean < 0 and row.moved.significant:
             by = _size(row.moved, -1)
-            details.append(f"On these seeds, the baseline's {name} gives {row.arm} a loss lower by {by} than its own.")
+            give = "give" if name == "settings" else "gives"
+            details.append(f"On these seeds, the baseline's {name} {give} {row.arm} a loss lower by {by} than its own.")
         elif row.moved.significant:
             by = _size(row.moved, 1)
-            details.append(f"Its own {name} instead of the baseline's lowers the loss of {row.arm} by {by}.")
+            lowers = "lower" if name == "settings" else "lowers"
+            details.append(f"Its own {name} instead of the baseline's {lowers} the loss of {row.arm} by {by}.")
     elif row.control is None:
         details.append(f"It was not trained at the baseline's {name}.")
     if row.on_edge and row.note:
@@ -252,9 +254,18 @@ def values(chosen: Mapping[str, float | int]) -> str:
     return ", ".join(f"{words(name)} {number(value)}" for name, value in chosen.items())
 
 
-def article(name: str) -> str:
-    """``a learning rate``, but ``settings``."""
-    return name if name == "settings" else f"a{'n' if name[0] in 'aeiou' else ''} {name}"
+def each_value(chosen: Mapping[str, float | int]) -> str:
+    """The chosen values, each with its name and an article.
+
+    >>> each_value({"a.learning_rate": 0.001, "a.eps": 1e-08})
+    'a learning rate of 0.001 and an eps of 1e-08'
+    """
+    return listed(
+        [
+            f"a{'n' if words(name)[0] in 'aeiou' else ''} {words(name)} of {number(value)}"
+            for name, value in chosen.items()
+        ]
+    )
 
 
 def sensitivity_text(found: Sensitivity) -> str:

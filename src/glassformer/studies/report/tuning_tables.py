@@ -83,7 +83,7 @@ def sensitivity_table(results: TunedResults) -> Table:
                 Cell(arm_label(row.arm)),
                 Cell(str(found.n), found.n),
                 Cell(NOTHING) if found.mean is None else Cell(plain(found.mean, scale or 0.0), found.mean),
-                interval_cell(found.interval),
+                Cell(NOTHING) if found.interval is None else _plain_interval(found.interval),
                 Cell(NOTHING) if against is None else difference_cell(against.mean, against.interval),
                 Cell(NOTHING) if against is None else interval_cell(against.interval),
             ]
@@ -141,6 +141,12 @@ def selection_table(results: TunedResults) -> Table:
         description="Final validation loss of each run, nats per token. The best value has the fewest diverged runs, "
         f"then the lowest mean. {edges}".rstrip(),
     )
+
+
+def _plain_interval(interval: tuple[float, float]) -> Cell:
+    """An interval of what is never negative, without signs."""
+    scale = (interval[1] - interval[0]) / 2
+    return Cell(" to ".join(plain(end, scale) for end in interval), interval[0])
 
 
 def _has_control(row: TunedRow) -> bool:
