@@ -11,6 +11,7 @@ import pytest
 from executors import InThisProcess
 
 from glassformer.errors import RunError
+from glassformer.registry import load_part_file
 from glassformer.runs.folder import Run, list_runs
 from glassformer.runs.part_files import PARTS
 from glassformer.studies import folder as folder_module
@@ -284,6 +285,33 @@ def test_a_selection_of_another_study_is_reported(begin):
     shutil.copytree(other.path / "selection", study.path / "selection")
     with pytest.raises(RunError, match=r"not the selection of its study: it has the variant 'shallow"):
         selection_result(study)
+
+
+PART = """
+from torch.nn import LayerNorm
+from glassformer.registry import register
+
+
+@register("norm", "of-a-tuned-study")
+class Own(LayerNorm):
+    def __init__(self, size, eps=1e-5, bias=True):
+        super().__init__(size, eps=eps, bias=bias)
+"""
+
+
+def test_a_selection_has_its_own_copies_of_part_files_and_its_runs_are_of_them(begin, tmp_path):
+    part = tmp_path / "parts.py"
+    part.write_text(PART)
+    load_part_file(part)
+    own = {"model.norm.kind": "of-a-tuned-study", "model.part_files": [str(part)]}
+    study = begin({"own": own}, **FEW)
+    part.unlink()
+    study, _ = run(study, Losses())
+    selection = Study.open(study.path).selection
+    kept = {path for name in selection.config.arms for path in selection.config.arm(name).model.part_files}
+    assert kept == {str(selection.path / PARTS / "parts.py")}
+    assert study.config.arm("own").model.part_files == (str(study.path / PARTS / "parts.py"),)
+    assert study.config.chosen["own"] == {RATE: 1e-2}
 
 
 # ------------------------------------------------------------------------------------------------- with real training
