@@ -137,7 +137,7 @@ def _best(summary: Summary, arm: str) -> str:
 
 
 def _at_the_baselines(summary: Summary, variant: str) -> str:
-    """The difference of a variant's control, whose interval is in the sentences; "the same" where the best values are."""
+    """The difference of a variant's control, whose interval is in the sentences; "the same" at equal best values."""
     control, chosen = summary.control(variant), summary.study.config.chosen
     if control is None:
         own = chosen.get(variant)
