@@ -68,7 +68,7 @@ def selection_chart(results: TunedResults) -> Drawing | None:
             title="final validation loss (nats/token)",
             scale=alt.Scale(domain=[low - room, high + room + marks], nice=False, zero=False),
         )
-        colour, dash = legend(arms, look)
+        colour, dash = legend(arms, look, columns=2)
         tooltip = [
             alt.Tooltip("arm:N", title="variant"),
             alt.Tooltip("run:N", title="seed"),
