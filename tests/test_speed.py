@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 
@@ -128,3 +129,21 @@ def test_freed_memory_can_be_kept_where_glibc_is(tmp_path):
     if kept == "False":
         pytest.skip("the C library is not glibc, whose allocator alone can be told to keep memory")
     assert int(faults) < 1000  # 20 tensors of 15,625 pages each
+
+
+def test_kept_memory_can_be_handed_back_once():
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("the C library is not glibc, whose allocator alone can be told to keep memory")
+    program = (
+        "import torch\n"
+        "from glassformer import speed\n"
+        "def pages(): return int(open('/proc/self/statm').read().split()[1])\n"
+        "speed.keep_freed_memory()\n"
+        "kept = [torch.ones(2**20) for _ in range(64)]\n"  # 65,536 pages in all
+        "del kept\n"
+        "before = pages()\n"
+        "speed.return_freed_memory()\n"
+        "print(before - pages())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 60_000

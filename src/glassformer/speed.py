@@ -159,13 +159,19 @@ def _relative_error(x: torch.Tensor, w: torch.Tensor) -> float:
 def keep_freed_memory() -> bool:
     """Have the C library keep the memory of freed tensors for the next ones, instead of handing it back each time.
 
-    A step frees and asks for the same blocks over and over; each block handed back costs its page faults again. Only
+    A step frees and asks for the same blocks over and over; each block handed back costs its page faults again.
     Sets glibc's allocator options and returns whether they were accepted. It holds for the process.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def return_freed_memory() -> None:
+    """Hand the memory of freed tensors back to the system, this once, whatever :func:`keep_freed_memory` has set."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def matmul_peak(dtype: torch.dtype = torch.float32, device: str = "cpu", *, fresh: bool = False) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 from typing import get_args
@@ -93,6 +94,17 @@ def test_a_run_that_fails_is_told_and_not_left_out(here, monkeypatch, tmp_path):
     made = mine.study(*study)  # the same once more tries them again, in the same folder
     assert list(tmp_path.iterdir()) == [made.path]
     assert made.pending() == []
+
+
+def test_a_study_that_other_code_began_is_made_again(here, tmp_path):
+    budget = Budget(seeds=1, steps=5)
+    mine = with_runner(here, studies=tmp_path)
+    study = "claim-other", here.base(budget), {"none": {"model.residual": "none"}}, budget
+    made = mine.study(*study)
+    assert mine.study(*study).path == made.path
+    environment = made.path / "environment.json"
+    environment.write_text(json.dumps(json.loads(environment.read_text()) | {"source": "0" * 64}))
+    assert mine.study(*study).path != made.path
 
 
 def test_a_study_that_a_signal_stops_is_saved_and_gone_on_with(here, tmp_path):

@@ -185,7 +185,11 @@ WRONG = {
     "matched in a near miss": (f"{ONE} --matched flop", "--matched is 'flop'; expected one of none, parameters"),
     "flops without steps": (
         f"{STUDY} --vary model.n_layers=1 --matched flops --set training.max_steps=none --set training.max_tokens=9",
-        "FLOPs are matched by steps",
+        "FLOPs and seconds are matched by steps, and the baseline's training.max_steps is none: set it",
+    ),
+    "seconds without steps": (
+        f"{STUDY} --vary model.n_layers=1 --matched seconds --set training.max_steps=none --set training.max_tokens=9",
+        "FLOPs and seconds are matched by steps, and the baseline's training.max_steps is none: set it",
     ),
     "no workers": (f"{ONE} --workers 0", "greater than or equal to 1"),
     "workers without end": (f"{ONE} --workers 1000000", "1000000 workers need about .* of memory"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,7 +189,8 @@ def test_a_diverged_pair_is_no_look():
     broken = {0: 1.70, 1: 1.72, 9: None, 2: 1.69, 3: 1.70, 8: 1.7, 4: 1.71}
     other = by_seed(variant) | {9: 1.0, 8: math.nan}
     (with_broken,) = decide(broken, {"v": other}, seeds=[0, 1, 9, 2, 8, 3, 4])
-    assert with_broken == whole
+    assert (with_broken.divergence.base, with_broken.divergence.variant, with_broken.divergence.seeds) == (1, 1, 7)
+    assert replace(with_broken, divergence=whole.divergence) == whole
 
 
 @given(st.lists(st.integers(-500, 500), min_size=3, max_size=10), st.integers(-3, 3).filter(bool))
@@ -216,3 +218,45 @@ def test_all_that_is_wrong_is_told_at_once():
         decide({}, {}, seeds=[0], confidence=95)
     with pytest.raises(ConfigError, match="margin"):
         decide({}, {}, seeds=[0], margin=math.nan)
+
+
+NONE, WELL = None, 1.7
+DIVERGED = {
+    "a variant at every seed": ([WELL] * 3, [NONE] * 3, "diverges"),
+    "a variant at two seeds": ([WELL] * 2, [NONE] * 2, "undecided"),
+    "a variant at every seed, the baseline at one": ([WELL, NONE, WELL, WELL], [NONE] * 4, "diverges"),
+    "a variant at every seed, the baseline finished at two": ([WELL, NONE, WELL], [NONE] * 3, "undecided"),
+    "the baseline at every seed": ([NONE] * 3, [WELL] * 3, "baseline diverges"),
+    "the baseline at two seeds": ([NONE] * 2, [WELL] * 2, "undecided"),
+    "both at every seed": ([math.nan] * 3, [math.inf] * 3, "baseline diverges"),
+    "each at the other's seeds": ([WELL, NONE] * 4, [NONE, WELL] * 4, "undecided"),
+    "a variant at all seeds but one": ([WELL] * 9, [NONE] * 8 + [WELL], "undecided"),
+    "no seed yet": ([], [], "undecided"),
+}
+
+
+def seeded(values) -> dict[int, float | None]:
+    return dict(enumerate(values))
+
+
+@pytest.mark.parametrize("case", DIVERGED)
+def test_only_an_arm_that_diverged_at_every_seed_settles_what_has_no_pair(case):
+    base, variant, verdict = DIVERGED[case]
+    (decision,) = decide(seeded(base), {"v": seeded(variant)}, seeds=range(len(base)))
+    assert decision.verdict == verdict
+    assert decision.decided == (verdict != "undecided")
+    assert decision.interval is None
+    assert "inconclusive" in decision.sentence() or verdict != "undecided"
+
+
+def test_a_divergence_is_said_with_its_counts_and_the_interval_of_its_rate():
+    (decision,) = decide(seeded([WELL, NONE, WELL, WELL]), {"v": seeded([NONE] * 4)}, seeds=range(4))
+    assert decision.sentence() == (
+        "v diverged at 4 of 4 seeds, and the baseline at 1 of them (divergence rate 40 % to 100 %, 95 % "
+        "Clopper-Pearson interval)."
+    )
+    (decision,) = decide(seeded([NONE] * 5), {"v": seeded([NONE, 1.0, 1.0, 1.0, NONE])}, seeds=range(5))
+    assert decision.sentence() == (
+        "v cannot be compared: the baseline diverged at 5 of 5 seeds (divergence rate 48 % to 100 %, 95 % "
+        "Clopper-Pearson interval), and v at 2 of them."
+    )

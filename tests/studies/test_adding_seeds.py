@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
 from glassformer.statistics.sequential import decide
@@ -95,10 +98,114 @@ def test_a_small_difference_is_decided_by_the_margin_and_by_nothing_else(begin):
 
 
 def test_the_budget_ends_what_nothing_decides(begin):
-    study, signal = until_decided(begin(["wild", "far"], seeds=2, budget_seeds=5), Losses())
+    study, signal = until_decided(begin(["near", "far"], seeds=2, budget_seeds=5), Losses())
     assert (signal, len(study.config.seeds)) == (None, 5)
-    wild, far = sequential_results(study)
-    assert (wild.decided, wild.decision.available, far.decided) == (False, 0, True)
+    near, far = sequential_results(study)
+    assert (near.decided, near.decision.available, far.decided) == (False, 5, True)
+
+
+def test_a_variant_that_diverges_at_every_seed_is_settled_after_three_and_says_how_many(begin):
+    study, _ = until_decided(begin(["wild"], seeds=1, budget_seeds=20), Losses())
+    assert study.config.seeds == (0, 1, 2)
+    summary = summarise(study)
+    said = (
+        "wild diverged at 3 of 3 seeds, and the baseline at none of them (divergence rate 29 % to 100 %, 95 % "
+        "Clopper-Pearson interval)."
+    )
+    assert summary.sentence(summary.comparison.row("wild")) == said
+    (decision,) = json.loads(json.dumps(summary.to_dict(), allow_nan=False))["decisions"]
+    assert (decision["verdict"], decision["settled"]) == ("diverges", True)
+    assert decision["divergence"] == {
+        "seeds": 3, "base": 0, "variant": 3,
+        "base_rate": [0.0, pytest.approx(1 - 0.025 ** (1 / 3))], "variant_rate": [pytest.approx(0.025 ** (1 / 3)), 1.0],
+    }  # fmt: skip
+
+
+def test_a_settled_divergence_leaves_the_others_their_seeds(begin):
+    study, _ = until_decided(begin(["wild", "near"], seeds=2, budget_seeds=5), Losses())
+    wild, near = sequential_results(study)
+    assert len(study.config.seeds) == 5
+    assert (wild.decision.verdict, near.decision.verdict) == ("diverges", "undecided")
+    assert "5 of 5 seeds" in wild.sentence()
+
+
+def test_a_baseline_that_diverges_at_every_seed_ends_the_study(begin, monkeypatch):
+    monkeypatch.setitem(LOSSES, "base", lambda _seed: None)
+    study, _ = until_decided(begin(["far", "wild"], seeds=1), Losses())
+    assert study.config.seeds == (0, 1, 2)
+    assert {each.decision.verdict for each in sequential_results(study)} == {"baseline diverges"}
+    said = [each.sentence() for each in sequential_results(study)]
+    assert said[0].startswith("far cannot be compared: the baseline diverged at 3 of 3 seeds (divergence rate 29 %")
+    assert said[0].endswith("and far at none of them.")
+    assert said[1].endswith("and wild at 3 of them.")
+
+
+def test_a_variant_that_diverges_now_and_then_is_decided_by_its_pairs_and_the_count_is_said(begin, monkeypatch):
+    monkeypatch.setitem(LOSSES, "wild", lambda seed: None if seed < 4 else LOSSES["far"](seed))
+    study, _ = until_decided(begin(["wild", "near"], seeds=3, budget_seeds=6), Losses())
+    assert len(study.config.seeds) == 6
+    summary = summarise(study)
+    wild = summary.sequential_result("wild")
+    assert (wild.decided, wild.decision.available) == (False, 2)  # settled after 3 seeds, and open again with a pair
+    assert "wild diverged in 4 of 6 runs" in summary.sentence(summary.comparison.row("wild"))
+    assert (wild.decision.divergence.variant, wild.decision.divergence.seeds) == (4, 6)
+
+
+class InMemory:
+    """A study whose runs end as a table of losses says: by seed and arm, None for diverged."""
+
+    def __init__(self, table, seeds, budget, margin) -> None:
+        self.table, self.trained = table, ()
+        rule = SimpleNamespace(budget_seeds=budget, margin=margin)
+        self.config = SimpleNamespace(until_decided=rule, seeds=seeds, arms=tuple(table[0]))
+
+    def losses(self):
+        return {arm: {seed: self.table[seed][arm] for seed in self.trained} for arm in self.config.arms}
+
+    def outcomes(self):
+        return [SimpleNamespace(status="finished")]
+
+    def extended(self, seeds):
+        self.config.seeds += tuple(seeds)
+        return self
+
+    def train(self, _study) -> None:
+        self.trained = self.config.seeds
+
+
+ending = st.one_of(st.none(), st.floats(1, 3))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    table=st.lists(st.fixed_dictionaries({"base": ending, "one": ending, "other": ending}), min_size=12, max_size=12),
+    diverging=st.sets(st.sampled_from(["base", "one", "other"])),
+    begun=st.integers(1, 4),
+    budget=st.integers(4, 12),
+    margin=st.one_of(st.none(), st.floats(0.01, 3)),
+)
+def test_the_rule_ends_and_never_leaves_a_pair_undecided_while_seeds_are_left(table, diverging, begun, budget, margin):
+    table = [row | dict.fromkeys(diverging) for row in table]
+    study, _ = until_decided(made := InMemory(table, tuple(range(begun)), budget, margin), made.train)
+    used = study.config.seeds
+    assert used == tuple(range(len(used)))
+    assert begun <= len(used) <= budget
+    for result in sequential_results(study):
+        rows = [(table[seed]["base"], table[seed][result.decision.variant]) for seed in used]
+        pairs = sum(None not in row for row in rows)
+        verdict = result.decision.verdict
+        assert result.decision.available == pairs
+        assert result.decided or len(used) == budget
+        if pairs:
+            assert verdict in ("different", "equivalent", "undecided")
+        if verdict == "diverges":
+            assert {variant for _, variant in rows} == {None}
+            assert sum(base is not None for base, _ in rows) >= 3
+        if verdict == "baseline diverges":
+            assert {base for base, _ in rows} == {None}
+            assert len(rows) >= 3
+    if "base" in diverging:
+        assert len(used) == max(begun, 3)
 
 
 def test_a_variant_that_is_the_base_again_needs_no_more_seeds(begin):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -39,6 +40,19 @@ def test_equal_runs_are_reused_and_the_others_trained_unless_all_are_to_be_fresh
     fresh = run(create(design(["model.residual=none"], seeds=[0])), fresh=True)
     assert fresh.reused == ()
     assert fresh.study.losses() == first.study.losses()
+
+
+def test_a_study_that_began_with_other_code_says_so_when_it_is_resumed(create, design, run):
+    study = create(design(["model.residual=none"], seeds=[0]))
+    notes = []
+    run(study, report=notes.append)
+    assert not any("other code" in note for note in notes)
+    environment = study.path / "environment.json"
+    environment.write_text(json.dumps(json.loads(environment.read_text()) | {"source": "0" * 64}))
+    run(study, report=notes.append)
+    assert (
+        sum("this study began with other code of glassformer (source 000000000000, now" in note for note in notes) == 1
+    )
 
 
 def test_a_failed_run_is_named_and_retried_by_the_next_call(create, design, run):

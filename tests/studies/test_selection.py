@@ -347,7 +347,8 @@ def test_real_runs_are_trained_in_both_phases_reused_across_studies_and_ordinary
 
 
 def test_the_runner_reports_what_a_selection_still_needs(design, tmp_path, monkeypatch):
-    checked = check(design({BARE: {"model.residual": "none"}}, learning_rates=RATES, selection_seeds=1, seeds=3))
+    options = {"learning_rates": RATES, "selection_seeds": 1, "selection_steps": 4, "seeds": 3}
+    checked = check(design({BARE: {"model.residual": "none"}}, **options))
     study = Study.create(checked.config, data=checked.data, command=["test"], root=tmp_path)
 
     class Failing(InThisProcess):
@@ -362,6 +363,8 @@ def test_the_runner_reports_what_a_selection_still_needs(design, tmp_path, monke
     )
     result = runner.run(study, checked)
     assert any("6 of 6 selection runs to train" in note for note in notes)
+    assert result.study.selection.label(BASE) == "baseline, optimizer.learning_rate=0.001"
+    assert result.study.label(BASE) == "baseline"
     with pytest.raises(RunError, match=r"6 of 6 runs of the selection of the study .* failed(.|\n)*the disk is full"):
         result.check()
     assert result.study.plan == []

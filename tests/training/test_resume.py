@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from glassformer.errors import CheckpointError
@@ -147,6 +149,14 @@ def test_a_damaged_newest_checkpoint_falls_back_says_so_and_ends_the_same(runs, 
     assert "step-00000007 is damaged" in warnings[0]
     assert warnings[0].endswith("Went back to step-00000006.")
     assert_same_end(resumed, whole)
+
+
+def test_a_run_that_began_with_other_code_warns_when_it_is_resumed(configure, runs, resume):
+    stopped = runs.train_until(configure(), 2)
+    path = stopped.run.path / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"source": "0" * 64}))
+    _, (warning,) = resume(stopped.run)
+    assert warning.startswith("this run began with other code of glassformer (source 000000000000, now")
 
 
 def test_with_every_checkpoint_damaged_nothing_is_resumed(runs, configure):

@@ -25,13 +25,21 @@ margin", would no longer be covered.
     equivalent   the interval lies within ±margin, the equivalence margin (which the user sets)
     undecided    neither, with all the pairs there are
 
-A pair with a diverged run is no pair: it adds no look and spends no error.
+A pair with a diverged run is no pair: it adds no look and spends no error. Where there is no pair at all, more seeds
+may be of no use, and two more verdicts end the question, on all the seeds run on both sides:
+
+    diverges             the variant diverged at every seed, and the baseline finished at 3 of them or more
+    baseline diverges    the baseline diverged at every seed, of which there are 3 or more
+
+They come with the Clopper-Pearson interval of the divergence rate. Its lower end, (α/2)^(1/n) at n of n, holds however
+often one looks: a rate q is below it only from some n on, and that many divergences have a chance of qⁿ < α/2. As soon
+as there is a pair, the pairs decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -41,16 +49,66 @@ from glassformer.errors import ConfigError
 from glassformer.statistics.boundaries import FIRST_LOOK, MOST_LOOKS, critical_values
 from glassformer.statistics.comparison import (
     Losses,
+    Pair,
     check_confidence,
     no_spread,
     paired_by_seed,
     too_few,
 )
 from glassformer.statistics.paired import Floats
-from glassformer.statistics.wording import difference_clause, plain
+from glassformer.statistics.proportions import clopper_pearson
+from glassformer.statistics.wording import difference_clause, percent, plain
 from glassformer.wording import counted
 
-Verdict = Literal["different", "equivalent", "undecided"]
+Verdict = Literal["different", "equivalent", "undecided", "diverges", "baseline diverges"]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How many of the seeds run on both sides diverged on either, and the interval of that side's divergence rate."""
+
+    seeds: int
+    base: int
+    variant: int
+    base_rate: tuple[float, float] | None
+    variant_rate: tuple[float, float] | None
+    """Clopper-Pearson intervals; None without a seed."""
+
+    @classmethod
+    def count(cls, pairs: Sequence[Pair], confidence: float) -> Divergence:
+        """That of the pairs, whole or not."""
+        n, base = len(pairs), sum(pair.base is None for pair in pairs)
+        variant = sum(pair.variant is None for pair in pairs)
+        if not n:
+            return cls(0, 0, 0, None, None)
+        return cls(n, base, variant, clopper_pearson(base, n, confidence), clopper_pearson(variant, n, confidence))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Why no more seeds are needed where there is no whole pair; None while they are."""
+        if self.base == self.seeds >= FIRST_LOOK:
+            return "baseline diverges"
+        if self.variant == self.seeds and self.seeds - self.base >= FIRST_LOOK:
+            return "diverges"
+        return None
+
+    def sentence(self, variant: str, confidence: float) -> str:
+        """The verdict as a sentence."""
+
+        def rate(interval: tuple[float, float] | None) -> str:
+            assert interval is not None, "a verdict takes seeds"
+            low, high = (f"{100 * end:.0f} %" for end in interval)
+            return f"divergence rate {low} to {high}, {percent(confidence)} Clopper-Pearson interval"
+
+        seeds = counted(self.seeds, "seed")
+        if self.verdict == "diverges":
+            of_base = f"at {self.base}" if self.base else "at none"
+            rated = rate(self.variant_rate)
+            return f"{variant} diverged at {self.variant} of {seeds}, and the baseline {of_base} of them ({rated})."
+        return (
+            f"{variant} cannot be compared: the baseline diverged at {self.base} of {seeds} ({rate(self.base_rate)}), "
+            f"and {variant} at {self.variant or 'none'} of them."
+        )
 
 
 @dataclass(frozen=True)
@@ -67,6 +125,8 @@ class Decision:
     """The chance that all intervals of all variants at all looks hold together."""
     comparisons: int
     margin: float | None
+    divergence: Divergence
+    """Of all the seeds run on both sides."""
     mean: float | None = None
     """Mean difference of the first ``n`` pairs."""
     interval: tuple[float, float] | None = None
@@ -80,12 +140,19 @@ class Decision:
         return self.verdict != "undecided"
 
     @property
+    def by_divergence(self) -> bool:
+        """Whether no pair decides, but that every run of an arm diverged."""
+        return self.verdict in ("diverges", "baseline diverges")
+
+    @property
     def within_margin(self) -> bool:
         """Whether the interval lies within ±margin; a difference may be significant and yet too small to matter."""
         return self.margin is not None and self.interval is not None and inside(self.interval, self.margin)
 
     def sentence(self, quantity: str = "the loss", unit: str = "nats") -> str:
         """The decision as a sentence."""
+        if self.by_divergence:
+            return self.divergence.sentence(self.variant, self.confidence)
         if self.interval is None or self.mean is None:
             return f"{self.variant} is inconclusive at n = {counted(self.n, 'pair')}: {self.note}."
         pairs = counted(self.n, "pair")
@@ -176,13 +243,25 @@ def _decision(
     whole = [pair for pair in pairs if pair.difference is not None]
     differences = np.array([pair.difference for pair in whole], dtype=np.float64)
     n = len(whole)
-    mean = float(np.mean(differences)) if n else None
-    undecided = Decision(name, "undecided", n, n, confidence, comparisons, margin, mean, note=too_few(confidence))
+    divergence = Divergence.count(pairs, confidence)
+    settled = None if n else divergence.verdict
+    undecided = Decision(
+        name,
+        settled or "undecided",
+        n,
+        n,
+        confidence,
+        comparisons,
+        margin,
+        divergence,
+        mean=float(np.mean(differences)) if n else None,
+        note=None if settled else too_few(confidence),
+    )
     lows, highs = repeated_intervals(differences, (1 - confidence) / comparisons)
     for look in range(FIRST_LOOK, n + 1):
         if no_spread(tuple(whole[:look])):
             note = "all pairs differ by the same amount; without spread there is no interval"
-            undecided = Decision(name, "undecided", n, n, confidence, comparisons, margin, mean, note=note)
+            undecided = replace(undecided, n=n, mean=float(np.mean(differences)), interval=None, note=note)
             continue
         interval = (float(lows[look - 1]), float(highs[look - 1]))
         verdict: Verdict = "undecided"
@@ -191,7 +270,7 @@ def _decision(
         elif margin is not None and inside(interval, margin):
             verdict = "equivalent"
         so_far = float(np.mean(differences[:look]))
-        decision = Decision(name, verdict, look, n, confidence, comparisons, margin, so_far, interval)
+        decision = replace(undecided, verdict=verdict, n=look, mean=so_far, interval=interval, note=None)
         if decision.decided:
             return decision
         undecided = decision

@@ -1,5 +1,6 @@
 """Seeds one at a time, until every variant of a study is decided or the budget is spent.
 
+A variant whose every run diverges is decided too, and so are all where every run of the baseline does.
 ``statistics/sequential.py`` has the rule, and intervals that hold however often one looks. What it needs is kept in
 ``study.json``: the budget and the margin from the beginning, and the seeds in the order in which they were added. So a
 study that was killed resumes to the same decision.
@@ -68,7 +69,8 @@ def sequential_results(study: Study) -> tuple[SequentialResult, ...]:
 def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
     """Train the planned seeds, then one more at a time, the base and every variant with each.
 
-    Seeds are added while a variant is not decided, no run has failed (others would fail too) and the budget lasts.
+    Seeds are added while a variant is not decided (by its pairs, or because every run of it or of the baseline
+    diverged), no run has failed (others would fail too) and the budget lasts.
 
     Args:
         train: makes the waiting runs.

@@ -14,7 +14,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.costs import costs
 from glassformer.models.counting import build_on_meta
 from glassformer.studies.design import BASE, StudyConfig
-from glassformer.studies.matching import match
+from glassformer.studies.matching import match, needs_matching
 from glassformer.tasks.opening import find_device
 from glassformer.tasks.registry import prepare_samples
 from glassformer.tasks.run_config import RunConfig
@@ -67,7 +67,7 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
     samples = _samples(config, progress)
     base = samples[BASE].with_vocabulary(config.base)
     config = StudyConfig.build(config.to_dict() | {"base": base.to_dict()})
-    unmatched = config.matched != "none" and not config.adjusted
+    unmatched = needs_matching(config)
     if unmatched and config.matched != "seconds":
         config = match(config, samples)
         samples = _samples(config, progress)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from glassformer import places
+from glassformer.config import value_at
 from glassformer.errors import RunError, nearest
 from glassformer.runs.environment import describe_environment
 from glassformer.runs.files import replace_durably
@@ -35,7 +36,7 @@ from glassformer.runs.locks import FileLock
 from glassformer.runs.part_files import PARTS, check_part_names, keep_part_files
 from glassformer.runs.seal import CONFIG
 from glassformer.studies.bundles import FOLDERS, run_folders, unpack
-from glassformer.studies.design import PlannedRun, StudyConfig, plan
+from glassformer.studies.design import BASE, PlannedRun, StudyConfig, arm_label, plan, point_name
 from glassformer.studies.lookup import STUDY, find_study, list_studies
 from glassformer.studies.outcomes import RunOutcome
 from glassformer.trust import trusting_parts
@@ -150,6 +151,14 @@ class Study:
                 files = [each for arm in config.arms for each in config.arm(arm).model.part_files]
                 _write(path, config, data, ["glassformer", "study", self.name], files)
         return Study.open(path)
+
+    def label(self, arm: str) -> str:
+        """What tables call an arm. The base of a selection is the baseline at the smallest values, which are added."""
+        if arm != BASE or self.path.name != SELECTION:
+            return arm_label(arm)
+        points = (changes for name, changes in self.config.variants.items() if name.startswith(arm_label(BASE)))
+        tuned = [setting for setting in next(points, {}) if setting != "training.max_steps"]
+        return point_name(BASE, {setting: value_at(self.config.base, setting) for setting in tuned})
 
     # ------------------------------------------------------------------------------------------------ one run
 

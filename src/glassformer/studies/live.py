@@ -12,7 +12,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glassformer.studies.design import arm_label
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.scheduler import Event, WorkerMessage
@@ -47,7 +46,8 @@ class LiveStudy:
         if event.outcome is not None:
             self.outcomes[message.run] = event.outcome
             self.messages.pop(message.run, None)
-            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {_summary(event.outcome)}"))
+            ended = _summary(event.outcome, self.study.label(event.outcome.variant))
+            self.console.print(Text(f"{self.done:>4} of {len(self.outcomes)}  {ended}"))
         elif message.kind == "lost":
             self.messages.pop(message.run, None)
             self.console.print(Text(f"{message.run}: its process {message.detail}; resumed in another", "yellow"))
@@ -95,7 +95,7 @@ class LiveStudy:
             step, status = f"{message.step or 0:,}" + (f" / {message.total:,}" if message.total else ""), "training"
         shown = f"{status}, reused" if outcome is not None and outcome.reused else status
         return (
-            Text(arm_label(planned.variant)),
+            Text(self.study.label(planned.variant)),
             Text(str(planned.seed)),
             Text(step),
             Text(loss),
@@ -103,9 +103,9 @@ class LiveStudy:
         )
 
 
-def _summary(outcome: RunOutcome) -> str:
+def _summary(outcome: RunOutcome, label: str) -> str:
     """How a run ended, in a line."""
-    about = f"{arm_label(outcome.variant)}, seed {outcome.seed}: "
+    about = f"{label}, seed {outcome.seed}: "
     if outcome.loss is None:
         return about + f"{outcome.status} at step {outcome.steps:,}: {outcome.reason}"
     accuracy = "" if outcome.accuracy is None else f", accuracy {outcome.accuracy:.3f}"

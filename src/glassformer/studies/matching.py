@@ -14,7 +14,7 @@ So every run of a matched study is an ordinary one, of a number of steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from glassformer.errors import ConfigError
@@ -42,6 +42,23 @@ Measure = Callable[[Mapping[str, RunConfig], Mapping[str, TrainingData]], Mappin
 T = TypeVar("T")
 
 
+def needs_matching(config: StudyConfig) -> bool:
+    """Whether the study's variants are still to be adjusted; those of a study that is resumed are adjusted already.
+
+    Raises:
+        ConfigError: an earlier version began it, and matched its variants by a time budget, which is no longer done.
+    """
+    if config.matched == "none" or not config.adjusted:
+        return config.matched != "none"
+    if config.matched == "seconds" and not all("training.max_steps" in each for each in config.variants.values()):
+        raise ConfigError(
+            "the study was begun by an earlier version, which matched seconds by a time budget; now they are matched "
+            "by steps. Begin it again.",
+            subject="study",
+        )
+    return False
+
+
 def match(config: StudyConfig, samples: Mapping[str, TrainingData], measure: Measure = step_times) -> StudyConfig:
     """The study with every variant adjusted, and what was adjusted in ``adjusted``.
 
@@ -56,19 +73,20 @@ def match(config: StudyConfig, samples: Mapping[str, TrainingData], measure: Mea
         return config
     arms = {name: samples[name].with_vocabulary(config.arm(name)) for name in config.arms}
     times: Mapping[str, StepTime] = {}
+    if config.matched in ("flops", "seconds"):
+        _check_baseline(arms[BASE], samples[BASE])
+        _of_variants(config, lambda name: _check_free(config.variants[name]))
     if config.matched == "seconds":
-        _of_variants(config, lambda name: _steps(arms[BASE], set(config.variants[name]), "seconds"))
         times = measure(arms, samples)
 
     def matched(name: str) -> tuple[Adjustment, str]:
-        base, variant, varied = arms[BASE], arms[name], set(config.variants[name])
+        base, variant = arms[BASE], arms[name]
         if config.matched == "parameters":
-            return match_parameters(base.model, variant.model, varied)
+            return match_parameters(base.model, variant.model, set(config.variants[name]))
         if config.matched == "flops":
-            changes, note = match_flops(base, variant, samples[BASE], samples[name], varied)
+            changes, note = match_flops(base, variant, samples[BASE], samples[name])
         else:
-            changes, note = match_seconds(base, times[name], varied)
-        _check_budgets(base, samples[BASE], "baseline")
+            changes, note = match_seconds(base, times[name])
         _check_budgets(variant.override(changes), samples[name], "variant")
         return changes, note
 
@@ -174,14 +192,14 @@ def _with_model(model: ModelConfig, changes: Adjustment) -> ModelConfig:
     return model.override({path.removeprefix("model."): value for path, value in changes.items()})
 
 
-# ----------------------------------------------------------------------------------------------------- FLOPs
+# ---------------------------------------------------------------------------------- steps, by FLOPs or seconds
 
 
 def match_flops(
-    base: RunConfig, variant: RunConfig, base_samples: TrainingData, variant_samples: TrainingData, varied: set[str]
+    base: RunConfig, variant: RunConfig, base_samples: TrainingData, variant_samples: TrainingData
 ) -> tuple[Adjustment, str]:
     """The number of steps in which the variant spends the base's FLOPs, and a sentence about it."""
-    steps = _steps(base, varied, "FLOPs")
+    steps = _steps(base)
     a_base_step, a_step = _flops_per_step(base, base_samples), _flops_per_step(variant, variant_samples)
     matched = max(1, round(steps * a_base_step / a_step))
     if matched == steps:
@@ -192,21 +210,13 @@ def match_flops(
     )
 
 
-def _flops_per_step(config: RunConfig, samples: TrainingData) -> float:
-    positions = samples.tokens_per_step * samples.positions_per_token
-    return positions * flops_per_token(config.model, samples.seq_len).training
-
-
-# --------------------------------------------------------------------------------------------------- seconds
-
-
-def match_seconds(base: RunConfig, time: StepTime, varied: set[str]) -> tuple[Adjustment, str]:
+def match_seconds(base: RunConfig, time: StepTime) -> tuple[Adjustment, str]:
     """The number of steps that take the variant as long as the base's take it, and a sentence about it.
 
     Args:
         time: of the variant's step, against the base's.
     """
-    steps = _steps(base, varied, "seconds")
+    steps = _steps(base)
     matched = max(1, round(steps / time.ratio))
     return {"training.max_steps": matched}, (
         f"max_steps={matched:,} (baseline: {steps:,}): {time.ratio:.3g} times the baseline's time per step, measured "
@@ -214,16 +224,31 @@ def match_seconds(base: RunConfig, time: StepTime, varied: set[str]) -> tuple[Ad
     )
 
 
-def _steps(base: RunConfig, varied: set[str], quantity: str) -> int:
-    """The base's number of steps, where they are what matches a quantity. Raises :class:`ConfigError` where not."""
+def _flops_per_step(config: RunConfig, samples: TrainingData) -> float:
+    positions = samples.tokens_per_step * samples.positions_per_token
+    return positions * flops_per_token(config.model, samples.seq_len).training
+
+
+def _steps(base: RunConfig) -> int:
     steps = base.training.max_steps
-    if steps is None:
-        raise ConfigError(
-            f"{quantity} are matched by steps, and the baseline's training.max_steps is none: set it (--steps)."
-        )
-    if "training.max_steps" in varied:
-        raise ConfigError(f"{quantity} are matched by steps, and the variant sets training.max_steps itself.")
+    assert steps is not None, "a baseline without steps has been refused"
     return steps
+
+
+def _check_baseline(base: RunConfig, samples: TrainingData) -> None:
+    """Raise :class:`ConfigError` for a baseline whose end is not a number of steps."""
+    if base.training.max_steps is None:
+        raise ConfigError(
+            "FLOPs and seconds are matched by steps, and the baseline's training.max_steps is none: set it (--steps).",
+            subject="study",
+        )
+    _check_budgets(base, samples, "baseline")
+
+
+def _check_free(varied: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` for a variant that sets its number of steps itself."""
+    if "training.max_steps" in varied:
+        raise ConfigError("FLOPs and seconds are matched by steps, and the variant sets training.max_steps itself.")
 
 
 def _check_budgets(config: RunConfig, samples: TrainingData, arm: str) -> None:
@@ -234,7 +259,9 @@ def _check_budgets(config: RunConfig, samples: TrainingData, arm: str) -> None:
     sooner = [name for name, end in ends.items() if end < steps] + ["max_seconds"] * (training.max_seconds is not None)
     if sooner:
         settings = " and ".join(f"training.{name}" for name in sooner)
-        raise ConfigError(f"the {arm} would end by {settings} before its {steps:,} steps: set it to none.")
+        raise ConfigError(
+            f"the {arm} would end by {settings} before its {steps:,} steps: set it to none.", subject="study"
+        )
 
 
 def _percent(value: float, of: float) -> str:

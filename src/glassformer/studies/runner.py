@@ -24,7 +24,6 @@ from glassformer.runs.environment import other_source
 from glassformer.runs.folder import ENVIRONMENT
 from glassformer.studies.adding_seeds import until_decided
 from glassformer.studies.checking import Checked, worker_count
-from glassformer.studies.design import arm_label
 from glassformer.studies.folder import SELECTION, Study
 from glassformer.studies.local_processes import LocalProcesses
 from glassformer.studies.outcomes import RunOutcome
@@ -87,10 +86,10 @@ class StudyResult:
         if self.stopped is not None:
             raise StoppedError(self.stopped, self.study)
         if self.failed:
-            reasons = "\n".join(
-                f"  - {arm_label(each.variant)}, seed {each.seed}: {each.reason}" for each in self.failed
-            )
             current = in_progress(self.study)
+            reasons = "\n".join(
+                f"  - {current.label(each.variant)}, seed {each.seed}: {each.reason}" for each in self.failed
+            )
             of = "the selection of " if current is not self.study else ""
             raise RunError(
                 f"{len(self.failed)} of {len(current.plan)} runs of {of}the study {self.study.name} failed and are in "
@@ -153,7 +152,7 @@ class StudyRunner:
             runs, studies = self.runs or places.runs_folder(), self.studies or places.studies_folder()
             found = reuse(study, runs=runs, studies=studies, threads=checked.threads, report=self.report)
             for outcome in found:
-                self.report(f"  {arm_label(outcome.variant)}, seed {outcome.seed}: reuses {outcome.run}")
+                self.report(f"  {study.label(outcome.variant)}, seed {outcome.seed}: reuses {outcome.run}")
             reused += found
         pending = len(study.pending())
         if not pending:

@@ -7,12 +7,16 @@ the reverse order every second time. Other load then slows all arms of a round, 
     times = step_times({"base": base, "one layer": variant}, samples)
     times["one layer"].ratio    # of the first arm's time: the median over the rounds
 
+A run of one thread is timed by the processor's clock, which stands still while other processes have the core: what it
+counts is the time on a core of its own. Elsewhere (several threads, a GPU) it is the wall clock.
+
 Nothing is measured before every arm has made some updates: compiling, and whatever else a first update costs, is not a
 step's cost. What is timed is an update alone, not validating, recording or saving.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -28,10 +32,10 @@ from glassformer.tasks.training_data import TrainingData
 from glassformer.training.memory import device_memory, state_bytes
 from glassformer.training.update_time import WARM_UP, Updates
 
-ROUNDS = 15
+ROUNDS = 21
 """Odd, so that the median is one of them."""
 
-TURN_SECONDS = 0.06
+TURN_SECONDS = 0.03
 """Updates of a turn: as many as take the fastest arm so long, the same number for every arm."""
 
 MOST_UPDATES = 100
@@ -49,7 +53,7 @@ class StepTime:
     """An arm's time per update.
 
     Attributes:
-        seconds: per update, the median over the rounds.
+        seconds: per update, on a core of its own where a run has one thread; the median over the rounds.
         ratio: of the first arm's time in the same round, the median over the rounds.
         low, high: the smallest and the largest of these ratios.
         rounds: how many there were.
@@ -67,7 +71,7 @@ def step_times(
     samples: Mapping[str, TrainingData],
     rounds: int = ROUNDS,
     *,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
     prepare: Callable[[RunConfig, TrainingData], Update] = Updates,
 ) -> dict[str, StepTime]:
     """The time per update of every arm, measured alternately with torch's threads as they are.
@@ -75,7 +79,7 @@ def step_times(
     Args:
         configs: the arms by name, with their data's vocabulary. The first is the one that ratios are of.
         samples: the data of each arm.
-        clock: seconds.
+        clock: seconds; of the processor or the wall, as above, unless given.
         prepare: makes an arm's updates.
 
     Raises:
@@ -84,19 +88,38 @@ def step_times(
     first = next(iter(configs))
     others = {name: config for name, config in configs.items() if name != first}
     found: dict[str, StepTime] = {}
-    speed.keep_freed_memory()  # as in a worker
+    device = find_device(configs[first].training.device)
+    if clock is None:
+        clock = _clock(device)
+    if device == "cpu":
+        speed.keep_freed_memory()  # as in a worker
     with torch.random.fork_rng(devices=[]):
-        for group in _groups(configs[first], others):
+        for group in _groups(configs[first], others, device_memory(device)):
             updates = {name: prepare(configs[name], samples[name]) for name in (first, *group)}
             found = _in_turns(updates, rounds, clock) | found
-            del updates  # before the next group's are made
+            del updates
+            _free()
     return {name: found[name] for name in configs}
 
 
-def _groups(first: RunConfig, others: Mapping[str, RunConfig]) -> list[list[str]]:
+def _free() -> None:
+    """Free the models of the arms that have been timed, for the next ones and for the study's workers."""
+    gc.collect()  # models and what trains them refer to each other
+    speed.return_freed_memory()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _clock(device: str) -> Callable[[], float]:
+    """The processor's clock for one thread on it, where it is fine enough (it is not on Windows); else the wall's."""
+    one = device == "cpu" and torch.get_num_threads() == 1
+    fine = time.get_clock_info("process_time").resolution < TURN_SECONDS / 1000
+    return time.process_time if one and fine else time.perf_counter
+
+
+def _groups(first: RunConfig, others: Mapping[str, RunConfig], memory: int | None) -> list[list[str]]:
     """The arms beside the first, as many at a time as may be held with it, but at least one; of none, one group."""
-    there = device_memory(find_device(first.training.device))
-    budget = math.inf if there is None else SHARE_OF_MEMORY * there
+    budget = math.inf if memory is None else SHARE_OF_MEMORY * memory
     groups: list[list[str]] = [[]]
     held = state_bytes(first)
     for name, config in others.items():

@@ -95,7 +95,9 @@ class Summary:
         if self.tuned is not None and self.tuned.rows:
             return finding(self.tuned, row.variant).text
         result = self.sequential_result(row.variant)
-        return row.sentence() if result is None else " ".join([result.sentence(), *row.exclusions()])
+        if result is None:
+            return row.sentence()
+        return " ".join([result.sentence(), *([] if result.decision.by_divergence else row.exclusions())])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""

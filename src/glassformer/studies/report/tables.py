@@ -161,6 +161,8 @@ def _tested(row: Difference) -> list[Cell]:
 
 def _decided(decision: Decision) -> list[Cell]:
     when = Cell(f"{decision.n} pairs", decision.n) if decision.decided else Cell("inconclusive")
+    if decision.by_divergence:
+        when = Cell(decision.verdict)
     return [difference_cell(decision.mean, decision.interval), when, interval_cell(decision.interval)]
 
 
