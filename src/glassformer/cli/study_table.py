@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> None:
     """The table, the report, and what to do next. Raises :class:`RunError` when runs failed."""
+    from glassformer.studies.design import arm_label
     from glassformer.studies.summary import summarise
 
     study = result.study
@@ -37,6 +38,9 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     console.print(Text(summary.basis))
     for row in summary.comparison.rows:
         console.print(Text(f"  {summary.sentence(row)}"))
+    for row in [] if summary.tuned is None else summary.tuned.rows:
+        if row.note:
+            console.print(Text(f"  {arm_label(row.arm)}: {row.note}.", style="dim"))
     if summary.sequential_results:
         console.print(Text(_ending(study.config, summary.sequential_results), style="dim"))
     console.print(f"{study.path / 'results.json'}", style="dim")

@@ -67,6 +67,7 @@ def selection_chart(results: TunedResults) -> Drawing | None:
             "loss:Q",
             title="final validation loss (nats/token)",
             scale=alt.Scale(domain=[low - room, high + room + marks], nice=False, zero=False),
+            axis=alt.Axis(labelExpr=f"datum.value <= {high + room} ? datum.label : ''"),
         )
         colour, dash = legend(arms, look, columns=2)
         tooltip = [
@@ -99,7 +100,12 @@ def selection_chart(results: TunedResults) -> Drawing | None:
             for place, arm in enumerate(arms)
             if arm in off
         ]
-        data = alt.InlineData(values=[row | {"place": arms.index(row["key"])} for row in rows])
+        if off:
+            edge = alt.Chart().transform_filter("datum.kind === 'edge'").encode(y=y)
+            layers.insert(0, edge.mark_rule(strokeDash=[5, 4], strokeWidth=1.2, color=look.muted))
+        ends = [{"kind": "edge", "panel": panel, "loss": high + room} for panel in {row["panel"]: None for row in rows}]
+        placed = [row | {"place": arms.index(row["key"])} for row in rows]
+        data = alt.InlineData(values=placed + ends * bool(off))
         if not panels:
             return alt.layer(*layers, data=data).properties(height=HEIGHT).configure(**look.config())
         header = alt.Header(labelColor=look.text, labelFontSize=12, title=None)
@@ -112,9 +118,14 @@ def selection_chart(results: TunedResults) -> Drawing | None:
     return Drawing(
         build,
         title=f"Final loss against {name}",
-        description="Selection runs. Points: seeds; hollow where an arm's grid was extended; lines: means over seeds; "
-        "diamond: each arm's best. Triangles at the top: runs that diverged or ended above the loss at "
-        "initialisation.",
+        description="Selection runs. "
+        f"Points: seeds{', hollow where a grid was extended' if any(extended) else ''}. "
+        "Lines: means over seeds. Diamonds: each arm's best."
+        + (
+            " Triangles above the dashed line: runs that diverged or ended above the loss at initialisation."
+            if off
+            else ""
+        ),
     )
 
 
