@@ -157,7 +157,8 @@ class InMemory:
     def __init__(self, table, seeds, budget, margin) -> None:
         self.table, self.trained = table, ()
         rule = SimpleNamespace(budget_seeds=budget, margin=margin)
-        self.config = SimpleNamespace(until_decided=rule, seeds=seeds, arms=tuple(table[0]))
+        arms = tuple(table[0])
+        self.config = SimpleNamespace(until_decided=rule, seeds=seeds, arms=arms, variants=arms[1:], tuning=None)
 
     def losses(self):
         return {arm: {seed: self.table[seed][arm] for seed in self.trained} for arm in self.config.arms}

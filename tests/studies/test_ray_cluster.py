@@ -17,10 +17,12 @@ from glassformer.runs.checkpoints import list_checkpoints
 from glassformer.runs.folder import list_runs
 from glassformer.runs.locks import FileLock
 from glassformer.studies import ray_cluster
+from glassformer.studies.checking import check
 from glassformer.studies.local_processes import LocalProcesses
 from glassformer.studies.ray_cluster import RayCluster
 from glassformer.studies.ray_connection import check_address, connected, worker_limit
 from glassformer.studies.remote_worker import WorkerInfo, versions
+from glassformer.studies.runner import StudyRunner
 from glassformer.studies.scheduler import Scheduler
 from glassformer.studies.summary import summarise
 from glassformer.studies.worker import train_run
@@ -80,6 +82,20 @@ def table(study) -> str:
             outcome.pop("run")
             outcome["curve"].pop("seconds")
     return json.dumps([tree["arms"], tree["comparison"]], indent=1)
+
+
+@pytest.mark.slow(reason="a node, and two tuned studies")
+def test_both_phases_of_a_tuned_study_run_on_a_cluster(cluster, create, design, tmp_path):
+    tuned = {"tune": "training.optimizer.weight_decay=0|0.5", "selection_seeds": 1, "seeds": 1}
+    config = design(["model.residual=none"], **tuned)
+    cluster(1)
+    places = {"runs": tmp_path / "runs", "studies": tmp_path / "studies", "workers": 1, "fresh": True}
+    with connected("ray"):
+        there = StudyRunner(on="ray", **places).run(create(config), check(config)).check()
+    here = StudyRunner(**places).run(create(config), check(config)).check()
+    assert there.config == here.config
+    assert there.config.chosen
+    assert (there.losses(), there.selection.losses()) == (here.losses(), here.selection.losses())
 
 
 @pytest.mark.slow(reason="two nodes and 32 runs")
