@@ -155,6 +155,26 @@ def test_a_variant_that_diverges_everywhere_is_said_to(tuned):
     assert selection_chart(numbers.tuned) is not None
 
 
+def test_where_seeds_were_added_a_divergence_has_its_rate(tuned):
+    study = tuned({"moved": ARMS["moved"]}, lambda arm, rate: None if arm == "moved" else 2.0, until_decided=True)
+    numbers = gather(study)
+    (answer,) = answers(numbers)
+    assert answer.verdict == "diverges"
+    assert numbers.decisions["moved"].sentence() in answer.control
+    assert "divergence rate" in answer.control
+
+
+def test_a_baseline_that_diverges_is_said_to(tuned):
+    study = tuned({"worse": ARMS["worse"]}, until_decided=True)
+    for planned in study.plan:
+        if planned.variant == "base":
+            study.record(planned, outcome(planned, None))
+    (answer,) = answers(gather(study))
+    assert answer.sentence.startswith("worse cannot be compared with the baseline at a learning rate of 0.003")
+    assert "the baseline diverged at 4 of 4 seeds" in answer.sentence
+    assert "None" not in answer.text
+
+
 def test_runs_that_are_in_no_pair_are_named(tuned):
     study = tuned({"worse": ARMS["worse"]})
     for planned in study.plan:

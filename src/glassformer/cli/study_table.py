@@ -38,9 +38,9 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     console.print(Text(summary.basis))
     for row in summary.comparison.rows:
         console.print(Text(f"  {summary.sentence(row)}"))
-    for row in [] if summary.tuned is None else summary.tuned.rows:
-        if row.note:
-            console.print(Text(f"  {arm_label(row.arm)}: {row.note}.", style="dim"))
+    for arm in [] if summary.tuned is None else summary.tuned.rows:
+        if arm.note:
+            console.print(Text(f"  {arm_label(arm.arm)}: {arm.note}.", style="dim"))
     if summary.sequential_results:
         console.print(Text(_ending(study.config, summary.sequential_results), style="dim"))
     console.print(f"{study.path / 'results.json'}", style="dim")

@@ -248,11 +248,15 @@ def own_cost(row: Difference, sequential: SequentialResult | None) -> Cost:
             note=row.note, diverged=diverged, seeds=seeds, exclusions=tuple(row.exclusions()),
         )  # fmt: skip
     decision = sequential.decision
+    note = decision.note
+    if decision.by_divergence:
+        note = decision.divergence.sentence(row.variant, decision.confidence).rstrip(".")
     family = "valid at every look" + (f" and for all {row.comparisons} variants" if row.comparisons > 1 else "")
     when = f"decided at n = {counted(decision.n, 'pair')}" if decision.decided else f"n = {counted(decision.n, 'pair')}"
     return Cost(
         decision.mean, decision.interval, decision.n, decision.confidence, decision.verdict == "different",
-        f"{family}; {when}", decision.within_margin, decision.note, diverged, seeds, tuple(row.exclusions()),
+        f"{family}; {when}", decision.within_margin, note, diverged, seeds,
+        () if decision.by_divergence else tuple(row.exclusions()),
     )  # fmt: skip
 
 

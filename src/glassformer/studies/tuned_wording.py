@@ -147,7 +147,9 @@ def finding(results: TunedResults, variant: str) -> Finding:
 def _details(row: TunedRow, name: str) -> list[str]:
     """What stands below the sentence: the control, the runs that are in no pair, the edge of the grid."""
     details: list[str] = []
-    if row.own is not None and row.changes != "diverges":
+    if row.own is not None and row.changes == "diverges" and row.own.note and not row.own.exclusions:
+        details.append(f"{row.own.note}.")  # of a sequential study: with the divergence rate
+    elif row.own is not None and row.changes != "diverges":
         details += row.own.exclusions
     if row.control is not None and not row.same_values and row.changes != "values":
         details.append(f"At the baseline's {name} {_at_the_baselines(row)}.")

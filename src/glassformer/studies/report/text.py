@@ -38,6 +38,7 @@ VERBS = {
     "identical to the baseline": ("is identical to the baseline", "are identical to the baseline"),
     "no interval": ("has too few pairs for an interval", "have too few pairs for an interval"),
     "no pair": ("has no pair", "have no pair"),
+    "baseline diverges": ("has no pair, since the baseline diverges", "have no pair, since the baseline diverges"),
 }
 """A verdict as a verb phrase, of one variant and of several; the others are verb phrases already."""
 
@@ -218,7 +219,9 @@ def _answer(row: Difference, numbers: Numbers) -> Answer:
 
 def _verdict(row: Difference) -> str:
     if row.mean is None:
-        return "diverges" if row.pairs and len(row.variant_diverged) == len(row.pairs) else "no pair"
+        if row.pairs and len(row.variant_diverged) == len(row.pairs):
+            return "diverges"
+        return "baseline diverges" if row.pairs and len(row.base_diverged) == len(row.pairs) else "no pair"
     if row.interval is None:
         return "no interval"
     return _direction(row.mean) if row.significant else INCONCLUSIVE
