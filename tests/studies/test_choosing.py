@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.studies.choosing import (
-    MOST_EXTENSIONS,
     SelectionPoint,
     best_point,
     extensions,
     notes,
     step_beyond,
 )
+from glassformer.studies.tuning import MOST_EXTENSIONS
 
 RATE = "training.optimizer.learning_rate"
 DECAY = "training.optimizer.weight_decay"

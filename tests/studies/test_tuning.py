@@ -105,6 +105,8 @@ def test_chosen_values_make_the_arms_and_the_controls(design):
     rates = {name: made.arm(name).training.optimizer.learning_rate for name in made.arms}
     assert rates == {BASE: 3e-3, "no skip": 1e-3, "shallow": 3e-3, control: 3e-3}
     assert made.arm(control).model.residual == "none"
+    assert made.arm(control) == made.at_the_baselines("no skip") != made.arm("no skip")
+    assert config.at_the_baselines("no skip") == config.arm("no skip")
     assert made.n_runs == 4 * 3 == len(plan(made))
     assert made.unchosen == config
     several = design(variants, learning_rates=RATES, tune={DECAY: [0.0, 0.1]})
@@ -263,7 +265,7 @@ WRONG = {
         {"selection_steps": 3, "controls": False},
         "selection_steps and controls only matter where",
     ),
-    "too many selection runs": (R | {"selection_seeds": 2000}, "12,000 selection runs are planned"),
+    "too many selection runs": (R | {"selection_seeds": 2000}, "24,000 selection runs may be needed"),
     "parameters unmatched by it": (
         {"tune": "model.feedforward.d_ff=16|32", "matched": "parameters"},
         "would undo the matching in parameters",

@@ -16,12 +16,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from glassformer.statistics.comparison import Losses
-from glassformer.studies.tuning import Number, Values, values_shown
+from glassformer.studies.tuning import MOST_EXTENSIONS, Number, Values, values_shown
 from glassformer.studies.variation import shown
 from glassformer.wording import counted
-
-MOST_EXTENSIONS = 3
-"""Times that an arm's grid is extended at one edge."""
 
 Grid = Mapping[str, Sequence[Number]]
 Allowed = Callable[[Values], bool]

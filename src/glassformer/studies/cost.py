@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from glassformer.errors import GlassformerError
 from glassformer.studies.checking import Checked, torch_threads
-from glassformer.studies.choosing import MOST_EXTENSIONS
 from glassformer.studies.design import BASE, StudyConfig
 from glassformer.studies.step_times import StepTime, step_times
 from glassformer.wording import counted, duration
@@ -78,9 +77,7 @@ def study_cost(config: StudyConfig, times: Mapping[str, float] | None = None) ->
     """
     tuning = config.tuning
     assert tuning is not None, "nothing is tuned"
-    sizes = [len(values) for values in tuning.grid.values()]
-    edges = 1 if len(sizes) == 1 else 2  # of a single setting, what lies beyond one edge never makes the other the best
-    combinations, most = math.prod(sizes), math.prod(size + edges * MOST_EXTENSIONS for size in sizes)
+    combinations, most = tuning.n_combinations, tuning.most_combinations
     arms, seeds = (BASE, *config.variants), most_seeds(config)
     trained = {arm: 2 if tuning.controls and arm != BASE else 1 for arm in arms}
     steps = {arm: config.arm(arm).training.max_steps or 0 for arm in arms}  # 0: another budget ends it

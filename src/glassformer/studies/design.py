@@ -13,7 +13,6 @@ A tuned study (``studies/tuning.py``) begins with another one, its selection, an
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,8 +116,8 @@ class StudyConfig(Config):
         budget = self.until_decided.budget_seeds
         if len(self.seeds) > budget:
             yield f"{len(self.seeds)} seeds are planned, and the maximum is {budget} (budget_seeds)."
-        elif budget * len(self.arms) > MOST_RUNS:
-            yield f"{budget * len(self.arms):,} runs may be needed; at most {MOST_RUNS:,} make one study."
+        elif (most := budget * self.n_runs // len(self.seeds)) > MOST_RUNS:
+            yield f"{most:,} runs may be needed; at most {MOST_RUNS:,} make one study."
 
     def _complaints_about_tuning(self) -> Iterator[str]:
         tuned = {} if self.tuning is None else self.tuning.grid
@@ -128,8 +127,9 @@ class StudyConfig(Config):
             yield "chosen has not one value of each tuned setting for each arm."
         if self.tuning is None:
             return
-        if self.n_selection_runs > MOST_RUNS:
-            yield f"{self.n_selection_runs:,} selection runs are planned; at most {MOST_RUNS:,} make one study."
+        most = (1 + len(self.variants)) * self.tuning.most_combinations * len(self.tuning.seeds)
+        if most > MOST_RUNS:
+            yield f"{most:,} selection runs may be needed; at most {MOST_RUNS:,} make one study."
         yield from self.tuning.complaints_within(self.base, self.variants, self.seeds, self.matched)
 
     def _complaints_about(self, name: str, changes: Changes, built: dict[str, str]) -> Iterator[str]:
@@ -158,8 +158,7 @@ class StudyConfig(Config):
         """Runs of the selection of a tuned study, before any grid is extended."""
         if self.tuning is None:
             return 0
-        combinations = math.prod(len(values) for values in self.tuning.grid.values())
-        return (1 + len(self.variants)) * combinations * len(self.tuning.seeds)
+        return (1 + len(self.variants)) * self.tuning.n_combinations * len(self.tuning.seeds)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -186,10 +185,14 @@ class StudyConfig(Config):
 
     def arm(self, name: str) -> RunConfig:
         """The configuration of the base, a variant or a control at its chosen values, with the base's own seed."""
-        variant = self.controls.get(name, name)
-        tuned = self.chosen.get(name, self.chosen.get(BASE, {}))
-        changes = {**({} if variant == BASE else self.variants[variant]), **tuned}
+        if name in (controls := self.controls):
+            return self.at_the_baselines(controls[name])
+        changes = {**({} if name == BASE else self.variants[name]), **self.chosen.get(name, {})}
         return self.base.override(changes) if changes else self.base
+
+    def at_the_baselines(self, variant: str) -> RunConfig:
+        """A variant's configuration at the values that are chosen for the base; nothing chosen: its own."""
+        return self.base.override({**self.variants[variant], **self.chosen.get(BASE, {})})
 
     @property
     def unchosen(self) -> StudyConfig:

@@ -80,8 +80,8 @@ def removal(study: Study, *, progress: Progress | None = None) -> Removal:
     reasons: dict[str, str] = {}
     other_data: set[str] = set()
     for variant in study.config.variants:
-        config = study.config.arm(variant)
-        if reason := _other_question(study.config.base, config):
+        config = study.config.at_the_baselines(variant)
+        if reason := _other_question(study.config.arm(BASE), config):
             reasons[variant] = reason
         for seed, outcome in bases.items():
             if outcome.status != "finished" or variant in reasons:

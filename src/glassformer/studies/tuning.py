@@ -12,6 +12,7 @@ chosen and judged on the same ones, whoever has more to choose from looks better
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
@@ -32,6 +33,9 @@ LEARNING_RATE = "training.optimizer.learning_rate"
 FIRST_SELECTION_SEED = 1000
 SELECTION_SEEDS = 3
 MOST_SEEDS = 10_000
+
+MOST_EXTENSIONS = 3
+"""Times that an arm's grid is extended at one edge."""
 
 UNTUNABLE = {
     "data.": "it changes what the loss is measured on",
@@ -78,6 +82,20 @@ class Tuning(Config):
         if len(set(self.seeds)) < len(self.seeds):
             seed = next(seed for index, seed in enumerate(self.seeds) if seed in self.seeds[:index])
             yield f"the selection seeds have {seed} twice."
+
+    @property
+    def n_combinations(self) -> int:
+        """Combinations that every arm is trained at."""
+        return math.prod(len(values) for values in self.grid.values())
+
+    @property
+    def most_combinations(self) -> int:
+        """Combinations of an arm whose grid is extended as far as it may be.
+
+        Of a single setting one edge alone: what lies beyond it never makes the other the best.
+        """
+        edges = 1 if len(self.grid) == 1 else 2
+        return math.prod(len(values) + edges * MOST_EXTENSIONS for values in self.grid.values())
 
     def combinations(self) -> list[Values]:
         """Every combination of one value of each setting, the smallest first."""
