@@ -9,7 +9,7 @@ import pytest
 
 from glassformer.charts.figures import Drawable, Figure
 from glassformer.charts.heat_map import HeatMap
-from glassformer.charts.page import Column, Page, Section, as_json
+from glassformer.charts.page import Column, Lead, Page, Section, as_json
 from glassformer.errors import DataError
 
 EVIL = "</script><script>document.title='broken'</script><!--<b>&"
@@ -54,6 +54,20 @@ def test_title_facts_texts_and_reasons_are_on_the_page(show):
     page.get_by_role("link", name="Gradients").click()
     assert page.evaluate("location.hash") == "#section-1"
     assert page.locator("#section-1 h2").is_visible()
+
+
+def test_an_answer_stands_before_the_facts_and_is_text(show):
+    leads = [Lead("It helps", ": by 0.3 nats (n = 4 pairs, p < 0.0001).", "More seeds."), Lead(EVIL, EVIL, EVIL)]
+    sections = [Section("Answer", "Before.", leads=leads, note="After."), Section("Numbers", "The rest.")]
+    page = show(Page("The title", sections, facts={"parameters": "10.65 M"}, answer_first=True))
+    assert page.title() == "The title"
+    first, evil = page.locator(".gf-lead").all()
+    assert first.inner_text().split("\n") == ["It helps: by 0.3 nats (n = 4 pairs, p < 0.0001).", "More seeds."]
+    assert evil.inner_text().count(EVIL) == 3
+    places = [page.locator(each).first.bounding_box()["y"] for each in ("h1", ".gf-lead", ".gf-facts", "#section-1")]
+    assert places == sorted(places)
+    assert page.locator("#section-0").inner_text().startswith("Answer\n\nBefore.\n\nIt helps")
+    assert page.locator("#section-0").inner_text().endswith("After.")
 
 
 def test_the_slider_moves_every_figure_and_starts_at_the_last_frame(show):

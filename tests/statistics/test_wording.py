@@ -64,15 +64,15 @@ def test_a_difference_that_is_not_significant_names_no_direction():
 def test_the_runs_that_are_excluded_are_counted_and_named():
     base, variant = {0: 1.7, 1: 1.7, 2: None, 5: 1.7}, {0: 1.8, 1: None, 2: 1.8, 7: 1.8}
     assert compare(base, {"v": variant}).row("v").exclusions() == [
-        "The baseline diverged in 1 of 3 runs (seed 2), excluded.",
-        "v diverged in 1 of 3 runs (seed 1), excluded.",
-        "Without a partner, excluded: seeds 5, 7.",
+        "The baseline diverged in 1 of 3 runs (seed 2); that pair is excluded.",
+        "v diverged in 1 of 3 runs (seed 1); that pair is excluded.",
+        "Seeds 5, 7 were run in one of the two arms only and are excluded.",
     ]
 
 
 def test_one_pair_is_no_average():
     (row,) = compare({0: 1.7}, {"v": {0: 1.75}}).rows
-    assert row.sentence().startswith("v differs by +0.050 nats from the baseline (n = 1 pair): fewer than 3 pairs ")
+    assert row.sentence().startswith("v differs from the baseline by +0.050 nats (n = 1 pair): fewer than 3 pairs ")
 
 
 def test_a_decision_reads_as_a_sentence():

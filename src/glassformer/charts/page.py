@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
+WHOLE = re.compile(r"\b[np] (?:=|&lt;) [\d.,]*\d(?: pairs?\b)?")
+"""What no line of a lead breaks: ``n = 4 pairs``, ``p &lt; 0.0001``."""
+
+
 @dataclass(frozen=True)
 class Column:
     """The figures of one run among several that stand side by side.
@@ -42,11 +47,20 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """A sentence in large letters, its claim in bold and then the rest, and a detail in small ones below it."""
+
+    claim: str
+    rest: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """One idea of the page: two sentences (what it shows, what to look for), and its figures.
 
     ``missing`` is the reason shown in place of pictures that could not be made. ``columns`` sets runs side by side, in
-    place of ``figures``.
+    place of ``figures``. ``leads`` stand between ``text`` and ``note``.
     """
 
     title: str
@@ -54,6 +68,8 @@ class Section:
     figures: Sequence[Figure] = ()
     missing: str = ""
     columns: Sequence[Column] = ()
+    leads: Sequence[Lead] = ()
+    note: str = ""
 
     def __post_init__(self) -> None:
         assert not (self.figures and self.columns), "a section has figures or columns"
@@ -74,6 +90,7 @@ class Page:
         frames: what each position of the slider is called (``"step 250"``); with one there is no slider.
         frame_title: what the slider chooses.
         embedded: whether the page is part of another one: then it has no header.
+        answer_first: whether the first section stands before the facts and the contents.
     """
 
     title: str
@@ -82,11 +99,12 @@ class Page:
     frames: Sequence[str] = ("",)
     frame_title: str = "checkpoint"
     embedded: bool = False
+    answer_first: bool = False
 
     def html(self) -> str:
         """The whole file."""
         figures: list[Figure] = []
-        body = "".join(self._section(index, section, figures) for index, section in enumerate(self.sections))
+        body = [self._section(index, section, figures) for index, section in enumerate(self.sections)]
         data = "".join(
             f'<script type="application/json" id="gf-data-{number}">{as_json(figure.data())}</script>\n'
             for number, figure in enumerate(figures)
@@ -109,8 +127,7 @@ class Page:
 {styles}</style>
 </head>
 <body{' class="gf-embedded"' if self.embedded else ""}>
-{"" if self.embedded else self._header()}{self._bar()}{"" if self.embedded else self._contents()}<main>
-{body}</main>
+{self._top(body)}</main>
 <div class="gf-tip" hidden></div>
 <div class="gf-announcement" aria-live="polite"></div>
 <script type="application/json" id="gf-settings">{as_json(self._settings())}</script>
@@ -145,16 +162,24 @@ class Page:
             },
         }
 
-    def _header(self) -> str:
+    def _top(self, body: Sequence[str]) -> str:
+        """The header, the bar, the contents and the sections, in the order of this page."""
+        if self.embedded:
+            return f"{self._bar()}<main>\n{''.join(body)}"
+        title = f"<h1>{html.escape(self.title)}</h1>\n"
+        if self.answer_first and body:
+            first, *others = body
+            top = f'<header class="gf-header gf-answer-first">\n{title}</header>\n<main>\n{first}{self._facts()}'
+            return f"{top}{self._bar()}{self._contents()}{''.join(others)}"
+        top = f'<header class="gf-header">\n{title}{self._facts()}</header>\n'
+        return f"{top}{self._bar()}{self._contents()}<main>\n{''.join(body)}"
+
+    def _facts(self) -> str:
         facts = "".join(
             f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>\n"
             for name, value in self.facts.items()
         )
-        return (
-            f'<header class="gf-header">\n<h1>{html.escape(self.title)}</h1>\n'
-            + (f'<dl class="gf-facts">\n{facts}</dl>\n' if facts else "")
-            + "</header>\n"
-        )
+        return f'<dl class="gf-facts">\n{facts}</dl>\n' if facts else ""
 
     def _bar(self) -> str:
         """The bar that stays in sight: the slider, if there is anything to slide over, and the theme's switch."""
@@ -181,7 +206,7 @@ class Page:
     def _section(self, index: int, section: Section, figures: list[Figure]) -> str:
         """One section; its figures join ``figures``, and are numbered by their places there."""
         title = "" if self.embedded else f"<h2>{html.escape(section.title)}</h2>\n"
-        text = f'<p class="gf-text">{html.escape(section.text)}</p>\n' if section.text else ""
+        text = _text(section.text) + "".join(map(_lead, section.leads)) + _text(section.note)
         columns = "".join(self._column(column, figures) for column in section.all_columns())
         if columns:
             columns = f'<div class="gf-columns" data-columns="{len(section.all_columns())}">\n{columns}</div>\n'
@@ -234,6 +259,16 @@ def _figure(number: int, figure: Figure, at: Sequence[int] | None) -> str:
         + f'</figcaption>\n<div class="gf-root" role="group" aria-labelledby="caption-{number}" '
         f'style="min-height: {figure.height}px"></div>\n</figure>\n'
     )
+
+
+def _text(text: str) -> str:
+    return f'<p class="gf-text">{html.escape(text)}</p>\n' if text else ""
+
+
+def _lead(lead: Lead) -> str:
+    rest = WHOLE.sub(r'<span class="gf-whole">\g<0></span>', html.escape(lead.rest))
+    detail = f"<small>{html.escape(lead.detail)}</small>" if lead.detail else ""
+    return f'<p class="gf-lead"><strong>{html.escape(lead.claim)}</strong>{rest}{detail}</p>\n'
 
 
 def _missing(reason: str) -> str:

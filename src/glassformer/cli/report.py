@@ -41,7 +41,9 @@ def report(
     failures = Failures()
     path = write_report(opened, folder=output, open_pages=pages, take_out=take_out, failures=failures)
     console = Terminal()
-    for answer in answers(gather(opened)):
+    numbers = gather(opened)
+    console.print(Text(numbers.summary.basis))
+    for answer in answers(numbers):
         console.print(Text(answer.sentence))
     console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     warn_of(failures)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> None:
     """The table, the report, and what to do next. Raises :class:`RunError` when runs failed."""
+    from glassformer.studies.design import arm_label
     from glassformer.studies.summary import summarise
 
     study = result.study
@@ -34,8 +35,12 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     study.write_results(summary.to_dict())
     console.print()
     console.print(_table(summary))
+    console.print(Text(summary.basis))
     for row in summary.comparison.rows:
         console.print(Text(f"  {summary.sentence(row)}"))
+    for arm in [] if summary.tuned is None else summary.tuned.rows:
+        if arm.note:
+            console.print(Text(f"  {arm_label(arm.arm)}: {arm.note}.", style="dim"))
     if summary.sequential_results:
         console.print(Text(_ending(study.config, summary.sequential_results), style="dim"))
     console.print(f"{study.path / 'results.json'}", style="dim")
@@ -76,18 +81,22 @@ def _table(summary: Summary) -> Table:
 
     accuracy = any(arm.accuracy is not None for arm in summary.arms)
     diverged = any(arm.count("diverged") for arm in summary.arms)
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("variant")
+    tuned = summary.selection is not None
+    table = Table(box=None, padding=(0, 2), collapse_padding=tuned)
+    table.add_column("variant", overflow="fold", min_width=len("baseline"))
     holds = ", valid at every look" if summary.sequential_results else ""
-    for heading in ("n", "validation loss", "difference", f"95 % interval{holds}"):
+    loss_heading = "loss" if tuned else "validation loss"
+    for heading in ("n", loss_heading, "difference", f"95 % interval{holds}"):
         table.add_column(heading, justify="right", no_wrap=True)  # a narrow terminal cuts the names instead
     for heading, shown in (("accuracy", accuracy), ("diverged", diverged)):
         if shown:
             table.add_column(heading, justify="right")
-    tuned = summary.selection is not None
+    steps = _steps(summary)
+    if steps:
+        table.add_column("steps", justify="right")
     if tuned:
-        table.add_column(f"best {_tuned_setting(summary)}", justify="right")
-        table.add_column("difference at the baseline's", justify="right", no_wrap=True)
+        for heading in (f"best {_tuned_setting(summary)}", "difference at the baseline's"):
+            table.add_column(heading, justify="right")
     rows = {row.variant: row for row in summary.comparison.rows}
     for arm in summary.arms:
         if arm.name in summary.study.config.controls:
@@ -105,9 +114,16 @@ def _table(summary: Summary) -> Table:
         ]
         cells += ["–" if arm.accuracy is None else f"{arm.accuracy:.3f}"] if accuracy else []
         cells += [str(arm.count("diverged"))] if diverged else []
+        cells += [f"{steps[arm.name]:,.0f}" if arm.name in steps else "–"] if steps else []
         cells += [_best(summary, arm.name), _at_the_baselines(summary, arm.name)] if tuned else []
         table.add_row(*map(Text, cells))
     return table
+
+
+def _steps(summary: Summary) -> dict[str, float]:
+    """Mean steps of each arm's finished runs where arms differ in them, as those matched in cost do; else empty."""
+    steps = {arm.name: fmean(each.steps for each in arm.finished) for arm in summary.arms if arm.finished}
+    return steps if len({round(mean) for mean in steps.values()}) > 1 else {}
 
 
 def _tuned_setting(summary: Summary) -> str:
@@ -125,15 +141,14 @@ def _best(summary: Summary, arm: str) -> str:
 
 
 def _at_the_baselines(summary: Summary, variant: str) -> str:
-    """The difference of a variant's control with its unadjusted interval; a variant without one has the same best."""
+    """The difference of a variant's control, whose interval is in the sentences; "the same" at equal best values."""
     control, chosen = summary.control(variant), summary.study.config.chosen
     if control is None:
         own = chosen.get(variant)
         return "the same" if variant in summary.study.config.variants and own and own == chosen.get("base") else ""
     if control.mean is None:
         return "diverged" if control.variant_diverged else "–"
-    interval = "" if control.interval is None else f" ({control.interval[0]:+.4f} to {control.interval[1]:+.4f})"
-    return f"{control.mean:+.4f}{interval}"
+    return f"{control.mean:+.4f}"
 
 
 def _paired_loss(row: Difference) -> float | None:

@@ -117,9 +117,13 @@ class Difference:
         if self.mean is None:
             return f"{self.variant} cannot be compared with the baseline: {self.note}."
         if self.interval is None or self.p_holm is None:
-            by = f"differs by {signed(self.mean, self.mean)} {unit} from" if self.mean else "equals"
-            average = "On average " if self.n > 1 else ""
-            return f"{average}{self.variant} {by} the baseline (n = {pairs}): {self.note}."
+            by = (
+                f"differs from the baseline by {signed(self.mean, self.mean)} {unit}"
+                if self.mean
+                else "equals the baseline"
+            )
+            average = "On average, " if self.n > 1 and self.mean else ""
+            return f"{average}{self.variant} {by} (n = {pairs}): {self.note}."
         over = f" over {self.comparisons} variants" if self.comparisons > 1 else ""
         support = f"n = {pairs}, Holm-adjusted p {probability(self.p_holm)}{over}"
         clause = difference_clause(
@@ -130,12 +134,15 @@ class Difference:
     def exclusions(self) -> list[str]:
         """The runs excluded from the pairs: a sentence for each reason."""
         excluded = [
-            f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}), excluded."
+            f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}); "
+            f"{'that pair is' if len(seeds) == 1 else 'those pairs are'} excluded."
             for side, seeds in (("The baseline", self.base_diverged), (self.variant, self.variant_diverged))
             if seeds
         ]
         if self.unmatched:
-            excluded.append(f"Without a partner, excluded: {seeds_listed(self.unmatched)}.")
+            listed = seeds_listed(self.unmatched).capitalize()
+            was, is_ = ("was", "is") if len(self.unmatched) == 1 else ("were", "are")
+            excluded.append(f"{listed} {was} run in one of the two arms only and {is_} excluded.")
         return excluded
 
 
@@ -175,7 +182,7 @@ def _before_the_test(name: str, base: Losses, losses: Losses, confidence: float,
     pairs = paired_by_seed(base, losses, sorted(base.keys() & losses.keys()))
     row = Difference(name, pairs, tuple(sorted(base.keys() ^ losses.keys())), confidence, comparisons)
     if row.n == 0:
-        return replace(row, note="no seed has a final loss in both")
+        return replace(row, note="no seed has a final loss in both arms")
     row = replace(row, mean=float(np.mean(row.differences)))
     if row.n < FEWEST_PAIRS:
         return replace(row, note=too_few(confidence))

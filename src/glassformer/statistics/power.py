@@ -114,9 +114,11 @@ class PowerLine:
         if self.significant:
             return f"{detectable}; the observed {observed} is already significant."
         if self.more is None:
-            return f"{detectable}; to detect the observed {observed} takes more than {MOST_PAIRS:,} pairs."
+            return (
+                f"{detectable}; detecting a difference of the observed {observed} takes more than {MOST_PAIRS:,} pairs."
+            )
         seeds = counted(self.more, "more seed")
-        return f"{detectable}; to detect the observed {observed} with the same power takes {seeds}."
+        return f"{detectable}; detecting a difference of the observed {observed} with the same power takes {seeds}."
 
 
 def power_line(row: Difference, *, power: float = 0.8) -> PowerLine | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -15,6 +16,8 @@ from glassformer.studies.design import BASE
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome, Status
 from glassformer.studies.selection import SelectionResult, selection_result
+from glassformer.studies.tuned_results import TunedResults, gather_tuned
+from glassformer.studies.tuned_wording import basis, finding
 
 FIXED = ("interval", "t", "p", "p_holm")
 """Fields of a comparison that are only valid for a number of seeds fixed beforehand."""
@@ -77,8 +80,20 @@ class Summary:
         """The sequential result of one variant; None where the seeds were fixed beforehand."""
         return next((each for each in self.sequential_results if each.decision.variant == variant), None)
 
+    @cached_property
+    def tuned(self) -> TunedResults | None:
+        """What a tuned study found of each arm; None where nothing is tuned."""
+        return gather_tuned(self.study, self.selection, self.comparison, self.sequential_results)
+
+    @property
+    def basis(self) -> str:
+        """What the arms were trained at, and whether that was tuned."""
+        return basis(self.study.config, self.tuned)
+
     def sentence(self, row: Difference) -> str:
         """What is found of a row's variant in plain words, with the runs that are in no pair."""
+        if self.tuned is not None and self.tuned.rows:
+            return finding(self.tuned, row.variant).text
         result = self.sequential_result(row.variant)
         return row.sentence() if result is None else " ".join([result.sentence(), *row.exclusions()])
 
@@ -110,6 +125,7 @@ class Summary:
         if self.selection is not None:
             controls = [asdict(row) | {"of": self.study.config.controls[row.variant]} for row in self.controls]
             tuned = {"selection": self.selection.to_dict(), "controls": controls}
+            tuned["arms_at_best"] = [] if self.tuned is None else self.tuned.to_list()
         return finite({"study": self.study.config.to_dict(), "arms": arms, "comparison": comparison} | decided | tuned)
 
 

@@ -1,4 +1,4 @@
-"""The charts of a study's report: learning curves, paired differences, loss against cost. Every seed is in each."""
+"""The charts of a study's report: selection, learning curves, paired differences, cost. Every seed is in each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from glassformer.statistics.wording import percent, signed
 from glassformer.studies.design import arm_label
 from glassformer.studies.report.curves import finished_runs, learning_curves, legend
 from glassformer.studies.report.numbers import Numbers, RunNumbers
+from glassformer.studies.report.tuning_chart import selection_chart
 
 if TYPE_CHECKING:
     import altair as alt
@@ -26,6 +27,9 @@ Interval = tuple[float, float] | None
 def charts(numbers: Numbers) -> dict[str, Drawing]:
     """The charts of a study by name. One that there are no numbers for is left out."""
     drawn = {"curves": learning_curves(numbers)}
+    selection = None if numbers.tuned is None else selection_chart(numbers.tuned)
+    if selection is not None:
+        drawn["selection"] = selection
     if any(row.mean is not None for row in numbers.comparison.rows):
         drawn["differences"] = differences(numbers)
     drawn["cost-seconds"] = cost(numbers, lambda run: run.outcome.seconds, "seconds of training")

@@ -22,6 +22,7 @@ from glassformer.studies.design import BASE, run_key_of
 from glassformer.studies.folder import Study
 from glassformer.studies.outcomes import RunOutcome
 from glassformer.studies.summary import Arm, Summary, summarise
+from glassformer.studies.tuned_results import TunedResults
 from glassformer.training.session import entropies
 
 
@@ -74,6 +75,23 @@ class Numbers:
         """The runs of the base or of a variant."""
         return [run for run in self.runs if run.outcome.variant == name]
 
+    def difference(self, name: str) -> Difference | None:
+        """The row of a variant, or of a control, which is in no family; None for the baseline."""
+        rows = (*self.comparison.rows, *self.summary.controls)
+        return next((row for row in rows if row.variant == name), None)
+
+    @cached_property
+    def tuned(self) -> TunedResults | None:
+        """The rows of a tuned study; None for one that is not."""
+        return self.summary.tuned
+
+    @cached_property
+    def steps(self) -> Mapping[str, float]:
+        """Mean steps of each arm's finished runs, where arms differ in them; else empty."""
+        means = {name: self.mean(name, lambda run: float(run.outcome.steps)) for name in self.study.config.arms}
+        known = {name: mean for name, mean in means.items() if mean is not None}
+        return known if len({round(mean) for mean in known.values()}) > 1 else {}
+
     def mean(self, name: str, of: Callable[[RunNumbers], float | None]) -> float | None:
         """The mean of a number over an arm's finished runs that have it."""
         found = self.found(name, of)
@@ -122,6 +140,11 @@ def gather(study: Study) -> Numbers:
     summary = summarise(study)
     outcomes = {(each.variant, each.seed): each for arm in summary.arms for each in arm.outcomes}
     finished = [each for each in outcomes.values() if each.status == "finished"]
+    if not finished and study.config.tuning is not None and not study.config.chosen:
+        raise RunError(
+            f"There is nothing to report on {study.name} yet: the selection of each arm's best values has not ended. "
+            f"Resume it: glassformer study {study.path}"
+        )
     if not finished:
         ended = f"{len(outcomes)} of {study.config.n_runs} runs have ended, none of them with a loss"
         raise RunError(

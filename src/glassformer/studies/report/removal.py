@@ -8,7 +8,7 @@ from glassformer.errors import GlassformerError
 from glassformer.statistics.comparison import Comparison
 from glassformer.studies.folder import Study
 from glassformer.studies.removal import Removal, removal
-from glassformer.studies.report.tables import NOTHING, difference_cell, interval_cell
+from glassformer.studies.report.cells import NOTHING, difference_cell, interval_cell
 
 NOT_MEASURED = "not measured: data changed"
 TITLE = "Trained without the part, or removed after training"

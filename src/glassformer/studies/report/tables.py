@@ -16,12 +16,18 @@ from glassformer.statistics.power import MOST_PAIRS
 from glassformer.statistics.sequential import Decision
 from glassformer.statistics.wording import percent, plain, probability, signed
 from glassformer.studies.design import BASE, arm_label
+from glassformer.studies.report.cells import (
+    NOTHING,
+    difference_cell,
+    interval_cell,
+    number_cell,
+    percentage_cell,
+)
 from glassformer.studies.report.numbers import Numbers, RunNumbers
 from glassformer.studies.report.row_pages import RowPage
 from glassformer.studies.report.text import Answer, settings
 from glassformer.studies.variation import shown
 
-NOTHING = "–"
 REASON = 110
 """Characters of the reason why a run ended; runs.csv has the whole."""
 
@@ -31,9 +37,36 @@ Links = Mapping[str, str]
 
 def answers_table(answers: Sequence[Answer]) -> Table:
     """A sentence for each variant."""
-    headers = [Header(text, align="left") for text in ("variant", "result", "details")]
-    rows = [[each.variant, each.verdict, each.text] for each in answers]
-    return Table(headers, rows, title="Result of each variant, the largest effect first")
+    headers = [Header(text, align="left") for text in ("variant", "details")]
+    rows = [[each.variant, each.text] for each in answers]
+    return Table(headers, rows, title="The results as sentences, the largest effect first")
+
+
+def result_table(numbers: Numbers, found: Sequence[Answer]) -> Table:
+    """The result at a glance: a row for the baseline and for each variant, the largest effect first."""
+    confidence = percent(numbers.comparison.confidence)
+    names = ["difference", f"{confidence} interval", "validation loss", *(["steps"] if numbers.steps else [])]
+    headers = [Header("variant", align="left"), Header("result", align="left"), *map(Header, names)]
+    rows = []
+    for variant, verdict in [(BASE, NOTHING), *((each.variant, each.verdict) for each in found)]:
+        row = numbers.difference(variant)
+        shown = numbers.decisions.get(variant, row)
+        mean, interval = (None, None) if shown is None else (shown.mean, shown.interval)
+        loss = numbers.arm(variant).loss if row is None else _means(row)[1]
+        cells = [
+            difference_cell(mean, interval),
+            interval_cell(interval),
+            number_cell(loss, ".4f"),
+        ]
+        cells += [number_cell(numbers.steps.get(variant), ",.0f")] if numbers.steps else []
+        rows.append([Cell(arm_label(variant)), Cell(verdict), *cells])
+    return Table(
+        headers,
+        rows,
+        title="Result of each variant",
+        description="Difference in final validation loss, variant − baseline, in nats per token."
+        + (" Arms differ in steps, as they are matched in cost." if numbers.steps else ""),
+    )
 
 
 def power_table(answers: Sequence[Answer]) -> Table:
@@ -51,7 +84,7 @@ def power_table(answers: Sequence[Answer]) -> Table:
             Cell(plain(line.sd, line.sd), line.sd),
             Cell(plain(line.smallest, line.smallest), line.smallest),
             Cell(signed(line.observed, line.sd), line.observed),
-            Cell("none: significant") if line.significant else _more(line.more),
+            Cell("none: already significant") if line.significant else _more(line.more),
         ]
         for variant, line in lines
     ]
@@ -72,30 +105,35 @@ def _more(seeds: int | None) -> Cell:
 def differences_table(numbers: Numbers, links: Links) -> Table:
     """The paired differences: a row for the base and each variant, in the order of the design.
 
-    Where seeds were added until something was decided, the t interval and its p do not hold, and are left out.
+    Where seeds were added until something was decided, the t interval and its p do not hold, and are left out. The
+    controls of a tuned study are in no family, and not in this table.
     """
     accuracy = any(arm.accuracy is not None for arm in numbers.summary.arms)
     confidence = percent(numbers.comparison.confidence)
     tested = ["decided at", f"{confidence} interval"] if numbers.decisions else [f"{confidence} interval", "p (Holm)"]
     names = ["pairs", "diverged", "failed", "baseline loss", "variant loss", "difference", *tested, "effect size"]
     headers = [Header("variant", align="left"), *map(Header, names)]
+    headers += [Header("steps")] if numbers.steps else []
     headers += [Header("accuracy")] if accuracy else []
     rows = []
     for arm in numbers.summary.arms:
+        if arm.name in numbers.study.config.controls:
+            continue
         row = None if arm.name == BASE else numbers.comparison.row(arm.name)
         ended = [Cell(str(count), count) for count in (arm.count("diverged"), arm.count("failed"))]
         if row is None:
-            cells = [Cell(NOTHING), *ended, Cell(NOTHING), _cell(arm.loss, ".4f"), *[Cell(NOTHING)] * 4]
+            cells = [Cell(NOTHING), *ended, Cell(NOTHING), number_cell(arm.loss, ".4f"), *[Cell(NOTHING)] * 4]
         else:
             decision = numbers.decisions.get(arm.name)
             cells = [
                 Cell(str(row.n), row.n),
                 *ended,
-                *(_cell(mean, ".4f") for mean in _means(row)),
+                *(number_cell(mean, ".4f") for mean in _means(row)),
                 *(_tested(row) if decision is None else _decided(decision)),
                 Cell(NOTHING) if row.effect is None else Cell(signed(row.effect, 0.1), row.effect),
             ]
-        cells += [_percentage(arm.accuracy)] if accuracy else []
+        cells += [number_cell(numbers.steps.get(arm.name), ",.0f")] if numbers.steps else []
+        cells += [percentage_cell(arm.accuracy)] if accuracy else []
         rows.append([Cell(arm_label(arm.name), href=links.get(arm.name)), *cells])
     intervals = (
         "Seeds were added until a decision: the difference is the mean at that look, and its interval is valid at "
@@ -146,12 +184,12 @@ def costs_table(numbers: Numbers) -> Table:
         row = [
             Cell(arm_label(name)),
             Cell(f"{count:,}", count),
-            _cell(per_token, ",.4g" if per_token is None or per_token < 1e4 else ".3g"),
-            _cell(steps, ",.0f"),
-            _cell(numbers.mean(name, lambda run: run.outcome.seconds), ",.1f"),
+            number_cell(per_token, ",.4g" if per_token is None or per_token < 1e4 else ".3g"),
+            number_cell(steps, ",.0f"),
+            number_cell(numbers.mean(name, lambda run: run.outcome.seconds), ",.1f"),
             _reached(numbers, name, lambda run: run.reached_steps, "{:,.0f}"),
             _reached(numbers, name, lambda run: run.reached_seconds, "{:.1f}"),
-            _cell(numbers.mean(name, lambda run: run.area), ".4f"),
+            number_cell(numbers.mean(name, lambda run: run.area), ".4f"),
             Cell(NOTHING) if area is None else difference_cell(area.mean, area.interval),
             Cell(NOTHING) if area is None or numbers.decisions else interval_cell(area.interval),
         ]
@@ -193,11 +231,11 @@ def runs_table(numbers: Numbers) -> Table:
             Cell(arm_label(outcome.variant)),
             Cell(str(outcome.seed), outcome.seed),
             Cell(outcome.status),
-            _cell(outcome.loss, ".4f"),
+            number_cell(outcome.loss, ".4f"),
         ]
         cells.append(Cell(NOTHING) if difference is None else Cell(signed(difference, 1e-3), difference))
-        cells += [_percentage(outcome.accuracy)] if accuracy else []
-        cells += [_cell(float(outcome.steps), ",.0f"), _cell(outcome.seconds, ",.1f")]
+        cells += [percentage_cell(outcome.accuracy)] if accuracy else []
+        cells += [number_cell(float(outcome.steps), ",.0f"), number_cell(outcome.seconds, ",.1f")]
         reason = "" if outcome.reason == "finished" else shorten(outcome.reason, REASON, placeholder=" …")
         reason = "; ".join(filter(None, (reason, "reused" if outcome.reused else "")))
         rows.append([*cells, Cell(reason)])
@@ -245,8 +283,10 @@ def set_up_tables(numbers: Numbers, facts: Mapping[str, str]) -> list[Table]:
 def _matching(numbers: Numbers) -> str:
     config = numbers.study.config
     if config.matched == "none":
-        return "All other settings are the baseline's. Nothing was matched: a removed part takes its parameters along."
-    return f"Every variant was matched to the baseline in {config.matched}; the cost table has what that changed."
+        return (
+            "All other settings are the baseline's. Nothing was matched: removing a part also removes its parameters."
+        )
+    return f"Every variant was matched to the baseline in {config.matched}; the cost table shows what that changed."
 
 
 def _pairs(title: str, left: str, right: str, values: Mapping[str, str]) -> Table:
@@ -266,26 +306,3 @@ def _reached(numbers: Numbers, name: str, of: Callable[[RunNumbers], float | Non
         return Cell(NOTHING)
     count = f"({len(found)} of {len(numbers.arm(name).finished)})"
     return Cell(f"{form.format(fmean(found))} {count}", fmean(found)) if found else Cell(f"never {count}")
-
-
-def _cell(value: float | None, form: str) -> Cell:
-    return Cell(NOTHING) if value is None else Cell(f"{value:{form}}", value)
-
-
-def _percentage(share: float | None) -> Cell:
-    return Cell(NOTHING) if share is None else Cell(f"{100 * share:.1f} %", share)
-
-
-def difference_cell(mean: float | None, interval: tuple[float, float] | None) -> Cell:
-    """A difference with two digits of half its interval; without an interval, with two digits of its own."""
-    if mean is None:
-        return Cell(NOTHING)
-    return Cell(signed(mean, abs(mean) if interval is None else (interval[1] - interval[0]) / 2), mean)
-
-
-def interval_cell(interval: tuple[float, float] | None) -> Cell:
-    """An interval with two digits of half its width."""
-    if interval is None:
-        return Cell(NOTHING)
-    scale = (interval[1] - interval[0]) / 2
-    return Cell(f"{signed(interval[0], scale)} to {signed(interval[1], scale)}", interval[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,9 @@ from glassformer.statistics.comparison import Difference
 from glassformer.statistics.power import PowerLine, power_line
 from glassformer.studies.adding_seeds import SequentialResult
 from glassformer.studies.design import StudyConfig, arm_label
+from glassformer.studies.folder import Study
 from glassformer.studies.report.numbers import Numbers, opened
+from glassformer.studies.tuned_wording import finding, words
 from glassformer.studies.variation import shown
 from glassformer.tasks.run_config import RunConfig
 from glassformer.wording import counted, duration, listed
@@ -29,6 +32,16 @@ ABSENT = ("none", "false")
 
 INCONCLUSIVE = "inconclusive"
 
+VERBS = {
+    INCONCLUSIVE: ("is inconclusive", "are inconclusive"),
+    "equivalent": ("is equivalent to the baseline", "are equivalent to the baseline"),
+    "identical to the baseline": ("is identical to the baseline", "are identical to the baseline"),
+    "no interval": ("has too few pairs for an interval", "have too few pairs for an interval"),
+    "no pair": ("has no pair", "have no pair"),
+    "baseline diverges": ("has no pair, since the baseline diverges", "have no pair, since the baseline diverges"),
+}
+"""A verdict as a verb phrase, of one variant and of several; the others are verb phrases already."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -38,19 +51,25 @@ class Answer:
         verdict: in a word or two.
         sentence: with its circumstances.
         power: None where there is no interval, or where seeds were added until a decision.
+        control: of a tuned study, what the variant does at the baseline's best values; may be empty.
     """
 
     variant: str
     verdict: str
     sentence: str
     power: PowerLine | None
+    control: str = ""
+
+    @property
+    def detail(self) -> str:
+        """What follows the sentence: the control, and what an inconclusive result would take; may be empty."""
+        needed = self.power.sentence() if self.verdict == INCONCLUSIVE and self.power is not None else ""
+        return " ".join(filter(None, (self.control, needed)))
 
     @property
     def text(self) -> str:
-        """The sentence; where it is inconclusive, with what it would take."""
-        if self.verdict != INCONCLUSIVE or self.power is None:
-            return self.sentence
-        return f"{self.sentence} {self.power.sentence()}"
+        """The sentence and its detail."""
+        return " ".join(filter(None, (self.sentence, self.detail)))
 
 
 def question(config: StudyConfig) -> str:
@@ -74,7 +93,8 @@ def question(config: StudyConfig) -> str:
 def subtitle(config: StudyConfig) -> str:
     """The base's size, its data, its length and the seeds in a line."""
     seeds = counted(len(config.seeds), "seed")
-    return f"{size(config.base.model)}, on {data_name(config.base)}, {length(config.base)}, {seeds}"
+    tuned = "" if config.tuning is None else f", tuned over {listed([words(path) for path in config.tuning.grid])}"
+    return f"{size(config.base.model)}, on {data_name(config.base)}, {length(config.base)}, {seeds}{tuned}"
 
 
 def size(model: ModelConfig) -> str:
@@ -89,12 +109,37 @@ def answers(numbers: Numbers) -> list[Answer]:
     return [_answer(row, numbers) for row in numbers.strongest_first]
 
 
+def headline(found: Sequence[Answer]) -> str:
+    """The verdicts of many variants in a sentence, those of one verdict together.
+
+    ``residual=none and n_layers=1 raise the loss; norm.kind=none is inconclusive.``
+    """
+    together: dict[str, list[str]] = {}
+    for each in found:
+        together.setdefault(each.verdict, []).append(each.variant)
+    clauses = []
+    for verdict, variants in together.items():
+        one = len(variants) == 1
+        who = listed(variants) if len(variants) <= NAMED else f"{len(variants)} variants"
+        singular, plural = VERBS.get(verdict, (verdict, _plural(verdict)))
+        clauses.append(f"{who} {singular if one else plural}")
+    return f"{'; '.join(clauses)}."
+
+
+def _plural(verdict: str) -> str:
+    """``raises the loss`` -> ``raise the loss``."""
+    verb, _, rest = verdict.partition(" ")
+    return f"{verb.removesuffix('s')} {rest}".strip()
+
+
 def unfinished(numbers: Numbers) -> str:
     """What the reader must know of a study whose runs have not all ended well; empty if they have."""
-    config = numbers.study.config
-    pending = config.n_runs - len(numbers.runs)
+    pending = len(numbers.study.plan) - len(numbers.runs)
     failed = [run.outcome for run in numbers.runs if run.outcome.status == "failed"]
-    notes = [f"{pending} of {config.n_runs} runs have not ended yet and are not included."] if pending else []
+    notes = []
+    if pending:
+        are, have = ("is", "has") if pending == 1 else ("are", "have")
+        notes.append(f"{pending} of {len(numbers.study.plan)} runs {have} not ended yet and {are} not included.")
     if failed:
         reasons = "; ".join(f"{arm_label(each.variant)}, seed {each.seed}: {each.reason}" for each in failed)
         notes.append(
@@ -123,6 +168,7 @@ def length(base: RunConfig) -> str:
 def circumstances(numbers: Numbers) -> dict[str, str]:
     """Where, when, with what and by which command: without these the numbers mean little."""
     study = numbers.study
+    tuning = study.config.tuning
     environment = read_environment(study.path / ENVIRONMENT)
     runs = [run for each in numbers.runs if (run := opened(each.outcome)) is not None]
     machines = list(dict.fromkeys(machine(run.environment()) for run in runs)) or [machine(environment)]
@@ -137,6 +183,8 @@ def circumstances(numbers: Numbers) -> dict[str, str]:
         "machine": "; ".join(machines),
         "versions": versions(environment),
         "seeds": ", ".join(map(str, study.config.seeds)),
+        "selection seeds": "" if tuning is None else ", ".join(map(str, tuning.seeds)),
+        "selection runs": "" if study.selection is None else _selection_time(study.selection),
         "data": data_name(study.config.base),
         "fingerprint of the data": "; ".join(dict.fromkeys(map(str, study.data().values()))),
         "matched by": "nothing" if study.config.matched == "none" else study.config.matched,
@@ -153,7 +201,17 @@ def settings(config: Config) -> dict[str, str]:
     return {path: shown(value) for path, value in flat(config.to_dict()).items()}
 
 
+def _selection_time(selection: Study) -> str:
+    """How many runs chose the values of each arm, and how long they took."""
+    outcomes = selection.outcomes()
+    return f"{counted(len(outcomes), 'run')}, {duration(sum(outcome.seconds for outcome in outcomes))}"
+
+
 def _answer(row: Difference, numbers: Numbers) -> Answer:
+    if numbers.tuned is not None and numbers.tuned.rows:
+        found = finding(numbers.tuned, row.variant)
+        power = None if numbers.decisions else power_line(row)
+        return Answer(row.variant, found.verdict, found.sentence, power, found.detail)
     sequential_result = numbers.summary.sequential_result(row.variant)
     verdict = _verdict(row) if sequential_result is None or row.mean is None else _sequential_verdict(sequential_result)
     return Answer(row.variant, verdict, numbers.summary.sentence(row), None if sequential_result else power_line(row))
@@ -161,7 +219,9 @@ def _answer(row: Difference, numbers: Numbers) -> Answer:
 
 def _verdict(row: Difference) -> str:
     if row.mean is None:
-        return "diverges" if row.pairs and len(row.variant_diverged) == len(row.pairs) else "no pair"
+        if row.pairs and len(row.variant_diverged) == len(row.pairs):
+            return "diverges"
+        return "baseline diverges" if row.pairs and len(row.base_diverged) == len(row.pairs) else "no pair"
     if row.interval is None:
         return "no interval"
     return _direction(row.mean) if row.significant else INCONCLUSIVE

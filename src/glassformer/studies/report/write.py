@@ -2,13 +2,16 @@
 
 report.html            everything; it needs no other file and no network
 report.md              the same sentences and tables
-results.csv, runs.csv  every digit, a row for each variant and for each run
+results.csv, runs.csv  every digit, a row for each arm and for each run
+tuning.csv             of a tuned study, each arm's best values, what they cost, and its sensitivity
+selection.csv          of a tuned study, a row for each selection run
 charts/                each chart as SVG and PDF
 opened/                for each variant, its run's pictures beside the base's: the table links to them
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,13 +19,13 @@ from pathlib import Path
 from glassformer.charts.drawing import Drawing
 from glassformer.charts.export import write
 from glassformer.charts.figures import Figure
-from glassformer.charts.page import Page, Section
+from glassformer.charts.page import Lead, Page, Section
 from glassformer.charts.table import Table, escaped
 from glassformer.errors import DataError
 from glassformer.statistics.wording import percent
 from glassformer.studies.folder import Study
 from glassformer.studies.report.charts import charts
-from glassformer.studies.report.csv_files import runs_csv, variants_csv
+from glassformer.studies.report.csv_files import runs_csv, selection_csv, tuning_csv, variants_csv
 from glassformer.studies.report.failures import Failures
 from glassformer.studies.report.numbers import Numbers, gather
 from glassformer.studies.report.removal import TEXT as REMOVAL_TEXT
@@ -34,6 +37,7 @@ from glassformer.studies.report.tables import (
     costs_table,
     differences_table,
     power_table,
+    result_table,
     row_pages_table,
     runs_table,
     set_up_tables,
@@ -42,13 +46,19 @@ from glassformer.studies.report.text import (
     Answer,
     answers,
     circumstances,
+    headline,
     question,
     subtitle,
     unfinished,
 )
+from glassformer.studies.report.tuning_tables import selection_table, sensitivity_table, tuned_table
+from glassformer.studies.tuned_wording import basis, setting_name
 
 REPORT, MARKDOWN, VARIANTS, RUNS, CHARTS = "report.html", "report.md", "results.csv", "runs.csv", "charts"
+TUNING, SELECTION = "tuning.csv", "selection.csv"
 PICTURES = (".svg", ".pdf")
+MOST_LEADS = 2
+"""As many variants have their sentences at the top; of more, the verdicts stand there together."""
 UNPAIRED = "No seed has a final loss for both a variant and the baseline."
 IN_THE_HEAD = ("study", "training time", "machine", "versions", "started")
 """The circumstances that stand at the top of the page."""
@@ -85,6 +95,9 @@ def write_report(
     _make_folder(folder)
     _write(folder / VARIANTS, variants_csv(numbers))
     _write(folder / RUNS, runs_csv(numbers))
+    if numbers.tuned is not None and numbers.tuned.rows:
+        _write(folder / TUNING, tuning_csv(numbers.tuned))
+        _write(folder / SELECTION, selection_csv(numbers.tuned))
     # 2. tables and charts
     undrawn = ""
 
@@ -102,7 +115,7 @@ def write_report(
         sections = _sections(numbers, drawn, opened, facts, taken_out, undrawn)
         title = question(study.config)
         _write(folder / MARKDOWN, markdown(title, head, sections, pictures))
-        page = Page(title, sections, facts=head)
+        page = Page(title, sections, facts=head, answer_first=True)
         return failures.attempt("report.html", lambda: page.save(folder / REPORT), lambda _: folder / MARKDOWN)
 
     path = written([], [])
@@ -147,17 +160,23 @@ def _sections(
     costs = [figure for name, figure in drawn.items() if name.startswith("cost")]
     forest = [drawn["differences"]] if "differences" in drawn else []
     return [
-        _answer(found, unfinished(numbers)),
+        _answer(numbers, found),
+        *_selection(numbers, drawn, undrawn),
         Section(
             "Comparison with the baseline",
             "Every variant is compared with the baseline seed by seed: runs of one seed share the order of their data "
             f"and, where shapes agree, their initial weights. {_rule(numbers)}",
-            [differences_table(numbers, links), *_power(found), costs_table(numbers)],
+            [
+                differences_table(numbers, links),
+                *([answers_table(found)] if len(found) > MOST_LEADS else []),
+                *_power(found),
+                costs_table(numbers),
+            ],
         ),
         Section(
             "Learning curves",
-            "Validation loss of every run over training. Look for variants that learn later but end at the same loss, "
-            "and for outlying seeds.",
+            "Validation loss of every run over training. Look for variants that learn more slowly but end at the same "
+            "loss, and for outlying seeds.",
             curves,
             missing=undrawn,
         ),
@@ -190,17 +209,46 @@ def _sections(
     ]
 
 
-def _answer(found: Sequence[Answer], pending: str) -> Section:
-    if len(found) > 1:
-        return Section("Result", "", [answers_table(found)], missing=pending)
-    (answer,) = found
-    return Section("Result", answer.text, missing=pending)
+def _answer(numbers: Numbers, found: Sequence[Answer]) -> Section:
+    """What the arms were trained at, the result in a sentence or two, and the table. Untuned rates come first."""
+    leads = [_lead(each) for each in found] if len(found) <= MOST_LEADS else [Lead(headline(found))]
+    ground = basis(numbers.study.config, numbers.tuned)
+    tuned = numbers.tuned is not None and bool(numbers.tuned.rows)
+    table = tuned_table(numbers.tuned, numbers.steps) if tuned and numbers.tuned else result_table(numbers, found)
+    return Section(
+        "Result", "" if tuned else ground, [table], unfinished(numbers), leads=leads, note=ground if tuned else ""
+    )
+
+
+def _lead(answer: Answer) -> Lead:
+    """An answer's sentence; its claim ends where the numbers that support it begin."""
+    claim = re.split(r"(?=[(:;])", answer.sentence, maxsplit=1)[0].rstrip()
+    return Lead(claim, answer.sentence.removeprefix(claim), answer.detail)
+
+
+def _selection(numbers: Numbers, drawn: Mapping[str, Figure], undrawn: str) -> list[Section]:
+    """The selection runs of a tuned study, as a picture and a table."""
+    if numbers.tuned is None or not numbers.tuned.rows:
+        return []
+    name = setting_name(numbers.tuned.grid)
+    picture = [drawn["selection"]] if "selection" in drawn else []
+    return [
+        Section(
+            f"Loss against {'the tuned settings' if name == 'settings' else name}",
+            f"The runs that chose each arm's best {name}. Where the lowest points of two curves lie at different "
+            f"places, the variant changes the best {name}; where one lies higher than the other, it changes what can "
+            "be reached. The losses at the chosen values are too low on average, since these seeds chose them; the "
+            "comparison is made on other seeds.",
+            [*picture, sensitivity_table(numbers.tuned), selection_table(numbers.tuned)],
+            missing=undrawn,
+        )
+    ]
 
 
 def _rule(numbers: Numbers) -> str:
     """When a difference counts as significant."""
     if numbers.decisions:
-        return "A difference is significant if its interval excludes 0, at whichever look."
+        return "A difference is significant if its interval excludes 0 at any look."
     level = f"{1 - numbers.comparison.confidence:.2g}"
     return f"A difference is significant if its adjusted p is at most {level}."
 
@@ -232,7 +280,11 @@ def markdown(title: str, facts: Mapping[str, str], sections: Sequence[Section], 
     lines = [f"# {escaped(title)}\n", *(f"- **{escaped(name)}**: {escaped(value)}" for name, value in facts.items())]
     for section in sections:
         lines.append(f"\n## {escaped(section.title)}\n")
-        lines += [f"{escaped(text)}\n" for text in (section.text, section.missing) if text]
+        lines += [f"{escaped(section.text)}\n"] if section.text else []
+        lines += [
+            f"**{escaped(each.claim)}**{escaped(f'{each.rest} {each.detail}'.rstrip())}\n" for each in section.leads
+        ]
+        lines += [f"{escaped(text)}\n" for text in (section.note, section.missing) if text]
         for figure in section.figures:
             lines.append(f"### {escaped(figure.title)}\n")
             if isinstance(figure, Table):
