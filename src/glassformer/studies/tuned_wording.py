@@ -263,13 +263,16 @@ def each_value(chosen: Mapping[str, float | int]) -> str:
 
     >>> each_value({"a.learning_rate": 0.001, "a.eps": 1e-08})
     'a learning rate of 0.001 and an eps of 1e-08'
+    >>> each_value({"a.warmup_steps": 100})
+    '100 warmup steps'
     """
-    return listed(
-        [
-            f"a{'n' if words(name)[0] in 'aeiou' else ''} {words(name)} of {number(value)}"
-            for name, value in chosen.items()
-        ]
-    )
+    return listed([_with_article(words(name), number(value)) for name, value in chosen.items()])
+
+
+def _with_article(name: str, value: str) -> str:
+    if name.endswith("s") and name != "eps":  # a number of something
+        return f"{value} {name}"
+    return f"a{'n' if name[0] in 'aeiou' else ''} {name} of {value}"
 
 
 def sensitivity_text(found: Sensitivity) -> str:
