@@ -17,6 +17,7 @@ import pytest
 from glassformer.cli.lazy import load
 from glassformer.cli.main import COMMANDS
 from glassformer.studies.folder import Study
+from glassformer.studies.summary import summarise
 
 STUDY = "study nanogpt-shakespeare-cpu --data words.txt --no-report --vary model.residual=none"
 DECAY = "training.optimizer.weight_decay"
@@ -42,6 +43,8 @@ def test_a_tuned_study_goes_from_a_line_with_its_cost_to_a_table_with_the_best_v
         "difference at the baseline's",
     ):
         assert part in said.out
+    on_edge = [row for row in summarise(study).tuned.rows if row.on_edge]
+    assert said.out.count("a better one may lie beyond") == len(on_edge)
     row = next(line for line in said.out.splitlines() if line.startswith("  residual=none "))
     assert f" {chosen['residual=none']} " in row
     assert ("the same" in row) == (len(set(chosen.values())) == 1)

@@ -281,6 +281,18 @@ def test_a_selection_folder_that_was_only_begun_is_made_anew(begin):
     assert study.config.chosen
 
 
+def test_ended_runs_of_a_selection_that_lost_its_design_are_kept(begin):
+    study = begin()
+    inner = study.begin_selection(study.config.selection_study(), {})
+    Losses()(inner)
+    (inner.path / "study.json").unlink()
+    kept = sorted((inner.path / "outcomes").iterdir())
+    assert kept
+    with pytest.raises(RunError, match=r"has runs that have ended, and no study\.json: restore it"):
+        run(study, Losses())
+    assert sorted((inner.path / "outcomes").iterdir()) == kept
+
+
 def test_a_selection_of_another_study_is_reported(begin):
     study, _ = run(begin(), Losses())
     other, _ = run(begin({"shallow": {"model.n_layers": 1}}), Losses())

@@ -111,14 +111,14 @@ def test_each_variant_is_said_to_change_what_can_be_reached_or_the_best_rate(tun
     losses = numbers.study.losses()
     control = compare(losses["base"], {"it": losses["moved at the baseline's learning_rate"]}).rows[0]
     start = (
-        "moved changes the best learning rate; a change in what can be reached is not shown: at the baseline's "
+        "moved gains from its own learning rate; a change in what can be reached is not shown: at the baseline's "
         "learning rate (0.003) it raises the loss by "
     )
     assert number_after(start, found["moved"].sentence) == pytest.approx(control.mean, abs=1e-3)
     assert "n = 4 pairs, unadjusted); at its own (0.001) the difference is " in found["moved"].sentence
     assert found["same"].sentence.startswith("Whether same changes what can be reached is inconclusive: at a learning")
     assert headline(answers(numbers)) == (
-        "worse changes what can be reached; moved changes the best learning rate; same is inconclusive."
+        "worse changes what can be reached; moved gains from its own learning rate; same is inconclusive."
     )
 
 
@@ -128,19 +128,28 @@ def test_a_variant_may_change_both_and_its_own_rate_says_how_much_of_it(tuned):
 
     numbers = gather(tuned({"worse": ARMS["worse"]}, both))
     (answer,) = answers(numbers)
-    assert answer.verdict == "changes what can be reached, and the best learning rate"
+    assert answer.verdict == "changes what can be reached, gaining from its own learning rate"
     assert ": even at its own best learning rate (0.001; baseline: 0.003), it raises the loss by 0.3" in answer.sentence
     assert answer.control.startswith("At the baseline's learning rate it raises the loss by 0.8")
     assert "Its own learning rate instead of the baseline's lowers the loss of worse by 0.4" in answer.control
 
 
-def test_a_variant_that_diverges_at_the_baseline_s_rate_changes_the_best_rate(tuned):
+@pytest.mark.parametrize(("seeds", "verdict"), [(2, "no interval"), (4, "gains from its own learning rate")])
+def test_so_few_runs_as_have_no_interval_show_no_divergence_either(tuned, seeds, verdict):
+    def gone(arm, rate):
+        return {0.001: 2.0, 0.003: None}.get(rate) if arm == "moved" and rate >= 0.001 else mean_loss(arm, rate)
+
+    (answer,) = answers(gather(tuned({"moved": ARMS["moved"]}, gone, seeds=seeds)))
+    assert answer.verdict == verdict
+
+
+def test_a_variant_that_diverges_at_the_baseline_s_rate_is_better_at_its_own(tuned):
     def gone(arm, rate):
         return {0.001: 2.0, 0.003: None}.get(rate) if arm == "moved" and rate >= 0.001 else mean_loss(arm, rate)
 
     numbers = gather(tuned({"moved": ARMS["moved"]}, gone))
     (answer,) = answers(numbers)
-    assert answer.verdict == "changes the best learning rate"
+    assert answer.verdict == "gains from its own learning rate"
     assert "at the baseline's learning rate (0.003) it diverged in 4 of 4 runs; at its own (0.001)" in answer.sentence
 
 

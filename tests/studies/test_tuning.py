@@ -129,6 +129,17 @@ def test_selection_steps_are_a_share_of_each_arm_s_steps(design):
     assert {selection.arm(name).training.max_steps for name in selection.arms if name.startswith("longer")} == {8}
 
 
+def test_arms_that_few_selection_steps_make_alike_are_reported_before_there_is_a_folder(design):
+    config = design({"longer": {"training.max_steps": 9}}, learning_rates=RATES, selection_steps=1)
+    with pytest.raises(ConfigError, match=r"selection: variant 'longer, .*' is the same run as 'baseline"):
+        check(config)
+
+
+def test_the_batch_can_be_tuned_over_runs_of_a_number_of_tokens(design):
+    tokens = {"training.max_steps": None, "training.max_tokens": 999}
+    assert design(BARE, tune="training.batch_size=2|4", set=tokens).tuning.grid == {"training.batch_size": (2, 4)}
+
+
 @pytest.mark.parametrize("matched", ["parameters", "flops", "seconds"])
 def test_tuning_combines_with_matching(design, matched, monkeypatch):
     def times(configs, _samples, *_):
@@ -235,6 +246,7 @@ WRONG = {
     "the vocabulary": ({"tune": "model.vocab_size=10|20"}, "vocab_size cannot be tuned"),
     "the data": ({"tune": "data.validation_fraction=0.1|0.2"}, "tuned: it changes what the loss is measured on"),
     "the budget": ({"tune": "training.max_steps=4|8"}, "cannot be tuned: it sets how long a run trains"),
+    "the batch at a number of steps": ({"tune": "training.batch_size=2|4"}, "a larger batch is more training"),
     "what is recorded": ({"tune": "training.telemetry.log_every=4|8"}, "cannot be tuned: it changes what is recorded"),
     "a setting without effect": (
         {"tune": "model.positions.theta=10|20"},

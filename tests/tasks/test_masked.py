@@ -51,6 +51,7 @@ def model():
 @pytest.fixture
 def run(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLASSFORMER_RUNS", str(tmp_path / "runs"))  # whatever another test has left there
     settings = [each for assignment in SMALL for each in ("--set", assignment)]
     assert main(["train", "masked-small", "--data", str(text), "--steps", "6", "--name", "m", *settings]) == 0
     return Run.open("m")
@@ -117,7 +118,9 @@ def test_fill_on_the_command_line(run, capsys):
     assert found["filled"].startswith("the c")
     assert "[MASK]" not in found["filled"]
     assert main(["fill", "m", "--text", "the c[MASK]t"]) == 0
-    assert "%" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "%" in said
+    assert "\n[MASK]  predictions" in said
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ Each claim has parts, and its file under `src/glassformer/claims/` sets the thre
 measured. **Supported**: every part holds. **Refuted**: none holds. **Depends**: some hold and some do not.
 **Inconclusive**: at this budget an interval contains a threshold. **Not tested**: the runs did not reach the
 circumstances that the claim is about. Intervals are 95 % t intervals over seeds, for differences paired by seed; with
-fewer than 3 seeds there is none.
+fewer than 3 seeds there is none. They are adjusted neither for the number of parts nor for the number of claims.
 
 Where a verdict was tuned over learning rates, every arm was trained at each of them on selection seeds, and the arms
 are compared on other seeds, each at its own best rate."""

@@ -148,7 +148,8 @@ def _over_rates(depths: Mapping[int, Depth]) -> tuple[str, str]:
         for level, norms in tried.items()
         if norms
     )
-    depends = f" Whether they vanish depends on the learning rate at depth {listed(mixed)}." if mixed else ""
+    where = f"at depth {listed(mixed)}" if mixed else ""
+    depends = f" On the selection runs, whether they vanish depends on the learning rate {where}." if mixed else ""
     return depends, f" By learning rate, on the selection runs: {listing}." if listing else ""
 
 

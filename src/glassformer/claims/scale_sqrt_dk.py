@@ -128,6 +128,10 @@ CLAIM = Claim(
         *training_doubts(FULL),
         "Starting weights are torch's: with larger ones, or larger inputs, the softmax saturates at another d_k.",
         f"Saturated means less than {SATURATED:.0%} of the largest entropy, a threshold of ours, as a mean over heads.",
+        (
+            "Saturation and the difference in loss are shown at the same d_k; that one causes the other is not, since "
+            "nothing else was made to saturate the softmax, or kept it from that."
+        ),
         "Parameters grow with d_k; a comparison at one d_k is between equals, one over d_k is not.",
         "One layer: whether a saturated softmax stops deeper ones from training is not measured.",
     ),

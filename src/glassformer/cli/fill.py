@@ -74,7 +74,7 @@ def _show(found: Filled, tokenizer: MaskedTokenizer) -> None:
     console = Terminal()
     console.print(Text(tokenizer.decode(found.tokens.tolist()), "bold"))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("[MASK]".replace("[", r"\["), justify="right")
+    table.add_column("[MASK]", justify="right")
     table.add_column("predictions")
     for number, blank in enumerate(found.blanks, start=1):
         words = [

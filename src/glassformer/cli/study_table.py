@@ -39,7 +39,7 @@ def conclude(result: StudyResult, console: Terminal, *, report: bool = True) -> 
     for row in summary.comparison.rows:
         console.print(Text(f"  {summary.sentence(row)}"))
     for arm in [] if summary.tuned is None else summary.tuned.rows:
-        if arm.note:
+        if arm.note and not arm.on_edge:  # the sentences have those of an edge
             console.print(Text(f"  {arm_label(arm.arm)}: {arm.note}.", style="dim"))
     if summary.sequential_results:
         console.print(Text(_ending(study.config, summary.sequential_results), style="dim"))

@@ -86,6 +86,7 @@ def check(config: StudyConfig, *, progress: PrepareProgress | None = None) -> Ch
             raise ConfigError(dict.fromkeys(complaints), subject="study")
         if unmatched and config.matched == "seconds":  # last, as it takes training to know
             config = match(config, samples)
+    _check_selection(config)
     return Checked(
         config,
         {name: each.fingerprint for name, each in samples.items()},
@@ -107,6 +108,16 @@ def _trained(config: StudyConfig, arm: str) -> Iterator[RunConfig]:
     if config.tuning is not None and not config.chosen:
         for values in config.tuning.combinations():
             yield config.base.override(config.at(arm, values))
+
+
+def _check_selection(config: StudyConfig) -> None:
+    """Raise :class:`ConfigError` for a selection that cannot be planned: two arms may be alike after few steps."""
+    if config.tuning is None or config.chosen:
+        return
+    try:
+        config.selection_study()
+    except ConfigError as error:
+        raise ConfigError([f"selection: {each}" for each in error.complaints], subject="study") from None
 
 
 def _samples(config: StudyConfig, progress: PrepareProgress | None) -> dict[str, TrainingData]:

@@ -141,10 +141,19 @@ class Study:
         return Study.open(path) if (path / STUDY).is_file() else None
 
     def begin_selection(self, config: StudyConfig, data: Mapping[str, str]) -> Study:
-        """The selection study, made unless it is there. What a kill left of an earlier beginning is made anew."""
+        """The selection study, made unless it is there. What a kill left of an earlier beginning is made anew.
+
+        Raises:
+            RunError: runs have ended in it, and its ``study.json`` is gone: nothing that was trained is removed.
+        """
         path = self.path / SELECTION
         with self.lock_study(), self._usable():
             if not (path / STUDY).is_file():
+                if any(path.glob("outcomes/*.json")):
+                    raise RunError(
+                        f"{path} has runs that have ended, and no {STUDY}: restore it, or move the folder away to "
+                        "train the selection again."
+                    )
                 if path.exists():
                     shutil.rmtree(path)
                 path.mkdir()

@@ -1,10 +1,10 @@
-"""What a tuned study found: whether a variant changes what can be reached, or only at which learning rate.
+"""What a tuned study found: whether a variant changes what can be reached, or only gains from values of its own.
 
 Each variant has two costs on the same fresh seeds: at its own best values, which is the comparison, and at the
-baseline's best values, which is a control. Together they say which of the two a variant changes:
+baseline's best values, which is a control. Together they say which of the two it is:
 
-    at its own   significant                         what can be reached
-    control      worse than the variant at its own   the best values
+    at its own   significant                         changes what can be reached
+    control      worse than the variant at its own   gains from its own values
     neither                                          inconclusive
 
 The control is judged by the paired difference to the same variant at its own best values, with an interval of its own,
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from glassformer.statistics.comparison import Comparison, Difference, Losses, compare, no_spread
+from glassformer.statistics.comparison import FEWEST_PAIRS, Comparison, Difference, Losses, compare, no_spread
 from glassformer.statistics.sensitivity import Sensitivity, sensitivity, sensitivity_difference
 from glassformer.statistics.sequential import repeated_intervals
 from glassformer.statistics.wording import probability
@@ -31,7 +31,8 @@ from glassformer.wording import counted
 Changes = Literal[
     "reach", "reach and values", "values", "equivalent", "inconclusive", "no interval", "no pair", "diverges"
 ]
-"""What a variant changes: the loss that can be reached, the values at which it is, both; or why neither is shown."""
+"""What a variant changes: the loss that can be reached ("reach"), the values at which it is better than at the
+baseline's ("values"), both; or why neither is shown."""
 
 Values = Mapping[str, float | int]
 
@@ -287,7 +288,7 @@ def _changes(own: Cost, moved: Cost | None) -> Changes:
     """What a variant changes."""
     worse = moved is not None and (
         (moved.significant and moved.mean is not None and moved.mean > 0)
-        or (0 < moved.seeds == moved.diverged and own.n > 0)  # at the baseline's values it does not train at all
+        or (FEWEST_PAIRS <= moved.seeds == moved.diverged and own.n > 0)  # there it does not train at all
     )
     if own.significant:
         return "reach and values" if worse else "reach"

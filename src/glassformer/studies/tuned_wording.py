@@ -1,7 +1,9 @@
 """The sentences of tuned studies, and the one that says of an untuned study that it is not.
 
 A difference between arms that were trained at one learning rate is the part's and the rate's together. Every study says
-first which it is, and a tuned one says of each variant whether it changes what can be reached, or only at which values.
+first which it is, and a tuned one says of each variant whether it changes what can be reached, or only gains from
+values of its own. That its best values are others than the baseline's is not said: the baseline was not trained at the
+variant's on the fresh seeds, and the two choices differ by chance too.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ NAMED = 4
 
 VERDICTS: Mapping[Changes, str] = {
     "reach": "changes what can be reached",
-    "reach and values": "changes what can be reached, and the best {name}",
-    "values": "changes the best {name}",
+    "reach and values": "changes what can be reached, gaining from its own {name}",
+    "values": "gains from its own {name}",
     "equivalent": "equivalent",
     "inconclusive": "inconclusive",
     "no interval": "no interval",
@@ -125,11 +127,11 @@ def finding(results: TunedResults, variant: str) -> Finding:
     if row.own.equivalent and row.own.significant:
         found = f"{found}, within the equivalence margin"
     if row.changes in ("reach", "reach and values"):
-        even = "even " if row.changes == "reach and values" and _same_sign(row) else ""
+        even = "even " if row.changes == "reach and values" and _is_worse(row) else ""
         sentence = f"{variant} changes what can be reached: {even}{at_own}, {found}."
     elif row.changes == "values":
         sentence = (
-            f"{variant} changes the best {name}; a change in what can be reached is not shown: at the baseline's "
+            f"{variant} gains from its own {name}; a change in what can be reached is not shown: at the baseline's "
             f"{name} ({values(base.best.values)}) {_at_the_baselines(row)}; at its own ({values(row.best.values)}) "
             f"{found}."
         )
@@ -206,9 +208,9 @@ def _size(cost: Cost, sign: int) -> str:
     return f"{plain(sign * cost.mean, scale)} nats ({percent(cost.confidence)} interval {ends})"
 
 
-def _same_sign(row: TunedRow) -> bool:
-    own, control = row.own, row.control
-    return not (own is None or control is None or own.mean is None or control.mean is None) and own.mean > 0
+def _is_worse(row: TunedRow) -> bool:
+    """Whether the variant ends above the baseline, each at its own best values."""
+    return row.own is not None and row.own.mean is not None and row.own.mean > 0
 
 
 def _share(cost: Cost) -> str:
@@ -261,13 +263,16 @@ def each_value(chosen: Mapping[str, float | int]) -> str:
 
     >>> each_value({"a.learning_rate": 0.001, "a.eps": 1e-08})
     'a learning rate of 0.001 and an eps of 1e-08'
+    >>> each_value({"a.warmup_steps": 100})
+    '100 warmup steps'
     """
-    return listed(
-        [
-            f"a{'n' if words(name)[0] in 'aeiou' else ''} {words(name)} of {number(value)}"
-            for name, value in chosen.items()
-        ]
-    )
+    return listed([_with_article(words(name), number(value)) for name, value in chosen.items()])
+
+
+def _with_article(name: str, value: str) -> str:
+    if name.endswith("s") and name != "eps":  # a number of something
+        return f"{value} {name}"
+    return f"a{'n' if name[0] in 'aeiou' else ''} {name} of {value}"
 
 
 def sensitivity_text(found: Sensitivity) -> str:

@@ -49,6 +49,9 @@ UNTUNABLE = {
 } | OWNED
 """Settings, or beginnings of settings, that no study can be tuned over, and why."""
 
+BATCH = ("training.batch_size", "training.batch_tokens")
+"""Settings of how much an update reads."""
+
 
 class Tuning(Config):
     """What every arm of a study is tuned over, and on which seeds."""
@@ -122,6 +125,11 @@ class Tuning(Config):
                 yield f"{setting} is tuned, and the variant {names} sets it; leave it out of one of the two."
             if matched != "none" and (undone := _undoes(matched, setting)):
                 yield f"{setting} is tuned, which would undo the matching in {undone}; leave out one of the two."
+            elif setting in BATCH and base.training.max_steps is not None and base.training.max_tokens is None:
+                yield (
+                    f"{setting} cannot be tuned over runs of {base.training.max_steps:,} steps: a larger batch is more "
+                    "training, which would always be chosen; set training.max_tokens, and training.max_steps to none."
+                )
             yield from dict.fromkeys(_invalid(setting, values, arms))
 
     def _complaints_about_steps(self, base: RunConfig) -> Iterator[str]:
@@ -188,5 +196,5 @@ def _invalid(setting: str, values: Sequence[Number], arms: Mapping[str, RunConfi
 def _undoes(matched: str, setting: str) -> str | None:
     """In what arms would no longer be matched at different values of a setting; None if they would be."""
     sizes = setting.startswith("model.") and not setting.endswith((".dropout", ".eps", ".std", ".theta"))
-    batch = setting in ("training.batch_size", "training.batch_tokens")
+    batch = setting in BATCH
     return matched if (sizes and matched in ("parameters", "flops")) or (batch and matched == "flops") else None

@@ -92,9 +92,9 @@ def sensitivity_table(results: TunedResults) -> Table:
         headers,
         rows,
         title=f"Sensitivity to the {name}",
-        description="How far an arm's loss lies above its lowest, on average over the "
-        f"{counted(len(results.shared), 'value')} that all arms share (Wortsman et al. 2023), in nats per token; a run "
-        "that diverged, or ended above the loss at initialisation, counts as the loss at initialisation. Means over "
+        description=f"Of the {counted(len(results.shared), 'value')} that all arms share (not those that extended a "
+        "grid): how far an arm's loss lies above its lowest among them, on average (Wortsman et al. 2023), in nats per "
+        "token; a run that diverged, or ended above the loss at initialisation, counts as the latter. Means over "
         "selection seeds, with t intervals; differences are paired by seed and unadjusted.",
     )
 

@@ -235,10 +235,10 @@ def _selection(numbers: Numbers, drawn: Mapping[str, Figure], undrawn: str) -> l
     return [
         Section(
             f"Loss against {'the tuned settings' if name == 'settings' else name}",
-            f"The runs that chose each arm's best {name}. Where the lowest points of two curves lie at different "
-            f"places, the variant changes the best {name}; where one lies higher than the other, it changes what can "
-            "be reached. The losses at the chosen values are too low on average, since these seeds chose them; the "
-            "comparison is made on other seeds.",
+            f"The runs that chose each arm's best {name}. Look for curves whose lowest points lie at different places, "
+            "and for one that lies above the other everywhere. Differences between neighbouring points may be chance. "
+            "The losses at the chosen values are too low on average, since these seeds chose them; the comparison is "
+            "made on other seeds.",
             [*picture, sensitivity_table(numbers.tuned), selection_table(numbers.tuned)],
             missing=undrawn,
         )
