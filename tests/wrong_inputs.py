@@ -27,6 +27,7 @@ from pydantic import BaseModel
 from glassformer.cli import main as cli
 from glassformer.cli import scale
 from glassformer.data.config import DataConfig
+from glassformer.data.masked_config import MaskedConfig
 from glassformer.data.synthetic_config import SyntheticConfig
 from glassformer.data.translation_config import TranslationConfig
 from glassformer.models.config import ModelConfig
@@ -84,6 +85,7 @@ BASES: dict[str, list[str]] = {
     "claims": ["pe-norm"],
     "sample": ["{run}", "--prompt", "abc", "-n", "3", "--compile", "off"],
     "translate": ["{translator}", "--text", "one two"],
+    "fill": ["{masked}", "--text", "o[MASK]e"],
     "evaluate": ["{run}"],
     "chart": ["{run}", "-o", "chart.html"],
     "inspect": ["{run}", "--text", "abc", "-o", "page.html"],
@@ -105,12 +107,13 @@ CONFIGS: tuple[tuple[str, type[BaseModel], list[str]], ...] = (
     ("data", DataConfig, [*TEXT, *BUDGET]),
     ("data", TranslationConfig, PAIRS),
     ("data", SyntheticConfig, TASK),
+    ("data", MaskedConfig, MASKED),
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command line; ``{run}`` and ``{translator}`` stand for trained runs."""
+    """A command line; ``{run}``, ``{translator}`` and ``{masked}`` stand for trained runs."""
 
     about: str
     words: tuple[str, ...]

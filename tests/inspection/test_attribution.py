@@ -43,7 +43,9 @@ VARIANTS = {
     "translator": TRANSLATOR,
     "post-norm translator": {**TRANSLATOR, "norm.placement": "post", "norm.final": False},
 }  # fmt: skip
-MODELS = {f"preset {name}": shrunk(preset(name).model) for name in preset_names()}
+MODELS = {
+    f"preset {name}": shrunk(preset(name).model).override({"head.transform": False}) for name in preset_names()
+}
 MODELS |= {name: TINY.override(changes) for name, changes in VARIANTS.items()}
 MODELS |= {
     f"{name}, residual {residual}": TINY.override(VARIANTS[name] | {"residual": residual})
@@ -69,6 +71,12 @@ def test_components_sum_to_every_logit(name):
         summed = sum(value for _, value in contributions(trace, directions, offset, row=row))
         expected = trace.logits[row].T
         torch.testing.assert_close(summed, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.abs().max())))
+
+
+def test_a_head_with_an_activation_before_it_is_refused():
+    trace = traced(shrunk(preset("bert-tiny").model))
+    with pytest.raises(ConfigError, match=r"head\.transform has an activation"):
+        logit_attribution(trace)
 
 
 def test_every_part_is_a_component_once():

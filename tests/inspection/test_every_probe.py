@@ -35,6 +35,10 @@ def reference(config, weights, case):
     else:
         causal = config.family == "decoder"
         final = stack(config, weights, "", target, case.tokens, case.padding, seen, causal=causal)
+    if config.head.transform:
+        x = linear(final, weights["head_transform.dense.weight"], weights.get("head_transform.dense.bias"))
+        x = x * (1 + torch.erf(x / math.sqrt(2))) / 2
+        final = norm(config.norm.kind, x, weights, "head_transform.norm.", config.norm.eps)
     seen["logits"] = linear(final, head, weights.get("head.bias"))[..., : config.vocab_size]
     return seen
 
@@ -68,7 +72,7 @@ def stack(config, weights, prefix, table, tokens, padding, seen, *, causal, memo
 
 
 def embedding(config, weights, prefix, table, tokens, positions, padding, seen):
-    """Token vectors (times √d_model), plus position vectors where the encoding has any."""
+    """Token vectors (times √d_model), plus position vectors where the encoding has any, the first segment's, a norm."""
     x = 0.0
     if table is not None:
         x = table[tokens] * (math.sqrt(config.d_model) if config.embedding.scale else 1.0)
@@ -81,6 +85,10 @@ def embedding(config, weights, prefix, table, tokens, positions, padding, seen):
         # without pads the positions are the same in every row, and the vectors [T, d_model]
         seen[f"{prefix}embedding.position_vectors"] = vectors if padding is not None else vectors[0]
         x = x + vectors
+    if config.embedding.types:
+        x = x + weights[f"{prefix}embedding.types.weight"][0]
+    if config.embedding.norm:
+        x = norm(config.norm.kind, x, weights, f"{prefix}embedding.norm.", config.norm.eps)
     seen[f"{prefix}embedding.output"] = x
     return x
 
@@ -328,6 +336,12 @@ OPTIONS = {
     },
     "scaled vectors without positions": {"embedding.scale": True, "positions.kind": "none"},
     "an encoder alone": {"family": "encoder"},
+    "normed embeddings, segments, a transform before the head": {
+        "embedding.norm": True,
+        "embedding.types": 3,
+        "head.transform": True,
+        "norm.kind": "rmsnorm",
+    },
     "an encoder alone, post-norm, with ALiBi": {
         "family": "encoder",
         "norm.placement": "post",

@@ -26,7 +26,8 @@ def test_the_counts_are_those_of_the_built_model(name):
     found, model = counts(config), build_on_meta(config)
     weights = {id(weight): weight.numel() for weight in model.parameters()}
     tables = {id(table.weight) for table in model.modules() if isinstance(table, nn.Embedding)}
-    heads = {id(weight) for part, weight in model.named_parameters() if "head." in part} - tables
+    of_head = ("head.", "head_transform.dense.")
+    heads = {id(weight) for part, weight in model.named_parameters() if part.startswith(of_head)} - tables
     assert found.total == sum(weights.values()) == preset(name).n_parameters
     assert found.embedding == sum(weights[each] for each in tables)
     assert found.head == sum(weights[each] for each in heads)

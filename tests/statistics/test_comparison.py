@@ -236,7 +236,7 @@ def test_a_variant_that_always_diverged_has_no_difference_and_counts_in_holms_co
 def test_seeds_run_on_one_side_only_are_in_no_pair_and_are_told():
     row = compare({0: 1.7, 1: 1.71, 2: 1.72, 5: 1.7}, {"v": {0: 1.8, 1: 1.82, 2: 1.81, 7: 1.9}}).row("v")
     assert (row.n, row.unmatched) == (3, (5, 7))
-    assert "seeds 5, 7" in row.sentence()
+    assert "Seeds 5, 7 were run in one of the two arms only and are excluded." in row.sentence()
 
 
 def test_runs_that_end_exactly_equal_have_difference_zero_and_no_p():

@@ -201,7 +201,7 @@ def test_no_preset_leaves_a_parameter_without_gradient(runs, configure, name):
         "model.attention.d_head": "none",
         "model.feedforward.d_ff": "none",
     }
-    if not preset(name).model.has_encoder:
+    if preset(name).model.family == "decoder":
         sizes["data.tokenizer"] = "characters"
     group = {"model.attention.n_kv_heads": 1} if name == "modern-small" else {}
     trainer = runs.train(configure(sizes | group | {"training.max_steps": 1}, base=name))

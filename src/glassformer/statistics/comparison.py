@@ -131,13 +131,13 @@ class Difference:
         )
         return f"{clause}."
 
-    def exclusions(self) -> list[str]:
-        """The runs excluded from the pairs: a sentence for each reason."""
+    def exclusions(self, *, diverged: bool = True) -> list[str]:
+        """The runs excluded from the pairs: a sentence for each reason; without ``diverged``, not for divergence."""
         excluded = [
             f"{side} diverged in {len(seeds)} of {counted(len(self.pairs), 'run')} ({seeds_listed(seeds)}); "
             f"{'that pair is' if len(seeds) == 1 else 'those pairs are'} excluded."
             for side, seeds in (("The baseline", self.base_diverged), (self.variant, self.variant_diverged))
-            if seeds
+            if seeds and diverged
         ]
         if self.unmatched:
             listed = seeds_listed(self.unmatched).capitalize()

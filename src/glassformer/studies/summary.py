@@ -95,7 +95,10 @@ class Summary:
         if self.tuned is not None and self.tuned.rows:
             return finding(self.tuned, row.variant).text
         result = self.sequential_result(row.variant)
-        return row.sentence() if result is None else " ".join([result.sentence(), *row.exclusions()])
+        if result is None:
+            return row.sentence()
+        excluded = row.exclusions(diverged=not result.decision.by_divergence)  # which the decision's own sentence counts
+        return " ".join([result.sentence(), *excluded])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``results.json`` holds; numbers that are not finite are None."""

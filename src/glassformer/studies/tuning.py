@@ -25,7 +25,7 @@ from glassformer.tasks.run_config import RunConfig
 from glassformer.training.effects import without_effect
 from glassformer.wording import listed
 
-Number = float | int
+Number = float | Annotated[int, Field(ge=-(10**15), le=10**15)]
 Values = dict[str, Number]
 """A value of each tuned setting."""
 
