@@ -152,6 +152,13 @@ def test_what_does_not_work_is_said_in_one_message(run, arguments, message, caps
     assert "Traceback" not in error
 
 
+def test_a_text_without_a_chosen_token_has_no_loss(run, tmp_path, capsys):
+    (tmp_path / "short.txt").write_text("the")
+    capsys.readouterr()
+    assert main(["evaluate", "m", "--data", "short.txt"]) == 2
+    assert "short.txt has 3 tokens, and none of them is chosen to be filled in" in capsys.readouterr().err
+
+
 def test_the_run_is_opened_as_what_it_is(run):
     opened = open_masked(run)
     assert opened.tokenizer.mask_id == opened.model.config.vocab_size - 1

@@ -28,6 +28,7 @@ from glassformer.tasks.run_data import open_samples
 from glassformer.tasks.task import EvaluationReport, EvaluationRequest, Task
 from glassformer.tasks.text import text_content, text_made_from
 from glassformer.tasks.training_data import PrepareProgress, TrainingData, recorded_identity
+from glassformer.wording import counted
 
 PSEUDO = Option(
     "pseudo_perplexity",
@@ -153,7 +154,7 @@ class MaskedText(Task):
         else:
             text = preparation.encode_source(source, opened.tokenizer.text)
             if len(text.tokens) < 2:
-                raise DataError(f"{source!r} has {len(text.tokens)} tokens; at least 2 are needed.")
+                raise DataError(f"{source!r} has {counted(len(text.tokens), 'token')}; at least 2 are needed.")
             if text.unknown:
                 share = text.unknown / text.characters
                 asked.warn(f"{text.unknown:,} characters of {source} ({share:.2%}) are unknown, and are read as <unk>.")
@@ -161,6 +162,11 @@ class MaskedText(Task):
             seq_len = min(seq_len, len(tokens) - 1)
         windows = fixed_batches(tokens, batch_size=batch_size, seq_len=seq_len)
         result = evaluate(opened.model, masked(windows, Masking(config.masking, opened.tokenizer)), accuracy=True)
+        if not result.n_tokens:
+            raise DataError(
+                f"{shown} has {counted(len(tokens), 'token')}, and none of them is chosen to be filled in "
+                f"({config.masking.describe()}): there is no loss. Give a longer text."
+            )
         check_finite_loss(result, opened.run.name, opened.step)
         assert result.accuracy is not None
         payload: dict[str, Any] = {
