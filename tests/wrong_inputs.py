@@ -71,6 +71,7 @@ TEXT = ["nanogpt-shakespeare-cpu", "--data", "words.txt", *_sets(SMALL)]
 PAIRS = ["transformer-tiny", "--data", "test.tsv", *_sets(TRANSLATOR), *BUDGET]
 TASK_DATA = {"data.length": 4, "data.n_validation": 8}
 TASK = ["nanogpt-shakespeare-cpu", "--data", "copy", *_sets({**SMALL, **TASK_DATA}), *BUDGET]
+MASKED = ["masked-small", "--data", "words.txt", *_sets({**SMALL, "data.bpe_vocab_size": 300}), *BUDGET]
 END = ("--steps", "1")
 
 TOO_LARGE = ["--set", "model.d_model=100000000"]

@@ -128,6 +128,23 @@ def trained(tmp_path_factory, shared_cache, small):
     return run
 
 
+@pytest.fixture(scope="session")
+def masked(tmp_path_factory, shared_cache, small):
+    """A masked language model of characters, of four steps; to be copied, not touched."""
+    place = tmp_path_factory.mktemp("masked")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("GLASSFORMER_CACHE", str(shared_cache))
+    patch.setattr("glassformer.speed.SECONDS", 0.01)
+    text = place / "letters.txt"
+    text.write_text("one two three four\n" * 200)
+    words = ["train", "masked-small", "--data", text, "--steps", 4, "--runs", place / "runs", "--name", "masked"]
+    characters = ["--set", "data.tokenizer=characters", "--set", "data.bpe_vocab_size=4096"]
+    assert main([str(word) for word in [*words, *small, *characters]]) == 0
+    patch.undo()
+    (run,) = (place / "runs").iterdir()
+    return run
+
+
 @pytest.fixture
 def run(place, trained) -> Path:
     """A copy of the trained run in ``runs`` of the working directory."""

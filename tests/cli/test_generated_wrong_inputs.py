@@ -23,12 +23,12 @@ TRIED = int(os.environ.get("GLASSFORMER_WRONG_INPUTS", "100"))
 
 
 @pytest.fixture
-def try_all(place, trained, translators) -> Callable[[list[Case]], str]:
+def try_all(place, trained, translators, masked) -> Callable[[list[Case]], str]:
     """Tries every case in a working directory that is as new for each, and asserts that no promise is broken.
 
     Gives the count by outcome.
     """
-    runs = {"run": trained, "translator": translators["numbers"]}
+    runs = {"run": trained, "translator": translators["numbers"], "masked": masked}
     reports, cache = Path(os.environ["GLASSFORMER_REPORTS"]), Path(os.environ["GLASSFORMER_CACHE"])
     text = (place / "words.txt").read_bytes()
 

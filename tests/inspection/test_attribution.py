@@ -43,9 +43,7 @@ VARIANTS = {
     "translator": TRANSLATOR,
     "post-norm translator": {**TRANSLATOR, "norm.placement": "post", "norm.final": False},
 }  # fmt: skip
-MODELS = {
-    f"preset {name}": shrunk(preset(name).model).override({"head.transform": False}) for name in preset_names()
-}
+MODELS = {f"preset {name}": shrunk(preset(name).model).override({"head.transform": False}) for name in preset_names()}
 MODELS |= {name: TINY.override(changes) for name, changes in VARIANTS.items()}
 MODELS |= {
     f"{name}, residual {residual}": TINY.override(VARIANTS[name] | {"residual": residual})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from glassformer.config import flat
 from glassformer.errors import ConfigError
 from glassformer.models.build import build
 from glassformer.models.classes import MODELS

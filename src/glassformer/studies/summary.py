@@ -97,7 +97,9 @@ class Summary:
         result = self.sequential_result(row.variant)
         if result is None:
             return row.sentence()
-        excluded = row.exclusions(diverged=not result.decision.by_divergence)  # which the decision's own sentence counts
+        excluded = row.exclusions(
+            diverged=not result.decision.by_divergence
+        )  # which the decision's own sentence counts
         return " ".join([result.sentence(), *excluded])
 
     def to_dict(self) -> dict[str, Any]:
