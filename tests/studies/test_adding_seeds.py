@@ -121,12 +121,20 @@ def test_a_variant_that_diverges_at_every_seed_is_settled_after_three_and_says_h
     }  # fmt: skip
 
 
-def test_a_settled_divergence_leaves_the_others_their_seeds(begin):
-    study, _ = until_decided(begin(["wild", "near"], seeds=2, budget_seeds=5), Losses())
+def test_a_settled_divergence_leaves_the_others_their_seeds_and_takes_no_more(begin):
+    losses = Losses()
+    study, _ = until_decided(begin(["wild", "near"], seeds=2, budget_seeds=5), losses)
     wild, near = sequential_results(study)
     assert len(study.config.seeds) == 5
     assert (wild.decision.verdict, near.decision.verdict) == ("diverges", "undecided")
-    assert "5 of 5 seeds" in wild.sentence()
+    assert "3 of 3 seeds" in wild.sentence()
+    assert [made for made in losses.made if made.startswith("wild")] == [f"wild.seed-{seed}" for seed in range(3)]
+    assert study.config.settled == {"wild": 3}
+    assert study.config.n_runs == len(study.plan) == len(losses.made) == 13
+    assert not study.pending()
+    assert "Seeds 3, 4 were run in one of the two arms only" in (summary := summarise(study)).sentence(
+        summary.comparison.row("wild")
+    )
 
 
 def test_a_baseline_that_diverges_at_every_seed_ends_the_study(begin, monkeypatch):
@@ -141,12 +149,12 @@ def test_a_baseline_that_diverges_at_every_seed_ends_the_study(begin, monkeypatc
 
 
 def test_a_variant_that_diverges_now_and_then_is_decided_by_its_pairs_and_the_count_is_said(begin, monkeypatch):
-    monkeypatch.setitem(LOSSES, "wild", lambda seed: None if seed < 4 else LOSSES["far"](seed))
-    study, _ = until_decided(begin(["wild", "near"], seeds=3, budget_seeds=6), Losses())
+    monkeypatch.setitem(LOSSES, "wild", lambda seed: LOSSES["far"](seed) if seed in (2, 5) else None)
+    study, _ = until_decided(begin(["wild", "near"], seeds=2, budget_seeds=6), Losses())
     assert len(study.config.seeds) == 6
     summary = summarise(study)
     wild = summary.sequential_result("wild")
-    assert (wild.decided, wild.decision.available) == (False, 2)  # settled after 3 seeds, and open again with a pair
+    assert (wild.decided, wild.decision.available) == (False, 2)
     assert "wild diverged in 4 of 6 runs" in summary.sentence(summary.comparison.row("wild"))
     assert (wild.decision.divergence.variant, wild.decision.divergence.seeds) == (4, 6)
 
@@ -159,14 +167,17 @@ class InMemory:
         rule = SimpleNamespace(budget_seeds=budget, margin=margin)
         arms = tuple(table[0])
         self.config = SimpleNamespace(until_decided=rule, seeds=seeds, arms=arms, variants=arms[1:], tuning=None)
+        self.settled = {}
 
     def losses(self):
-        return {arm: {seed: self.table[seed][arm] for seed in self.trained} for arm in self.config.arms}
+        trained = {arm: self.trained[: self.settled.get(arm, len(self.trained))] for arm in self.config.arms}
+        return {arm: {seed: self.table[seed][arm] for seed in seeds} for arm, seeds in trained.items()}
 
     def outcomes(self):
         return [SimpleNamespace(status="finished")]
 
-    def extended(self, seeds):
+    def extended(self, seeds, settled):
+        self.settled = dict.fromkeys(settled, len(self.config.seeds)) | self.settled
         self.config.seeds += tuple(seeds)
         return self
 
@@ -192,7 +203,8 @@ def test_the_rule_ends_and_never_leaves_a_pair_undecided_while_seeds_are_left(ta
     assert used == tuple(range(len(used)))
     assert begun <= len(used) <= budget
     for result in sequential_results(study):
-        rows = [(table[seed]["base"], table[seed][result.decision.variant]) for seed in used]
+        variant = result.decision.variant
+        rows = [(table[seed]["base"], table[seed][variant]) for seed in used[: study.settled.get(variant, len(used))]]
         pairs = sum(None not in row for row in rows)
         verdict = result.decision.verdict
         assert result.decision.available == pairs
@@ -200,7 +212,7 @@ def test_the_rule_ends_and_never_leaves_a_pair_undecided_while_seeds_are_left(ta
         if pairs:
             assert verdict in ("different", "equivalent", "undecided")
         if verdict == "diverges":
-            assert {variant for _, variant in rows} == {None}
+            assert {loss for _, loss in rows} == {None}
             assert sum(base is not None for base, _ in rows) >= 3
         if verdict == "baseline diverges":
             assert {base for base, _ in rows} == {None}

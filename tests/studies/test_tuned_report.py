@@ -296,7 +296,8 @@ def test_a_tuned_study_says_over_what_on_which_seeds_and_that_others_are_compare
     said = basis(study.config, gather(study).tuned)
     assert said.startswith(
         "Every arm was trained at its own best learning rate, chosen from 0.001, 0.003 and 0.01 by the mean final loss "
-        "of selection runs with seeds 7, 8. The comparison uses fresh seeds (4, 5, 6)."
+        "of selection runs with seeds 7, 8; values between them were not tried. The comparison uses fresh seeds (4, 5, "
+        "6)."
     )
 
 

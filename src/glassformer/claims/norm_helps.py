@@ -53,7 +53,7 @@ def judge(depths: Mapping[int, TunedArms], evidence: tuple[Path, ...] = ()) -> C
         numbers[f"{layers}: runs that diverged without it"] = measurement(lost)
         for arm, name in NORMS.items():
             saved = numbers[f"{layers}: what {name} saves"] = arms.cost(WITHOUT, over=arm)
-            if arms.selection:
+            if arms.has_control(WITHOUT) and (arm == BASE or arms.has_control(arm)):
                 at_one = arms.cost_at_baseline_rate(WITHOUT, over=arm)
                 numbers[f"{layers}: what {name} saves at the rate that is best for post-norm"] = at_one
             for rate, cost in arms.cost_by_rate(WITHOUT, over=arm).items():

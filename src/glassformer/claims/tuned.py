@@ -55,6 +55,11 @@ class TunedArms:
         lower, higher = (self.at_baseline_rate.get(arm, self.losses[arm]) for arm in (over, variant))
         return difference(lower, higher)
 
+    def has_control(self, variant: str) -> bool:
+        """Whether a tuned study knows the variant's loss at the baseline's best rate."""
+        same = self.rates.get(variant) == self.rates.get(BASE)
+        return bool(self.selection) and (same or variant in self.at_baseline_rate)
+
     def cost_by_rate(self, variant: str, over: str = BASE) -> dict[float, Measurement]:
         """The same difference at every rate that both were tried at, over the selection seeds."""
         lower, higher = self.selection.get(over, {}), self.selection.get(variant, {})
@@ -84,8 +89,7 @@ class TunedArms:
                 found[f"{before}{arm_label(arm)}, runs that diverged"] = measurement(lost)
         for variant in (arm for arm in self.losses if arm != BASE):
             found[f"{before}{variant}, cost at its own best rate"] = self.cost(variant)
-            known = variant in self.at_baseline_rate or self.rates.get(variant) == self.rates.get(BASE)
-            if self.selection and known:  # without its control it has no loss at the baseline's rate
+            if self.has_control(variant):
                 found[f"{before}{variant}, cost at the baseline's rate"] = self.cost_at_baseline_rate(variant)
             if by_rate is not None and variant not in by_rate:
                 continue

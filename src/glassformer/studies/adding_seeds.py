@@ -70,7 +70,8 @@ def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
     """Train the planned seeds, then one more at a time, the base and every variant with each.
 
     Seeds are added while a variant is not decided (by its pairs, or because every run of it or of the baseline
-    diverged), no run has failed (others would fail too) and the budget lasts.
+    diverged), no run has failed (others would fail too) and the budget lasts. A variant that is settled because every
+    run of it diverged is trained with none of them.
 
     Args:
         train: makes the waiting runs.
@@ -81,10 +82,12 @@ def until_decided(study: Study, train: Train) -> tuple[Study, str | None]:
     assert study.config.until_decided is not None, "its seeds were fixed beforehand"
     while (signal := train(study)) is None:
         ended = {outcome.status for outcome in study.outcomes()}
-        decided = all(sequential_result.decided for sequential_result in sequential_results(study))
+        results = sequential_results(study)
+        decided = all(result.decided for result in results)
         if decided or "failed" in ended or len(study.config.seeds) >= study.config.until_decided.budget_seeds:
             break
-        study = study.extended([next_seed(study.config)])
+        diverging = [each.decision.variant for each in results if each.decision.verdict == "diverges"]
+        study = study.extended([next_seed(study.config)], diverging)
     return study, signal
 
 

@@ -83,6 +83,8 @@ class StudyConfig(Config):
     """What every arm is tuned over, before the comparison."""
     chosen: dict[str, dict[str, Any]] = {}
     """The best values of each arm of a tuned study, by setting; empty until its selection has ended."""
+    settled: dict[str, Natural] = {}
+    """Variants that diverged at every seed: they, and their controls, are trained with so many of ``seeds``."""
 
     @classmethod
     def subject(cls) -> str:
@@ -151,7 +153,12 @@ class StudyConfig(Config):
     def n_runs(self) -> int:
         """Runs of the comparison: every arm with every seed; until a selection has ended, at most so many."""
         controls = self._possible_controls() if self.tuning is not None and not self.chosen else self.controls
-        return (1 + len(self.variants) + len(controls)) * len(self.seeds)
+        dropped = [
+            max(0, len(self.seeds) - most)
+            for name, most in self.settled.items()
+            for _ in (name, *(control for control, variant in controls.items() if variant == name))
+        ]
+        return (1 + len(self.variants) + len(controls)) * len(self.seeds) - sum(dropped)
 
     @property
     def n_selection_runs(self) -> int:
@@ -247,8 +254,9 @@ def plan(config: StudyConfig) -> list[PlannedRun]:
     arms = {name: config.arm(name) for name in config.arms}
     return [
         PlannedRun(name, seed, arm.override({"training.seed": seed}))
-        for seed in config.seeds
+        for index, seed in enumerate(config.seeds)
         for name, arm in arms.items()
+        if index < config.settled.get(config.controls.get(name, name), MOST_RUNS)
     ]
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -281,14 +281,19 @@ class Study:
                 if outcome is not None and outcome.status == "failed":
                     self._outcome_path(planned).unlink()
 
-    def extended(self, seeds: Sequence[int]) -> Self:
+    def extended(self, seeds: Sequence[int], settled: Collection[str] = ()) -> Self:
         """This study with more seeds, from here on.
+
+        Args:
+            settled: variants that are not trained with them, nor with any later ones.
 
         Raises:
             ConfigError: seeds that it has already, or too many.
             RunError: another process runs this study.
         """
-        return self.changed({"seeds": [*self.config.seeds, *seeds]})
+        config = self.config
+        dropped = dict.fromkeys(settled, len(config.seeds)) | config.settled
+        return self.changed({"seeds": [*config.seeds, *seeds], "settled": dropped})
 
     def changed(self, fields: Mapping[str, Any], data: Mapping[str, str] | None = None) -> Self:
         """This study with other values of fields of its configuration, from here on.

@@ -78,7 +78,12 @@ def basis(config: StudyConfig, results: TunedResults | None) -> str:
     ]
     rate = "" if LEARNING_RATE in grid else f"{untuned(config)} "
     return " ".join(
-        [f"{rate}Every arm was trained at its own best {name}, chosen from {each} {selected}.", fresh, *notes]
+        [
+            f"{rate}Every arm was trained at its own best {name}, chosen from {each} {selected};",
+            "values between them were not tried.",
+            fresh,
+            *notes,
+        ]
     )
 
 
