@@ -138,6 +138,7 @@ def test_fill_on_the_command_line(run, capsys):
         (["evaluate", "m", "--pseudo-perplexity", "0"], "--pseudo-perplexity"),
         (["train", "masked-small", "--data", "copy"], "trains a decoder-only model"),
         (["train", "masked-small", "--set", "data.masking.share=2"], "share"),
+        (["train", "masked-small", "--set", "data.masking.share=1e-9"], "None of the validation tokens is chosen"),
         (["train", "masked-small", "--set", "data.masking.shar=0.2"], "Did you mean 'share'?"),
         (["train", "tiny-transformer", "--set", "data.masking.share=0.2"], "masking"),
         (["train", "masked-small", "--set", "data.masking.random=0.5"], "together more than 1"),

@@ -96,8 +96,8 @@ CLAIM = Claim(
             "threshold."
         ),
         (
-            "At equal parameters, the model with one projection is widened and the one without attention is not: part of "
-            "what attention is credited with there is width."
+            "At equal parameters, the model with one projection is widened and the one without attention is not: part "
+            "of what attention is credited with there is width."
         ),
         "One layer of 2 heads: with more layers symmetric scores may cost more.",
         "The saved parameters are given back in one way; in another they may be worth more.",

@@ -13,6 +13,7 @@ from glassformer.cli.terminal import Terminal, emit, warn
 from glassformer.errors import ConfigError
 from glassformer.generation.filling import Filled
 from glassformer.generation.filling import fill as fill_in
+from glassformer.inspection.subjects import readable
 from glassformer.runs.folder import Run
 from glassformer.scoring.finite_checks import check_finite_weights
 from glassformer.strict_json import strict_json
@@ -78,7 +79,7 @@ def _show(found: Filled, tokenizer: MaskedTokenizer) -> None:
     table.add_column("predictions")
     for number, blank in enumerate(found.blanks, start=1):
         words = [
-            f"{tokenizer.token_text(token)!r} {probability:.1%}"
+            f"{readable(tokenizer.token_text(token))} {probability:.1%}"
             for token, probability in zip(blank.tokens, blank.probabilities, strict=True)
         ]
         table.add_row(str(number), Text("   ".join(words)))

@@ -53,6 +53,11 @@ class MaskedSamples(TrainingData):
         self.positions_per_token = 1 / data.config.share
         self.steps_per_epoch = (len(data.text.train) - 1) / self.most_tokens
         data.text.check_long_enough(config.seq_len)
+        if not any(batch.n_tokens for batch in self.validation(self.most_tokens)):
+            raise DataError(
+                f"None of the validation tokens is chosen to be filled in (data.masking.share={data.config.share:g}); set "
+                "a larger share, or a larger data.validation_fraction."
+            )
 
     def batch(self, step: int) -> Batch:
         return self.data.batch(step, seed=self.training.seed, batch_size=self.batch_size, seq_len=self.seq_len)
