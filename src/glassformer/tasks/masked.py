@@ -55,8 +55,8 @@ class MaskedSamples(TrainingData):
         data.text.check_long_enough(config.seq_len)
         if not any(batch.n_tokens for batch in self.validation(self.most_tokens)):
             raise DataError(
-                f"None of the validation tokens is chosen to be filled in (data.masking.share={data.config.share:g}); set "
-                "a larger share, or a larger data.validation_fraction."
+                f"None of the validation tokens is chosen to be filled in (data.masking.share={data.config.share:g}); "
+                "set a larger share, or a larger data.validation_fraction."
             )
 
     def batch(self, step: int) -> Batch:
