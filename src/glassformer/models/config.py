@@ -10,98 +10,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
 from glassformer.config import Config, encodable
 from glassformer.errors import ConfigError, nearest
+from glassformer.models.attention_config import AttentionConfig as AttentionConfig  # noqa: PLC0414 (others import it from here)
 from glassformer.models.family import FamilyName, default_family, family_name, family_of
+from glassformer.models.setting_types import Options, Probability, Size
 from glassformer.registry import find, open_part_file, registered
 
-Size = Annotated[int, Field(ge=1, le=10**9)]
-"""One side of a matrix: what two of them multiply to is still counted in 64 bits."""
 MOST_LAYERS = 2_000
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-Options = dict[str, Any]
-
-
-class AttentionConfig(Config):
-    """The attention sublayer."""
-
-    kind: str = "multi-head"
-    """Registered attention class."""
-    n_heads: Size = 8
-    """Number of query heads, h."""
-    n_kv_heads: Size | None = None
-    """Number of key-value heads; fewer than n_heads is grouped-query attention; none means n_heads."""
-    d_head: Size | None = None
-    """Width of one head, d_k; none means d_model / n_heads."""
-    projection: Literal["fused", "separate", "shared"] = "fused"
-    """One matrix for Q, K and V; three; or one projection used as all three (its output is Q and K and V)."""
-    scale: bool = True
-    """Divide the scores by the square root of d_head."""
-    qk_norm: str = "none"
-    """Registered norm applied to each head's queries and keys."""
-    bias: bool = True
-    """Biases in the query, key and value projections."""
-    output_bias: bool | None = None
-    """A bias in the output projection; none means as ``bias``."""
-    dropout: Probability = 0.0
-    """Dropout on the attention weights."""
-    pattern: Literal["full", "window", "bigbird"] = "full"
-    """Which tokens a token attends to, of those that its stack lets it: all, the nearest, or BigBird's blocks."""
-    window: Size | None = None
-    """Of pattern=window: tokens attended to, the query included; without causality as many on the other side."""
-    windows: tuple[Size | None, ...] = ()
-    """Of pattern=window, in place of window: the layers' own in turn, from the first; none is a layer without one."""
-    block_size: Size = 64
-    """Of pattern=bigbird: tokens in a block."""
-    window_blocks: Annotated[int, Field(ge=1, le=10**6)] = 3
-    """Of pattern=bigbird: blocks in the window, an odd number; a causal stack sees those up to the query's own."""
-    global_blocks: Annotated[int, Field(ge=0, le=10**6)] = 2
-    """Of pattern=bigbird: blocks that every query attends to, and whose queries attend to all: the first and the last
-    ones, half each; in a causal stack the first."""
-    random_blocks: Annotated[int, Field(ge=0, le=1000)] = 3
-    """Of pattern=bigbird: blocks at random, for each head and each block of queries; drawn once, and saved."""
-    cross: str = "multi-head"
-    """Registered cross-attention class, from the decoder to the encoder; the settings above are also its own."""
-    options: Options = {}
-    """Further arguments of a registered attention class of your own."""
-
-    def complaints(self) -> Iterator[str]:
-        of_pattern = {"window": ("window", "windows"), "bigbird": BIGBIRD}
-        for pattern, names in of_pattern.items():
-            changed = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
-            if pattern != self.pattern and changed:
-                yield (
-                    f"{' and '.join(changed)} {'are settings' if len(changed) > 1 else 'is a setting'} of "
-                    f"pattern={pattern}, and pattern is {self.pattern}."
-                )
-        if self.pattern == "window" and (self.window is None) == (not self.windows):
-            given = "neither is" if self.window is None else "both are"
-            yield f"pattern=window takes window, one for all layers, or windows, the layers' own in turn; {given} given."
-        if self.windows and set(self.windows) == {None}:
-            yield "windows has no window in any layer; set pattern=full."
-        if self.window_blocks % 2 == 0:
-            yield (
-                f"window_blocks is {self.window_blocks}; expected an odd number, the query's own block and as many "
-                "on either side."
-            )
-
-    def window_of(self, layer: int) -> int | None:
-        """The window of the layer of this index; None: it has none."""
-        return self.windows[layer % len(self.windows)] if self.windows else self.window
-
-    @property
-    def period(self) -> int:
-        """After how many layers their patterns repeat."""
-        return len(self.windows) or 1
-
-    @property
-    def widest(self) -> int | None:
-        """Tokens of the longest sequence in which the pattern hides nothing; None: it never hides anything."""
-        if self.pattern == "bigbird":
-            return self.block_size * (self.window_blocks // 2 + self.global_blocks + 1)
-        windows = [window for window in (self.window, *self.windows) if window is not None]
-        return min(windows, default=None)
-
-
-BIGBIRD = ("block_size", "window_blocks", "global_blocks", "random_blocks")
 
 
 class FeedForwardConfig(Config):
@@ -272,17 +186,7 @@ class ModelConfig(Config):
                 "attention.projection=shared uses one projection as queries, keys and values, so attention.n_kv_heads "
                 f"must be {attention.n_heads} (or none); it is {attention.n_kv_heads}."
             )
-        if attention.widest is not None and attention.widest >= self.max_seq_len:
-            size = f"window {attention.widest}" if attention.pattern == "window" else BIGBIRD[0]
-            yield (
-                f"attention.pattern={attention.pattern} hides nothing in sequences of up to {attention.widest} tokens, "
-                f"and max_seq_len is {self.max_seq_len}; choose a smaller {size}, or attention.pattern=full."
-            )
-        if len(attention.windows) > max(self.n_layers, self.n_encoder_layers or 0):
-            yield (
-                f"attention.windows has {len(attention.windows)} windows, and there are "
-                f"{max(self.n_layers, self.n_encoder_layers or 0)} layers; the others would have no effect."
-            )
+        yield from attention.complaints_in(self.max_seq_len, max(self.n_layers, self.n_encoder_layers or 0))
         if self.positions.kind == "rotary" and self.d_head % 2:
             yield f"rotary positions turn pairs of features, and the heads are {self.d_head} wide; d_head must be even."
         if self.positions.kind == "sinusoidal" and self.d_model % 2:

@@ -6,6 +6,7 @@ tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -168,15 +169,8 @@ class Stack(nn.Module):
             dtype=dtype or self.dtype,
             device=self.device,
             starts=starts,
-            windows=[self._lookback(block) for block in self.blocks] if self.config.has_attention else (),
+            windows=[_lookback(block.attention) for block in self.blocks] if self.config.has_attention else (),
         )
-
-    @staticmethod
-    def _lookback(block: nn.Module) -> int | None:
-        """How many tokens back a block's attention looks; None: all, or it reads the cache in a way of its own."""
-        attention = block.attention
-        ours = isinstance(attention, MultiHeadAttention) and type(attention).forward is MultiHeadAttention.forward
-        return attention.pattern.lookback if ours and attention.pattern is not None else None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -200,3 +194,10 @@ class Stack(nn.Module):
                 f"The sequence has {length} tokens, and the context length is {self.config.max_seq_len} (max_seq_len); "
                 "shorten it, or let generation slide its window."
             )
+
+
+def _lookback(attention: Any) -> int | None:
+    """How many tokens back an attention looks; None: all, or it reads the cache in a way of its own."""
+    if isinstance(attention, MultiHeadAttention) and type(attention).forward is MultiHeadAttention.forward:
+        return None if attention.pattern is None else attention.pattern.lookback
+    return None

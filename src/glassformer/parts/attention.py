@@ -24,10 +24,10 @@ from glassformer.registry import find, register
 class MultiHeadAttention(nn.Module):
     """Concat(head_1 … head_H) W^O, with head_i = Attention(x W_i^Q, x W_i^K, x W_i^V).
 
-    Two paths compute the same function. The *fused* one is ``F.scaled_dot_product_attention``, or, where a pattern leaves
-    out most of the keys, the blocks that are needed (:mod:`glassformer.parts.gathered`): which is decided anew in each
-    call. The *explicit* one forms the weights, and is taken where ``path`` says so or a probe on the scores or the
-    weights is watched.
+    Two paths compute the same function. The *fused* one is ``F.scaled_dot_product_attention``, or, where a pattern
+    leaves out most of the keys, the blocks that are needed (:mod:`glassformer.parts.gathered`): each call decides. The
+    *explicit* one forms the weights, and is taken where ``path`` says so or a probe on the scores or the weights is
+    watched.
 
     Args:
         n_kv_heads: fewer than n_heads gives grouped-query attention (Ainslie et al. 2023); 1 is multi-query.
@@ -90,10 +90,10 @@ class MultiHeadAttention(nn.Module):
         k = self.key(context.encoding.rotate(self.key_norm(k), context.positions))
         v = self.value(v)
         if cache is not None:
-            assert context.slots is not None
             context = context if context.whole else cache.view(context)
-            k_and_v = cache.write(k, v, context.slots, context.visible)
-            k, v = (k, v) if context.whole else k_and_v
+            assert context.slots is not None
+            seen = cache.write(k, v, context.slots, context.visible)
+            k, v = (k, v) if context.whole else seen
         pattern = self._own_pattern()
         gathered = None if self._takes_the_explicit_path() else context.gathered(pattern)
         if gathered is not None:

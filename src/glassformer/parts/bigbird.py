@@ -21,7 +21,6 @@ which block will be the last, so all its global blocks are the first ones; and a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn

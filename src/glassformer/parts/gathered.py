@@ -1,8 +1,8 @@
 """Attention in a sparse pattern: each block of queries with the blocks of keys that it needs, and no others.
 
-For T tokens that each need K keys, T · K scores are formed, not T². The pairs, and so the result, are those of the dense
-mask. A sequence's pads are moved behind its tokens first, so that blocks begin with its first token wherever pads are; a
-pad attends to itself alone.
+For T tokens that each need K keys, T · K scores are formed, not T². The pairs, and so the result, are those of the
+dense mask. A sequence's pads are moved behind its tokens first, so that blocks begin with its first token wherever pads
+are; a pad attends to itself alone.
 
 Two ways compute the same. :class:`_InPieces` takes some blocks at a time, so that their scores stay in the processor's
 cache, and computes the scores again for the backward pass: on a CPU (2 cores of an x86 server, 16,384 tokens) it takes
@@ -75,18 +75,19 @@ class Gathered:
         """The same, pads last."""
         n_tokens, size = self.n_tokens, self.blocks.size
         filling = -n_tokens % size
-        padded = [F.pad(x, (0, 0, 0, filling)) if filling else x for x in (q, k, v)]
-        table = _Table.of(self.blocks, padded[0], k.shape[1], self._hidden_keys(q.device))
+        filled, keys, values = (F.pad(x, (0, 0, 0, filling)) if filling else x for x in (q, k, v))
+        table = _Table.of(self.blocks, filled, k.shape[1], self._hidden_keys(q.device))
         if dropout == 0 and q.device.type in ("cpu", "meta") and not torch.compiler.is_compiling():
-            heads = _InPieces.apply(*padded, scale, table.keys, table.ends, table.tile)[0]  # type: ignore[no-untyped-call]
+            given = (filled, keys, values, scale, table.keys, table.ends, table.tile)
+            heads = _InPieces.apply(*given)[0]  # type: ignore[no-untyped-call]
         else:
-            heads = _at_once(*padded, scale, table, dropout)
+            heads = _at_once(filled, keys, values, scale, table, dropout)
         if self.blocks.rows is not None:
-            heads = self._with_full_rows(heads, padded[0], k, v, scale, dropout)
+            heads = self._with_full_rows(heads, filled, k, v, scale, dropout)
         return heads[:, :, :n_tokens]
 
     def _hidden_keys(self, device: torch.device) -> Tensor:
-        """bool [B, n_blocks, size], or of one row: the keys behind a sequence's last token."""
+        """The keys behind a sequence's last token, bool [B, n_blocks, size], or of one row."""
         size, n_blocks = self.blocks.size, self.blocks.blocks.shape[-2]
         keys = torch.arange(n_blocks * size, device=device).view(1, n_blocks, size)
         return keys >= (self.n_tokens if self.lengths is None else self.lengths[:, None, None])
@@ -228,7 +229,7 @@ class _InPieces(torch.autograd.Function):
 
 
 def _scores(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """scale · Q Kᵀ + mask, in at least float32."""
+    """The scores, scale · Q Kᵀ + mask, in at least float32."""
     scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale)
     return scores.to(_wide(scores.dtype))
 

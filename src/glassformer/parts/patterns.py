@@ -10,8 +10,8 @@ Causal (4 tokens)      Padding (the last is a pad)     Causal() & Padding(…)
 A pad may always attend to itself: nobody reads what it computes, and no row of the softmax is ever empty (an empty row
 is 0/0). What is hidden gets −∞, never a large finite number, so its weight is exactly 0.
 
-A pattern is dense (a table of booleans, which is also its picture), gathered (for each block of queries, the blocks of
-keys that it needs: :mod:`glassformer.parts.gathered`), or a block mask of FlexAttention; the three are of the same pairs.
+A pattern is dense (a table of booleans, its picture too), gathered (for each block of queries, the blocks of keys that
+it needs: :mod:`glassformer.parts.gathered`), or a block mask of FlexAttention; the three are of the same pairs.
 """
 
 from __future__ import annotations
