@@ -97,21 +97,18 @@ class Gathered:
         rows, size = self.blocks.rows, self.blocks.size
         assert rows is not None
         index = (rows[..., None] * size + torch.arange(size, device=q.device)).flatten(1)  # [B, R · size]
-        index = index[:, None, :, None].expand(len(q), q.shape[1], -1, q.shape[-1])
         mask = None
-        if self.lengths is not None:
+        if self.lengths is None:
+            own = q.index_select(2, index[0])
+        else:
             keys = torch.arange(self.n_tokens, device=q.device)
             mask = additive(keys < self.lengths[:, None, None, None], q.dtype)
-        full = F.scaled_dot_product_attention(
-            q.gather(2, index),
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=dropout,
-            scale=scale,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
-        return heads.scatter(2, index, full)
+            own = _reordered(q, index)
+        grouped = q.shape[1] != k.shape[1]
+        full = F.scaled_dot_product_attention(own, k, v, mask, dropout, scale=scale, enable_gqa=grouped)
+        if self.lengths is None:
+            return heads.index_copy(2, index[0], full)
+        return heads.scatter(2, index[:, None, :, None].expand_as(full), full)
 
 
 @dataclass(frozen=True)
@@ -139,8 +136,8 @@ class _Table:
         keys = (rows * n_kv_heads + kv_heads) * n_blocks + blocks.clamp_max(n_blocks - 1)
         return cls(
             torch.where(blocks < 0, -1, keys).reshape(-1, most),
-            additive(~hidden, q.dtype)[:, None].expand(n_rows, n_kv_heads, -1, -1).reshape(-1, found.size),
-            None if found.tile is None else additive(found.tile, q.dtype),
+            additive(~hidden, _wide(q.dtype))[:, None].expand(n_rows, n_kv_heads, -1, -1).reshape(-1, found.size),
+            None if found.tile is None else additive(found.tile, _wide(q.dtype)),
         )
 
     def mask(self, some: slice) -> Tensor:
@@ -169,7 +166,7 @@ def _at_once(q: Tensor, k: Tensor, v: Tensor, scale: float, table: _Table, dropo
     """All blocks together: every key and value is copied as often as it is needed."""
     every = slice(None)
     k, v = (table.gathered(_blocks(x, table.size), every)[:, None] for x in (k, v))  # [N, 1, K · size, d_head]
-    mask = table.mask(every).expand(-1, table.size, -1)[:, None]
+    mask = table.mask(every).to(q.dtype).expand(-1, table.size, -1)[:, None]
     queries = q.reshape(-1, 1, table.size, q.shape[-1])
     return F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, dropout_p=dropout, scale=scale).view(q.shape)
 
@@ -189,15 +186,15 @@ class _InPieces(torch.autograd.Function):
         table = _Table(keys, ends, tile)
         queries, k, v = q.reshape(-1, table.size, q.shape[-1]), _blocks(k, table.size), _blocks(v, table.size)
         heads = torch.empty_like(queries)
-        sums = torch.empty(len(queries), table.size, 1, dtype=_wide(q.dtype), device=q.device)
+        sums = ends.new_empty(len(queries), table.size, 1)
+        limits = torch.finfo(sums.dtype)
         with torch.autocast("cpu", enabled=False):
             for some in table.pieces():
-                scores = _scores(queries[some], table.gathered(k, some), table.mask(some), scale)
-                limits = torch.finfo(scores.dtype)
-                most = scores.amax(-1, keepdim=True).clamp_min(limits.min)  # of a row of −∞, too
-                total = scores.sub_(most).exp_().sum(-1, keepdim=True).clamp_min(limits.tiny)
-                heads[some] = torch.bmm(scores.to(v.dtype), table.gathered(v, some)).div_(total.to(v.dtype))
-                sums[some] = most + total.log()
+                scores = _products(queries[some], table.gathered(k, some), table.mask(some), scale)
+                most = scores.amax(-1, keepdim=True).clamp_min_(limits.min)  # of a row of −∞, too
+                total = scores.sub_(most).exp_().sum(-1, keepdim=True).clamp_min_(limits.tiny)
+                heads[some] = torch.bmm(scores.to(v.dtype), table.gathered(v, some)).div_(total)
+                sums[some] = most + total.log_()
         return heads.view(q.shape), sums
 
     @staticmethod
@@ -217,21 +214,21 @@ class _InPieces(torch.autograd.Function):
         for some in table.pieces():
             own, given = queries[some], upstream[some]
             near, values = table.gathered(k_blocks, some), table.gathered(v_blocks, some)
-            weights = _scores(own, near, table.mask(some), scale).sub_(sums[some]).exp_()
+            weights = _products(own, near, table.mask(some) - sums[some], scale).exp_()
             falling = (given * heads[some]).sum(-1, keepdim=True, dtype=weights.dtype)
-            slopes = torch.bmm(given, values.transpose(1, 2)).to(weights.dtype).sub_(falling).mul_(weights).mul_(scale)
-            weights, slopes = weights.to(q.dtype), slopes.to(q.dtype)
-            dq[some] = torch.bmm(slopes, near)
+            slopes = _products(given, values, -falling, 1.0).mul_(weights).to(q.dtype)
+            dq[some] = torch.bmm(slopes, near).mul_(scale)
             index = keys[some].flatten().clamp_min(0)  # a block that is not there has no weight
-            dk.index_add_(0, index, torch.bmm(slopes.transpose(1, 2), own).view(len(index), -1))
-            dv.index_add_(0, index, torch.bmm(weights.transpose(1, 2), given).view(len(index), -1))
+            dk.index_add_(0, index, torch.bmm(slopes.transpose(1, 2), own * scale).view(len(index), -1))
+            dv.index_add_(0, index, torch.bmm(weights.to(q.dtype).transpose(1, 2), given).view(len(index), -1))
         return dq.view(q.shape), dk.view(k.shape), dv.view(v.shape), None, None, None, None
 
 
-def _scores(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """The scores, scale · Q Kᵀ + mask, in at least float32."""
-    scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale)
-    return scores.to(_wide(scores.dtype))
+def _products(x: Tensor, y: Tensor, offset: Tensor, scale: float) -> Tensor:
+    """The table scale · X Yᵀ + offset of each block, in the type of the offset, at least float32."""
+    if x.dtype == offset.dtype:
+        return torch.baddbmm(offset, x, y.transpose(1, 2), alpha=scale)
+    return torch.bmm(x, y.transpose(1, 2)).to(offset.dtype).mul_(scale).add_(offset)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -245,4 +242,4 @@ def _blocks(x: Tensor, size: int) -> Tensor:
 
 def _reordered(x: Tensor, index: Tensor) -> Tensor:
     """[B, H, T, d] with the tokens [B, T] of each sequence."""
-    return x.gather(2, index[:, None, :, None].expand(x.shape))
+    return x.gather(2, index[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[-1]))
