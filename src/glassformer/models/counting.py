@@ -83,6 +83,15 @@ def flops_per_sequence(config: ModelConfig, seq_len: int, source_len: int | None
     return _flops(_Key.of(config), seq_len, source_len or seq_len)
 
 
+def gathers_blocks(config: ModelConfig, seq_len: int) -> bool:
+    """Whether some attention forms fewer scores than all pairs, since it gathers the blocks that its pattern needs."""
+    if config.attention.pattern == "full" or not config.has_attention:
+        return False
+    dense = config.model_copy(update={"attention": config.attention.without_pattern()})
+    found, every = (flops_per_sequence(each, seq_len).attention_scores for each in (config, dense))
+    return found < every
+
+
 def activation_bytes(
     config: ModelConfig,
     batch_size: int,
