@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from glassformer.parts import gathered
+from glassformer.parts import in_pieces
 from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.bigbird import BigBird, RandomBlocks
 from glassformer.parts.context import Context
@@ -101,7 +101,7 @@ def test_gathered_attention_is_dense_attention_with_its_gradients(chosen, length
     expected = (whole, *torch.autograd.grad(whole, (q, k, v), upstream))
     sparse = Gathered(blocks, length, pads, lengths, None if pads is None else context.places)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gathered, "PIECE", piece)
+        patch.setattr(in_pieces, "PIECE", piece)
         for at_once in (False, True):
             if at_once:
                 patch.setattr(torch.compiler, "is_compiling", lambda: True)
