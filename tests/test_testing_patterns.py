@@ -153,7 +153,7 @@ PATTERN = Short(4)
     "random blocks that are drawn anew": (
         """
 class Anew(MultiHeadAttention):
-    def _own_pattern(self):
+    def own_pattern(self):
         return replace(self.pattern, draws=torch.randint(99, (self.n_heads, 16, 2)))
 
 BASE, PATTERN = Anew, BigBird(1, 1, 1, causal=True)

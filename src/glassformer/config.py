@@ -363,6 +363,8 @@ def _complaints_of_the_rest(
         target, source = valid, base
         for name in loc[:-1]:
             if not isinstance(target.get(name), dict):
+                if name in source:  # of an item of a list, the list
+                    target[name] = source[name]
                 break
             target, source = target[name], source.get(name) or {}
         else:

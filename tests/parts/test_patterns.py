@@ -125,7 +125,7 @@ def test_a_block_mask_of_flex_attention_is_of_the_same_pairs(name):
 
 
 @pytest.mark.parametrize("path", ["fused", "explicit"])
-def test_an_attention_adds_its_own_pattern(path):
+def test_an_attention_adds_itsown_pattern(path):
     layer = MultiHeadAttention(16, 4)
     layer.path, x = path, torch.randn(1, 6, 16)
     nowhere = NoPositions(d_model=16, max_seq_len=8, n_heads=4, d_head=4)

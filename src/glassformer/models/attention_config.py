@@ -54,7 +54,7 @@ class AttentionConfig(Config):
     global_blocks: Annotated[int, Field(ge=0, le=10**6)] = 2
     """Of pattern=bigbird: blocks that every query attends to, and whose queries attend to all: the first and the last
     ones, half each; in a causal stack the first."""
-    random_blocks: Annotated[int, Field(ge=0, le=1000)] = 3
+    random_blocks: Annotated[int, Field(ge=0, le=64)] = 3
     """Of pattern=bigbird: blocks at random, for each head and each block of queries; drawn once, and saved."""
     cross: str = "multi-head"
     """Registered cross-attention class, from the decoder to the encoder; the settings above are also its own."""

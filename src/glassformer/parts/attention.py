@@ -94,7 +94,7 @@ class MultiHeadAttention(nn.Module):
             assert context.slots is not None
             seen = cache.write(k, v, context.slots, context.visible)
             k, v = (k, v) if context.whole else seen
-        pattern = self._own_pattern()
+        pattern = self.own_pattern()
         gathered = None if self._takes_the_explicit_path() else context.gathered(pattern)
         if gathered is not None:
             dropout = self.dropout.p if self.training else 0.0
@@ -102,7 +102,7 @@ class MultiHeadAttention(nn.Module):
         causal = context.is_causal(pattern)
         return self._attend(q, k, v, None if causal else context.mask(pattern), causal=causal)
 
-    def _own_pattern(self) -> Pattern | None:
+    def own_pattern(self) -> Pattern | None:
         """The pattern with the random blocks that are in the buffers now."""
         if isinstance(self.pattern, BigBird) and hasattr(self, "random_blocks"):
             return self.random_blocks.of(self.pattern)
