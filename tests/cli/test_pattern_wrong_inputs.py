@@ -46,7 +46,7 @@ ROWS = {
     ),
     "several mistakes at once": (
         f"{SET}.window=8 {SET}.block_size=4 {SET}.window_blocks=2",
-        "2 reasons.*window is a setting of.*odd number",
+        "3 reasons.*window is a setting of.*odd number",
     ),
 }
 OWN_FILE = """

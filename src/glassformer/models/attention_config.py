@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from glassformer.config import Config
 from glassformer.models.setting_types import Options, Probability, Size
@@ -60,6 +60,14 @@ class AttentionConfig(Config):
     """Registered cross-attention class, from the decoder to the encoder; the settings above are also its own."""
     options: Options = {}
     """Further arguments of a registered attention class of your own."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_of_other_patterns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As files had it before there were patterns, so that what is compared or hashed stays as it was."""
+        tree: dict[str, Any] = handler(self)
+        others = [name for pattern, names in OF_PATTERN.items() if pattern != self.pattern for name in names]
+        others += ["pattern"] if self.pattern == "full" else []
+        return {name: value for name, value in tree.items() if name not in others}
 
     def complaints(self) -> Iterator[str]:
         for pattern, names in OF_PATTERN.items():
