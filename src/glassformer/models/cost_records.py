@@ -61,6 +61,8 @@ class Flops:
     def training(self) -> int:
         """Forward and backward, 3 × forward: each product has two of its size behind it (Kaplan et al. 2020, §2.1).
 
+        That gathered blocks compute their scores again for the backward pass is not counted.
+
         Exact where the embedding is trained: unless the model has neither token nor learned position vectors. (And
         unless it has an encoder at which nothing looks, since the decoder has no attention or no layers.)
         """
