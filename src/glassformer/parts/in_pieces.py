@@ -15,7 +15,7 @@ from torch import Tensor
 from glassformer.parts.patterns import KeyBlocks, additive
 
 PIECE = 2**19
-"""Scores at a time: 2 MB in float32, about a core's share of the processor's cache."""
+"""Scores at a time for each thread: 2 MB in float32, about a core's share of the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class BlockTable:
 
     def pieces(self, length: int) -> list[slice]:
         """All of them, some at a time, where a block of queries has ``length`` tokens."""
-        at_once = max(1, PIECE // (length * self.keys.shape[1] * self.size))
+        at_once = max(1, PIECE * torch.get_num_threads() // (length * self.keys.shape[1] * self.size))
         return [slice(first, first + at_once) for first in range(0, len(self.keys), at_once)]
 
     def without(self, rows: Tensor, n_rows: int, n_heads: int) -> BlockTable:
