@@ -106,11 +106,6 @@ class AttentionConfig(Config):
         """The window of the layer of this index; None: it has none."""
         return self.windows[layer % len(self.windows)] if self.windows else self.window
 
-    def without_pattern(self) -> AttentionConfig:
-        """The same in which every token attends to all."""
-        defaults = {name: type(self).model_fields[name].default for names in OF_PATTERN.values() for name in names}
-        return self.model_copy(update={"pattern": "full", **defaults})
-
     def describe_pattern(self) -> str:
         """The pattern in words: "windows of 512, 512, all tokens in turn" and the like."""
         if self.pattern == "window":

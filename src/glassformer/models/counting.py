@@ -80,16 +80,14 @@ def flops_per_sequence(config: ModelConfig, seq_len: int, source_len: int | None
     Args:
         source_len: of an encoder-decoder's source; None means ``seq_len``.
     """
-    return _flops(_Key.of(config), seq_len, source_len or seq_len)
+    return _flops(_Key.of(config), seq_len, source_len or seq_len, "fused")
 
 
 def gathers_blocks(config: ModelConfig, seq_len: int) -> bool:
     """Whether some attention forms fewer scores than all pairs, since it gathers the blocks that its pattern needs."""
-    if config.attention.pattern == "full" or not config.has_attention:
-        return False
-    dense = config.model_copy(update={"attention": config.attention.without_pattern()})
-    found, every = (flops_per_sequence(each, seq_len).attention_scores for each in (config, dense))
-    return found < every
+    key = _Key.of(config)
+    gathered, every = (_flops(key, seq_len, seq_len, path).attention_scores for path in ("fused", "explicit"))
+    return gathered < every
 
 
 def activation_bytes(
@@ -227,7 +225,7 @@ def _parameters(key: _Key) -> Parameters:
 
 
 @lru_cache(KEPT)
-def _flops(key: _Key, seq_len: int, source_len: int) -> Flops:
+def _flops(key: _Key, seq_len: int, source_len: int, path: str) -> Flops:
     from torch.utils.flop_counter import flop_registry
 
     skeleton = _skeleton(key.config)
@@ -245,7 +243,7 @@ def _flops(key: _Key, seq_len: int, source_len: int) -> Flops:
 
     with _shapes_only(), torch.no_grad(), Products():  # type: ignore[no-untyped-call]
         arguments = _arguments(key.config, 1, seq_len, source_len, "meta")
-        _ready(skeleton.model, "fused", min(seq_len, source_len))(*arguments)
+        _ready(skeleton.model, path, min(seq_len, source_len))(*arguments)
     return Flops(**counts)
 
 

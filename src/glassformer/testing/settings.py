@@ -33,7 +33,6 @@ def off_is_off(config: ModelConfig) -> None:
     config = without_dropout(config)
     model = random_model(config)
     weights, flops = _parameters(config), _flops(config)
-    sparse = config.attention.pattern != "full"
     for group, changes in _switched_off(config).items():
         off = config.override(changes)
         without, fewer = _parameters(off), _flops(off)
@@ -44,7 +43,7 @@ def off_is_off(config: ModelConfig) -> None:
             assert without[other] == weights[other], f"{group} is off, and {other} changed its parameters"
         for name, count in flops.items():
             expected = 0 if name in FLOPS.get(group, ()) else count
-            gathered = group == "position_embedding" and name == "attention_scores" and sparse and fewer[name] < count
+            gathered = group == "position_embedding" and name == "attention_scores" and fewer[name] < count
             # scores that nothing is added to may be gathered
             assert fewer[name] == expected or name == "other" or gathered, f"{group} is off: FLOPs of {name}"
 
