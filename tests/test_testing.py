@@ -40,7 +40,7 @@ PRESETS = {name: preset(name).model if name in FULL_SIZE else shrunk(preset(name
         pytest.param("own-blocks", marks=pytest.mark.slow(reason="every promise in every use once more: six seconds")),
     ],
 )
-def test_an_attention_of_its_own_pattern_keeps_every_promise(own_pattern):
+def test_an_attention_of_itsown_pattern_keeps_every_promise(own_pattern):
     """Windows and blocks are by positions: pads, a cache and the order of a tree's nodes do not move them."""
     check_part("attention", own_pattern, part_files=[OWN_PARTS])
 

@@ -363,6 +363,8 @@ def _complaints_of_the_rest(
         target, source = valid, base
         for name in loc[:-1]:
             if not isinstance(target.get(name), dict):
+                target.pop(name, None)  # of an item of a list, the list
+                target.update({name: source[name]} if name in source else {})
                 break
             target, source = target[name], source.get(name) or {}
         else:

@@ -8,14 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
-from glassformer.parts import patterns
+from glassformer.parts import bigbird, patterns
 from glassformer.parts.attention import MultiHeadAttention
+from glassformer.parts.bigbird import BigBird
 from glassformer.parts.context import Context
-from glassformer.parts.gathered import gather
 from glassformer.parts.patterns import (
     Blocks,
     Causal,
@@ -63,6 +62,15 @@ def test_the_patterns_drawn_in_the_docstrings_are_those_computed():
     assert "".join(mark for mark in line if mark in "■·") == drawn(SourcePadding(LAST).dense(INDEX[:1], INDEX)[0])
 
 
+def test_the_blocks_drawn_for_bigbird_are_those_computed():
+    rows = [[mark for mark in line if mark in "■·"] for line in inspect.getdoc(bigbird).splitlines()]
+    rows = ["".join(row) for row in rows if len(row) == 20]
+    draws = torch.tensor([[[5], [2], [6], [4], [3], [0], [0], [2], [3], [0]]])
+    for causal, drawn_blocks in ((False, [row[:10] for row in rows]), (True, [row[10:] for row in rows])):
+        pattern = BigBird(1, 3, 2, draws, causal=causal, lengths=None if causal else 10)
+        assert drawn(pattern.dense(torch.arange(10), torch.arange(10))[0, 0]).split("\n") == drawn_blocks
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=8))
 def test_across_only_pads_are_hidden_and_a_source_of_pads_is_seen_as_it_stands(pads):
     mask = SourcePadding(torch.tensor([pads])).dense(torch.arange(1), torch.arange(len(pads)))
@@ -96,49 +104,28 @@ PATTERNS = {
     "causal window": Causal() & Window(5),
     "blocks": Blocks(6, reach=1),
     "window or first tokens": Window(3) | Listed((torch.arange(37) < 2).expand(2, 37, 37)),
+    "random blocks": BigBird(4, draws=torch.arange(60).view(2, 10, 3) * 7, lengths=37),
+    "random blocks and pads": BigBird(4, draws=torch.arange(60).view(2, 10, 3) * 7, lengths=37) & Padding(PADS),
     "window and pads": Window(5) & Padding(PADS),
     "causal": Causal(),
 }
 
 
-@pytest.mark.parametrize("size", [4, 8])
 @pytest.mark.parametrize("name", PATTERNS)
-def test_gathered_attention_is_dense_attention_with_its_gradients(name, size):
-    pattern, length = PATTERNS[name], 37
-    torch.manual_seed(0)
-    inputs = [torch.randn(2, 3, length, 8, requires_grad=True) for _ in range(3)]
-    index = torch.arange(length)
-    mask = pattern.dense(index, index)
-    mask = mask if mask.dim() == 2 else mask[:, None]
-    dense = F.scaled_dot_product_attention(*inputs, attn_mask=mask)
-    gathered = gather(pattern, length, length, size).attend(*inputs)
-    torch.testing.assert_close(gathered, dense, atol=1e-5, rtol=1e-5)
-    upstream = torch.randn_like(dense)
-    for found, expected in zip(
-        torch.autograd.grad(gathered, inputs, upstream), torch.autograd.grad(dense, inputs, upstream), strict=True
-    ):
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
-def test_a_narrow_window_gathers_few_keys():
-    found = gather(Causal() & Window(8), 256, 256, 8)
-    assert found.keys.shape == (32, 16), "its own block and the one before"
-
-
-@pytest.mark.parametrize("name", ["window", "causal window", "window and pads"])
 def test_a_block_mask_of_flex_attention_is_of_the_same_pairs(name):
     from torch.nn.attention.flex_attention import create_mask
 
     pattern = PATTERNS[name]
     blocks = pattern.block_mask(37, 37)
-    rows = pattern.n_rows or 1
-    found = create_mask(blocks.mask_mod, rows, 1, 37, 37, device="cpu")[:, 0]
-    assert found.equal(pattern.dense(torch.arange(37), torch.arange(37)).expand(rows, 37, 37))
+    rows, heads = pattern.n_rows or 1, pattern.n_heads or 1
+    found = create_mask(blocks.mask_mod, rows, heads, 37, 37, device="cpu")
+    dense = pattern.dense(torch.arange(37), torch.arange(37))
+    assert found.equal((dense[:, None] if dense.dim() == 3 else dense).expand(rows, heads, 37, 37))
     assert blocks.shape[-2:] == (37, 37)
 
 
 @pytest.mark.parametrize("path", ["fused", "explicit"])
-def test_an_attention_adds_its_own_pattern(path):
+def test_an_attention_adds_itsown_pattern(path):
     layer = MultiHeadAttention(16, 4)
     layer.path, x = path, torch.randn(1, 6, 16)
     nowhere = NoPositions(d_model=16, max_seq_len=8, n_heads=4, d_head=4)

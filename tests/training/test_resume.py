@@ -12,6 +12,13 @@ from glassformer.runs.folder import Run
 from glassformer.tasks.run_data import OtherDataError
 from glassformer.training import session
 
+RANDOM_BLOCKS = {
+    "model.attention.pattern": "bigbird",
+    "model.attention.block_size": 1,
+    "model.attention.window_blocks": 1,
+    "model.attention.global_blocks": 1,
+    "model.attention.random_blocks": 1,
+}
 CONFIGURATIONS = {
     "plain": {},
     "dropout": {"model.dropout": 0.2, "model.attention.dropout": 0.1},
@@ -21,6 +28,9 @@ CONFIGURATIONS = {
     "sgd": {"training.optimizer.kind": "sgd"},
     "bf16": {"training.precision": "bf16"},
     "batch norm": {"model.norm.kind": "batchnorm"},
+    "windows": {"model.attention.pattern": "window", "model.attention.windows": [2, 3]},
+    "random blocks with dropout": RANDOM_BLOCKS | {"model.attention.dropout": 0.1},
+    "random blocks in bf16": RANDOM_BLOCKS | {"training.precision": "bf16"},
     "noam": {"training.schedule.kind": "noam"},
     "warm-up, stable, decay": {"training.schedule.kind": "wsd"},
     "tokens as the budget": {"training.max_steps": "none", "training.max_tokens": 12 * 4 * 12 - 5},

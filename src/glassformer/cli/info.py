@@ -175,7 +175,9 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
     rows += [("forward", f"{flops.forward:,}", ""), ("training (3 × forward)", f"{flops.training:,}", "")]
     console.print(_table(_whose_flops(result), rows))
 
-    tokens, cached = f"{result.seq_len}", f"{result.kv_cache_bytes_per_token:,} a token"
+    windows = any(config.attention.window_of(layer) for layer in range(config.n_layers))
+    at_most = " at most" if windows else ""
+    tokens, cached = f"{result.seq_len}", f"{result.kv_cache_bytes_per_token:,} a token{at_most}"
     if result.source_len is not None:
         tokens = f"({result.source_len} + {result.seq_len})"
         cached = f"{result.kv_cache_bytes_per_token:,} a target token, "
@@ -213,6 +215,8 @@ def _in_words(config: ModelConfig) -> str:
         f"vocabulary {inputs[stack.reads].vocab_size}\n"
         for stack in family.stacks
     )
+    if config.attention.pattern != "full":
+        heads += f", {config.attention.describe_pattern()}"
     return (
         f"{stacks}width {config.d_model}, {heads}, {config.feedforward.kind} × {config.d_ff}, "
         f"context {config.max_seq_len}\n"

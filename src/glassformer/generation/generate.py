@@ -229,7 +229,7 @@ class _Batch:
         self.windows = [self.windows[row] for row in rows]
         chosen, cache = self._tensor(rows), self.cache
         for layer in cache.layers:
-            layer.keys, layer.values = layer.keys[chosen], layer.values[chosen]
+            layer.keep_rows(chosen)
         self._align(max(self._lengths()))
 
     def _slide(self, sliding: list[int]) -> None:
@@ -242,16 +242,14 @@ class _Batch:
         self._align(max(self._lengths()) - 1)
         rows, length = self._tensor(sliding), cache.length
         for layer, new in zip(cache.layers, fresh.layers, strict=True):
-            layer.keys[rows, :, length - refilled : length] = new.keys[:, :, :refilled]
-            layer.values[rows, :, length - refilled : length] = new.values[:, :, :refilled]
+            layer.put(rows, new, length - refilled, refilled)
 
     def _align(self, length: int) -> None:
         """Move all rows to the left until the longest, of ``length`` tokens in the cache, begins at the first slot."""
         cache, moved = self.cache, self.cache.length - length
         if moved:
             for layer in cache.layers:
-                for kept in (layer.keys, layer.values):
-                    kept[:, :, :length] = kept[:, :, moved : cache.length].clone()
+                layer.shift(moved, length)
             cache.length = length
         if cache.starts is not None:
             cache.starts = self._starts(always=True)

@@ -19,6 +19,7 @@ from glassformer.inspection.positions import Positions, positions
 from glassformer.inspection.queries_keys_values import queries_keys_values
 from glassformer.inspection.residual_stream import residual_stream
 from glassformer.inspection.subjects import EncodedInput, InspectedModel
+from glassformer.inspection.visible_pairs import visible_pairs
 from glassformer.models.family import Side
 from glassformer.models.trace import Trace
 
@@ -70,7 +71,13 @@ def _always(_subject: InspectedModel) -> bool:
 
 
 def _attention(context: ChapterContext) -> list[Drawable]:
-    return [attention_patterns(context.trace, **kind) for kind in _kinds_of_attention(context)]
+    found: list[Drawable] = []
+    sparse = context.subject.model.config.attention.pattern != "full"
+    for kind in _kinds_of_attention(context):
+        found.append(attention_patterns(context.trace, **kind))
+        if sparse and not kind["cross"]:
+            found.append(visible_pairs(context.trace, **{name: kind[name] for name in kind if name != "cross"}))
+    return found
 
 
 def _steps_of_attention(context: ChapterContext) -> list[Drawable]:

@@ -228,7 +228,9 @@ def _of_token(block: Block, x: Tensor, context: Context, memory: LayerMemory | N
         bias=None if context.bias is None else context.bias[..., position : position + 1, :],
         queries=index[position : position + 1],
         keys=index,
+        key_positions=context.places,
         slots=index[position : position + 1],
+        whole=False,
     )
     return lambda vector: block(vector[None, None], alone, others, memory)[0, 0], x[position]
 

@@ -8,9 +8,11 @@ from torch import nn
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
+from glassformer.parts.bigbird import BigBird, RandomBlocks
 from glassformer.parts.blocks import Block
 from glassformer.parts.feedforward import PointwiseConvolution
 from glassformer.parts.head_transform import HeadTransform
+from glassformer.parts.patterns import Window
 from glassformer.registry import find
 
 
@@ -53,8 +55,8 @@ def make_head_transform(config: ModelConfig) -> nn.Module:
     return HeadTransform(config.d_model, lambda: make_norm(config), bias=config.feedforward.bias)
 
 
-def make_block(config: ModelConfig, *, cross: bool = False) -> Block:
-    """One layer; ``cross`` gives it cross-attention."""
+def make_block(config: ModelConfig, layer: int, *, causal: bool = True, cross: bool = False) -> Block:
+    """The layer of this index; ``causal`` as its stack is, ``cross`` gives it cross-attention."""
     feedforward = None
     if config.has_feedforward:
         feedforward = make_part(
@@ -69,7 +71,8 @@ def make_block(config: ModelConfig, *, cross: bool = False) -> Block:
         )
     attention = cross_attention = None
     if config.has_attention:
-        attention = _make_attention(config, "attention", config.attention.kind)
+        pattern = make_pattern(config, layer, causal=causal)
+        attention = _make_attention(config, "attention", config.attention.kind, **pattern, **config.attention.options)
         cross_attention = _make_attention(config, "cross-attention", config.attention.cross) if cross else None
     return Block(
         attention=attention,
@@ -83,7 +86,21 @@ def make_block(config: ModelConfig, *, cross: bool = False) -> Block:
     )
 
 
-def _make_attention(config: ModelConfig, kind: str, name: str) -> nn.Module:
+def make_pattern(config: ModelConfig, layer: int, *, causal: bool) -> dict[str, Any]:
+    """The arguments of a layer's attention that say who attends to whom; none where everybody does."""
+    chosen = config.attention
+    if chosen.pattern == "window":
+        window = chosen.window_of(layer)
+        return {} if window is None else {"pattern": Window(window)}
+    if chosen.pattern == "bigbird":
+        pattern = BigBird(chosen.block_size, chosen.window_blocks, chosen.global_blocks, causal=causal)
+        blocks = -(-config.max_seq_len // chosen.block_size)
+        draws = RandomBlocks(chosen.n_heads, blocks, chosen.random_blocks) if chosen.random_blocks else None
+        return {"pattern": pattern, "random_blocks": draws}
+    return {}
+
+
+def _make_attention(config: ModelConfig, kind: str, name: str, **further: Any) -> nn.Module:
     chosen = config.attention
     part: nn.Module = make_part(
         kind,
@@ -98,6 +115,6 @@ def _make_attention(config: ModelConfig, kind: str, name: str) -> nn.Module:
         bias=chosen.bias,
         output_bias=chosen.bias if chosen.output_bias is None else chosen.output_bias,
         dropout=chosen.dropout,
-        **(chosen.options if kind == "attention" else {}),
+        **further,
     )
     return part

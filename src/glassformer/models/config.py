@@ -10,43 +10,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
 from glassformer.config import Config, encodable
 from glassformer.errors import ConfigError, nearest
+from glassformer.models.attention_config import AttentionConfig as AttentionConfig  # noqa: PLC0414 (others import it from here)
 from glassformer.models.family import FamilyName, default_family, family_name, family_of
+from glassformer.models.setting_types import Options, Probability, Size
 from glassformer.registry import find, open_part_file, registered
 
-Size = Annotated[int, Field(ge=1, le=10**9)]
-"""One side of a matrix: what two of them multiply to is still counted in 64 bits."""
 MOST_LAYERS = 2_000
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-Options = dict[str, Any]
-
-
-class AttentionConfig(Config):
-    """The attention sublayer."""
-
-    kind: str = "multi-head"
-    """Registered attention class."""
-    n_heads: Size = 8
-    """Number of query heads, h."""
-    n_kv_heads: Size | None = None
-    """Number of key-value heads; fewer than n_heads is grouped-query attention; none means n_heads."""
-    d_head: Size | None = None
-    """Width of one head, d_k; none means d_model / n_heads."""
-    projection: Literal["fused", "separate", "shared"] = "fused"
-    """One matrix for Q, K and V; three; or one projection used as all three (its output is Q and K and V)."""
-    scale: bool = True
-    """Divide the scores by the square root of d_head."""
-    qk_norm: str = "none"
-    """Registered norm applied to each head's queries and keys."""
-    bias: bool = True
-    """Biases in the query, key and value projections."""
-    output_bias: bool | None = None
-    """A bias in the output projection; none means as ``bias``."""
-    dropout: Probability = 0.0
-    """Dropout on the attention weights."""
-    cross: str = "multi-head"
-    """Registered cross-attention class, from the decoder to the encoder; the settings above are also its own."""
-    options: Options = {}
-    """Further arguments of a registered attention class of your own."""
 
 
 class FeedForwardConfig(Config):
@@ -224,6 +193,7 @@ class ModelConfig(Config):
                 "attention.projection=shared uses one projection as queries, keys and values, so attention.n_kv_heads "
                 f"must be {attention.n_heads} (or none); it is {attention.n_kv_heads}."
             )
+        yield from attention.complaints_in(self.max_seq_len, max(self.n_layers, self.n_encoder_layers or 0))
         if self.positions.kind == "rotary" and self.d_head % 2:
             yield f"rotary positions turn pairs of features, and the heads are {self.d_head} wide; d_head must be even."
         if self.positions.kind == "sinusoidal" and self.d_model % 2:

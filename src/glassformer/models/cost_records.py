@@ -37,7 +37,8 @@ class Flops:
     """FLOPs of matrix products, 2 for a multiply-add: of a sequence, or (:meth:`per`) for one of its tokens.
 
     Attention counts every pair of tokens, the masked ones too, as in the model-FLOPs utilisation of PaLM (Chowdhery et
-    al. 2022, appendix B, where it is the term 12 · L · H · Q · T of a training step). Norms, softmax, activations
+    al. 2022, appendix B, where it is the term 12 · L · H · Q · T of a training step); of a sparse pattern, the pairs of
+    the blocks that are gathered, where they are. Norms, softmax, activations
     and the embedding's look-up are not counted. Encoder and decoder are counted together.
     """
 
@@ -59,6 +60,8 @@ class Flops:
     @property
     def training(self) -> int:
         """Forward and backward, 3 × forward: each product has two of its size behind it (Kaplan et al. 2020, §2.1).
+
+        That gathered blocks compute their scores again for the backward pass is not counted.
 
         Exact where the embedding is trained: unless the model has neither token nor learned position vectors. (And
         unless it has an encoder at which nothing looks, since the decoder has no attention or no layers.)

@@ -13,7 +13,7 @@ from glassformer.models.cost_records import Flops, Parameters
 from glassformer.models.counting import (
     AttentionPath,
     activation_bytes,
-    cache_bytes_per_token,
+    cache_bytes,
     flops_per_token,
     parameters,
 )
@@ -35,6 +35,7 @@ class Costs:
     activation_bytes: dict[str, int]
     """What the backward pass needs, by part (see :func:`activation_bytes`)."""
     kv_cache_bytes_per_token: int
+    """Of the first token; where layers have windows, a later one takes the place of one that they no longer reach."""
     cross_cache_bytes_per_token: int
     """Keys and values of a source token, to which the decoder attends; 0 without an encoder."""
     kv_cache_bytes: int
@@ -93,7 +94,7 @@ def costs(
             )
     size = dtype.itemsize
     count = parameters(config)
-    per_token, per_source_token = cache_bytes_per_token(config, size)
+    cached, per_source_token = cache_bytes(config, seq_len, size)
     return Costs(
         parameters=count,
         flops=flops_per_token(config, seq_len, source_len),
@@ -101,9 +102,9 @@ def costs(
         gradient_bytes=count.total * size,
         optimizer_bytes=optimizer_values(count, optimizer, momentum=momentum) * size,
         activation_bytes=activation_bytes(config, batch_size, seq_len, size, source_len=source_len, path=path),
-        kv_cache_bytes_per_token=per_token,
+        kv_cache_bytes_per_token=cache_bytes(config, 1, size)[0],
         cross_cache_bytes_per_token=per_source_token,
-        kv_cache_bytes=batch_size * (seq_len * per_token + (source_len or 0) * per_source_token),
+        kv_cache_bytes=batch_size * (cached + (source_len or 0) * per_source_token),
         batch_size=batch_size,
         seq_len=seq_len,
         source_len=source_len,

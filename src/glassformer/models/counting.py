@@ -74,12 +74,20 @@ def flops_per_token(config: ModelConfig, seq_len: int, source_len: int | None = 
 
 
 def flops_per_sequence(config: ModelConfig, seq_len: int, source_len: int | None = None) -> Flops:
-    """Of one forward pass, as torch's own counter has them, on the explicit path of attention.
+    """Of one forward pass, as torch's own counter has them on the fused path: scores that a pattern leaves out and that
+    are never formed are not counted, and masked ones are.
 
     Args:
         source_len: of an encoder-decoder's source; None means ``seq_len``.
     """
-    return _flops(_Key.of(config), seq_len, source_len or seq_len)
+    return _flops(_Key.of(config), seq_len, source_len or seq_len, "fused")
+
+
+def gathers_blocks(config: ModelConfig, seq_len: int) -> bool:
+    """Whether some attention forms fewer scores than all pairs, since it gathers the blocks that its pattern needs."""
+    key = _Key.of(config)
+    gathered, every = (_flops(key, seq_len, seq_len, path).attention_scores for path in ("fused", "explicit"))
+    return gathered < every
 
 
 def activation_bytes(
@@ -106,12 +114,13 @@ def activation_bytes(
     return dict(_activations(_Key.of(config), batch_size, seq_len, source_len or seq_len, DTYPES[size], path))
 
 
-def cache_bytes_per_token(config: ModelConfig, size: int = 4) -> tuple[int, int]:
-    """Bytes of a token's keys and values in all layers of the decoder, and of a source token's in its cross-attention.
+def cache_bytes(config: ModelConfig, seq_len: int, size: int = 4) -> tuple[int, int]:
+    """Bytes of the decoder's cache of one sequence, and of a source token's keys and values in its cross-attention.
 
-    The second is 0 without an encoder. ``size`` is as of :func:`activation_bytes`.
+    A layer with a window keeps no more than the window. The second number is 0 without an encoder. ``size`` is as of
+    :func:`activation_bytes`.
     """
-    return _cache(_Key.of(config), DTYPES[size])
+    return _cache(_Key.of(config), seq_len, DTYPES[size])
 
 
 def build_on_meta(config: ModelConfig) -> Model:
@@ -164,7 +173,7 @@ def _skeleton(config: ModelConfig) -> _Skeleton:
     repeats: dict[str, int] = {}
     depths: dict[str, int] = {}
     for stack in family_of(config).stacks:
-        times = layers_to_build(stack.n_layers(config))
+        times = layers_to_build(stack.n_layers(config), config.attention.period)
         depths[stack.depth] = len(times)
         repeats |= {f"{stack.prefix}blocks.{index}.": count for index, count in enumerate(times)}
     return _Skeleton(build_on_meta(config.model_copy(update=depths)), repeats)
@@ -220,7 +229,7 @@ def _parameters(key: _Key) -> Parameters:
 
 
 @lru_cache(KEPT)
-def _flops(key: _Key, seq_len: int, source_len: int) -> Flops:
+def _flops(key: _Key, seq_len: int, source_len: int, path: str) -> Flops:
     from torch.utils.flop_counter import flop_registry
 
     skeleton = _skeleton(key.config)
@@ -238,7 +247,7 @@ def _flops(key: _Key, seq_len: int, source_len: int) -> Flops:
 
     with _shapes_only(), torch.no_grad(), Products():  # type: ignore[no-untyped-call]
         arguments = _arguments(key.config, 1, seq_len, source_len, "meta")
-        _ready(skeleton.model, "explicit", min(seq_len, source_len))(*arguments)
+        _ready(skeleton.model, path, min(seq_len, source_len))(*arguments)
     return Flops(**counts)
 
 
@@ -289,13 +298,13 @@ def _activations(
 
 
 @lru_cache(KEPT)
-def _cache(key: _Key, dtype: torch.dtype) -> tuple[int, int]:
+def _cache(key: _Key, seq_len: int, dtype: torch.dtype) -> tuple[int, int]:
     skeleton, family = _skeleton(key.config), family_of(key.config)
     model = skeleton.model.to(dtype).eval()  # one token has no batch statistics
     if not family.generates:
         return 0, 0
     stack = family.stacks[-1]
-    own = [(layer.keys, layer.values) for layer in stack.module(model).make_cache(1, 1).layers]
+    own = [(layer.keys, layer.values) for layer in stack.module(model).make_cache(1, seq_len).layers]
     cross: Sequence[tuple[Tensor, Tensor]] = ()
     if stack.cross:
         hidden = torch.empty(1, 1, key.config.d_model, dtype=dtype, device="meta")

@@ -5,12 +5,16 @@ tokens [B, T] → embedding [B, T, d_model] → n_layers × block → final norm
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from glassformer.errors import DataError
 from glassformer.models.assemble import make_block, make_norm, make_positions
 from glassformer.models.config import ModelConfig
+from glassformer.parts.attention import MultiHeadAttention
 from glassformer.parts.cache import KVCache
 from glassformer.parts.context import Context
 from glassformer.parts.cross_attention import Memory
@@ -45,7 +49,7 @@ class Stack(nn.Module):
             norm=make_norm(config) if config.embedding.norm else None,
             dropout=config.dropout,
         )
-        self.blocks = nn.ModuleList(make_block(config, cross=cross) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(make_block(config, layer, causal=causal, cross=cross) for layer in range(n_layers))
         self.final_norm = make_norm(config) if config.norm.final else nn.Identity()
         self.final = Probe()
 
@@ -84,7 +88,8 @@ class Stack(nn.Module):
             positions = ((~padding).cumsum(1) - 1).clamp_min(0)  # [B, T]
             pattern = pattern & Padding(padding)
         encoding = self.embedding.positions
-        return Context(encoding, positions, pattern, encoding.bias(positions, positions), dtype=self.dtype)
+        bias = encoding.bias(positions, positions)
+        return Context(encoding, positions, pattern, bias, dtype=self.dtype, pads=padding, whole=True)
 
     def cached_context(self, tokens: Tensor, cache: KVCache) -> Context:
         """Positions and masks of new tokens behind those in the cache. Raises as :meth:`context` does."""
@@ -93,6 +98,9 @@ class Stack(nn.Module):
             raise DataError(f"The cache has room for {cache.capacity} tokens and would hold {end}; make a larger one.")
         self.check_length(end)
         slots = torch.arange(start, end, device=tokens.device)
+        if start == 0:  # all that there is to attend to
+            padding = None if cache.starts is None else slots < cache.starts[:, None]
+            return replace(self.context(tokens, padding), slots=slots, visible=end)
         if cache.starts is None and end - start == 1 and not self._biases_scores:
             return Context(self.embedding.positions, slots, Everything(), slots=slots, visible=end, dtype=self.dtype)
         return self.slot_context(slots, end, cache.starts)
@@ -106,7 +114,8 @@ class Stack(nn.Module):
             pattern = pattern & LeftPadding(starts)
             query_positions = (slots - starts[:, None]).clamp_min(0)  # [B, T]
             key_positions = (keys - starts[:, None]).clamp_min(0)
-        return self._context_of_slots(query_positions, key_positions, pattern, slots, queries=slots, keys=keys)
+        context = self._context_of_slots(query_positions, key_positions, pattern, slots, queries=slots, keys=keys)
+        return context if starts is None else replace(context, starts=starts)
 
     def masked_context(self, query_positions: Tensor, key_positions: Tensor, visible: Tensor, slots: Tensor) -> Context:
         """Tokens at ``slots`` [T] of a cache that attend to those of its first S slots that ``visible`` marks.
@@ -162,6 +171,7 @@ class Stack(nn.Module):
             dtype=dtype or self.dtype,
             device=self.device,
             starts=starts,
+            windows=[_lookback(block.attention) for block in self.blocks] if self.config.has_attention else (),
         )
 
     @property
@@ -186,3 +196,10 @@ class Stack(nn.Module):
                 f"The sequence has {length} tokens, and the context length is {self.config.max_seq_len} (max_seq_len); "
                 "shorten it, or let generation slide its window."
             )
+
+
+def _lookback(attention: Any) -> int | None:
+    """How many tokens back an attention looks; None: all, or it reads the cache in a way of its own."""
+    if isinstance(attention, MultiHeadAttention) and type(attention).forward is MultiHeadAttention.forward:
+        return None if attention.pattern is None else attention.pattern.lookback
+    return None

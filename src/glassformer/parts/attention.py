@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glassformer.parts.bigbird import BigBird, RandomBlocks
 from glassformer.parts.cache import LayerCache
 from glassformer.parts.context import Context
 from glassformer.parts.dropout import Dropout
@@ -23,8 +24,10 @@ from glassformer.registry import find, register
 class MultiHeadAttention(nn.Module):
     """Concat(head_1 … head_H) W^O, with head_i = Attention(x W_i^Q, x W_i^K, x W_i^V).
 
-    Two paths compute the same function. The *fused* one is ``F.scaled_dot_product_attention``; the *explicit* one forms
-    the weights, and is taken where ``path`` says so or a probe on the scores or the weights is watched.
+    Two paths compute the same function. The *fused* one is ``F.scaled_dot_product_attention``, or, where a pattern
+    leaves out most of the keys, the blocks that are needed (:mod:`glassformer.parts.gathered`): each call decides. The
+    *explicit* one forms the weights, and is taken where ``path`` says so or a probe on the scores or the weights is
+    watched.
 
     Args:
         n_kv_heads: fewer than n_heads gives grouped-query attention (Ainslie et al. 2023); 1 is multi-query.
@@ -32,9 +35,11 @@ class MultiHeadAttention(nn.Module):
         scale: divide the scores by √d_head.
         qk_norm: the registered norm of each head's queries and keys ("none" for none; Henry et al. 2020).
         dropout: on the attention weights.
+        pattern: which keys this layer may attend to of those that the context allows; None: all of them.
+        random_blocks: the draws of the pattern's random blocks; None: it has none.
 
     Attributes:
-        pattern: which keys this layer may attend to of those that the context allows; None: all of them.
+        pattern: as given; a class may set one of its own.
     """
 
     pattern: Pattern | None = None
@@ -52,8 +57,14 @@ class MultiHeadAttention(nn.Module):
         bias: bool = True,
         output_bias: bool = True,
         dropout: float = 0.0,
+        pattern: Pattern | None = None,
+        random_blocks: RandomBlocks | None = None,
     ) -> None:
         super().__init__()
+        if pattern is not None:
+            self.pattern = pattern
+        if random_blocks is not None:
+            self.random_blocks = random_blocks
         self.n_heads, self.n_kv_heads = n_heads, n_kv_heads or n_heads
         self.d_head = d_head or d_model // n_heads
         self.projection = projection
@@ -79,17 +90,35 @@ class MultiHeadAttention(nn.Module):
         k = self.key(context.encoding.rotate(self.key_norm(k), context.positions))
         v = self.value(v)
         if cache is not None:
+            context = context if context.whole else cache.view(context)
             assert context.slots is not None
-            k, v = cache.write(k, v, context.slots, context.visible)
-        causal = context.is_causal(self.pattern)
-        return self._attend(q, k, v, None if causal else context.mask(self.pattern), causal=causal)
+            seen = cache.write(k, v, context.slots, context.visible)
+            k, v = (k, v) if context.whole else seen
+        pattern = self.own_pattern()
+        gathered = None if self._takes_the_explicit_path() else context.gathered(pattern)
+        if gathered is not None:
+            dropout = self.dropout.p if self.training else 0.0
+            return self._from_heads(gathered.attend(q, k, v, scale=self.scale, dropout=dropout))
+        causal = context.is_causal(pattern)
+        return self._attend(q, k, v, None if causal else context.mask(pattern), causal=causal)
+
+    def own_pattern(self) -> Pattern | None:
+        """The pattern with the random blocks that are in the buffers now."""
+        if isinstance(self.pattern, BigBird) and hasattr(self, "random_blocks"):
+            return self.random_blocks.of(self.pattern)
+        return self.pattern
+
+    def _takes_the_explicit_path(self) -> bool:
+        return self.path == "explicit" or any(
+            probe.watched for probe in (self.scores, self.masked_scores, self.weights)
+        )
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
         """Queries [B, H, T, d_head], keys and values [B, G, S, d_head] → [B, T, d_model], by either path."""
-        explicit = self.path == "explicit" or any(
-            probe.watched for probe in (self.scores, self.masked_scores, self.weights)
-        )
-        heads = (self._explicit if explicit else self._fused)(q, k, v, mask, causal=causal)
+        explicit = self._takes_the_explicit_path()
+        return self._from_heads((self._explicit if explicit else self._fused)(q, k, v, mask, causal=causal))
+
+    def _from_heads(self, heads: Tensor) -> Tensor:
         heads = self.heads(heads)  # [B, H, T, d_head]
         output: Tensor = self.output(self.w_o(heads.transpose(1, 2).flatten(2)))
         return output

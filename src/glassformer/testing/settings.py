@@ -43,7 +43,9 @@ def off_is_off(config: ModelConfig) -> None:
             assert without[other] == weights[other], f"{group} is off, and {other} changed its parameters"
         for name, count in flops.items():
             expected = 0 if name in FLOPS.get(group, ()) else count
-            assert fewer[name] == expected or name == "other", f"{group} is off: FLOPs of {name}"
+            gathered = group == "position_embedding" and name == "attention_scores" and fewer[name] < count
+            # scores that nothing is added to may be gathered
+            assert fewer[name] == expected or name == "other" or gathered, f"{group} is off: FLOPs of {name}"
 
     case = random_case(config, 2, longest(config, 8))
     evaluated, done = operations(model, case), operations(model.train(), case)

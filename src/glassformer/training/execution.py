@@ -13,7 +13,7 @@ import torch
 
 from glassformer import machine, speed
 from glassformer.errors import CheckpointError, ConfigError, shown
-from glassformer.models.counting import flops_per_token
+from glassformer.models.counting import flops_per_token, gathers_blocks
 from glassformer.tasks.opening import find_device
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import BatchShape
@@ -102,8 +102,10 @@ def choose(config: RunConfig, samples: BatchShape) -> ExecutionConfig:
         fast_matmul = probe.use
         reasons.append(f"fast float32 matmul {'on' if fast_matmul else 'off'}: {probe.reason}")
 
-    path = "fused"
-    if on_cpu and (fast_matmul or training.precision == "bf16" or config.model.attention.dropout > 0):
+    path, sparse = "fused", gathers_blocks(config.model, samples.seq_len)
+    if sparse:
+        reasons.append("fused attention: it gathers the blocks that its pattern needs")
+    elif on_cpu and (fast_matmul or training.precision == "bf16" or config.model.attention.dropout > 0):
         path = "explicit"
         reasons.append("explicit attention: on this CPU path SDPA's many small products are slower")
 
@@ -113,7 +115,10 @@ def choose(config: RunConfig, samples: BatchShape) -> ExecutionConfig:
             f"{-(-samples.batch_size // micro)} micro-batches of {micro}: activations that stay in the cache"
         )
 
-    compile_it, why = _compile(config, samples, device)
+    if sparse and on_cpu and training.compile == "auto":
+        compile_it, why = False, "compile off: blocks are gathered faster without"
+    else:
+        compile_it, why = _compile(config, samples, device)
     reasons.append(why)
     tokens = micro * samples.seq_len
     return ExecutionConfig(device, fast_matmul, path, compile_it, tokens, torch.get_num_threads(), tuple(reasons))
