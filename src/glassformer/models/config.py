@@ -10,6 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 import glassformer.parts  # noqa: F401  (registers the parts that a configuration names)
 from glassformer.config import Config, encodable
 from glassformer.errors import ConfigError, nearest
+from glassformer.models.experts_config import ExpertsConfig
 from glassformer.models.family import FamilyName, default_family, family_name, family_of
 from glassformer.registry import find, open_part_file, registered
 
@@ -64,6 +65,20 @@ class FeedForwardConfig(Config):
     """Write the projections as convolutions with kernel size 1: the same function."""
     options: Options = {}
     """Further arguments of a registered feed-forward class of your own."""
+    experts: ExpertsConfig | None = None
+    """Several layers of this kind, of which each token is given to a few; none: one layer for all tokens."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent_experts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As files had it before there were experts, so that what is compared or hashed stays as it was."""
+        tree: dict[str, Any] = handler(self)
+        if self.experts is None:
+            del tree["experts"]
+        return tree
+
+    def complaints(self) -> Iterator[str]:
+        if self.experts is not None and self.convolution:
+            yield "feedforward.convolution and feedforward.experts cannot be combined; set convolution=false."
 
 
 class NormConfig(Config):
@@ -237,6 +252,14 @@ class ModelConfig(Config):
                     "would see nothing; choose learned or sinusoidal."
                 )
         yield from family_of(self).complaints(self)
+        if (experts := self.feedforward.experts) is not None:
+            if not self.has_feedforward:
+                yield "sublayers=attention leaves the feed-forward layers out, and feedforward.experts would replace them."
+            elif experts.every > max(stack.n_layers(self) for stack in family_of(self).stacks):
+                yield (
+                    f"experts.every is {experts.every}, and there are {family_of(self).describe_layers(self)}: no layer "
+                    "would have experts."
+                )
         for skip, sublayer in (("attention", "feedforward"), ("feedforward", "attention")):
             if self.residual == skip and self.sublayers == sublayer:
                 yield f"residual={skip} is a skip around a sublayer that sublayers={sublayer} leaves out."
@@ -250,7 +273,7 @@ class ModelConfig(Config):
             "norm.kind": ("norm", self.norm.kind),
             "positions.kind": ("positions", self.positions.kind),
             "attention.cross": ("cross-attention", self.attention.cross),
-        }
+        } | ({} if (experts := self.feedforward.experts) is None else {"feedforward.experts.router": ("router", experts.router)})
 
     @property
     def has_encoder(self) -> bool:
@@ -276,6 +299,11 @@ class ModelConfig(Config):
     def d_ff(self) -> int:
         """Inner width of the feed-forward layer."""
         return self.feedforward.d_ff or 4 * self.d_model
+
+    @property
+    def layer_period(self) -> int:
+        """After how many layers the choices of the layers of a stack repeat."""
+        return 1 if self.feedforward.experts is None else self.feedforward.experts.every
 
     @property
     def padded_vocab_size(self) -> int:

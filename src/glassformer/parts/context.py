@@ -27,6 +27,7 @@ class Context:
         slots: where the new keys and values go in the cache, [T]; None without one.
         visible: how many of the cache's slots are attended to.
         dtype: of a mask, that of the weights.
+        counted: bool [B, T], which of the new tokens count where a part takes statistics over them; None for all.
     """
 
     encoding: PositionEncoding
@@ -39,6 +40,7 @@ class Context:
     slots: Tensor | None = None
     visible: int = 0
     dtype: torch.dtype = torch.float32
+    counted: Tensor | None = None
     _masks: dict[Pattern | None, Tensor] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Those made so far, which all layers share."""
 

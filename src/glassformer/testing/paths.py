@@ -37,7 +37,7 @@ def fused_equals_explicit(config: ModelConfig) -> None:
         for each in (case, case.ragged(left=2), case.ragged(right=2)):
             found = {}
             for path in ("fused", "explicit"):
-                model.set_attention_path(path)
+                model.set_paths(path)
                 found[path] = logits_and_gradients(model, each)
             assert_close(found["fused"], found["explicit"], tolerance, "the fused path")
 
@@ -164,7 +164,7 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
     config = without_dropout(config)
     models = [random_model(config, seed=seed) for seed in range(2)]
     for model in models:
-        model.set_attention_path("explicit")
+        model.set_paths("explicit")
     case = random_case(config, 2, longest(config, 8)).ragged_source(right=2)
     args, options = case.arguments
     trained = [name for name, parameter in models[0].named_parameters() if parameter.requires_grad]
