@@ -19,7 +19,7 @@ No token is ever dropped. The paths compute the same function; which is taken is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -130,8 +130,7 @@ class Experts(nn.Module):
     def _routing(self, choice: Choice, counted: Tensor | None) -> Routing:
         probabilities = choice.probabilities
         kept = probabilities.new_ones(probabilities.shape[:2]) if counted is None else counted.to(probabilities.dtype)
-        given = kept.flatten()[choice.token] / self.router.n_active
-        load = torch.zeros_like(probabilities[0, 0]).scatter_add(0, choice.expert, given)
+        load = torch.zeros_like(probabilities[0, 0]).scatter_add(0, choice.expert, kept.flatten()[choice.token])
         balance = z = None
         if self.balance:
             weight = self.balance * self.router.n_experts
@@ -147,6 +146,12 @@ class Experts(nn.Module):
         every = sum(each.numel() for each in self.parameters())
         experts = sum(each.numel() for each in self.experts.parameters())
         return every - experts + experts * self.router.n_active // self.router.n_experts
+
+
+def balance_routers(layers: Mapping[str, Experts], routing: Sequence[Routing]) -> None:
+    """After an update: every router changes its selection bias, if it has one, by the loads of the whole step."""
+    for layer, own in zip(layers.values(), routing, strict=bool(routing)):
+        layer.router.balance(own.load)
 
 
 def layers_of_experts(model: nn.Module) -> dict[str, Experts]:

@@ -25,8 +25,8 @@ class Routing(NamedTuple):
     """What one layer of experts did with its tokens: sums over those that count (no pads), so that pieces add up.
 
     Attributes:
-        load: [E], how many tokens each expert was given, over the number of experts a token is given to: they sum to
-            ``tokens``. Without a gradient.
+        load: [E], how many tokens each expert was given; a token counts once for each of its experts. Without a
+            gradient.
         balance: [E], the router's probability of each expert, times E and the weight of the balance loss; None without.
         z: the squared log-sum-exp of the router's logits, times the weight of the z-loss; None without.
         entropy: of the router's distribution, in nats. Without a gradient.
@@ -39,12 +39,15 @@ class Routing(NamedTuple):
     entropy: Tensor
     tokens: Tensor
 
+    @property
+    def shares(self) -> Tensor:
+        """[E], of the load; they sum to 1."""
+        return self.load / self.load.sum().clamp_min(1)
+
 
 Term = Tensor | tuple[Routing, ...]
 Losses = dict[str, Term]
 """Scalars by name, and under :data:`ROUTING` what each layer of experts did, the first layer first."""
-Step = Sequence[tuple[Tensor, Tensor]]
-"""``load`` and ``tokens`` of each layer of experts, over a whole step."""
 
 
 def split_losses(returned: Tensor | tuple[Tensor, Losses]) -> tuple[Tensor, Losses]:
@@ -75,18 +78,17 @@ def settled(losses: Losses) -> dict[str, Tensor]:
     return scalars_of(losses) | expert_losses(routing_of(losses))
 
 
-def expert_losses(routings: Sequence[Routing], step: Step | None = None) -> dict[str, Tensor]:
+def expert_losses(routings: Sequence[Routing], step: Sequence[Routing] | None = None) -> dict[str, Tensor]:
     """The sums over the layers of the experts' losses, by name; a piece's shares, where ``step`` is given.
 
-    - ``balance`` = w · E · Σᵢ fᵢ Pᵢ: f the shares of the tokens, P the mean probabilities (Fedus et al. 2021, Switch
-      Transformer, eq. 4, of the loads over K): w where all experts are given as many. The fᵢ are those of the step.
+    - ``balance`` = w · E · Σᵢ fᵢ Pᵢ: f the shares of the load, which sum to 1, P the mean probabilities (Fedus et al.
+      2021, Switch Transformer, eq. 4): w where all experts are given as many. The fᵢ are those of the step.
     - ``router_z`` = w · mean (logsumexp z)² (Zoph et al. 2022, ST-MoE, eq. 5).
     """
-    totals = [(each.load, each.tokens) for each in routings] if step is None else step
     found: dict[str, Tensor] = {}
-    for routing, (load, tokens) in zip(routings, totals, strict=True):
-        tokens = tokens.clamp_min(1)
-        own = {} if routing.balance is None else {"balance": (load / tokens * routing.balance / tokens).sum()}
+    for routing, whole in zip(routings, routings if step is None else step, strict=True):
+        tokens = whole.tokens.clamp_min(1)
+        own = {} if routing.balance is None else {"balance": (whole.shares * routing.balance).sum() / tokens}
         own |= {} if routing.z is None else {"router_z": routing.z / tokens}
         found |= {name: found[name] + loss if name in found else loss for name, loss in own.items()}
     return found
@@ -114,7 +116,7 @@ def describe(names: Sequence[str], routings: Sequence[Routing]) -> Mapping[str, 
     """
     found = {}
     for name, routing in zip(names, routings, strict=True):
-        share = (routing.load / routing.tokens.clamp_min(1)).double()
+        share = routing.shares.double()
         found[name] = {
             "load": share.tolist(),
             "entropy": float(routing.entropy / routing.tokens.clamp_min(1)),
