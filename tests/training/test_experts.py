@@ -129,7 +129,7 @@ def test_in_bf16_the_router_is_in_float32():
 
 
 def test_a_selection_bias_moves_against_the_load_of_the_whole_step_and_stays_centred():
-    model, batch = model_of(router="sigmoid", bias_rate=0.5), batch_of()
+    model, batch = model_of(router="sigmoid", bias_rate=0.5, balance=None), batch_of()
     loss, _ = taken(model, batch, rows_at_a_time=1)
     assert loss.auxiliary.keys() == {"router_z"}, "no balance loss beside the bias, unless it is asked for"
     layers = layers_of_experts(model)

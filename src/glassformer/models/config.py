@@ -301,6 +301,14 @@ class ModelConfig(Config):
         return self.feedforward.d_ff or 4 * self.d_model
 
     @property
+    def active_d_ff(self) -> int:
+        """Inner width that a token meets: of a feed-forward layer, or of its experts and the shared ones together."""
+        experts = self.feedforward.experts
+        if experts is None:
+            return self.d_ff
+        return (experts.n_active + experts.n_shared) * (experts.d_ff or self.d_ff)
+
+    @property
     def layer_period(self) -> int:
         """After how many layers the choices of the layers of a stack repeat."""
         return 1 if self.feedforward.experts is None else self.feedforward.experts.every
