@@ -131,12 +131,13 @@ def test_in_bf16_the_router_is_in_float32():
 def test_a_selection_bias_moves_against_the_load_of_the_whole_step_and_stays_centred():
     model, batch = model_of(router="sigmoid", bias_rate=0.5, balance=None), batch_of()
     loss, _ = taken(model, batch, rows_at_a_time=1)
+    before = {name: layer.router.bias.clone() for name, layer in layers_of_experts(model).items()}
     assert loss.auxiliary.keys() == {"router_z"}, "no balance loss beside the bias, unless it is asked for"
     layers = layers_of_experts(model)
     balance_routers(layers, loss.routing)
-    for layer, routing in zip(layers.values(), loss.routing, strict=True):
+    for (name, layer), routing in zip(layers.items(), loss.routing, strict=True):
         direction = torch.sign(routing.load.mean() - routing.load)
-        torch.testing.assert_close(layer.router.bias, 0.5 * (direction - direction.mean()))
+        torch.testing.assert_close(layer.router.bias - before[name], 0.5 * (direction - direction.mean()))
 
 
 def test_evaluation_changes_no_bias(runs, configure):
@@ -154,6 +155,45 @@ def test_evaluation_changes_no_bias(runs, configure):
     assert biases[0].keys() == biases[1].keys() != set()
     assert all(torch.equal(bias, biases[1][name]) for name, bias in biases[0].items())
     assert any(bias.any() for bias in biases[0].values())
+
+
+RUNS = {
+    "balance loss, micro-batches, dropout": {"training.micro_batch_size": 2, "model.feedforward.dropout": 0.2},
+    "selection bias, muon": {
+        "model.feedforward.experts.router": "sigmoid",
+        "model.feedforward.experts.bias_rate": 0.1,
+        "training.optimizer.kind": "muon",
+    },
+}
+
+
+@pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
+def test_resumed_equals_uninterrupted(runs, configure, resume, assert_same_end, changes):
+    """The selection biases are in the checkpoint, and every record is as it would have been."""
+    own = {"model.feedforward.experts.n_experts": 4, "model.feedforward.experts.jitter": 0.1, **changes}
+    whole = runs.train(configure(own))
+    stopped = runs.train_until(configure(own), 7)
+    resumed, warnings = resume(stopped.run)
+    assert warnings == []
+    assert_same_end(resumed, whole)
+
+
+def test_a_run_records_its_experts_and_each_loss_by_its_name(runs, configure):
+    heard = []
+    own = {"model.feedforward.experts.n_experts": 4, "model.feedforward.experts.z_loss": 0.01}
+    trainer = runs.train(configure(own), heard.append)
+    records = [record for record in trainer.run.metrics() if record.get("kind") == "experts"]
+    assert [record["step"] for record in records] == [5, 10, 12]
+    for record in records:
+        assert list(record["layers"]) == ["blocks.0.feedforward", "blocks.1.feedforward"]
+        for layer in record["layers"].values():
+            assert sum(layer["load"]) == pytest.approx(1)
+            assert layer["max_violation"] == pytest.approx(max(layer["load"]) * 4 - 1)
+    trained = [record for record in heard if record.get("kind") == "train"]
+    assert all(record["auxiliary"].keys() == {"balance", "router_z"} for record in trained)
+    assert all(record["objective"] > record["loss"] for record in trained)
+    (start,) = [event for event in heard if event.get("event") == "start"]
+    assert start["parameters_active"] < start["parameters_in_all"]
 
 
 # --- optimizers -----------------------------------------------------------------------------------------------------

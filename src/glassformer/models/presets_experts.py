@@ -16,7 +16,7 @@ from glassformer.models.preset import declare
 from glassformer.models.presets_gpt import NANOGPT_RECIPE, nanogpt_shakespeare_cpu
 
 
-@declare("experts-small", 1_594_624, NANOGPT_RECIPE | {"training.batch_size": 12, "training.max_steps": 2_000})
+@declare("experts-small", 2_381_056, NANOGPT_RECIPE | {"training.batch_size": 12, "training.max_steps": 2_000})
 def experts_small() -> ModelConfig:
     """nanogpt-shakespeare-cpu with 8 experts for each feed-forward layer, half as wide, 2 for a token (Mixtral's choice,
     arXiv 2401.04088): as many FLOPs in them for a token.

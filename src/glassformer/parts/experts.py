@@ -93,7 +93,7 @@ class Experts(nn.Module):
     def _is_explicit(self) -> bool:
         if torch.compiler.is_compiling():
             return self.path == "explicit"
-        watched = (self.router.weights, self.expert_outputs, *self.experts.modules())
+        watched = (self.router.gates, self.expert_outputs, *self.experts.modules())
         return (
             self.path == "explicit"
             or torch._C._are_functorch_transforms_active()  # noqa: SLF001 - there is no public question
@@ -106,7 +106,7 @@ class Experts(nn.Module):
         n_experts = self.router.n_experts
         flat = torch.zeros(n_rows * n_tokens * n_experts, dtype=choice.weight.dtype, device=x.device)
         flat = flat.scatter_add(0, choice.token * n_experts + choice.expert, choice.weight)
-        weights = self.router.weights(flat.view(n_rows, n_tokens, n_experts))
+        weights = self.router.gates(flat.view(n_rows, n_tokens, n_experts))
         outputs = self.expert_outputs(self.experts(x[:, None]))  # [B, E, T, d_model]
         return (weights.transpose(1, 2)[..., None] * outputs).sum(1).to(outputs.dtype)
 

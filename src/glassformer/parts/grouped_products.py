@@ -25,7 +25,7 @@ def grouped_product(rows: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     An operator of its own, since torch's ``_grouped_mm`` has no autocast, no float64, no odd sizes, and under a
     compiler bf16 only (torch 2.13).
     """
-    if _is_aligned(rows, weight.mT):
+    if _is_aligned(rows.dtype, len(rows), *weight.shape[1:]):
         return torch._grouped_mm(rows, weight.mT, offs=ends.int())
     out = rows.new_empty(len(rows), weight.shape[1])
     for expert, start, end in _segments(ends):
@@ -36,7 +36,7 @@ def grouped_product(rows: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
 @torch.library.custom_op("glassformer::grouped_outer", mutates_args=())
 def grouped_outer(left: Tensor, right: Tensor, ends: Tensor) -> Tensor:
     """The product over each expert's rows: [N, d_out], [N, d_in], int64 [E] → [E, d_out, d_in]; the weights' gradient."""
-    if _is_aligned(left, right):
+    if _is_aligned(left.dtype, len(left), left.shape[1], right.shape[1]):
         return torch._grouped_mm(left.mT, right, offs=ends.int())
     out = left.new_empty(len(ends), left.shape[1], right.shape[1])
     for expert, start, end in _segments(ends):
@@ -50,15 +50,9 @@ def _segments(ends: Tensor) -> list[tuple[int, int, int]]:
     return [(expert, start, end) for expert, (start, end) in enumerate(itertools.pairwise(places))]
 
 
-def _is_aligned(*tensors: Tensor) -> bool:
-    """Whether torch's kernel takes them."""
-    return all(
-        each.dtype in GROUPED_TYPES
-        and len(each) > 0
-        and all(side * each.element_size() % ALIGNED == 0 for side in each.stride() if side != 1)
-        and each.data_ptr() % ALIGNED == 0
-        for each in tensors
-    )
+def _is_aligned(dtype: torch.dtype, n_rows: int, *widths: int) -> bool:
+    """Whether torch's kernel takes rows and matrices of these widths."""
+    return dtype in GROUPED_TYPES and n_rows > 0 and all(width * dtype.itemsize % ALIGNED == 0 for width in widths)
 
 
 @grouped_product.register_fake

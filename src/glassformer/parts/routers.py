@@ -99,7 +99,7 @@ class Router(nn.Module):
         self.n_experts, self.n_active = n_experts, n_active
         self.renormalise, self.scale, self.jitter = renormalise, scale, jitter
         self.projection = nn.Linear(d_model, n_experts, bias=False)
-        self.logits, self.weights = Probe(), Probe()
+        self.logits, self.gates = Probe(), Probe()
 
     def forward(self, x: Tensor) -> Choice:
         """[B, T, d_model] → the pairs of tokens and experts."""
