@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from glassformer.errors import ConfigError
 from glassformer.models.build import build
 from glassformer.models.config import ModelConfig
-from glassformer.models.counting import active_parameters, activation_bytes, flops_per_sequence, parameters
+from glassformer.models.counting import activation_bytes, active_parameters, flops_per_sequence, parameters
 from glassformer.parts.experts import Experts, layers_of_experts
 from glassformer.parts.feedforward import FeedForward
 from glassformer.parts.grouped_products import grouped_outer, grouped_product

@@ -156,6 +156,4 @@ class Modest(SoftmaxRouter):
 def test_renormalised_weights_of_one_expert_are_refused_with_the_reason():
     tree = part_configs("router", "softmax")["two of four, SwiGLU"].to_dict()
     with pytest.raises(ConfigError, match="router no gradient and it never learns"):
-        ModelConfig.build(tree).override(
-            {"feedforward.experts.n_active": 1, "feedforward.experts.renormalise": True}
-        )
+        ModelConfig.build(tree).override({"feedforward.experts.n_active": 1, "feedforward.experts.renormalise": True})

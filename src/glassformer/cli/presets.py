@@ -46,8 +46,9 @@ def presets(
         layers = family.describe_layers(model)
         if len(family.sides) > 1:
             layers += f" ({' + '.join(family.sides)})"
+        parameters = in_all_and_active(each.n_parameters, active_parameters(model))
         sizes = (
-            f"{in_all_and_active(each.n_parameters, active_parameters(model))}: {layers}, {counted(model.attention.n_heads, 'head')}, "
+            f"{parameters}: {layers}, {counted(model.attention.n_heads, 'head')}, "
             f"width {model.d_model}, context {model.max_seq_len}"
         )
         console.print(Text.assemble((f"{each.name:<26}", "bold"), sizes))

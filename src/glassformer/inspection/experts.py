@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -99,7 +99,9 @@ def expert_routing(
     """
     model = trace.model
     stack = model.family.stack(side)
-    found = {name: layer for name, layer in layers_of_experts(model).items() if name.startswith(f"{stack.prefix}blocks.")}
+    found = {
+        name: layer for name, layer in layers_of_experts(model).items() if name.startswith(f"{stack.prefix}blocks.")
+    }
     if not found:
         raise ConfigError(
             "there are no experts in this model; train one with --set model.feedforward.experts.n_experts=8.",
@@ -193,7 +195,7 @@ def expert_loads(run: Run) -> ExpertLoads:
     records = [record for record in run.metrics() if record.get("kind") == "experts"]
     if not records:
         raise RunError(
-            f"The run {run.name} has no record of experts: its model has none, or no update was recorded yet. Train one "
+            f"The run {run.name} has no record of experts: its model has none, or no update is recorded. Train one "
             "with --set model.feedforward.experts.n_experts=8."
         )
     names = list(records[0]["layers"])
@@ -209,6 +211,6 @@ def expert_loads(run: Run) -> ExpertLoads:
     )  # fmt: skip
 
 
-def _of(records: Sequence[Mapping[str, Mapping[str, Mapping[str, object]]]], layer: str, quantity: str) -> list[object]:
+def _of(records: Sequence[Mapping[str, Any]], layer: str, quantity: str) -> list[Any]:
     """One quantity of one layer at every record."""
     return [record["layers"][layer][quantity] for record in records]

@@ -252,20 +252,24 @@ class ModelConfig(Config):
                     "would see nothing; choose learned or sinusoidal."
                 )
         yield from family_of(self).complaints(self)
-        if (experts := self.feedforward.experts) is not None:
-            if not self.has_feedforward:
-                yield "sublayers=attention leaves the feed-forward layers out, and feedforward.experts would replace them."
-            elif experts.every > max(stack.n_layers(self) for stack in family_of(self).stacks):
-                yield (
-                    f"experts.every is {experts.every}, and there are {family_of(self).describe_layers(self)}: no layer "
-                    "would have experts."
-                )
+        yield from self._complaints_of_experts()
         for skip, sublayer in (("attention", "feedforward"), ("feedforward", "attention")):
             if self.residual == skip and self.sublayers == sublayer:
                 yield f"residual={skip} is a skip around a sublayer that sublayers={sublayer} leaves out."
 
+    def _complaints_of_experts(self) -> Iterator[str]:
+        experts = self.feedforward.experts
+        if experts is not None and not self.has_feedforward:
+            yield "sublayers=attention leaves the feed-forward layers out, and with them feedforward.experts."
+        elif experts is not None and experts.every > max(stack.n_layers(self) for stack in family_of(self).stacks):
+            yield (
+                f"feedforward.experts.every is {experts.every}, and the model has "
+                f"{family_of(self).describe_layers(self)}: none of them would have experts; set it to 1."
+            )
+
     def parts(self) -> dict[str, tuple[str, str]]:
         """Kind and name of each registered part, by the setting that names it."""
+        experts = self.feedforward.experts
         return {
             "attention.kind": ("attention", self.attention.kind),
             "attention.qk_norm": ("norm", self.attention.qk_norm),
@@ -273,7 +277,8 @@ class ModelConfig(Config):
             "norm.kind": ("norm", self.norm.kind),
             "positions.kind": ("positions", self.positions.kind),
             "attention.cross": ("cross-attention", self.attention.cross),
-        } | ({} if (experts := self.feedforward.experts) is None else {"feedforward.experts.router": ("router", experts.router)})
+            **({} if experts is None else {"feedforward.experts.router": ("router", experts.router)}),
+        }
 
     @property
     def has_encoder(self) -> bool:

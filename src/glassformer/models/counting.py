@@ -1,8 +1,9 @@
 """Costs counted from the modules themselves: build a few layers without memory, run them, and see what they hold.
 
-The blocks of a stack are alike, so at most two of each stack are built, and the second counts for all that follow:
-whole = first + (L − 1) · second (more, where every n-th has experts). Embeddings, final norms and the head are there once. Nothing here knows what a part
-is: any part is counted, a user's own too, as long as its shapes do not depend on the values that it is given.
+The blocks of a stack are alike, so at most two of each stack are built (more, where every n-th block has experts), and
+the second counts for all that follow: whole = first + (L − 1) · second. Embeddings, final norms and the head are there
+once. Nothing here knows what a part is: any part is counted, a user's own too, as long as its shapes do not depend on
+the values that it is given.
 """
 
 from __future__ import annotations

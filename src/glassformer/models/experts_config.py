@@ -47,7 +47,7 @@ class ExpertsConfig(Config):
     bias_rate: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """Change of the selection bias at an update; none means 0.001. Of routers that have one: sigmoid."""
     capacity: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Room of an expert, as a multiple of a balanced load; none means 1.25. Of routers that have one: softmax-capacity."""
+    """Room of an expert, over a balanced load; none means 1.25. Of routers that have one: softmax-capacity."""
     options: dict[str, Any] = {}
     """Further arguments of a registered router of your own."""
 

@@ -37,7 +37,8 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
     - with ``embedding_std``, token embeddings (and a head of its own) are normal(0, embedding_std) in every scheme.
     - ``torch``: as each layer makes them: uniform ±1/√d_in for linear layers, normal(0, 1) for embeddings.
 
-    Each expert of a layer of experts starts as a layer of its own. A part of a user's own is started by its own ``reset_parameters``, if it has one.
+    Each expert of a layer of experts starts as a layer of its own. A part of a user's own is started by its own
+    ``reset_parameters``, if it has one.
     """
     if next(model.parameters()).device.type == "meta":
         return  # shapes without values

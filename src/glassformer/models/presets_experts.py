@@ -18,8 +18,8 @@ from glassformer.models.presets_gpt import NANOGPT_RECIPE, nanogpt_shakespeare_c
 
 @declare("experts-small", 2_381_056, NANOGPT_RECIPE | {"training.batch_size": 12, "training.max_steps": 2_000})
 def experts_small() -> ModelConfig:
-    """nanogpt-shakespeare-cpu with 8 experts for each feed-forward layer, half as wide, 2 for a token (Mixtral's choice,
-    arXiv 2401.04088): as many FLOPs in them for a token.
+    """nanogpt-shakespeare-cpu with 8 experts for each feed-forward layer, half as wide, 2 a token (as Mixtral, arXiv
+    2401.04088): as many FLOPs in them for a token.
     """
     return nanogpt_shakespeare_cpu().override(
         {

@@ -1,7 +1,7 @@
 """One matrix for each expert, and the product of sorted rows with them: the fast path of a layer of experts.
 
-N rows, sorted by expert; E experts. Which rows are whose is in ``ends`` [E]: expert e has the rows from ``ends[e - 1]``
-up to ``ends[e]``. Shapes do not depend on it, so one graph serves every routing, and no row is padded or computed twice.
+N rows, sorted by expert; E experts. Which rows are whose is in ``ends`` [E]: expert e has those from ``ends[e - 1]`` up
+to ``ends[e]``. Shapes do not depend on it, so one graph serves every routing, and no row is padded or computed twice.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 ALIGNED = 16
@@ -22,11 +23,11 @@ GROUPED_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 def grouped_product(rows: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     """Each row times the transposed matrix of its expert: [N, d_in], [E, d_out, d_in], int64 [E] → [N, d_out].
 
-    An operator of its own, since torch's ``_grouped_mm`` has no autocast, no float64, no odd sizes, and under a
+    An operator of its own, since torch's ``grouped_mm`` has no autocast, no float64, no odd sizes, and under a
     compiler bf16 only (torch 2.13).
     """
     if _is_aligned(rows.dtype, len(rows), *weight.shape[1:]):
-        return torch._grouped_mm(rows, weight.mT, offs=ends.int())
+        return F.grouped_mm(rows, weight.mT, offs=ends.int())
     out = rows.new_empty(len(rows), weight.shape[1])
     for expert, start, end in _segments(ends):
         torch.mm(rows[start:end], weight[expert].mT, out=out[start:end])
@@ -35,9 +36,9 @@ def grouped_product(rows: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
 
 @torch.library.custom_op("glassformer::grouped_outer", mutates_args=())
 def grouped_outer(left: Tensor, right: Tensor, ends: Tensor) -> Tensor:
-    """The product over each expert's rows: [N, d_out], [N, d_in], int64 [E] → [E, d_out, d_in]; the weights' gradient."""
+    """Products over each expert's rows: [N, d_out], [N, d_in], int64 [E] → [E, d_out, d_in], the weights' gradient."""
     if _is_aligned(left.dtype, len(left), left.shape[1], right.shape[1]):
-        return torch._grouped_mm(left.mT, right, offs=ends.int())
+        return F.grouped_mm(left.mT, right, offs=ends.int())
     out = left.new_empty(len(ends), left.shape[1], right.shape[1])
     for expert, start, end in _segments(ends):
         torch.mm(left[start:end].mT, right[start:end], out=out[expert])
@@ -129,13 +130,13 @@ class ExpertLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         ends = self.groups.ends
         if ends is None:
-            y = x @ self.weight.mT
+            y: Tensor = x @ self.weight.mT
             return y if self.bias is None else y + self.bias[:, None]
-        weight = self.weight
+        weight: Tensor = self.weight
         if not x.is_meta and torch.is_autocast_enabled(x.device.type):  # which knows torch's own products only
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
-        rows = grouped_product(x.contiguous(), weight, ends)
+        rows: Tensor = grouped_product(x.contiguous(), weight, ends)
         if self.bias is None:
             return rows
         expert = torch.searchsorted(ends, torch.arange(len(rows), device=ends.device), right=True)

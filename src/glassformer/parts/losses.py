@@ -96,7 +96,16 @@ def expert_losses(routings: Sequence[Routing], step: Sequence[Routing] | None = 
 
 def detached(routings: Sequence[Routing]) -> tuple[Routing, ...]:
     """The same without gradients."""
-    return tuple(Routing(*(None if each is None else each.detach() for each in routing)) for routing in routings)
+    return tuple(
+        Routing(
+            routing.load.detach(),
+            None if routing.balance is None else routing.balance.detach(),
+            None if routing.z is None else routing.z.detach(),
+            routing.entropy.detach(),
+            routing.tokens.detach(),
+        )
+        for routing in routings
+    )
 
 
 def add_routings(first: Sequence[Routing], second: Sequence[Routing]) -> tuple[Routing, ...]:
@@ -104,7 +113,13 @@ def add_routings(first: Sequence[Routing], second: Sequence[Routing]) -> tuple[R
     if not first or not second:
         return tuple(first or second)
     return tuple(
-        Routing(*(None if a is None or b is None else a + b for a, b in zip(one, other, strict=True)))
+        Routing(
+            one.load + other.load,
+            None if one.balance is None or other.balance is None else one.balance + other.balance,
+            None if one.z is None or other.z is None else one.z + other.z,
+            one.entropy + other.entropy,
+            one.tokens + other.tokens,
+        )
         for one, other in zip(first, second, strict=True)
     )
 
@@ -114,7 +129,7 @@ def describe(names: Sequence[str], routings: Sequence[Routing]) -> Mapping[str, 
 
     The last is MaxVio of Wang et al. 2024 (arXiv 2408.15664): (maximum − mean) / mean of the loads; 0 is balance.
     """
-    found = {}
+    found: dict[str, dict[str, float | list[float]]] = {}
     for name, routing in zip(names, routings, strict=True):
         share = routing.shares.double()
         found[name] = {

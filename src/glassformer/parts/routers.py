@@ -147,7 +147,7 @@ class Router(nn.Module):
 
 @register("router", "softmax")
 class SoftmaxRouter(Router):
-    """Shazeer et al. 2017 (arXiv 1701.06538); renormalised as Mixtral (arXiv 2401.04088), or not, as Switch and OLMoE."""
+    """Shazeer et al. 2017 (arXiv 1701.06538); renormalised (Mixtral, arXiv 2401.04088), or not (Switch, OLMoE)."""
 
 
 @register("router", "sigmoid")
@@ -188,7 +188,7 @@ class SigmoidRouter(Router):
 
     @torch.no_grad()
     def balance(self, load: Tensor) -> None:
-        """b += rate · sign(mean load − load), less the mean of that, so that the biases stay centred."""
+        """B += rate · sign(mean load − load), less the mean of that, so that the biases stay centred."""
         step = self.bias_rate * torch.sign(load.mean() - load)
         self.bias += (step - step.mean()).to(self.bias.dtype)
 

@@ -32,7 +32,8 @@ Arguments = tuple[Tensor | None, ...]
 WholeRouting = tuple[Routing, ...] | None
 AddGradient = Callable[..., "StepLosses"]
 StepLosses = tuple[Tensor, Tensor, dict[str, Tensor], tuple[Routing, ...]]
-"""Objective, plain negative log-likelihood, auxiliary losses: a piece's shares of the batch's means. What its experts did."""
+"""Objective, plain negative log-likelihood, auxiliary losses: a piece's shares of the batch's means; and what its
+experts did."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class GradientStep:
 
     The gradient is that of the mean over *all* the batch's tokens, however it is cut: each micro-batch adds its
     summed loss divided by the batch's number of tokens. The balance of experts is that of the whole batch too: of one
-    that is cut, the loads are counted in a pass without gradients before the first. Dropout is drawn from a generator seeded anew for each
-    (seed, step, micro-batch), so a resumed run draws what an uninterrupted one draws.
+    that is cut, the loads are counted in a pass without gradients before the first. Dropout is drawn from a generator
+    seeded anew for each (seed, step, micro-batch), so a resumed run draws what an uninterrupted one draws.
 
     Attributes:
         fell_back: why the compiled program could not be made and the steps are eager after all; None if all is well.
@@ -201,7 +202,7 @@ class GradientStep:
         ) -> StepLosses:
             try:
                 objective, nll, auxiliary, routing = program(arguments, targets, n_tokens, whole)
-                objective.backward()
+                objective.backward()  # type: ignore[no-untyped-call]
             except Exception as error:  # whatever a part of the user's own does to the compiler
                 if any(parameter.grad is not None for parameter in self.parameters.values()):
                     raise
