@@ -171,7 +171,9 @@ def _train(n: int, seed: int, text: torch.Tensor, arguments: argparse.Namespace)
         if spent >= next_line * arguments.seconds or spent >= arguments.seconds:
             flops = number * arguments.batch * arguments.context * per_token
             mean = sum(recent) / len(recent)
-            print(f"{n or 'no'} experts, seed {seed}: {spent:7.1f} s {flops:.3g} FLOPs {number:5} steps {mean:.4f} nats")
+            print(
+                f"{n or 'no'} experts, seed {seed}: {spent:7.1f} s {flops:.3g} FLOPs {number:5} steps {mean:.4f} nats"
+            )
             recent, next_line = [], next_line + 0.1
 
 
