@@ -4,8 +4,8 @@
     python benchmarks/experts.py --experts 8 --rounds 5       # one
     python benchmarks/experts.py --losses --seconds 120       # loss against seconds and FLOPs, from the same runs
 
-All are ``nanogpt-shakespeare`` (6 layers, width 384) in size, without dropout. The dense model's feed-forward layer is as
-wide as a token's experts together. A step is: forward pass, mean cross-entropy and the balance loss, backward pass,
+All are ``nanogpt-shakespeare`` (6 layers, width 384) in size, without dropout. The dense model's feed-forward layer is
+as wide as a token's experts together. A step is: forward pass, mean cross-entropy and the balance loss, backward pass,
 gradient norm clipped at 1, AdamW. The models take turns in one process after a warm-up; a ratio is that of the median
 times, and the range is the middle half of the ratios round by round.
 """

@@ -22,7 +22,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "no active expert": ("n_experts=4 n_active=0", r"n_active is 0"),
     "one active, renormalised": (
         "n_experts=4 n_active=1 renormalise=true",
-        r"the router no gradient.*renormalise=false",
+        r"router no gradient.*renormalise=false",
     ),
     "an unknown router": ("n_experts=4 router=softmaxx", r"'softmaxx', which is not a registered router.*softmax"),
     "a router that is a norm": ("n_experts=4 router=layernorm", r"not a registered router"),
