@@ -204,9 +204,7 @@ class CapacityRouter(Router):
     """
 
     takes_capacity = True
-    breaks = dict.fromkeys(OF_OTHER_TOKENS, OTHER_TOKENS) | {
-        "half_precision_is_near": "rounding decides which tokens are over the limit"
-    }
+    breaks = dict.fromkeys(OF_OTHER_TOKENS, OTHER_TOKENS)
 
     def __init__(
         self,

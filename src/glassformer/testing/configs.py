@@ -120,7 +120,7 @@ def part_configs(
 def shrunk(config: ModelConfig) -> ModelConfig:
     """The same model, small enough to test often: what is a choice is kept, what is a size is cut.
 
-    At most 2 layers in a stack, 4 query heads (key heads in proportion) 8 wide, context 16, vocabularies of 61, 8
+    At most 2 layers in a stack, 4 query heads (key heads in proportion) 8 wide, context 16, vocabularies of 61, 4
     experts, 2 of them for a token; d_ff in proportion.
     """
     n_heads = min(config.attention.n_heads, 4)
@@ -132,7 +132,7 @@ def shrunk(config: ModelConfig) -> ModelConfig:
     experts = {}
     if (chosen := config.feedforward.experts) is not None:
         experts = {
-            "feedforward.experts.n_experts": min(chosen.n_experts, 8),
+            "feedforward.experts.n_experts": min(chosen.n_experts, 4),
             "feedforward.experts.n_active": min(chosen.n_active, 2),
             "feedforward.experts.d_ff": chosen.d_ff and max(1, chosen.d_ff * d_model // config.d_model),
         }

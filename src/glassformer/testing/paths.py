@@ -7,6 +7,7 @@ stack of models at once; in half precision the numbers are near.
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from glassformer.generation.hypothesis_tree import HypothesisTree
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import family_of
-from glassformer.parts.probes import probe_points, record
+from glassformer.parts.probes import probe_points, record, watch
 from glassformer.testing.cases import Continuation, longest, random_case
 from glassformer.testing.comparing import TOLERANCE, assert_close, gradients, logits_and_gradients, random_model
 from glassformer.testing.configs import without_dropout
@@ -183,11 +184,19 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
 
 
 def half_precision_is_near(config: ModelConfig) -> None:
-    """In bf16 the logits are finite, and as near to fp32's as 8 bits of mantissa let them be."""
+    """In bf16 the logits are finite, and as near to fp32's as 8 bits of mantissa let them be.
+
+    With the routes of fp32: which of two experts that are nearly equal a token is given to, rounding decides.
+    """
     config = without_dropout(config)
     case = random_case(config, 2, longest(config))
+    model, half = random_model(config), random_model(config).to(torch.bfloat16)
+    routers = [name for name in probe_points(model) if name.endswith("router.logits")]
     with torch.no_grad():
-        exact, rounded = case.run(random_model(config)), case.run(random_model(config).to(torch.bfloat16))
+        with record(model, *routers) if routers else nullcontext({}) as routes:
+            exact = case.run(model)
+        with watch(half, lambda name, _logits: routes[name], *routers) if routers else nullcontext():
+            rounded = case.run(half)
     assert rounded.dtype == torch.bfloat16, f"a bf16 model gave {rounded.dtype}"
     assert rounded.isfinite().all(), "a bf16 logit is not finite"
     error = (rounded.float() - exact).pow(2).mean().sqrt() / exact.pow(2).mean().sqrt()
