@@ -237,8 +237,8 @@ CHAPTERS = (
     ),
     Chapter(
         "Experts during training",
-        "How many tokens of a batch each expert was given, step by step, over the mean. Look for experts that lose all "
-        "their tokens early, and for how long the loads need to become even.",
+        "How many more tokens of a batch than the mean each expert was given, step by step. Look for experts that lose "
+        "all their tokens early, and for how long the loads need to become even.",
         _loads,
         newest_only=_always,
         of_activations=False,

@@ -64,7 +64,7 @@ class ExpertRouting(Drawable):
                 title="Experts of each token",
                 rows=experts,
                 columns=first.tokens,
-                choices={"layer": first.layers},
+                choices={"layer": _short(first.layers)},
                 column_title="token",
                 value_title="weight of the expert's output",
                 description="The weight that each expert's output has for each token; 0 where the token is not given "
@@ -115,7 +115,7 @@ def expert_routing(
         entropy.append(-torch.xlogy(scores, scores).sum(-1))
     texts = [str(index) for index in range(weights[0].shape[-1])] if tokens is None else tokens
     return ExpertRouting(
-        tuple(f"layer {name.removeprefix(stack.prefix).split('.')[1]}" for name in found),
+        tuple(_layer(name.removeprefix(stack.prefix)) for name in found),
         tuple(texts),
         *(torch.stack(each).detach().float().cpu() for each in (weights, probabilities, entropy)),
     )
@@ -161,16 +161,17 @@ class ExpertLoads(Drawable):
             n_experts = result.load.shape[1]
             figures += [
                 HeatMap(
-                    result.load.numpy(),
+                    (result.load - 1).numpy(),
                     title=f"Load of each expert during training{of}",
                     rows=[f"expert {index}" for index in range(n_experts)],
                     columns=steps,
-                    choices={"layer": result.layers},
+                    choices={"layer": _short(result.layers)},
                     column_title="optimizer step",
-                    value_title="load, over the mean",
-                    domain=(0.0, 2.0),
-                    description="How many tokens of a step's batch each expert was given, over the mean: 1 in balance, "
-                    f"{n_experts} where one expert is given all that each token has to give.",
+                    value_title="(load − mean) / mean",
+                    colours="diverging",
+                    domain=(-1.0, 1.0),
+                    description="How many more tokens of a step's batch than the mean each expert was given, or fewer: "
+                    "0 in balance, −1 where it was given none, 1 where it was given twice as many.",
                 ),
                 HeatMap(
                     result.max_violation.numpy(),
@@ -201,7 +202,7 @@ def expert_loads(run: Run) -> ExpertLoads:
     names = list(records[0]["layers"])
     return ExpertLoads(
         run.name,
-        tuple(names),
+        tuple(map(_layer, names)),
         torch.tensor([record["step"] for record in records]),
         torch.tensor(
             [_of(records, name, "load") for name in names], dtype=torch.float64
@@ -214,3 +215,14 @@ def expert_loads(run: Run) -> ExpertLoads:
 def _of(records: Sequence[Mapping[str, Any]], layer: str, quantity: str) -> list[Any]:
     """One quantity of one layer at every record."""
     return [record["layers"][layer][quantity] for record in records]
+
+
+def _layer(name: str) -> str:
+    """The layer of a module's name in words: "layer 3", "encoder layer 3"."""
+    side, _, rest = name.rpartition("blocks.")
+    return f"{side.replace('.', ' ')}layer {rest.partition('.')[0]}"
+
+
+def _short(layers: Sequence[str]) -> list[str]:
+    """As options of a choice that is called "layer"."""
+    return [layer.removeprefix("layer ") for layer in layers]

@@ -110,7 +110,8 @@ def trace(
     """Run the model once and keep its activations.
 
     The pass is one of evaluation (no dropout, running statistics) and takes the explicit path of attention and of
-    experts in every layer, whatever is kept, so that the same names always have the same values. The model is not changed.
+    experts in every layer, whatever is kept, so that the same names always have the same values. The model is not
+    changed.
 
     Args:
         arguments, options: as of the model's ``forward``.
