@@ -168,6 +168,20 @@ def test_an_expert_with_layers_of_its_own_is_refused():
         Experts(SoftmaxRouter(8, 4, 2), Stubborn)
 
 
+def test_an_expert_with_losses_of_its_own_is_refused():
+    class Lossy(FeedForward):
+        def __init__(self, linear):
+            super().__init__(8, 12, linear=linear)
+
+        def forward(self, x):
+            return x, {"size": x.mean()}
+
+    layer = Experts(SoftmaxRouter(8, 4, 2), Lossy)
+    with pytest.raises(ConfigError, match="losses of its own"):
+        layer(torch.randn(1, 3, 8))
+    assert layer.groups.ends is None
+
+
 # --- routers --------------------------------------------------------------------------------------------------------
 
 
@@ -331,6 +345,22 @@ def test_a_configuration_without_experts_is_written_as_before():
     assert "experts" not in ModelConfig.build(TREE).override({"feedforward.experts": None}).to_dict()["feedforward"]
     config = ModelConfig.build(TREE)
     assert ModelConfig.build(config.to_dict()) == config
+
+
+def test_stored_weights_leave_the_routes_as_they_are():
+    """A copy for decoding in 8 bits rounds neither routers nor experts, and a token reads those of its own only."""
+    from glassformer.generation.quantization import decoding_copy, weight_bytes_per_token
+
+    model = random_model(ModelConfig.build(TREE))
+    tokens = torch.randint(11, (2, 8), generator=torch.Generator().manual_seed(1))
+    copied = decoding_copy(model, "int8")
+    name = "blocks.0.feedforward.router.gates"
+    kept, stored = (each.trace(tokens)[name] for each in (model, copied))
+    assert torch.equal(kept != 0, stored != 0)
+    torch.testing.assert_close(stored, kept, atol=0.05, rtol=0.1)
+    every = build(model.config.override({"feedforward.experts.n_active": 4}))
+    of_experts = sum(each.nbytes for layer in layers_of_experts(model).values() for each in layer.experts.parameters())
+    assert weight_bytes_per_token(model) == weight_bytes_per_token(every) - of_experts // 2
 
 
 # --- interventions --------------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ class Experts(nn.Module):
         path: "fused" or "explicit", as an attention's.
 
     Raises:
-        ConfigError: an expert that has linear layers of its own, which all experts would share.
+        ConfigError: an expert that has linear layers of its own, which all experts would share; when it runs: one that
+            returns losses of its own.
     """
 
     takes_context = True
@@ -107,7 +108,7 @@ class Experts(nn.Module):
         flat = torch.zeros(n_rows * n_tokens * n_experts, dtype=choice.weight.dtype, device=x.device)
         flat = flat.scatter_add(0, choice.token * n_experts + choice.expert, choice.weight)
         weights = self.router.gates(flat.view(n_rows, n_tokens, n_experts))
-        outputs = self.expert_outputs(self.experts(x[:, None]))  # [B, E, T, d_model]
+        outputs = self.expert_outputs(self._run(x[:, None], None))  # [B, E, T, d_model]
         return (weights.transpose(1, 2)[..., None] * outputs).sum(1).to(outputs.dtype)
 
     def _fused(self, x: Tensor, choice: Choice) -> Tensor:
@@ -116,9 +117,7 @@ class Experts(nn.Module):
         ones = torch.ones_like(choice.expert)
         load = torch.zeros(self.router.n_experts, dtype=torch.long, device=x.device).scatter_add(0, choice.expert, ones)
         flat = x.flatten(0, 1)
-        self.groups.ends = load.cumsum(0)
-        rows = self.experts(flat[choice.token[order]])  # [P, d_model]
-        self.groups.ends = None
+        rows = self._run(flat[choice.token[order]], load.cumsum(0))  # [P, d_model]
         weighed = rows * choice.weight[order, None]
         if choice.per_token is None:
             y = torch.zeros_like(flat, dtype=weighed.dtype).index_add(0, choice.token[order], weighed)
@@ -126,6 +125,20 @@ class Experts(nn.Module):
             back = torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
             y = weighed[back].view(len(flat), choice.per_token, -1).sum(1)
         return y.to(rows.dtype).view_as(x)
+
+    def _run(self, x: Tensor, ends: Tensor | None) -> Tensor:
+        """The experts on rows that ``ends`` divides, or on an axis of their own."""
+        self.groups.ends = ends
+        try:
+            y = self.experts(x)
+        finally:
+            self.groups.ends = None
+        if isinstance(y, tuple):
+            raise ConfigError(
+                f"{type(self.experts).__qualname__} cannot be an expert: it returns losses of its own.", subject="model"
+            )
+        found: Tensor = y
+        return found
 
     def _routing(self, choice: Choice, counted: Tensor | None) -> Routing:
         probabilities = choice.probabilities
