@@ -7,7 +7,7 @@ stack of models at once; in half precision the numbers are near.
 from __future__ import annotations
 
 import itertools
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -192,11 +192,12 @@ def half_precision_is_near(config: ModelConfig) -> None:
     case = random_case(config, 2, longest(config))
     model, half = random_model(config), random_model(config).to(torch.bfloat16)
     routers = [name for name in probe_points(model) if name.endswith("router.logits")]
-    with torch.no_grad():
-        with record(model, *routers) if routers else nullcontext({}) as routes:
-            exact = case.run(model)
-        with watch(half, lambda name, _logits: routes[name], *routers) if routers else nullcontext():
-            rounded = case.run(half)
+    with torch.no_grad(), ExitStack() as watching:
+        routes = watching.enter_context(record(model, *routers)) if routers else {}
+        exact = case.run(model)
+        if routers:
+            watching.enter_context(watch(half, lambda name, _logits: routes[name], *routers))
+        rounded = case.run(half)
     assert rounded.dtype == torch.bfloat16, f"a bf16 model gave {rounded.dtype}"
     assert rounded.isfinite().all(), "a bf16 logit is not finite"
     error = (rounded.float() - exact).pow(2).mean().sqrt() / exact.pow(2).mean().sqrt()
