@@ -118,12 +118,13 @@ class Experts(nn.Module):
         load = torch.zeros(self.router.n_experts, dtype=torch.long, device=x.device).scatter_add(0, choice.expert, ones)
         flat = x.flatten(0, 1)
         rows = self._run(flat[choice.token[order]], load.cumsum(0))  # [P, d_model]
-        weighed = rows * choice.weight[order, None]
         if choice.per_token is None:
+            weighed = rows * choice.weight[order, None]
             y = torch.zeros_like(flat, dtype=weighed.dtype).index_add(0, choice.token[order], weighed)
-        else:  # a token's own outputs in a fixed order: the sum is the same bit for bit on every device
+        else:  # a token's own outputs in a fixed order: the sum is the same bit for bit every time
             back = torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
-            y = weighed[back].view(len(flat), choice.per_token, -1).sum(1)
+            own = rows.index_select(0, back).view(len(flat), choice.per_token, -1)
+            y = (own * choice.weight.view(len(flat), -1, 1)).sum(1)
         return y.to(rows.dtype).view_as(x)
 
     def _run(self, x: Tensor, ends: Tensor | None) -> Tensor:
