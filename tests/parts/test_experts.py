@@ -329,7 +329,7 @@ def test_every_nth_layer_has_experts_and_costs_are_counted_of_all():
     assert active_parameters(config) == total - 2 * 2 * one
     dense = flops_per_sequence(config.override({"feedforward.experts": None}), 8)
     layer = 2 * 8 * 16 * (2 * 24)
-    experts = 2 * 8 * 16 * (4 + (2 + 1) * 2 * 10)
+    experts = 2 * 8 * 16 * (4 + (2 + 1) * 2 * 10 + 2)  # router, experts, shared expert, weighed sum
     assert flops_per_sequence(config, 8).feedforward == dense.feedforward + 2 * (experts - layer)
 
 

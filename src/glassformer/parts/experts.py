@@ -113,18 +113,17 @@ class Experts(nn.Module):
 
     def _fused(self, x: Tensor, choice: Choice) -> Tensor:
         """Each expert on its own tokens."""
-        order = choice.expert.argsort(stable=True)  # [P]
-        ones = torch.ones_like(choice.expert)
-        load = torch.zeros(self.router.n_experts, dtype=torch.long, device=x.device).scatter_add(0, choice.expert, ones)
+        experts, order = choice.expert.sort(stable=True)  # [P]
+        ends = torch.searchsorted(experts, torch.arange(self.router.n_experts, device=x.device), right=True)
         flat = x.flatten(0, 1)
-        rows = self._run(flat[choice.token[order]], load.cumsum(0))  # [P, d_model]
+        rows = self._run(flat[choice.token[order]], ends)  # [P, d_model]
         if choice.per_token is None:
             weighed = rows * choice.weight[order, None]
             y = torch.zeros_like(flat, dtype=weighed.dtype).index_add(0, choice.token[order], weighed)
         else:  # a token's own outputs in a fixed order: the sum is the same bit for bit every time
             back = torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
             own = rows.index_select(0, back).view(len(flat), choice.per_token, -1)
-            y = (own * choice.weight.view(len(flat), -1, 1)).sum(1)
+            y = torch.bmm(choice.weight.to(own.dtype).view(len(flat), 1, -1), own)
         return y.to(rows.dtype).view_as(x)
 
     def _run(self, x: Tensor, ends: Tensor | None) -> Tensor:
