@@ -178,6 +178,25 @@ def test_resumed_equals_uninterrupted(runs, configure, resume, assert_same_end, 
     assert_same_end(resumed, whole)
 
 
+def test_translators_train_with_experts_and_measure_noise(runs, configure):
+    """Sources with pads, targets with pads, pieces of different sizes, and gradients of parts in between."""
+    own = {
+        "model.feedforward.experts.n_experts": 4,
+        "training.max_steps": 2,
+        "training.batch_tokens": 96,
+        "training.telemetry.noise_scale_every": 1,
+        "training.telemetry.log_every": 1,
+    }
+    trainer = runs.start(configure(own, base="transformer-tiny"))
+    trainer.gradient.micro_batch_tokens = 32
+    trainer.train()
+    records = [record for record in trainer.run.metrics() if record.get("kind") == "experts"]
+    names = [f"{side}.blocks.{layer}.feedforward" for side in ("encoder", "decoder") for layer in (0, 1)]
+    assert [list(record["layers"]) for record in records] == [names, names]
+    assert any(record.get("kind") == "noise_scale" for record in trainer.run.metrics())
+    assert not [event for event in trainer.run.events() if event["event"] == "warning" and "parameter" in event]
+
+
 def test_a_run_records_its_experts_and_each_loss_by_its_name(runs, configure):
     heard = []
     own = {"model.feedforward.experts.n_experts": 4, "model.feedforward.experts.z_loss": 0.01}
