@@ -87,7 +87,7 @@ def test_presets_compile_into_one_graph(name):
 def test_a_shrunk_preset_keeps_every_choice(name):
     whole, small = preset(name).model, shrunk(preset(name).model)
     sizes = {"vocab_size", "max_seq_len", "d_model", "n_heads", "n_kv_heads", "d_head", "d_ff"}
-    sizes |= {"n_layers", "n_encoder_layers", "source_vocab_size"}
+    sizes |= {"n_layers", "n_encoder_layers", "source_vocab_size", "n_experts", "n_active"}
 
     def choices(tree):
         return {

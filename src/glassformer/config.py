@@ -376,5 +376,6 @@ def _complaints_of_the_rest(
     try:
         cls.model_validate(_jsonable(valid))
     except ValidationError as rest:
-        return list(_explain(cls, rest))
+        gone = [f"{'.'.join(loc)} is missing." for loc in rejected]  # the base has none to put there
+        return [complaint for complaint in _explain(cls, rest) if complaint not in gone]
     return []

@@ -33,3 +33,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def in_all_and_active(total: int, active: int) -> str:
+    """Parameters in words: "46,702,792,704 parameters, 12,879,925,248 active"; one number where they are the same."""
+    return f"{total:,} parameters" + ("" if active == total else f", {active:,} active")

@@ -234,8 +234,33 @@ def distances(config, positions):
     return torch.stack([-slope * apart for slope in slopes], dim=1).double()
 
 
+def experts(config, weights, name, x, seen):
+    """The sum of all experts, each on every token, with weights that are 0 but for the K largest scores; softmax."""
+    chosen = config.feedforward.experts
+    assert chosen.router == "softmax", "no formula here for other routers; add it"
+    logits = linear(x, weights[f"{name}router.projection.weight"], None)
+    powers = torch.exp(logits - logits.amax(-1, keepdim=True))
+    scores = powers / powers.sum(-1, keepdim=True)
+    kth = scores.sort(-1).values[..., -chosen.n_active, None]
+    gates = torch.where(scores >= kth, scores, 0.0)
+    if chosen.renormalise or (chosen.renormalise is None and chosen.n_active > 1):
+        gates = gates / gates.sum(-1, keepdim=True)
+    seen |= {f"{name}router.logits": logits, f"{name}router.gates": gates}
+    each_seen = []
+    for expert in range(chosen.n_experts):
+        own = {key: value[expert] for key, value in weights.items() if key.startswith(f"{name}experts.")}
+        each_seen.append({})
+        feedforward(config, own, f"{name}experts.", x, each_seen[-1])
+    seen |= {key: torch.stack([one[key] for one in each_seen], dim=1) for key in each_seen[0]}
+    seen[f"{name}expert_outputs"] = seen[f"{name}experts.output"]
+    seen[f"{name}output"] = torch.einsum("bte,betd->btd", gates, seen[f"{name}expert_outputs"])
+    return seen[f"{name}output"]
+
+
 def feedforward(config, weights, name, x, seen):
     """W₂ f(W₁ x + b₁) + b₂."""
+    if f"{name}router.projection.weight" in weights:
+        return experts(config, weights, name, x, seen)
 
     def project(x, matrix):
         weight = weights[f"{name}{matrix}.weight"]  # of a convolution: [d_out, d_in, 1]

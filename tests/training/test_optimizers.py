@@ -95,7 +95,7 @@ def test_only_matrices_decay(kind):
     no_decay = updated(other, Optimizer(without, other), range(1))
     for name, weight in with_decay.items():
         changed = not torch.equal(weight, no_decay[name])
-        assert changed == (weight.dim() >= 2) == decays(weight), name
+        assert changed == (weight.dim() >= 2) == decays(weight.dim()), name
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -203,7 +203,7 @@ def test_no_preset_leaves_a_parameter_without_gradient(runs, configure, name):
     }
     if preset(name).model.family == "decoder":
         sizes["data.tokenizer"] = "characters"
-    group = {"model.attention.n_kv_heads": 1} if name == "modern-small" else {}
+    group = {} if preset(name).model.attention.n_kv_heads is None else {"model.attention.n_kv_heads": 1}
     trainer = runs.train(configure(sizes | group | {"training.max_steps": 1}, base=name))
     assert [event for event in events(trainer, "warning") if "parameter" in event] == []
 

@@ -12,7 +12,7 @@ from glassformer.cli.units import readable_bytes
 from glassformer.config import parse
 from glassformer.errors import ConfigError, RunError, nearest
 from glassformer.models.family import family_of
-from glassformer.wording import counted, listed
+from glassformer.wording import counted, in_all_and_active, listed
 
 if TYPE_CHECKING:  # torch is imported when the command runs
     from glassformer.models.build import Model
@@ -148,7 +148,7 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
     from glassformer.cli.terminal import Terminal
 
     console = Terminal(soft_wrap=False)
-    title = Text.assemble((what, "bold"), "  ", f"{result.parameters.total:,} parameters")
+    title = Text.assemble((what, "bold"), "  ", in_all_and_active(result.parameters.total, result.active_parameters))
     console.print(title)
     console.print(Text(source, style="dim"))
     console.print(Text(_in_words(config)))
@@ -158,7 +158,10 @@ def _show(what: str, source: str, config: ModelConfig, result: Costs) -> None:
     if any(stack.cross for stack in family_of(config).stacks):
         groups.insert(3, "cross_attention")
     rows = [(_words(name), f"{getattr(count, name):,}", _share(getattr(count, name), count.total)) for name in groups]
-    rows += [("total", f"{count.total:,}", ""), ("in the blocks' matrices (Kaplan's N)", f"{count.matrices:,}", "")]
+    rows += [("total", f"{count.total:,}", "")]
+    if result.active_parameters != count.total:
+        rows.append(("active (a token meets)", f"{result.active_parameters:,}", ""))
+    rows.append(("in the blocks' matrices (Kaplan's N)", f"{count.matrices:,}", ""))
     console.print(_table("Parameters", rows))
 
     parts = (
@@ -218,11 +221,22 @@ def _in_words(config: ModelConfig) -> str:
     if config.attention.pattern != "full":
         heads += f", {config.attention.describe_pattern()}"
     return (
-        f"{stacks}width {config.d_model}, {heads}, {config.feedforward.kind} × {config.d_ff}, "
+        f"{stacks}width {config.d_model}, {heads}, {_feedforward(config)}, "
         f"context {config.max_seq_len}\n"
         f"norm {norm}, positions {config.positions.kind}, residual {config.residual}, "
         f"{_tying(config)}, dropout {config.dropout}"
     )
+
+
+def _feedforward(config: ModelConfig) -> str:
+    """Kind and width of the feed-forward layers, and the experts of it that there are."""
+    experts = config.feedforward.experts
+    if experts is None:
+        return f"{config.feedforward.kind} × {config.d_ff}"
+    found = f"{experts.n_active} of {counted(experts.n_experts, 'expert')}, {config.feedforward.kind} × "
+    found += f"{experts.d_ff or config.d_ff} ({experts.router} router"
+    found += f", {experts.n_shared} shared" if experts.n_shared else ""
+    return found + (f", every {experts.every} layers)" if experts.every > 1 else ")")
 
 
 def _sublayers(config: ModelConfig, *, cross: bool = False) -> str:

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from glassformer.cli.terminal import emit_json
-from glassformer.wording import counted
+from glassformer.wording import counted, in_all_and_active
 
 
 def presets(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON array.")] = False,
 ) -> None:
     """List the models that can be named."""
+    from glassformer.models.counting import active_parameters
     from glassformer.models.family import family_of
     from glassformer.models.presets import preset, preset_names
 
@@ -23,6 +24,7 @@ def presets(
             {
                 "name": each.name,
                 "n_parameters": each.n_parameters,
+                "n_active_parameters": active_parameters(each.model),
                 "source": each.source,
                 "model": each.model.to_dict(),
                 "recipe": dict(each.recipe),
@@ -44,8 +46,9 @@ def presets(
         layers = family.describe_layers(model)
         if len(family.sides) > 1:
             layers += f" ({' + '.join(family.sides)})"
+        parameters = in_all_and_active(each.n_parameters, active_parameters(model))
         sizes = (
-            f"{each.n_parameters:,} parameters: {layers}, {counted(model.attention.n_heads, 'head')}, "
+            f"{parameters}: {layers}, {counted(model.attention.n_heads, 'head')}, "
             f"width {model.d_model}, context {model.max_seq_len}"
         )
         console.print(Text.assemble((f"{each.name:<26}", "bold"), sizes))

@@ -24,8 +24,10 @@ from torch.nn import functional as F
 
 from glassformer.models.decoder import Decoder
 from glassformer.models.transformer import Transformer
+from glassformer.parts.experts import layers_of_experts
 from glassformer.parts.feedforward import PointwiseConvolution
 from glassformer.parts.probes import Probe
+from glassformer.parts.routers import Router
 
 Store = Literal["fp32", "bf16", "int8"]
 Model = TypeVar("Model", bound=Transformer)
@@ -114,6 +116,8 @@ class DecodeLinear(nn.Module):
 def decoding_copy(model: Model, store: Store = "fp32") -> Model:
     """The same model in evaluation mode with every linear layer a :class:`DecodeLinear`; ``model`` is not changed.
 
+    Routers stay as they are: rounding would send tokens to other experts; and so do experts' weights.
+
     Whatever is not stored differently shares memory with ``model``. A tied head's stored matrix is its own, and the
     embedding stays the table it was. Recorders attached to ``model`` are not carried over.
     """
@@ -122,7 +126,7 @@ def decoding_copy(model: Model, store: Store = "fp32") -> Model:
     for parent in twin.modules():
         parent._forward_hooks.clear()  # noqa: SLF001 (torch offers no public way to take off another's hooks)
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear | PointwiseConvolution):
+            if isinstance(child, nn.Linear | PointwiseConvolution) and not isinstance(parent, Router):
                 weight = child.weight.detach().flatten(1)  # a kernel-1 convolution's last axis has size 1
                 bias = None if child.bias is None else child.bias.detach()
                 setattr(parent, name, DecodeLinear(weight, bias, store))
@@ -130,11 +134,16 @@ def decoding_copy(model: Model, store: Store = "fp32") -> Model:
 
 
 def weight_bytes_per_token(model: nn.Module) -> int:
-    """Bytes of weights that decoding one token reads: every parameter, but of an embedding table one row."""
+    """Bytes of weights that decoding one token reads: every parameter, but of an embedding table one row, and of
+    experts those that a token is given to.
+    """
     total = 0
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             total += parameter.nbytes // (parameter.shape[0] if isinstance(module, nn.Embedding) else 1)
+    for layer in layers_of_experts(model).values():
+        idle = layer.router.n_experts - layer.router.n_active
+        total -= sum(parameter.nbytes for parameter in layer.experts.parameters()) * idle // layer.router.n_experts
     return total
 
 

@@ -10,6 +10,7 @@ from glassformer.charts.figures import Drawable
 from glassformer.errors import ConfigError, RunError
 from glassformer.inspection.attention import attention_layers, attention_patterns, kinds_of_attention
 from glassformer.inspection.attribution import logit_attribution
+from glassformer.inspection.experts import expert_loads, expert_routing
 from glassformer.inspection.gradients import training_gradients
 from glassformer.inspection.jacobian import jacobian_spectrum
 from glassformer.inspection.logit_lens import logit_lens
@@ -22,6 +23,7 @@ from glassformer.inspection.subjects import EncodedInput, InspectedModel
 from glassformer.inspection.visible_pairs import visible_pairs
 from glassformer.models.family import Side
 from glassformer.models.trace import Trace
+from glassformer.parts.experts import layers_of_experts
 
 WIDEST_JACOBIAN = 512
 """The largest d_model whose Jacobians the page computes: a matrix d_model × d_model for each block."""
@@ -162,6 +164,23 @@ def _jacobian(context: ChapterContext) -> list[Drawable]:
     return [jacobian_spectrum(context.trace, tokens=context.encoded.tokens)]
 
 
+def _experts(context: ChapterContext) -> list[Drawable]:
+    sides = [side for side in context.sides if _has_experts(context, side)] or list(context.sides[-1:])
+    texts = {"encoder": context.encoded.source or context.encoded.tokens, "decoder": context.encoded.tokens}
+    return [expert_routing(context.trace, side=side, tokens=texts[side]) for side in sides]
+
+
+def _has_experts(context: ChapterContext, side: Side) -> bool:
+    prefix = context.subject.model.family.stack(side).prefix
+    return any(name.startswith(f"{prefix}blocks.") for name in layers_of_experts(context.subject.model))
+
+
+def _loads(context: ChapterContext) -> list[Drawable]:
+    if context.subject.run is None:
+        raise RunError(f"{context.subject.name} is a Hugging Face folder, without a record of its training.")
+    return [expert_loads(context.subject.run)]
+
+
 CHAPTERS = (
     Chapter(
         "Attention",
@@ -213,6 +232,21 @@ CHAPTERS = (
         "to its weights, or of the weights themselves, above the loss on the same axis. Look for layers that learn "
         "later than others, and for rows that stay at the low end of the scale; click a row for its line.",
         _gradients,
+        newest_only=_always,
+        of_activations=False,
+    ),
+    Chapter(
+        "Experts",
+        "Which tokens each layer gives to which expert, and with what weight; and the entropy of its router. Look for "
+        "experts that take one kind of token (spaces, digits, beginnings of words), and for layers whose router hardly "
+        "distinguishes.",
+        _experts,
+    ),
+    Chapter(
+        "Experts during training",
+        "How many more tokens of a batch than the mean each expert was given, step by step. Look for experts that lose "
+        "all their tokens early, and for how long the loads need to become even.",
+        _loads,
         newest_only=_always,
         of_activations=False,
     ),

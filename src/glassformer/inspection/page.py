@@ -21,7 +21,8 @@ from glassformer.charts.page import Column, Page, Section
 from glassformer.errors import ConfigError, GlassformerError
 from glassformer.inspection.chapters import CHAPTERS, Chapter, ChapterContext
 from glassformer.inspection.subjects import EncodedInput, InspectedModel, Snapshot
-from glassformer.wording import counted
+from glassformer.models.counting import active_parameters
+from glassformer.wording import counted, in_all_and_active
 
 SHOWN = 300
 """Characters of the text that the page's header repeats."""
@@ -195,7 +196,8 @@ def _about(result: SubjectResult) -> dict[str, str]:
     left_out = {"left out": " ".join(result.subject.warnings)} if result.subject.warnings else {}
     return {
         "model": f"{layers}, d_model {config.d_model}, {heads}, positions {config.positions.kind}, "
-        f"norm {config.norm.kind} ({config.norm.placement}), {parameters:,} parameters",
+        f"norm {config.norm.kind} ({config.norm.placement}), "
+        f"{in_all_and_active(parameters, active_parameters(config))}",
         "read": f"{read}; {_loss_in_words(result)}",
         **left_out,
     }

@@ -8,9 +8,11 @@ from torch import nn
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
+from glassformer.models.experts_config import ExpertsConfig
 from glassformer.parts.bigbird import BigBird, RandomBlocks
 from glassformer.parts.blocks import Block
-from glassformer.parts.feedforward import PointwiseConvolution
+from glassformer.parts.experts import Experts
+from glassformer.parts.feedforward import LinearFactory, PointwiseConvolution
 from glassformer.parts.head_transform import HeadTransform
 from glassformer.parts.patterns import Window
 from glassformer.registry import find
@@ -59,16 +61,12 @@ def make_block(config: ModelConfig, layer: int, *, causal: bool = True, cross: b
     """The layer of this index; ``causal`` as its stack is, ``cross`` gives it cross-attention."""
     feedforward = None
     if config.has_feedforward:
-        feedforward = make_part(
-            "feedforward",
-            config.feedforward.kind,
-            config.d_model,
-            config.d_ff,
-            bias=config.feedforward.bias,
-            dropout=config.feedforward.dropout,
-            linear=PointwiseConvolution if config.feedforward.convolution else nn.Linear,
-            **config.feedforward.options,
-        )
+        experts = config.feedforward.experts
+        if experts is not None and experts.in_layer(layer):
+            feedforward = _make_experts(config, experts)
+        else:
+            linear = PointwiseConvolution if config.feedforward.convolution else nn.Linear
+            feedforward = _make_feedforward(config, config.d_ff, linear)
     attention = cross_attention = None
     if config.has_attention:
         pattern = make_pattern(config, layer, causal=causal)
@@ -83,6 +81,35 @@ def make_block(config: ModelConfig, layer: int, *, causal: bool = True, cross: b
         attention_skip=config.residual in ("both", "attention"),
         feedforward_skip=config.residual in ("both", "feedforward"),
         dropout=config.dropout,
+    )
+
+
+def _make_feedforward(config: ModelConfig, d_ff: int, linear: LinearFactory) -> nn.Module:
+    chosen = config.feedforward
+    part: nn.Module = make_part(
+        "feedforward",
+        chosen.kind,
+        config.d_model,
+        d_ff,
+        bias=chosen.bias,
+        dropout=chosen.dropout,
+        linear=linear,
+        **chosen.options,
+    )
+    return part
+
+
+def _make_experts(config: ModelConfig, experts: ExpertsConfig) -> nn.Module:
+    d_ff = experts.d_ff or config.d_ff
+    router = make_part(
+        "router", experts.router, config.d_model, experts.n_experts, experts.n_active, **experts.router_options()
+    )
+    return Experts(
+        router,
+        lambda linear: _make_feedforward(config, d_ff, linear),
+        shared=_make_feedforward(config, experts.n_shared * d_ff, nn.Linear) if experts.n_shared else None,
+        balance=experts.balance_weight(),
+        z_loss=experts.z_loss,
     )
 
 

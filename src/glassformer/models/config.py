@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ import glassformer.parts  # noqa: F401  (registers the parts that a configuratio
 from glassformer.config import Config, encodable
 from glassformer.errors import ConfigError, nearest
 from glassformer.models.attention_config import AttentionConfig as AttentionConfig  # noqa: PLC0414 (others import it from here)
+from glassformer.models.experts_config import ExpertsConfig
 from glassformer.models.family import FamilyName, default_family, family_name, family_of
 from glassformer.models.setting_types import Options, Probability, Size
 from glassformer.registry import find, open_part_file, registered
@@ -33,6 +35,20 @@ class FeedForwardConfig(Config):
     """Write the projections as convolutions with kernel size 1: the same function."""
     options: Options = {}
     """Further arguments of a registered feed-forward class of your own."""
+    experts: ExpertsConfig | None = None
+    """Several layers of this kind, of which each token is given to a few; none: one layer for all tokens."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent_experts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As files had it before there were experts, so that what is compared or hashed stays as it was."""
+        tree: dict[str, Any] = handler(self)
+        if self.experts is None:
+            del tree["experts"]
+        return tree
+
+    def complaints(self) -> Iterator[str]:
+        if self.experts is not None and self.convolution:
+            yield "feedforward.convolution and feedforward.experts cannot be combined; set convolution=false."
 
 
 class NormConfig(Config):
@@ -214,12 +230,24 @@ class ModelConfig(Config):
                     "would see nothing; choose learned or sinusoidal."
                 )
         yield from family_of(self).complaints(self)
+        yield from self._complaints_of_experts()
         for skip, sublayer in (("attention", "feedforward"), ("feedforward", "attention")):
             if self.residual == skip and self.sublayers == sublayer:
                 yield f"residual={skip} is a skip around a sublayer that sublayers={sublayer} leaves out."
 
+    def _complaints_of_experts(self) -> Iterator[str]:
+        experts = self.feedforward.experts
+        if experts is not None and not self.has_feedforward:
+            yield "sublayers=attention leaves the feed-forward layers out, and with them feedforward.experts."
+        elif experts is not None and experts.every > max(stack.n_layers(self) for stack in family_of(self).stacks):
+            yield (
+                f"feedforward.experts.every is {experts.every}, and the model has "
+                f"{family_of(self).describe_layers(self)}: none of them would have experts; set it to 1."
+            )
+
     def parts(self) -> dict[str, tuple[str, str]]:
         """Kind and name of each registered part, by the setting that names it."""
+        experts = self.feedforward.experts
         return {
             "attention.kind": ("attention", self.attention.kind),
             "attention.qk_norm": ("norm", self.attention.qk_norm),
@@ -227,6 +255,7 @@ class ModelConfig(Config):
             "norm.kind": ("norm", self.norm.kind),
             "positions.kind": ("positions", self.positions.kind),
             "attention.cross": ("cross-attention", self.attention.cross),
+            **({} if experts is None else {"feedforward.experts.router": ("router", experts.router)}),
         }
 
     @property
@@ -253,6 +282,20 @@ class ModelConfig(Config):
     def d_ff(self) -> int:
         """Inner width of the feed-forward layer."""
         return self.feedforward.d_ff or 4 * self.d_model
+
+    @property
+    def active_d_ff(self) -> int:
+        """Inner width that a token meets: of a feed-forward layer, or of its experts and the shared ones together."""
+        experts = self.feedforward.experts
+        if experts is None:
+            return self.d_ff
+        return (experts.n_active + experts.n_shared) * (experts.d_ff or self.d_ff)
+
+    @property
+    def layer_period(self) -> int:
+        """After how many layers the choices of the layers of a stack repeat."""
+        experts = self.feedforward.experts
+        return math.lcm(self.attention.period, 1 if experts is None else experts.every)
 
     @property
     def padded_vocab_size(self) -> int:

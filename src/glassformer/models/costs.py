@@ -13,6 +13,7 @@ from glassformer.models.cost_records import Flops, Parameters
 from glassformer.models.counting import (
     AttentionPath,
     activation_bytes,
+    active_parameters,
     cache_bytes,
     flops_per_token,
     parameters,
@@ -27,6 +28,8 @@ class Costs:
     """Everything together, and the circumstances it holds for."""
 
     parameters: Parameters
+    active_parameters: int
+    """Those that a token meets: all, unless there are experts."""
     flops: Flops
     """Per token (an encoder-decoder's: per target token, the encoder's work for its source included)."""
     weight_bytes: int
@@ -97,6 +100,7 @@ def costs(
     cached, per_source_token = cache_bytes(config, seq_len, size)
     return Costs(
         parameters=count,
+        active_parameters=active_parameters(config),
         flops=flops_per_token(config, seq_len, source_len),
         weight_bytes=count.total * size,
         gradient_bytes=count.total * size,

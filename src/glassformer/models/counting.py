@@ -1,8 +1,9 @@
 """Costs counted from the modules themselves: build a few layers without memory, run them, and see what they hold.
 
-The blocks of a stack are alike, so at most two of each stack are built, and the second counts for all that follow:
-whole = first + (L − 1) · second. Embeddings, final norms and the head are there once. Nothing here knows what a part
-is: any part is counted, a user's own too, as long as its shapes do not depend on the values that it is given.
+The blocks of a stack are alike, so at most two of each stack are built (more, where every n-th block has experts), and
+the second counts for all that follow: whole = first + (L − 1) · second. Embeddings, final norms and the head are there
+once. Nothing here knows what a part is: any part is counted, a user's own too, as long as its shapes do not depend on
+the values that it is given.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from glassformer.models.encoder_decoder import EncoderDecoder
 from glassformer.models.family import family_of
 from glassformer.models.limits import check_shape
 from glassformer.parts.cross_attention import Memory
+from glassformer.parts.grouped_products import matrix_axes
 from glassformer.parts.probes import Probe
 from glassformer.registry import find
 
@@ -173,7 +175,7 @@ def _skeleton(config: ModelConfig) -> _Skeleton:
     repeats: dict[str, int] = {}
     depths: dict[str, int] = {}
     for stack in family_of(config).stacks:
-        times = layers_to_build(stack.n_layers(config), config.attention.period)
+        times = layers_to_build(stack.n_layers(config), config.layer_period)
         depths[stack.depth] = len(times)
         repeats |= {f"{stack.prefix}blocks.{index}.": count for index, count in enumerate(times)}
     return _Skeleton(build_on_meta(config.model_copy(update=depths)), repeats)
@@ -219,12 +221,13 @@ def _part(name: str) -> str:
 def _parameters(key: _Key) -> Parameters:
     skeleton = _skeleton(key.config)
     counts: Counter[str] = Counter()
+    axes = matrix_axes(skeleton.model)
     for name, weight in skeleton.model.named_parameters():
         count, part = skeleton.times(name) * weight.numel(), _part(name)
         if part == "embedding":
             part = "position_embedding" if "embedding.positions." in name else "token_embedding"
         counts[part] += count
-        counts["matrices"] += count if "blocks." in name and weight.dim() == 2 else 0
+        counts["matrices"] += count if "blocks." in name and axes[name] == 2 else 0
     return Parameters(**counts)
 
 

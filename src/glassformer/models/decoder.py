@@ -12,7 +12,7 @@ from glassformer.models.initialisation import draw_seed
 from glassformer.models.stack import Stack
 from glassformer.models.transformer import Transformer
 from glassformer.parts.cache import KVCache
-from glassformer.parts.losses import Losses
+from glassformer.parts.losses import Losses, settled
 
 
 class Decoder(Stack, Transformer):
@@ -35,7 +35,7 @@ class Decoder(Stack, Transformer):
         padding: Tensor | None = None,
         cache: KVCache | None = None,
         with_losses: bool = False,
-    ) -> Tensor | tuple[Tensor, Losses]:
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Token ids [B, T] → logits [B, T, vocab_size] for the token after each.
 
         Args:
@@ -48,14 +48,23 @@ class Decoder(Stack, Transformer):
         """
         hidden, losses = self.hidden_with_losses(tokens, padding=padding, cache=cache)
         logits = self.unembed(hidden)
-        return (logits, losses) if with_losses else logits
+        return (logits, settled(losses)) if with_losses else logits
 
     def hidden_with_losses(
-        self, tokens: Tensor, *, padding: Tensor | None = None, cache: KVCache | None = None
+        self,
+        tokens: Tensor,
+        *,
+        padding: Tensor | None = None,
+        cache: KVCache | None = None,
+        counted: Tensor | None = None,
     ) -> tuple[Tensor, Losses]:
-        """Up to the head: [B, T, d_model] after the final norm, and the auxiliary losses."""
+        """Up to the head: [B, T, d_model] after the final norm, and the auxiliary losses.
+
+        Args:
+            counted: bool [B, T], the tokens that count where a part takes statistics; all but pads unless given.
+        """
         if cache is None:
-            return self.run_blocks_with_losses(tokens, self.context(tokens, padding))
+            return self.run_blocks_with_losses(tokens, self.context(tokens, padding, counted))
         found = self.run_blocks_with_losses(tokens, self.cached_context(tokens, cache), cache)
         cache.length += tokens.shape[1]
         return found

@@ -14,7 +14,7 @@ from glassformer.models.config import ModelConfig
 from glassformer.models.initialisation import draw_seed
 from glassformer.models.stack import Stack
 from glassformer.models.transformer import Transformer
-from glassformer.parts.losses import Losses
+from glassformer.parts.losses import Losses, settled
 
 
 class Encoder(Stack, Transformer):
@@ -32,7 +32,7 @@ class Encoder(Stack, Transformer):
 
     def forward(
         self, tokens: Tensor, *, padding: Tensor | None = None, with_losses: bool = False
-    ) -> Tensor | tuple[Tensor, Losses]:
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Token ids [B, T] → logits [B, T, vocab_size] for the token at each position.
 
         Args:
@@ -44,7 +44,7 @@ class Encoder(Stack, Transformer):
         """
         hidden, losses = self.hidden_with_losses(tokens, padding=padding)
         logits = self.unembed(hidden)
-        return (logits, losses) if with_losses else logits
+        return (logits, settled(losses)) if with_losses else logits
 
     def hidden_with_losses(self, tokens: Tensor, *, padding: Tensor | None = None) -> tuple[Tensor, Losses]:
         """Up to the head: [B, T, d_model] after the final norm, and the auxiliary losses."""

@@ -25,7 +25,7 @@ from glassformer.models.transformer import Transformer
 from glassformer.parts.blocks import Block
 from glassformer.parts.cache import KVCache
 from glassformer.parts.cross_attention import CrossAttention, Memory
-from glassformer.parts.losses import Losses, add_losses
+from glassformer.parts.losses import Losses, add_losses, settled
 
 
 class EncoderDecoder(Transformer):
@@ -48,7 +48,7 @@ class EncoderDecoder(Transformer):
 
     def forward(
         self, source: Tensor, target: Tensor, source_padding: Tensor | None = None, *, with_losses: bool = False
-    ) -> Tensor | tuple[Tensor, Losses]:
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Source ids [B, S] and target ids [B, T] → logits [B, T, vocab_size] for the target token after each.
 
         Args:
@@ -60,15 +60,26 @@ class EncoderDecoder(Transformer):
         """
         hidden, losses = self.hidden_with_losses(source, target, source_padding)
         logits = self.unembed(hidden)
-        return (logits, losses) if with_losses else logits
+        return (logits, settled(losses)) if with_losses else logits
 
     def hidden_with_losses(
-        self, source: Tensor, target: Tensor, source_padding: Tensor | None = None
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_padding: Tensor | None = None,
+        *,
+        counted: Tensor | None = None,
     ) -> tuple[Tensor, Losses]:
-        """Up to the head: [B, T, d_model], and the auxiliary losses of both stacks."""
+        """Up to the head: [B, T, d_model], and the auxiliary losses of both stacks.
+
+        Args:
+            counted: bool [B, T], the target's tokens that count where a part takes statistics; all unless given.
+        """
         encoded, of_encoder = self._encode(source, source_padding)
         memory = Memory.of(encoded, source_padding)
-        hidden, losses = self.decoder.run_blocks_with_losses(target, self.decoder.context(target), memory=memory)
+        hidden, losses = self.decoder.run_blocks_with_losses(
+            target, self.decoder.context(target, counted=counted), memory=memory
+        )
         return hidden, add_losses(of_encoder, losses)
 
     def encode(self, source: Tensor, source_padding: Tensor | None = None) -> Memory:

@@ -29,5 +29,17 @@ def sides(config: ModelConfig) -> dict[str, int]:
         "max_seq_len": config.max_seq_len,
         "d_model": config.d_model,
         "feedforward.d_ff": config.d_ff,
+        **_sides_of_experts(config),
         "attention.n_heads × d_head": max(config.attention.n_heads, config.n_kv_heads) * config.d_head,
+    }
+
+
+def _sides_of_experts(config: ModelConfig) -> dict[str, int]:
+    experts = config.feedforward.experts
+    if experts is None:
+        return {}
+    d_ff = experts.d_ff or config.d_ff
+    return {
+        "feedforward.experts.n_experts × d_ff": experts.n_experts * d_ff,
+        "feedforward.experts.n_shared × d_ff": experts.n_shared * d_ff,
     }

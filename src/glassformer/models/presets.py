@@ -4,7 +4,7 @@ A preset may carry the recipe it was trained with, as dotted settings; a vocabul
 training on another text replaces it with that text's.
 """
 
-from glassformer.models import presets_gpt, presets_masked, presets_translation
+from glassformer.models import presets_experts, presets_gpt, presets_masked, presets_translation
 from glassformer.models.preset import Preset, preset, preset_names
 from glassformer.models.presets_gpt import GPT2_VOCABULARY
 
@@ -13,6 +13,7 @@ __all__ = [
     "Preset",
     "preset",
     "preset_names",
+    "presets_experts",
     "presets_gpt",
     "presets_masked",
     "presets_translation",

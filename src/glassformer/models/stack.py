@@ -71,11 +71,12 @@ class Stack(nn.Module):
             losses = add_losses(losses, own)
         return self.final(self.final_norm(x)), losses
 
-    def context(self, tokens: Tensor, padding: Tensor | None = None) -> Context:
+    def context(self, tokens: Tensor, padding: Tensor | None = None, counted: Tensor | None = None) -> Context:
         """Positions and masks of a whole sequence.
 
         Args:
             padding: bool [B, T], True where a token is a pad (at either end); positions are counted without pads.
+            counted: bool [B, T], the tokens that count where a part takes statistics; all but pads unless given.
 
         Raises:
             DataError: more tokens than ``max_seq_len``.
@@ -87,9 +88,10 @@ class Stack(nn.Module):
         if padding is not None:
             positions = ((~padding).cumsum(1) - 1).clamp_min(0)  # [B, T]
             pattern = pattern & Padding(padding)
+            counted = ~padding if counted is None else counted
         encoding = self.embedding.positions
         bias = encoding.bias(positions, positions)
-        return Context(encoding, positions, pattern, bias, dtype=self.dtype, pads=padding, whole=True)
+        return Context(encoding, positions, pattern, bias, dtype=self.dtype, pads=padding, whole=True, counted=counted)
 
     def cached_context(self, tokens: Tensor, cache: KVCache) -> Context:
         """Positions and masks of new tokens behind those in the cache. Raises as :meth:`context` does."""

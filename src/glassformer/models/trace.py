@@ -109,8 +109,9 @@ def trace(
 ) -> Trace:
     """Run the model once and keep its activations.
 
-    The pass is one of evaluation (no dropout, running statistics) and takes the explicit path of attention in every
-    layer, whatever is kept, so that the same names always have the same values. The model is not changed.
+    The pass is one of evaluation (no dropout, running statistics) and takes the explicit path of attention and of
+    experts in every layer, whatever is kept, so that the same names always have the same values. The model is not
+    changed.
 
     Args:
         arguments, options: as of the model's ``forward``.
@@ -165,7 +166,7 @@ def _observed(model: Transformer) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     paths = {module: module.path for module in model.modules() if isinstance(getattr(module, "path", None), str)}
     model.eval()
-    model.set_attention_path("explicit")
+    model.set_paths("explicit")
     try:
         yield
     finally:

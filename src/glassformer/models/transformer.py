@@ -15,6 +15,7 @@ from glassformer.models.family import Family, family_of
 from glassformer.models.initialisation import initialise
 from glassformer.models.trace import Objective, Trace, trace
 from glassformer.parts.blocks import Block
+from glassformer.parts.experts import layers_of_experts
 from glassformer.parts.interventions import Intervention
 from glassformer.parts.losses import Losses
 from glassformer.parts.probes import Probe
@@ -79,13 +80,19 @@ class Transformer(nn.Module):
         return trace(self, *arguments, only=only, gradients=gradients, interventions=interventions, **options)
 
     def set_attention_path(self, path: str) -> None:
-        """Take the "fused" or the "explicit" path in every layer; they compute the same function."""
+        """Take the "fused" or the "explicit" path in every attention; they compute the same function."""
         for block in self.modules():
             if isinstance(block, Block):
                 if block.has_attention:
                     block.attention.path = path  # type: ignore[assignment] # a plain attribute of the module
                 if block.has_cross_attention:
                     block.cross_attention.path = path  # type: ignore[assignment]
+
+    def set_paths(self, path: str) -> None:
+        """The same for every part that has two paths: attention and layers of experts."""
+        self.set_attention_path(path)
+        for layer in layers_of_experts(self).values():
+            layer.path = path
 
     def named_weights(self) -> dict[str, Tensor]:
         """Every parameter and saved buffer once (a tied matrix has one name), as checkpoints hold them."""

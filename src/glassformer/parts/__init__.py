@@ -5,3 +5,4 @@ from glassformer.parts import cross_attention as cross_attention
 from glassformer.parts import feedforward as feedforward
 from glassformer.parts import norms as norms
 from glassformer.parts import positions as positions
+from glassformer.parts import routers as routers

@@ -70,6 +70,7 @@ class Block(nn.Module):
             self.feedforward_input, self.after_feedforward = Probe(), Probe()
         self.has_attention, self.has_feedforward = attention is not None, feedforward is not None
         self.has_cross_attention = cross_attention is not None
+        self.feedforward_takes_context = getattr(feedforward, "takes_context", False)
 
     def forward(
         self,
@@ -96,7 +97,10 @@ class Block(nn.Module):
             losses = add_losses(losses, own)
             x = self.after_cross_attention(self._after(x, y, self.cross_attention_norm, self.attention_skip))
         if self.has_feedforward:
-            y, own = split_losses(self.feedforward(self.feedforward_input(self._before(x, self.feedforward_norm))))
+            own_context = (context,) if self.feedforward_takes_context else ()
+            y, own = split_losses(
+                self.feedforward(self.feedforward_input(self._before(x, self.feedforward_norm)), *own_context)
+            )
             losses = add_losses(losses, own)
             x = self.after_feedforward(self._after(x, y, self.feedforward_norm, self.feedforward_skip))
         return (x, losses) if with_losses else x

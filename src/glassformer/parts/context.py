@@ -31,6 +31,7 @@ class Context:
         pads: of a whole sequence, bool [B, T], True at pads; None where there are none.
         starts: of a cache, the first slot of each row that is no pad, [B]; None where there are no pads.
         whole: whether the new tokens are all that there is to attend to, though a cache may keep them.
+        counted: bool [B, T], which of the new tokens count where a part takes statistics over them; None for all.
     """
 
     encoding: PositionEncoding
@@ -46,6 +47,7 @@ class Context:
     pads: Tensor | None = None
     starts: Tensor | None = None
     whole: bool = False
+    counted: Tensor | None = None
     _masks: dict[Pattern | None, Tensor] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Those made so far, which all layers share."""
     _gathered: dict[Pattern, Gathered | None] = field(default_factory=dict, init=False, compare=False, repr=False)

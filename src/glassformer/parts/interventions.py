@@ -20,8 +20,12 @@ from torch import Tensor, nn
 from glassformer.errors import ConfigError, DataError
 from glassformer.parts.probes import matching_probes, watch
 
-HEADED = ("query", "key", "value", "scores", "masked_scores", "weights", "heads")
-"""Last words of the names of activations [B, H, T, …], in which a head has its own slice."""
+HEADED = ("query", "key", "value", "scores", "masked_scores", "weights", "heads", "expert_outputs")
+"""Last words of the names of activations [B, H, T, …], in which a head (of ``expert_outputs``, an expert) has its own
+slice."""
+
+OF_ROUTERS = "router.logits"
+"""Last words of the logits [B, T, E] from which a router chooses experts."""
 
 AGAINST_KEYS = ("scores", "masked_scores", "weights")
 """Those of them whose last axis is the keys: averaged over queries they would depend on later tokens."""
@@ -147,6 +151,55 @@ def replace(name: str, value: Tensor, *, head: int | None = None, tokens: Sequen
         return value.unsqueeze(HEADS) if lacks_head else value
 
     return transform(name, put, head=head, tokens=tokens)
+
+
+def without_expert(name: str, expert: int, *, tokens: Sequence[int] | None = None) -> Intervention:
+    """Switch an expert off: its logit becomes −∞, so its tokens go to the next best instead.
+
+    To leave a token's choice as it is and take out what the expert adds, zero ``feedforward.expert_outputs``, with the
+    expert as ``head``.
+
+    Args:
+        name: of router logits, ``blocks.2.feedforward.router.logits``.
+    """
+
+    def switch_off(logits: Tensor) -> Tensor:
+        _check_expert(name, logits, expert)
+        return logits.index_fill(-1, torch.tensor([expert], device=logits.device), -torch.inf)
+
+    return _of_router(name, switch_off, tokens)
+
+
+def route_to(name: str, expert: int, *, tokens: Sequence[int] | None = None) -> Intervention:
+    """Force a route: every other expert's logit becomes −∞, so the tokens are this expert's alone.
+
+    Args:
+        name: of router logits, ``blocks.2.feedforward.router.logits``.
+    """
+
+    def force(logits: Tensor) -> Tensor:
+        _check_expert(name, logits, expert)
+        forced = torch.full_like(logits, -torch.inf)
+        forced[..., expert] = logits[..., expert]
+        return forced
+
+    return _of_router(name, force, tokens)
+
+
+def _of_router(name: str, change: Change, tokens: Sequence[int] | None) -> Intervention:
+    if not name.endswith(OF_ROUTERS):
+        raise ConfigError(
+            f"{name} is not the logits of a router, which are named …feedforward.{OF_ROUTERS}.", subject="intervention"
+        )
+    return transform(name, change, tokens=tokens)
+
+
+def _check_expert(name: str, logits: Tensor, expert: int) -> None:
+    n_experts = logits.shape[-1]
+    if not 0 <= expert < n_experts:
+        raise ConfigError(
+            f"{name} has {n_experts} experts, numbered from 0; there is no expert {expert}.", subject="intervention"
+        )
 
 
 def transform(

@@ -42,6 +42,17 @@ def _is_parameters(value: Any) -> bool:
     )
 
 
+def _is_layers(value: Any) -> bool:
+    """What each layer of experts did, by its name: the shares of the load of its experts, and other numbers."""
+    return isinstance(value, dict) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("load"), list)
+        and all(map(_is_number, each["load"]))
+        and all(_is_number(number) for name, number in each.items() if name != "load")
+        for each in value.values()
+    )
+
+
 def _is_numbers(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
@@ -59,6 +70,7 @@ RECORD: dict[str, Check] = {
     "seconds": SECONDS,
     "parameters": (_is_parameters, "numbers by parameter and quantity"),
     "auxiliary": (_is_numbers, "numbers by name"),
+    "layers": (_is_layers, "numbers by layer and quantity"),
     **dict.fromkeys(
         (
             *("loss", "objective", "perplexity", "bits_per_byte", "accuracy", "exact", "n_tokens", "tokens", "epoch"),
@@ -88,6 +100,7 @@ NEEDED_BY_KIND: dict[str, tuple[str, ...]] = {
     "train": ("loss",),
     "validation": ("loss",),
     "gradients": ("parameters",),
+    "experts": ("layers",),
     "noise_scale": ("squared_norm", "trace", "tokens", "sequences"),
     "extrapolation": ("loss", "low", "high"),
 }

@@ -52,6 +52,26 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "in an encoder-decoder": {**TRANSLATOR, "norm.placement": "post"},
     },
 }
+EXPERTS = {"feedforward.experts.n_experts": 4}
+VARIANTS["router"] = {
+    "two of four, SwiGLU": {"feedforward.kind": "swiglu", **EXPERTS},
+    "one of four, unchanged weights, post-norm": {
+        **EXPERTS,
+        "feedforward.experts.n_active": 1,
+        "norm.placement": "post",
+    },
+    "narrow and shared, every second layer, without bias": {
+        "feedforward.experts.n_experts": 5,
+        "feedforward.experts.n_active": 3,
+        "feedforward.experts.d_ff": 7,
+        "feedforward.experts.n_shared": 2,
+        "feedforward.experts.every": 2,
+        "feedforward.experts.z_loss": 0.001,
+        "feedforward.bias": False,
+    },
+    "in an encoder": {**EXPERTS, **ENCODER},
+    "in an encoder-decoder": {**EXPERTS, **TRANSLATOR},
+}
 VARIANTS["cross-attention"] = {
     variant: {**TRANSLATOR, **changes}
     for variant, changes in VARIANTS["attention"].items()
@@ -66,7 +86,7 @@ def part_configs(
     """Small models that use the part in every way it can be used, by what is particular about each.
 
     Args:
-        kind: norm, feedforward, positions, attention or cross-attention.
+        kind: norm, feedforward, positions, attention, cross-attention or router.
 
     Raises:
         ConfigError: options for a cross-attention, which a configuration has no place for.
@@ -89,17 +109,19 @@ def part_configs(
     used = {f"{kind}.kind": name, f"{kind}.options": dict(options or {})}
     if kind == "cross-attention":
         used = {"attention.cross": name}
+    elif kind == "router":
+        used = {"feedforward.experts.router": name, "feedforward.experts.options": dict(options or {})}
     variants = dict(VARIANTS[kind])
     if kind == "norm" and not options:  # there it is made without any
         variants["of queries and keys"] = {"attention.qk_norm": name, "norm.kind": "layernorm"}
-    return {variant: base.override(used | changes) for variant, changes in variants.items()}
+    return {variant: base.override(changes | used) for variant, changes in variants.items()}
 
 
 def shrunk(config: ModelConfig) -> ModelConfig:
     """The same model, small enough to test often: what is a choice is kept, what is a size is cut.
 
-    At most 2 layers in a stack, 4 query heads (key heads in proportion) 8 wide, context 16, vocabularies of 61; d_ff in
-    proportion.
+    At most 2 layers in a stack, 4 query heads (key heads in proportion) 8 wide, context 16, vocabularies of 61, 4
+    experts, 2 of them for a token; d_ff in proportion.
     """
     n_heads = min(config.attention.n_heads, 4)
     group = min(config.attention.n_heads // config.n_kv_heads, n_heads)
@@ -107,6 +129,13 @@ def shrunk(config: ModelConfig) -> ModelConfig:
         group -= 1
     d_head = min(config.d_head, 8)
     d_model = n_heads * d_head
+    experts = {}
+    if (chosen := config.feedforward.experts) is not None:
+        experts = {
+            "feedforward.experts.n_experts": min(chosen.n_experts, 4),
+            "feedforward.experts.n_active": min(chosen.n_active, 2),
+            "feedforward.experts.d_ff": chosen.d_ff and max(1, chosen.d_ff * d_model // config.d_model),
+        }
     return config.override(
         {
             "n_layers": min(config.n_layers, 2),
@@ -119,6 +148,7 @@ def shrunk(config: ModelConfig) -> ModelConfig:
             "attention.n_kv_heads": None if config.attention.n_kv_heads is None else n_heads // group,
             "attention.d_head": None if config.attention.d_head is None else d_head,
             "feedforward.d_ff": config.feedforward.d_ff and max(1, config.d_ff * d_model // config.d_model),
+            **experts,
         }
     )
 

@@ -27,7 +27,7 @@ def causal_is_causal(config: ModelConfig) -> None:
     early, late = case.tokens[:, :cut], case.tokens[:, cut:]
     other = case.with_tokens(torch.cat((early, (late + 1) % config.vocab_size), dim=1))
     for path in ("fused", "explicit"):
-        model.set_attention_path(path)
+        model.set_paths(path)
         before = logits_and_gradients(model, case, read=slice(0, cut))
         after = logits_and_gradients(model, other, read=slice(0, cut))
         assert_close(after, before, IDENTICAL, f"on the {path} path, a later token")
@@ -54,7 +54,7 @@ def padding_is_nothing(config: ModelConfig) -> None:
     case = random_case(config, 2, length, length)
     pads = min(4, config.max_seq_len - length)
     for path in ("fused", "explicit"):
-        model.set_attention_path(path)
+        model.set_paths(path)
         bare = logits_and_gradients(model, case)
         for side in ("left", "right"):
             for count in sorted({1, pads} if pads else set()):
@@ -73,7 +73,7 @@ def a_row_of_pads_is_finite(config: ModelConfig) -> None:
     model = random_model(without_dropout(config))
     case = random_case(config, 2, longest(config, 8)).with_row_of_pads()
     for path in ("fused", "explicit"):
-        model.set_attention_path(path)
+        model.set_paths(path)
         for name, value in logits_and_gradients(model, case).items():
             assert value.isfinite().all(), f"{name} is not finite on the {path} path"
 

@@ -7,6 +7,7 @@ stack of models at once; in half precision the numbers are near.
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from glassformer.generation.hypothesis_tree import HypothesisTree
 from glassformer.models.config import ModelConfig
 from glassformer.models.family import family_of
-from glassformer.parts.probes import probe_points, record
+from glassformer.parts.probes import probe_points, record, watch
 from glassformer.testing.cases import Continuation, longest, random_case
 from glassformer.testing.comparing import TOLERANCE, assert_close, gradients, logits_and_gradients, random_model
 from glassformer.testing.configs import without_dropout
@@ -37,7 +38,7 @@ def fused_equals_explicit(config: ModelConfig) -> None:
         for each in (case, case.ragged(left=2), case.ragged(right=2)):
             found = {}
             for path in ("fused", "explicit"):
-                model.set_attention_path(path)
+                model.set_paths(path)
                 found[path] = logits_and_gradients(model, each)
             assert_close(found["fused"], found["explicit"], tolerance, "the fused path")
 
@@ -164,7 +165,7 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
     config = without_dropout(config)
     models = [random_model(config, seed=seed) for seed in range(2)]
     for model in models:
-        model.set_attention_path("explicit")
+        model.set_paths("explicit")
     case = random_case(config, 2, longest(config, 8)).ragged_source(right=2)
     args, options = case.arguments
     trained = [name for name, parameter in models[0].named_parameters() if parameter.requires_grad]
@@ -183,11 +184,20 @@ def stacked_models_equal_single_ones(config: ModelConfig) -> None:
 
 
 def half_precision_is_near(config: ModelConfig) -> None:
-    """In bf16 the logits are finite, and as near to fp32's as 8 bits of mantissa let them be."""
+    """In bf16 the logits are finite, and as near to fp32's as 8 bits of mantissa let them be.
+
+    With the routes of fp32: which of two experts that are nearly equal a token is given to, rounding decides.
+    """
     config = without_dropout(config)
     case = random_case(config, 2, longest(config))
-    with torch.no_grad():
-        exact, rounded = case.run(random_model(config)), case.run(random_model(config).to(torch.bfloat16))
+    model, half = random_model(config), random_model(config).to(torch.bfloat16)
+    routers = [name for name in probe_points(model) if name.endswith("router.logits")]
+    with torch.no_grad(), ExitStack() as watching:
+        routes = watching.enter_context(record(model, *routers)) if routers else {}
+        exact = case.run(model)
+        if routers:
+            watching.enter_context(watch(half, lambda name, _logits: routes[name], *routers))
+        rounded = case.run(half)
     assert rounded.dtype == torch.bfloat16, f"a bf16 model gave {rounded.dtype}"
     assert rounded.isfinite().all(), "a bf16 logit is not finite"
     error = (rounded.float() - exact).pow(2).mean().sqrt() / exact.pow(2).mean().sqrt()

@@ -20,6 +20,7 @@ from glassformer.testing.paths import (
     recorded_weights_are_a_distribution,
     stacked_models_equal_single_ones,
 )
+from glassformer.testing.routing import routers_learn, selection_biases_only_select
 from glassformer.testing.settings import a_seed_decides_everything, off_is_off
 from glassformer.testing.use import costs_are_counted, saved_equals_loaded, trains_with_every_optimizer
 
@@ -44,6 +45,8 @@ PROMISES: dict[str, Promise] = {
         costs_are_counted,
         trains_with_every_optimizer,
         saved_equals_loaded,
+        routers_learn,
+        selection_biases_only_select,
     )
 }
 """By name; ``compiles_into_one_graph`` and ``opens_as_a_page`` stand apart, since they take seconds."""

@@ -79,7 +79,7 @@ def _switched_off(config: ModelConfig) -> dict[str, dict[str, Any]]:
         off["position_embedding"] = {"positions.kind": "none", "positions.options": {}}
     if config.sublayers == "both":
         keep = "both" if config.residual == "both" else "none"
-        off["feedforward"] = {"sublayers": "attention", "residual": keep}
+        off["feedforward"] = {"sublayers": "attention", "residual": keep, "feedforward.experts": None}
         if config.positions.kind not in ("rotary", "alibi"):
             off["attention"] = {"sublayers": "feedforward", "residual": keep}
     return off

@@ -64,6 +64,13 @@ OF_THE_MODEL = (
         "model.sublayers=attention leaves the feed-forward layers out",
     ),
     Ineffective(
+        ("model.feedforward.d_ff",),
+        lambda c: (
+            (experts := c.model.feedforward.experts) is not None and experts.d_ff is not None and experts.every == 1
+        ),
+        "every layer has experts, whose width is model.feedforward.experts.d_ff",
+    ),
+    Ineffective(
         ("model.norm.eps", "model.norm.bias", "model.norm.options."),
         _without_norms,
         "the model has no norm (model.norm.kind={c.model.norm.kind}, model.norm.placement={c.model.norm.placement})",

@@ -13,7 +13,7 @@ import torch
 
 from glassformer import machine, speed
 from glassformer.errors import CheckpointError, ConfigError, shown
-from glassformer.models.counting import flops_per_token, gathers_blocks
+from glassformer.models.counting import activation_bytes, flops_per_token, gathers_blocks
 from glassformer.tasks.opening import find_device
 from glassformer.tasks.run_config import RunConfig
 from glassformer.tasks.training_data import BatchShape
@@ -24,6 +24,9 @@ CACHE_SIZED = 16 * 2**20
 PATHS = ("fused", "explicit")
 MOST_THREADS = 1024
 """Of torch; a machine has fewer cores, and more than it can make end the process."""
+
+AT_ONCE = 0.25
+"""Share of the memory that a whole batch's activations may take, where cutting it would cost a pass more."""
 
 COMPILE_SECONDS = 45.0
 COMPILE_GAIN = 0.15
@@ -129,10 +132,25 @@ def _micro_batch_size(config: RunConfig, samples: BatchShape, on_cpu: bool) -> i
     batch = samples.batch_size
     if not on_cpu:
         return 8 * batch if config.data.ragged else batch  # such batches differ in size
-    fits = max(1, CACHE_SIZED // (4 * config.model.d_ff * samples.seq_len))
+    fits = max(1, CACHE_SIZED // (4 * config.model.active_d_ff * samples.seq_len))
     if config.data.ragged:
         return fits
+    if _balances_experts(config) and _fits_at_once(config, samples):
+        return batch
     return max(size for size in range(1, min(batch, fits) + 1) if batch % size == 0)
+
+
+def _balances_experts(config: RunConfig) -> bool:
+    """Whether a batch that is cut needs a pass more, to count the loads of its experts."""
+    experts = config.model.feedforward.experts
+    return experts is not None and bool(experts.balance_weight() or experts.z_loss)
+
+
+def _fits_at_once(config: RunConfig, samples: BatchShape) -> bool:
+    """Whether the activations of a whole batch take a small part of the memory."""
+    there = machine.describe().memory
+    needed = sum(activation_bytes(config.model, samples.batch_size, samples.seq_len).values())
+    return there is None or needed < there * AT_ONCE
 
 
 def _compile(config: RunConfig, samples: BatchShape, device: str) -> tuple[bool, str]:

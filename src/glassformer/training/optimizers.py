@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.errors import CheckpointError
+from glassformer.parts.grouped_products import matrix_axes
 from glassformer.tasks.training_config import OptimizerConfig
+from glassformer.training.muon import StackedMuon
 
 NamedParameters = dict[str, nn.Parameter]
 
@@ -27,7 +29,7 @@ class Optimizer:
     def __init__(self, config: OptimizerConfig, model: nn.Module) -> None:
         self.config = config
         self.parameters: NamedParameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.parts = _build(config, self.parameters)
+        self.parts = _build(config, self.parameters, matrix_axes(model))
         covered = [parameter for part in self.parts for group in part.param_groups for parameter in group["params"]]
         assert sorted(map(id, covered)) == sorted(map(id, self.parameters.values())), "every parameter, once"
 
@@ -104,31 +106,42 @@ def _placed(value: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def decays(parameter: Tensor) -> bool:
-    """Matrices and embeddings decay; vectors (biases and the norms' weights) do not."""
-    return parameter.dim() >= 2
+def decays(axes: int) -> bool:
+    """Matrices and embeddings decay; vectors (biases and the norms' weights) do not.
+
+    Args:
+        axes: of the parameter; of experts' weights, those of one expert.
+    """
+    return axes >= 2
 
 
-def _build(config: OptimizerConfig, parameters: NamedParameters) -> list[torch.optim.Optimizer]:
+def _build(
+    config: OptimizerConfig, parameters: NamedParameters, axes: Mapping[str, int]
+) -> list[torch.optim.Optimizer]:
     remaining = parameters
     parts: list[torch.optim.Optimizer] = []
     if config.kind == "muon":
-        matrices = {name: p for name, p in parameters.items() if p.dim() == 2 and "blocks." in name}
+        matrices = {name: p for name, p in parameters.items() if axes[name] == 2 and "blocks." in name}
         remaining = {name: p for name, p in parameters.items() if name not in matrices}
-        if matrices:
+        plain = [each for each in matrices.values() if each.dim() == 2]
+        stacked = [each for each in matrices.values() if each.dim() == 3]
+        if plain:
             # match_rms_adamw scales Muon's update to AdamW's size, so that one learning rate serves both
             parts.append(
                 torch.optim.Muon(
-                    list(matrices.values()),
+                    plain,
                     lr=config.learning_rate,
                     momentum=config.beta1,
                     weight_decay=config.weight_decay,
                     adjust_lr_fn="match_rms_adamw",
                 )
             )
+        if stacked:
+            own = {"lr": config.learning_rate, "momentum": config.beta1, "weight_decay": config.weight_decay}
+            parts.append(StackedMuon(stacked, **own))
     groups = [
-        {"params": [p for p in remaining.values() if decays(p)], "weight_decay": config.weight_decay},
-        {"params": [p for p in remaining.values() if not decays(p)], "weight_decay": 0.0},
+        {"params": [p for n, p in remaining.items() if decays(axes[n])], "weight_decay": config.weight_decay},
+        {"params": [p for n, p in remaining.items() if not decays(axes[n])], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if not groups:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from glassformer.parts.losses import Routing, describe
 from glassformer.runs.metrics import MetricsWriter
 from glassformer.scoring.likelihood import Evaluation
 from glassformer.tasks.training_data import TrainingData
@@ -134,6 +135,11 @@ def train_record(
         "peak_fraction": flops_per_second / peak,
         "seconds": progress.seconds,
     }
+
+
+def experts_record(step: int, layers: Iterable[str], routing: Sequence[Routing]) -> Record:
+    """What each layer of experts did with the batch of one step: shares of the load, entropy, excess of the load."""
+    return {"kind": "experts", "step": step, "layers": describe(list(layers), routing)}
 
 
 def validation_record(progress: Progress, samples: TrainingData, result: Evaluation, *, is_best: bool) -> Record:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from glassformer import speed
 from glassformer.data.batches import Batch
 from glassformer.errors import CheckpointError, TrainingError
-from glassformer.models.counting import flops_per_token
+from glassformer.models.counting import active_parameters, flops_per_token
 from glassformer.models.transformer import Transformer
+from glassformer.parts.experts import balance_routers, layers_of_experts
 from glassformer.runs.checkpoints import Checkpoint, prune, save_checkpoint
 from glassformer.runs.folder import Run
 from glassformer.scoring.likelihood import evaluate
@@ -33,6 +34,7 @@ from glassformer.training.recording import (
     Recorder,
     TrainingClock,
     TrainingResult,
+    experts_record,
     train_record,
     training_result,
     validation_record,
@@ -81,6 +83,7 @@ class Trainer:
             seed=training.seed,
             label_smoothing=training.label_smoothing,
         )
+        self._experts = layers_of_experts(self.model)
         computed = flops_per_token(self.config.model, self.samples.seq_len).training
         self.flops_per_token = computed * self.samples.positions_per_token
         self._statistics = [each for each in self.model.named_weights().values() if not isinstance(each, nn.Parameter)]
@@ -149,6 +152,7 @@ class Trainer:
         rate = training.optimizer.learning_rate * self._schedule()
         self.optimizer.set_learning_rate(rate)
         self.optimizer.step()
+        balance_routers(self._experts, loss.routing)
         progress.step += 1
         progress.tokens += batch.n_tokens
         # 4. what is recorded of it
@@ -158,6 +162,8 @@ class Trainer:
         if noise is not None and noise.measured:
             self._recorder.emit(noise.to_record(progress.step, rows=len(batch.targets)))
         if progress.step % training.telemetry.log_every == 0 or progress.step == self.total_steps:
+            if loss.routing:
+                self._recorder.emit(experts_record(progress.step, self._experts, loss.routing))
             self._record_loss(rate, float(norm))
 
     def _after_update(self) -> None:
@@ -214,6 +220,7 @@ class Trainer:
                 "step": self.progress.step,
                 "total_steps": self.total_steps,
                 "parameters_in_all": sum(p.numel() for p in self.model.parameters()),
+                **({"parameters_active": active_parameters(self.config.model)} if self._experts else {}),
                 "acceleration": self.execution.to_dict(),
             }
         )

@@ -72,11 +72,12 @@ def _endings(path: Path) -> Iterator[tuple[str, Run | None, RunOutcome | None]]:
 
 def _points_of_run(run: Run, label: str, outcome: RunOutcome, counting: Counting, *, curves: bool) -> Points:
     """The end of a run as a point; with ``curves``, its validations before as well."""
-    from glassformer.models.counting import parameters
+    from glassformer.models.counting import active_parameters, parameters
     from glassformer.tasks.opening import run_config
 
     try:
         counts = parameters(run_config(run).model)
+        idle = counts.total - active_parameters(run_config(run).model)  # of experts: no law counts them
     except ConfigError as error:
         raise RunError(f"The configuration of {run.path} cannot be read: {error}") from error
     trained = [record for record in run.metrics() if record.get("kind") == "train"]
@@ -86,7 +87,7 @@ def _points_of_run(run: Run, label: str, outcome: RunOutcome, counting: Counting
         raise RunError(f"The run {run.path} kept no record of its training: it cannot be a point.")
     steps, losses = zip(*(validations if curves else validations[-1:]), strict=True)
     d = np.array([_tokens_at(step, trained) for step in steps])
-    n = counts.total if counting == "total" else counts.matrices
+    n = (counts.total if counting == "total" else counts.matrices) - idle
     epoch = max((record["tokens"] / record["epoch"] for record in trained if record.get("epoch")), default=math.inf)
     return Points.of(
         n=np.full(len(d), float(n)),

@@ -21,7 +21,7 @@ from typing import Any
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig
-from glassformer.models.counting import flops_per_token, parameters
+from glassformer.models.counting import active_parameters, flops_per_token
 from glassformer.models.family import family_of
 from glassformer.scaling.laws.hyperparameters import DEEPSEEK_BATCH
 from glassformer.scaling.plans.shapes import Shape, by_width
@@ -93,7 +93,7 @@ class LadderRun:
     Attributes:
         name: short, unique in the ladder: ``N=41k D=0.8M``.
         changes: what it changes of the base, dotted.
-        n, d, c: parameters (all of them), training tokens, training FLOPs of matrix products, all exact.
+        n, d, c: parameters (all that a token meets), training tokens, training FLOPs of matrix products, all exact.
         steps: updates.
         shape: in words.
     """
@@ -187,7 +187,7 @@ class RunGrid:
         """One shape, trained for so many steps."""
         model = shape.model
         d = round(steps * self.samples.tokens_per_step)
-        n = parameters(model).total
+        n = active_parameters(model)
         changes = changed(self.base.model, model) | {
             "training.max_steps": steps,
             RATE: rate_for(self.factor, model.d_model),

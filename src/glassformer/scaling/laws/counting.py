@@ -39,6 +39,7 @@ class Counts:
         flops_per_token_training: 3 times that: forward and backward.
         seq_len: tokens.
         model: whose counts these are.
+        idle: parameters of experts that a token is not given to: not in the N of any law.
     """
 
     total: int
@@ -48,6 +49,7 @@ class Counts:
     matrices: int
     seq_len: int
     model: ModelConfig = field(repr=False)
+    idle: int = 0
 
     @cached_property
     def flops_per_token_forward(self) -> int:
@@ -66,8 +68,8 @@ class Counts:
         return flops_per_token(self.model, self.seq_len)
 
     def parameters(self, counting: Counting) -> int:
-        """N as a law of this convention means it."""
-        return self.total if counting == "total" else self.non_embedding
+        """N as a law of this convention means it, of the parameters that a token meets."""
+        return (self.total if counting == "total" else self.non_embedding) - self.idle
 
     def rule_of_thumb(self, counting: Counting) -> float:
         """6·N over the exact training FLOPs of a token: 0.8 means that C = 6·N·D leaves out a fifth."""
@@ -88,7 +90,7 @@ def counts(model: ModelConfig, seq_len: int | None = None) -> Counts:
     Raises:
         ConfigError: the sequence is longer than the context, or has no token.
     """
-    from glassformer.models.counting import parameters
+    from glassformer.models.counting import active_parameters, parameters
 
     length = model.max_seq_len if seq_len is None else seq_len
     if not 1 <= length <= model.max_seq_len:
@@ -106,6 +108,7 @@ def counts(model: ModelConfig, seq_len: int | None = None) -> Counts:
         matrices=groups.matrices,
         seq_len=length,
         model=model,
+        idle=groups.total - active_parameters(model) if model.feedforward.experts else 0,
     )
 
 

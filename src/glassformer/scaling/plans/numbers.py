@@ -99,9 +99,18 @@ def model_numbers(sized: SizedRun, inputs: PlanInputs, model: Counts) -> dict[st
         f"{shape.tried} shapes, {shape.deviation:+.2%}",
         cited(inputs.law),
     )
+    active = {}
+    if model.idle:
+        active["active parameters"] = SourcedValue(
+            model.total - model.idle,
+            "parameters",
+            "those that a token meets: not the experts that it is not given to",
+            "models/counting.active_parameters, exactly",
+        )
     return {
         "parameters": found["total"],
         "parameters without embeddings": found["non-embedding"],
+        **active,
         "vocabulary": SourcedValue(inputs.text.vocabulary, "tokens", "distinct tokens of the text", inputs.text.source),
     }
 

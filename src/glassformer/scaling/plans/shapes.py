@@ -187,4 +187,6 @@ def _shaped(base: ModelConfig, width: int, depth: int) -> ModelConfig:
         changes["attention.n_kv_heads"] = min(divisors, key=lambda kv: abs(math.log(kv / wanted)))
     if base.feedforward.d_ff is not None:
         changes["feedforward.d_ff"] = max(8, 8 * round(width * base.d_ff / base.d_model / 8))
+    if base.feedforward.experts is not None and (d_ff := base.feedforward.experts.d_ff) is not None:
+        changes["feedforward.experts.d_ff"] = max(8, 8 * round(width * d_ff / base.d_model / 8))
     return base.override(changes)
