@@ -56,7 +56,9 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
             n_skips = family.stack_named(name).n_skips(config) if name.endswith(feeds_a_skip) else 0
             _manual_seed(module, _seed_of(name, seed))
             reset()
-            if isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
+            if isinstance(module, NormalEmbedding):
+                nn.init.normal_(module.weight, mean=0.0, std=module.std)
+            elif isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d):
                 _start(module.weight, getattr(module, "bias", None), config, n_skips=n_skips)
             elif isinstance(module, ExpertLinear):
                 _start_experts(module, name, config, seed, n_skips=n_skips)
@@ -88,9 +90,7 @@ def _start_experts(module: ExpertLinear, name: str, config: ModelConfig, seed: i
 def _start(weight: Tensor, bias: Tensor | None, config: ModelConfig, *, n_skips: int) -> None:
     """The scheme's values for one matrix and its bias; ``n_skips`` are those it feeds one of, 0 if it feeds none."""
     scheme = config.initialisation
-    if isinstance(module, NormalEmbedding):
-        nn.init.normal_(weight, mean=0.0, std=module.std)
-    elif scheme.scheme == "xavier":
+    if scheme.scheme == "xavier":
         nn.init.xavier_uniform_(weight)
     elif scheme.scheme == "gpt2":
         std = scheme.std / math.sqrt(n_skips) if scheme.scale_residual and n_skips else scheme.std
