@@ -25,8 +25,8 @@ class BlockTable:
 
     Attributes:
         keys: int64 [N, K], indices among the B · G · n_blocks blocks of keys and values; −1: none.
-        ends: [B · G · n_blocks + 1, size], −∞ at keys behind a sequence's last token, 0 at others; the last row, that of
-            no block, is −∞ throughout.
+        ends: [B · G · n_blocks + 1, size], −∞ at keys behind a sequence's last token, 0 at others; the last row,
+            that of no block, is −∞ throughout.
         tile: [size, K · size], −∞ at pairs that the pattern leaves out, of every block the same; None: all are allowed.
     """
 
