@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from glassformer.parts.patterns import KeyBlocks, additive
 
@@ -24,7 +25,8 @@ class BlockTable:
 
     Attributes:
         keys: int64 [N, K], indices among the B · G · n_blocks blocks of keys and values; −1: none.
-        ends: [B · G · n_blocks, size], −∞ at keys behind a sequence's last token, 0 at others.
+        ends: [B · G · n_blocks + 1, size], −∞ at keys behind a sequence's last token, 0 at others; the last row,
+            that of no block, is −∞ throughout.
         tile: [size, K · size], −∞ at pairs that the pattern leaves out, of every block the same; None: all are allowed.
     """
 
@@ -41,16 +43,16 @@ class BlockTable:
         rows = torch.arange(n_rows, device=q.device)[:, None, None, None]
         kv_heads = torch.arange(n_heads, device=q.device)[:, None, None] // (n_heads // n_kv_heads)
         keys = (rows * n_kv_heads + kv_heads) * n_blocks + blocks.clamp_max(n_blocks - 1)
+        ends = additive(~hidden, wide(q.dtype))[:, None].expand(n_rows, n_kv_heads, -1, -1)
         return cls(
             torch.where(blocks < 0, -1, keys).reshape(-1, most),
-            additive(~hidden, wide(q.dtype))[:, None].expand(n_rows, n_kv_heads, -1, -1).reshape(-1, found.size),
+            F.pad(ends.reshape(-1, found.size), (0, 0, 0, 1), value=float("-inf")),
             None if found.tile is None else additive(found.tile, wide(q.dtype)),
         )
 
     def mask(self, some: slice) -> Tensor:
         """What is added to the scores of some blocks of queries, broadcastable to [n, size, K · size]."""
-        keys = self.keys[some]
-        mask = self.ends[keys.clamp_min(0)].masked_fill((keys < 0)[..., None], float("-inf")).flatten(1)[:, None]
+        mask = self.ends[self.keys[some]].flatten(1)[:, None]
         return mask if self.tile is None else mask + self.tile
 
     def gathered(self, blocks: Tensor, some: slice) -> Tensor:
@@ -145,7 +147,7 @@ def _every_key(table: BlockTable, q: Tensor, k: Tensor) -> BlockTable:
     n_rows, n_heads, n_kv_heads = len(q), q.shape[1], k.shape[1]
     kv_heads = torch.arange(n_heads, device=q.device) // (n_heads // n_kv_heads)
     keys = torch.arange(n_rows, device=q.device)[:, None] * n_kv_heads + kv_heads
-    return BlockTable(keys.reshape(-1, 1), table.ends.view(n_rows * n_kv_heads, -1), None)
+    return BlockTable(keys.reshape(-1, 1), table.ends[:-1].view(n_rows * n_kv_heads, -1), None)
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, table: BlockTable, scale: float) -> tuple[Tensor, Tensor]:
@@ -154,7 +156,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, table: BlockTable, scale: float) -
     heads, sums = torch.empty_like(q), table.ends.new_empty(*q.shape[:2], 1)
     limits = torch.finfo(sums.dtype)
     for some in table.pieces(q.shape[1]):
-        scores = _products(q[some], table.gathered(k_blocks, some), table.mask(some), scale)
+        scores = _products(q[some], table.gathered(k_blocks, some), scale).add_(table.mask(some))
         most = scores.amax(-1, keepdim=True).clamp_min_(limits.min)  # of a row of −∞, too
         total = scores.sub_(most).exp_().sum(-1, keepdim=True).clamp_min_(limits.tiny)
         heads[some] = torch.bmm(scores.to(v.dtype), table.gathered(v_blocks, some)).div_(total)
@@ -180,9 +182,9 @@ def _backward(
     for some in table.pieces(q.shape[1]):
         own, given = q[some], upstream[some]
         near, values = table.gathered(k_blocks, some), table.gathered(v_blocks, some)
-        weights = _products(own, near, table.mask(some) - sums[some], scale).exp_()
+        weights = _products(own, near, scale).add_(table.mask(some)).sub_(sums[some]).exp_()
         falling = (given * heads[some]).sum(-1, keepdim=True, dtype=weights.dtype)
-        slopes = _products(given, values, -falling, 1.0).mul_(weights).to(q.dtype)
+        slopes = _products(given, values, 1.0).sub_(falling).mul_(weights).to(q.dtype)
         dq[some] = torch.bmm(slopes, near).mul_(scale)
         index = table.keys[some].flatten().clamp_min(0)  # a block that is not there has no weight
         dk_blocks.index_add_(0, index, torch.bmm(slopes.transpose(1, 2), own * scale).view(len(index), -1))
@@ -190,11 +192,10 @@ def _backward(
     return dq
 
 
-def _products(x: Tensor, y: Tensor, offset: Tensor, scale: float) -> Tensor:
-    """The table scale · X Yᵀ + offset of each block, in the type of the offset, at least float32."""
-    if x.dtype == offset.dtype:
-        return torch.baddbmm(offset, x, y.transpose(1, 2), alpha=scale)
-    return torch.bmm(x, y.transpose(1, 2)).to(offset.dtype).mul_(scale).add_(offset)
+def _products(x: Tensor, y: Tensor, scale: float) -> Tensor:
+    """The table scale · X Yᵀ of each block, in at least float32."""
+    nothing = x.new_empty(1, 1, 1)
+    return torch.baddbmm(nothing, x, y.transpose(1, 2), beta=0, alpha=scale).to(wide(x.dtype))
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
