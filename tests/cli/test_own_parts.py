@@ -42,7 +42,9 @@ def config_in_python(kind: str) -> ModelConfig:
 
 
 def test_every_kind_is_tried():
-    assert set(kinds()) == set(OWN)
+    assert set(kinds()) - {"router"} == set(
+        OWN
+    )  # a router is an argument of a layer of experts: test_experts tries one
 
 
 @pytest.mark.parametrize("registered", [config_with, config_in_python])

@@ -59,6 +59,7 @@ class Chapter:
         newest_only: whether the newest snapshot of a model is enough: the slider then does not change the chapter.
         of_activations: whether it is about activations or weights, so that there is nothing to show once they are not
             finite.
+        concerns: whether there can be anything to show of a model; a chapter about none of a page's is left out.
     """
 
     title: str
@@ -66,6 +67,11 @@ class Chapter:
     compute: Callable[[ChapterContext], Sequence[Drawable]]
     newest_only: Callable[[InspectedModel], bool] = lambda _subject: False
     of_activations: bool = True
+    concerns: Callable[[InspectedModel], bool] = lambda _subject: True
+
+
+def _any_experts(subject: InspectedModel) -> bool:
+    return bool(layers_of_experts(subject.model))
 
 
 def _always(_subject: InspectedModel) -> bool:
@@ -241,6 +247,7 @@ CHAPTERS = (
         "experts that take one kind of token (spaces, digits, beginnings of words), and for layers whose router hardly "
         "distinguishes.",
         _experts,
+        concerns=_any_experts,
     ),
     Chapter(
         "Experts during training",
@@ -249,6 +256,7 @@ CHAPTERS = (
         _loads,
         newest_only=_always,
         of_activations=False,
+        concerns=_any_experts,
     ),
     Chapter(
         "Norms",

@@ -58,8 +58,8 @@ def inspect(
         text: what is read; a translator's source.
         target: a translator's target; its own greedy translation unless given.
         layers: the layers whose attention is shown, from 0; all unless given.
-        chapters: of the page, in order. One that cannot be made (a part that the model lacks, a run without
-            telemetry) says why instead.
+        chapters: of the page, in order, those that concern the models. One that cannot be made (a part that the model
+            lacks, a run without telemetry) says why instead.
 
     Raises:
         ConfigError: a layer that a model does not have, or more than two subjects.
@@ -69,6 +69,7 @@ def inspect(
     if not 1 <= len(subjects) <= 2:
         raise ConfigError(f"a page shows one model, or two side by side; got {len(subjects)}.", subject="page")
     _check_layers(subjects, layers)
+    chapters = [chapter for chapter in chapters if any(map(chapter.concerns, subjects))]
     inputs = [subject.read(text, target) for subject in subjects]
     results = [
         _inspect_one(subject, encoded, layers, chapters) for subject, encoded in zip(subjects, inputs, strict=True)
