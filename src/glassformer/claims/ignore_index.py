@@ -51,7 +51,7 @@ class Contributions:
         context: of the loss, when the *inputs* at ignored positions are changed: they are context of later positions.
         padded_loss, padded_gradient: of a batch of padded sentence pairs, from every pair alone, without pads.
         pads_changed: of the loss and gradient, when other tokens stand where the pads are.
-        unmasked: of the loss, when the encoder is not told where the pads are.
+        unmasked: of the loss, when the encoder is not given the padding.
     """
 
     loss: float

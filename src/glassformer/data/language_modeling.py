@@ -41,7 +41,7 @@ class TokenBatch:
     """int64 [B, T]"""
 
     targets: torch.Tensor
-    """int64 [B, T]: the token after each of ``inputs``."""
+    """int64 [B, T]: the token after each of ``inputs``; of masked text, the tokens to fill in, IGNORE elsewhere."""
 
     offsets: npt.NDArray[np.int64]
     """int64 [B]: where in the split each sample begins, for messages."""

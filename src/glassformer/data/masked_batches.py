@@ -3,59 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from glassformer.data.batches import IGNORE
 from glassformer.data.language_modeling import LanguageModelingData, TokenBatch
 from glassformer.data.masked_config import MaskingConfig
 from glassformer.data.masked_tokenizer import MaskedTokenizer
 from glassformer.data.masking import TRAINING, VALIDATION, Masking, uniforms
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedBatch:
-    """Some windows of a text, with tokens to fill in."""
-
-    inputs: torch.Tensor
-    """int64 [B, T]: the text, [MASK] or a random token in the place of some."""
-
-    targets: torch.Tensor
-    """int64 [B, T]: the text's own token where one was chosen, :data:`IGNORE` everywhere else."""
-
-    offsets: npt.NDArray[np.int64]
-    """int64 [B]: where in the split each window begins, for messages."""
-
-    @property
-    def arguments(self) -> tuple[torch.Tensor]:
-        """What the model is called with."""
-        return (self.inputs,)
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens to fill in."""
-        return int((self.targets != IGNORE).sum())
-
-    def rows(self, start: int, stop: int) -> Self:
-        """The windows from ``start`` up to ``stop``."""
-        return type(self)(self.inputs[start:stop], self.targets[start:stop], self.offsets[start:stop])
-
-    def describe(self) -> str:
-        """Where the windows are from."""
-        shown = ", ".join(str(offset) for offset in self.offsets[:8]) + (", …" if len(self.offsets) > 8 else "")
-        return f"The samples begin at tokens {shown} of the training text."
-
-
-def masked(windows: Iterable[TokenBatch], masking: Masking) -> Iterator[MaskedBatch]:
+def masked(windows: Iterable[TokenBatch], masking: Masking) -> Iterator[TokenBatch]:
     """Windows to be validated on, with masks that depend on nothing but where each window begins."""
     for batch in windows:
         length = batch.inputs.shape[1]
         draws = [uniforms(1, length, seed=0, index=int(start), purpose=VALIDATION) for start in batch.offsets]
-        yield MaskedBatch(*masking(batch.inputs, np.concatenate(draws)), batch.offsets)
+        yield TokenBatch(*masking(batch.inputs, np.concatenate(draws)), batch.offsets)
 
 
 class MaskedData:
@@ -86,16 +48,16 @@ class MaskedData:
         """The identity of the text; the masking is part of the configuration."""
         return self.text.fingerprint
 
-    def batch(self, step: int, *, seed: int, batch_size: int, seq_len: int) -> MaskedBatch:
+    def batch(self, step: int, *, seed: int, batch_size: int, seq_len: int) -> TokenBatch:
         """The training batch of a step: a pure function of its arguments."""
         windows = self.text.batch(step, seed=seed, batch_size=batch_size, seq_len=seq_len)
         draws = uniforms(batch_size, seq_len, seed=seed, index=step, purpose=TRAINING)
         inputs, targets = self.masking(windows.inputs, draws)
-        return MaskedBatch(inputs, targets, windows.offsets)
+        return TokenBatch(inputs, targets, windows.offsets)
 
     def validation_batches(
         self, *, batch_size: int, seq_len: int, max_tokens: int | None = None
-    ) -> Iterator[MaskedBatch]:
+    ) -> Iterator[TokenBatch]:
         """The validation split as :func:`fixed_batches` gives it, always with the same masks.
 
         Args:
