@@ -85,7 +85,7 @@ class Divergence:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Why no more seeds are needed where there is no whole pair; None while they are."""
+        """The divergence that settles the comparison without a whole pair; None where more seeds could."""
         if self.base == self.seeds >= FIRST_LOOK:
             return "baseline diverges"
         if self.variant == self.seeds and self.seeds - self.base >= FIRST_LOOK:
